@@ -1,0 +1,73 @@
+"""The errors that stylematch raises on purpose: what happened, where, and what to do.
+
+Every command turns a ``StylematchError`` into one sentence on standard error and the error's exit code; nothing else
+about an error is decided anywhere else. The codes are those of ``stylematch.tables.contract.ExitCode``.
+"""
+
+from __future__ import annotations
+
+
+class StylematchError(Exception):
+    """A failure that is understood and described. The run can be repeated and goes on where it stopped (exit code 3)."""
+
+    exit_code = 3
+
+
+class UserError(StylematchError):
+    """The user asked for something that cannot be done: a wrong path, key, name or value (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UserError):
+    """A command needs an optional dependency that is not installed.
+
+    Parameters
+    ----------
+    what : str
+        What was asked for, as the user would say it ("training a model").
+    extra : str
+        The extra of this package that brings it ("train").
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the '{extra}' extra: pip install 'stylematch[{extra}]'")
+        self.extra = extra
+
+
+class LimitExceededError(StylematchError):
+    """The run is done and published, but over a limit that was asked for (exit code 4)."""
+
+    exit_code = 4
+
+
+class PhotoRejectedError(StylematchError):
+    """One photo cannot be scored; it becomes a row in ``photos`` with this reason, never an abort.
+
+    Parameters
+    ----------
+    reason : str
+        A value of ``stylematch.tables.contract.Reason``.
+    message : str
+        One sentence for a person.
+    width, height : int, optional
+        The size in pixels that the header claims, where it could be read.
+    image_format : str, optional
+        The format's name, where it was recognised.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        image_format: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.width = width
+        self.height = height
+        self.image_format = image_format

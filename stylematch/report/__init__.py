@@ -1,0 +1,1 @@
+"""The gallery: a run as a page to look at."""

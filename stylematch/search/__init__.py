@@ -1,0 +1,1 @@
+"""FAISS: build, save, load, search and filter."""

@@ -1,0 +1,1 @@
+"""Attributes to style: rule sets, soft evaluation, the neighbours' vote and their fusion."""

@@ -1,0 +1,1 @@
+"""Parquet tables: the contract with users, the sharded writer, the manifest, publishing and queries."""

@@ -1,0 +1,1 @@
+"""Pixels to numbers: face finder, crops, networks, training, model bundles and the inference runtimes."""
