@@ -1,0 +1,28 @@
+"""Fixtures that all tests share: where the real data are, and what this machine has."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def shared_data_root() -> Path | None:
+    """Return the folder of real data (``$STYLEMATCH_DATA`` or ``../shared/data``), or None."""
+    named = os.environ.get("STYLEMATCH_DATA")
+    root = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    return root if (root / "celeba").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    root = shared_data_root()
+    if root is None:
+        pytest.skip("real data not found: set STYLEMATCH_DATA or put them in ../shared/data")
+    return root
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
