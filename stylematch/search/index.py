@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
+from stylematch.tables.disk import shown, write_durably
 
 Storage = Literal["fp16", "fp32"]
 INDEX_FILE = "index.faiss"
@@ -111,7 +113,7 @@ class VectorIndex:
         return cls(ids, np.ascontiguousarray(stored, np.float32), storage)
 
     def save(self, directory: Path, rows: pa.Table | None = None) -> None:
-        """Write ``index.faiss`` and ``rows.parquet`` (``id``, the columns of ``rows``) into an existing directory.
+        """Write ``index.faiss`` and ``rows.parquet`` (``id``, then the columns of ``rows``) into a directory.
 
         Parameters
         ----------
@@ -126,16 +128,16 @@ class VectorIndex:
                 self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
             )
             stored.add(np.ascontiguousarray(self._vectors))
-        (directory / INDEX_FILE).write_bytes(faiss.serialize_index(stored).tobytes())
+        write_durably(directory / INDEX_FILE, faiss.serialize_index(stored).tobytes())
         table = pa.table({"id": pa.array(self.ids, pa.string())})
         if rows is not None:
             for name in rows.column_names:
                 if name != "id":
                     table = table.append_column(rows.schema.field(name), rows[name])
         # Ids and pictures do not repeat: dictionaries would only cost space.
-        pq.write_table(
-            table, directory / ROWS_FILE, compression="zstd", compression_level=15, use_dictionary=False
-        )
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", compression_level=15, use_dictionary=False)
+        write_durably(directory / ROWS_FILE, buffer.getvalue())
 
     @classmethod
     def load(cls, directory: Path, *, device: str = "cpu", threads: int | None = None) -> VectorIndex:
@@ -162,22 +164,22 @@ class VectorIndex:
             ids = pq.read_table(directory / ROWS_FILE, columns=["id"])["id"].to_pylist()
         except (OSError, pa.ArrowException, KeyError) as error:
             raise UserError(
-                f"{directory / ROWS_FILE} cannot be read ({error}); build the index again."
+                f"{shown(directory / ROWS_FILE)} cannot be read ({error}); build the index again."
             ) from error
         try:
             stored = faiss.deserialize_index(np.frombuffer(path.read_bytes(), np.uint8))
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"{path} cannot be read ({type(error).__name__}); build the index again."
+                f"{shown(path)} cannot be read ({type(error).__name__}); build the index again."
             ) from error
         storage = _storage_of(stored)
         if storage is None:
             raise UserError(
-                f"{path} is a {type(stored).__name__}, not an index that stylematch wrote; build it again."
+                f"{shown(path)} is a {type(stored).__name__}, not an index of stylematch; build it again."
             )
         if stored.ntotal != len(ids):
             raise UserError(
-                f"{path} holds {stored.ntotal} vectors, {ROWS_FILE} {len(ids)} rows; build the index again."
+                f"{shown(path)} holds {stored.ntotal} vectors, {ROWS_FILE} {len(ids)} rows; build it again."
             )
         return cls(ids, stored.reconstruct_n(0, stored.ntotal), storage, device)
 
@@ -195,7 +197,7 @@ class VectorIndex:
         return self.dim * (2 if self.storage == "fp16" else 4)
 
     def vectors(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Return stored vectors, widened to float32 (n, d); of unit length but for the stored form's rounding."""
+        """Return stored vectors as float32 (n, d), of unit length but for the stored form's rounding."""
         return np.ascontiguousarray(self._vectors[np.asarray(positions, np.int64)])
 
     def search(self, queries: npt.ArrayLike, k: int, *, allowed: npt.NDArray[np.int64] | None = None) -> Hits:
@@ -208,8 +210,8 @@ class VectorIndex:
         k : int
             How many, at least 1.
         allowed : ndarray of int64, optional
-            The positions to search in (order and repeats do not matter). FAISS searches among these only, so there
-            are k answers wherever k are allowed.
+            The positions to search in (order and repeats do not matter). FAISS searches among these only, so
+            there are k answers wherever k are allowed.
 
         Returns
         -------

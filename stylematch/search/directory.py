@@ -1,0 +1,215 @@
+"""An index on disk: ``index.faiss``, ``rows.parquet`` (one row a vector, in its order) and ``infos.json``.
+
+``infos.json`` says what the vectors are, which model made them and what both files hash to. It names no time and
+no machine, so equal embeddings give an equal directory. Loading checks the files against it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stylematch.errors import UserError
+from stylematch.search.index import FACTORY, INDEX_FILE, ROWS_FILE, VectorIndex
+from stylematch.tables.disk import explained, file_sha256, shown, write_durably
+
+Kind = Literal["faces", "items"]
+INFOS_FILE = "infos.json"
+LABELS_KEY: dict[Kind, str] = {"faces": "attribute_names", "items": "categories"}
+"""Where ``infos.json`` (and ``embeddings.json``) list the labels that the rows carry."""
+PICTURE_SIDE_PX = 28
+PICTURE_TYPE = pa.binary(PICTURE_SIDE_PX * PICTURE_SIDE_PX)
+"""A grey picture, row by row, one byte a pixel."""
+
+
+@dataclass(frozen=True)
+class StoredIndex:
+    """A loaded index directory.
+
+    Attributes
+    ----------
+    index : VectorIndex
+        The vectors and their ids.
+    rows : pyarrow.Table
+        ``id`` and what is known of each vector: for faces a bool column per attribute; for items ``category``
+        (string) and, where there are pictures, ``picture`` (fixed_size_binary(784): 28x28, grey).
+    infos : dict
+        The contents of ``infos.json``.
+    """
+
+    index: VectorIndex
+    rows: pa.Table
+    infos: dict[str, Any]
+
+
+def save_index_directory(
+    directory: Path,
+    index: VectorIndex,
+    rows: pa.Table,
+    *,
+    kind: Kind,
+    labels: Sequence[str],
+    bundle_sha256: str,
+    source: str,
+    licence: str,
+) -> dict[str, Any]:
+    """Write an index directory; the caller stages it, so that it appears whole.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        An existing, empty directory.
+    index : VectorIndex
+        The vectors.
+    rows : pyarrow.Table
+        One row a vector, in the index's order.
+    kind : {"faces", "items"}
+        What the vectors show.
+    labels : sequence of str
+        Attribute columns (faces) or categories (items) of ``rows``.
+    bundle_sha256 : str
+        The model bundle that made the vectors: only its embeddings can be compared with them.
+    source, licence : str
+        Where the pictures come from and on what terms.
+
+    Returns
+    -------
+    dict
+        What ``infos.json`` holds.
+
+    Raises
+    ------
+    UserError
+        If ``rows`` lacks a column of this kind or a category is not among ``labels``.
+    StylematchError
+        If a file cannot be written.
+    """
+    _check_rows(rows, kind, labels, len(index))
+    with explained("write", directory):
+        index.save(directory, rows)
+        files = {
+            name: {"bytes": (directory / name).stat().st_size, "sha256": file_sha256(directory / name)}
+            for name in (INDEX_FILE, ROWS_FILE)
+        }
+    infos: dict[str, Any] = {
+        "kind": kind,
+        "count": len(index),
+        "dim": index.dim,
+        "metric": "cosine",
+        "faiss": FACTORY[index.storage],
+        "storage": index.storage,
+        "bytes_per_vector": index.bytes_per_vector,
+        "bundle_sha256": bundle_sha256,
+        "source": source,
+        "licence": licence,
+        "files": files,
+        LABELS_KEY[kind]: list(labels),
+    }
+    write_durably(directory / INFOS_FILE, (json.dumps(infos, indent=2) + "\n").encode())
+    return infos
+
+
+def index_info(directory: Path) -> dict[str, Any]:
+    """Read ``infos.json`` alone.
+
+    Raises
+    ------
+    UserError
+        If ``directory`` is not an index directory.
+    """
+    path = directory / INFOS_FILE
+    try:
+        infos = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{shown(directory)} is not an index: {INFOS_FILE} cannot be read ({error.strerror}). "
+            "Name a directory that 'stylematch-batch index build' wrote."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{shown(path)} is damaged (no JSON); build the index again.") from error
+    needed = (
+        "kind",
+        "count",
+        "dim",
+        "storage",
+        "bytes_per_vector",
+        "bundle_sha256",
+        "source",
+        "licence",
+        "files",
+    )
+    missing = [key for key in needed if not isinstance(infos, dict) or key not in infos]
+    if missing or infos["kind"] not in LABELS_KEY or LABELS_KEY[infos["kind"]] not in infos:
+        raise UserError(
+            f"{shown(path)} does not describe an index (damaged or foreign); build the index again."
+        )
+    return cast(dict[str, Any], infos)
+
+
+def load_index_directory(directory: Path, *, device: str = "cpu", threads: int | None = None) -> StoredIndex:
+    """Load an index directory and check its files against ``infos.json``.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        What ``save_index_directory`` wrote.
+    device, threads
+        As in ``VectorIndex.load``.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or not the one that ``infos.json`` describes; it is named.
+    """
+    infos = index_info(directory)
+    for name, expected in infos["files"].items():
+        path = directory / name
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            raise UserError(
+                f"{shown(path)} cannot be read ({error.strerror}); "
+                "copy the whole index again, or build it again."
+            ) from error
+        if found != expected["sha256"]:
+            raise UserError(
+                f"{shown(path)} is damaged: it is not the file that {INFOS_FILE} describes (sha256). "
+                "Copy the whole index again, or build it again."
+            )
+    index = VectorIndex.load(directory, device=device, threads=threads)
+    rows = pq.read_table(directory / ROWS_FILE)
+    if (len(index), index.dim) != (infos["count"], infos["dim"]):
+        raise UserError(
+            f"{shown(directory / INFOS_FILE)} is not about the vectors beside it; build it again."
+        )
+    _check_rows(rows, infos["kind"], infos[LABELS_KEY[infos["kind"]]], len(index))
+    return StoredIndex(index, rows, infos)
+
+
+def _check_rows(rows: pa.Table, kind: Kind, labels: Sequence[str], count: int) -> None:
+    if rows.num_rows != count:
+        raise ValueError(f"{rows.num_rows} rows for {count} vectors")
+    wanted = dict.fromkeys(labels, pa.bool_()) if kind == "faces" else {"category": pa.string()}
+    if kind == "items" and "picture" in rows.column_names:
+        wanted["picture"] = PICTURE_TYPE
+    for name, column_type in wanted.items():
+        if name not in rows.column_names:
+            raise UserError(
+                f"An index of {kind} needs a column {name!r} ({column_type}); embed the data again."
+            )
+        if rows.schema.field(name).type != column_type:
+            raise UserError(
+                f"Column {name!r} of an index of {kind} must be {column_type}, not {rows.schema.field(name).type}."
+            )
+        if name != "picture" and rows[name].null_count:
+            raise UserError(f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells.")
+    if kind == "items":
+        unknown = sorted(set(rows["category"].unique().to_pylist()) - set(labels))
+        if unknown:
+            raise UserError(f"Items of unknown category {unknown[0]!r}: the embeddings name {list(labels)}.")
