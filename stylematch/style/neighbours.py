@@ -8,9 +8,10 @@
 Only additions, products and divisions in a fixed order are used: a face's vote does not depend on its batch.
 
 Source: weights that fall with distance, Dudani, "The Distance-Weighted k-Nearest-Neighbor Rule", IEEE
-Transactions on Systems, Man, and Cybernetics, 1976. His reciprocal of the distance is counted here from the
-nearest face and softened by g, so that a face that is in the gallery itself does not outvote all others.
-Smoothing: add-one, after Laplace.
+Transactions on Systems, Man, and Cybernetics, 1976. His weights fall linearly to zero at the k-th neighbour,
+which gives near-equal neighbours very unequal votes; here they fall as a reciprocal, softened by g, so that a
+tiny difference stays tiny and a face that is itself in the gallery does not outvote all others. Smoothing:
+add-one, after Laplace.
 """
 
 from __future__ import annotations
