@@ -144,6 +144,7 @@ def test_a_set_is_known_by_its_bytes(tmp_path):
         rules.name = "other"
 
 
+@settings(deadline=None)
 @given(probability_rows)
 def test_soft_rows_sum_to_one(probabilities):
     styles = CLASSIC.soft(probabilities)
@@ -152,6 +153,7 @@ def test_soft_rows_sum_to_one(probabilities):
     np.testing.assert_allclose(styles.sum(axis=1), 1.0, rtol=0, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(label_rows)
 def test_hard_is_the_notebooks_chain_and_soft_agrees_at_zero_and_one(labels):
     expected = [notebook_style(dict(zip(ATTRIBUTES, map(bool, face), strict=True))) for face in labels]
@@ -160,6 +162,7 @@ def test_hard_is_the_notebooks_chain_and_soft_agrees_at_zero_and_one(labels):
     np.testing.assert_array_equal(certain, np.eye(len(CLASSIC.styles))[CLASSIC.hard(labels)])
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.booleans(), min_size=16, max_size=16),
     st.sampled_from(range(5)),
@@ -172,6 +175,7 @@ def test_hard_on_faces_for_which_a_chosen_rule_holds(others, rule):
     assert CLASSIC.styles[CLASSIC.hard(labels)[0]] == notebook_style(face)
 
 
+@settings(deadline=None)
 @given(probability_rows, st.data())
 def test_a_faces_styles_do_not_depend_on_its_batch(probabilities, data):
     whole = CLASSIC.soft(probabilities)
@@ -320,7 +324,7 @@ def test_sources_that_are_no_rule_set(tmp_path):
 names = st.sampled_from(ATTRIBUTES)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sets(names, min_size=1, max_size=3), st.booleans()), max_size=6), st.data())
 def test_any_set_is_refused_or_agrees_with_a_plain_loop(tmp_path_factory, wanted, data):
     """Sets made at random: refused where they should be, else evaluated as a loop over what was made."""

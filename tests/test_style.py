@@ -139,6 +139,7 @@ distributions = hnp.arrays(np.float64, (5, 4), elements=st.floats(0.01, 1)).map(
 )
 
 
+@settings(deadline=None)
 @given(distributions, distributions, st.floats(0, 1))
 def test_fused_opinions_are_a_distribution_between_the_two(rules, votes, weight):
     fused = fuse(rules, votes, neighbour_weight=weight)
