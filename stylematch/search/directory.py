@@ -1,7 +1,7 @@
 """An index on disk: ``index.faiss``, ``rows.parquet`` (one row a vector, in its order) and ``infos.json``.
 
-``infos.json`` says what the vectors are, which model made them and what both files hash to. It names no time and
-no machine, so equal embeddings give an equal directory. Loading checks the files against it.
+``infos.json`` says what the vectors are, which model made them and what both files hash to. It names no time
+and no machine, so equal embeddings give an equal directory. Loading checks the files against it.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def _check_rows(rows: pa.Table, kind: Kind, labels: Sequence[str], count: int) -
             )
         if rows.schema.field(name).type != column_type:
             raise UserError(
-                f"Column {name!r} of an index of {kind} must be {column_type}, not {rows.schema.field(name).type}."
+                f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}."
             )
         if name != "picture" and rows[name].null_count:
             raise UserError(f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells.")
