@@ -62,8 +62,8 @@ class Recommender:
         For every style the categories to recommend, in the order in which they get slots. A category that the
         catalogue lacks leaves its slots to the others.
     top_k : int
-        Items per face, at least 1. Fewer come only where every other item of the style's categories looks like a
-        chosen one.
+        Items per face, at least 1. Fewer come only where every other item of the style's categories looks
+        like a chosen one.
     seed : int
         Another seed, another choice among the typical items.
 
@@ -91,7 +91,7 @@ class Recommender:
             present = tuple(name for name in dict.fromkeys(wanted) if name in catalog.categories)
             if not present:
                 raise UserError(
-                    f"The catalogue has no items for style {style!r} ({', '.join(wanted) or 'no categories'}); "
+                    f"The catalogue has no items for {style!r} ({', '.join(wanted) or 'no categories'}); "
                     f"it has {', '.join(catalog.categories)}. Use another catalogue or rule set."
                 )
             self._categories[style] = present
@@ -195,7 +195,7 @@ class _Pool:
         return chosen
 
     def _first(self, order: list[int], free: npt.NDArray[np.bool_], after: list[slice]) -> int | None:
-        """Return the first free item that leaves a free one in each part of ``after``; else the first free one."""
+        """Return the first free item that leaves a free one in each part of ``after``, else the first."""
         candidates = (item for item in order if free[item])
         first = None
         for item in candidates:

@@ -1,7 +1,7 @@
 """The items of a catalogue: categories, pictures, what is typical of a category, which pictures look alike.
 
 - A category's *prototype* is the normalised mean of its items' embeddings.
-- Its typical items are those nearest to the prototype, brought by FAISS, which searches in that category alone.
+- Its typical items are those nearest to the prototype, brought by FAISS, which searches that category alone.
 - Two pictures are *near-equal* when their pixels correlate (Pearson) with at least 0.98. Looked at on
   Fashion-MNIST's test pictures: from there on most pairs are one cut with the same details, the tone aside;
   below 0.975 plain and striped shirts pair up. It holds for 0.04 % of the pairs of trousers and for at most
@@ -144,7 +144,7 @@ class SameLook:
         return self._blocks[block][row]
 
     def _compare(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        # Whole numbers below 2**53 are exact in float64, so BLAS gets the same in whatever order it adds them.
+        # Whole numbers below 2**53 are exact in float64, so BLAS gets the same in any order of adding.
         products = _PIXELS * (self._pixels[items] @ self._pixels.T) - np.outer(self._sums[items], self._sums)
         same = products >= NEAR_EQUAL_CORRELATION * np.sqrt(np.outer(self._squares[items], self._squares))
         for row, item in enumerate(items):

@@ -183,7 +183,8 @@ def load_index_directory(directory: Path, *, device: str = "cpu", threads: int |
                 "Copy the whole index again, or build it again."
             )
     index = VectorIndex.load(directory, device=device, threads=threads)
-    rows = pq.read_table(directory / ROWS_FILE)
+    with pq.ParquetFile(directory / ROWS_FILE) as file:
+        rows = file.read()
     if (len(index), index.dim) != (infos["count"], infos["dim"]):
         raise UserError(
             f"{shown(directory / INFOS_FILE)} is not about the vectors beside it; build it again."

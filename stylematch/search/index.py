@@ -161,7 +161,8 @@ class VectorIndex:
             faiss.omp_set_num_threads(threads)
         path = directory / INDEX_FILE
         try:
-            ids = pq.read_table(directory / ROWS_FILE, columns=["id"])["id"].to_pylist()
+            with pq.ParquetFile(directory / ROWS_FILE) as file:
+                ids = file.read(columns=["id"])["id"].to_pylist()
         except (OSError, pa.ArrowException, KeyError) as error:
             raise UserError(
                 f"{shown(directory / ROWS_FILE)} cannot be read ({error}); build the index again."
