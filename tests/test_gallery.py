@@ -1,0 +1,419 @@
+"""The gallery: what it writes, that no name gets through as code, and that a browser shows it."""
+
+import filecmp
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tracemalloc
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from stylematch.errors import StylematchError, UserError
+from stylematch.report.gallery import write_gallery
+from stylematch.report.join import read_photos
+from stylematch.report.pictures import (
+    encode_item_picture,
+    item_picture_name,
+    make_thumbnail,
+    thumbnail_path,
+)
+from stylematch.tables.contract import LANDMARKS, faces_schema, photos_schema, recommendations_schema
+
+ATTRIBUTES = (
+    "Smiling",
+    "Young",
+    "Eyeglasses",
+    "No_Beard",
+    "Bangs",
+    "Wearing_Hat",
+    "Male",
+    "5_o_Clock_Shadow",
+)
+STYLES = ("Casual", "Formal", "Sunny Chic Female")
+HOSTILE_NAMES = [
+    "<script>document.title='owned'</script>.jpg",
+    "<img src=x onerror=\"document.title='owned'\">.jpg",
+    "two\nlines\tand a\x1bbell\x07.jpg",
+    "\u202egpj.exe\u202c.jpg",
+    "quotes ' \" ` & </script><!--.jpg",
+    "line\u2028paragraph\u2029.jpg",
+    "file-bytes://caf%E9.jpg",
+    "javascript:alert(1)",
+    "{{title}} \\u003c \\n.jpg",
+]
+
+
+def photo_row(path: str, faces: int = 1, *, status: str = "scored", reason: str = "ok", message=None) -> dict:
+    rejected = status == "rejected"
+    return {
+        "path": path,
+        "photo_id": None if rejected else hashlib.sha256(path.encode()).hexdigest(),
+        "bytes": 12345,
+        "width": None if rejected else 400,
+        "height": None if rejected else 800,
+        "format": None if rejected else "JPEG",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "faces": faces,
+    }
+
+
+def face_row(photo: dict, face: int = 0, style: str = "Casual", **changes) -> dict:
+    row = dict.fromkeys((*LANDMARKS, *ATTRIBUTES, "detection_score", "style_margin", "rule_score"), 0.0)
+    row |= {"path": photo["path"], "photo_id": photo["photo_id"], "face": face, "neighbour_score": 0.5}
+    row |= {"x": 100.0, "y": 200.0, "width": 200.0, "height": 400.0, "Smiling": 0.9, "Young": 0.95}
+    row |= {
+        "style": style,
+        "style_score": 0.7,
+        "rule_style": style,
+        "neighbour_style": style,
+        "rule": "casual",
+    }
+    return row | {"why": f"{style} because Young is probable.", "embedding": [0.0, 0.0]} | changes
+
+
+def item_row(photo: dict, face: int = 0, rank: int = 1, **changes) -> dict:
+    row = {"run_id": "r", "path": photo["path"], "photo_id": photo["photo_id"], "face": face, "rank": rank}
+    row |= {"item_id": f"test/{rank:05d}", "category": "Trouser", "score": 0.5, "similarity": 0.87654}
+    return (
+        row
+        | {"style": "Casual", "style_score": 0.7, "rule": "casual", "reason": "A typical Trouser."}
+        | changes
+    )
+
+
+def write_run(
+    run: Path,
+    photos: Sequence[dict],
+    faces: Sequence[dict] = (),
+    items: Sequence[dict] = (),
+    shard_rows: int = 700,
+) -> Path:
+    """Write three tables in shards that don't break at the same photos."""
+    tables = {
+        "photos": (photos_schema(), photos, shard_rows),
+        "faces": (faces_schema(ATTRIBUTES, 2), faces, shard_rows + 37),
+        "recommendations": (recommendations_schema(), items, shard_rows + 111),
+    }
+    for name, (schema, rows, size) in tables.items():
+        (run / name).mkdir(parents=True)
+        for number, first in enumerate(range(0, len(rows), size)):
+            table = pa.Table.from_pylist(list(rows[first : first + size]), schema=schema)
+            pq.write_table(table, run / name / f"part-{number:05d}.parquet")
+    return run
+
+
+def item_picture(item_id: str) -> np.ndarray:
+    return np.full((28, 28), int(hashlib.sha256(item_id.encode()).hexdigest()[:2], 16), np.uint8)
+
+
+def read_chunk(path: Path) -> dict:
+    text = path.read_bytes().decode("ascii")
+    assert text.startswith("stylematchGallery(")
+    assert text.endswith(");\n")
+    assert not re.search(r"[<>&]", text)
+    return json.loads(text[len("stylematchGallery(") : -len(");\n")])
+
+
+def gallery_of(run: Path, **options) -> Path:
+    return write_gallery(run, **{"item_picture": item_picture, "title": "Test", **options}).parent
+
+
+def small_run(run: Path) -> Path:
+    photos = [
+        photo_row("a.jpg", 2),
+        photo_row("b.jpg", 0, status="no_face", reason="no_face_found"),
+        photo_row("c.jpg", 0, status="rejected", reason="truncated", message="It ends early."),
+        photo_row("d.jpg", 1),
+    ]
+    faces = [face_row(photos[0]), face_row(photos[0], 1, "Formal"), face_row(photos[3], 0, "Formal")]
+    items = [item_row(photos[i], face, rank) for i, face in ((0, 0), (0, 1), (3, 0)) for rank in (1, 2)]
+    return write_run(run, photos, faces, items)
+
+
+def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
+    run = small_run(tmp_path / "run")
+    photo_id = photo_row("a.jpg")["photo_id"]
+    thumbnail = thumbnail_path(run / "report", photo_id)
+    thumbnail.parent.mkdir(parents=True)
+    thumbnail.write_bytes(make_thumbnail(np.zeros((8, 4, 3), np.uint8)))
+
+    report = gallery_of(run, page_size=3)
+
+    first, second = (read_chunk(report / "data" / f"page-0000{n}.js")["photos"] for n in (1, 2))
+    assert [photo["path"] for photo in first + second] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert first[0]["thumbnail"] == f"thumbs/{photo_id[:2]}/{photo_id}.jpg"
+    assert second[0]["thumbnail"] is None
+    assert (first[2]["reason"], first[2]["message"], first[2]["thumbnail"]) == (
+        "truncated",
+        "It ends early.",
+        None,
+    )
+    face = first[0]["faces"][0]
+    assert face["box"] == [25.0, 25.0, 50.0, 50.0]
+    assert (face["number"], face["style"], face["score"]) == (1, "Casual", 0.7)
+    assert face["why"] == "Casual because Young is probable."
+    assert face["attributes"][:3] == [["Young", 0.95], ["Smiling", 0.9], ["Eyeglasses", 0.0]]
+    assert [item["similarity"] for item in face["items"]] == [0.8765, 0.8765]
+    for item in face["items"]:
+        with Image.open(report / item["picture"]) as picture:
+            assert np.array_equal(np.asarray(picture), item_picture(item["id"]))
+    assert len(list((report / "items").iterdir())) == 2
+
+
+def test_summary_and_index_count_what_the_tables_hold(tmp_path):
+    report = gallery_of(small_run(tmp_path / "run"), summary={"Run": "abc"})
+    summary = read_chunk(report / "data" / "summary.js")
+    assert summary["counts"] == {"found": 4, "scored": 2, "no_face": 1, "rejected": 1, "faces": 3}
+    assert summary["styles"] == [{"name": "Casual", "faces": 1}, {"name": "Formal", "faces": 2}]
+    assert summary["facts"] == [["Run", "abc"]]
+    assert summary["index_parts"] == 1
+    index = read_chunk(report / "data" / "index-00001.js")
+    assert index["paths"] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert [summary["kinds"][kind]["status"] for kind in index["kinds"]] == [
+        "scored",
+        "no_face",
+        "rejected",
+        "scored",
+    ]
+    assert index["styles"] == [[0, 1], [], [], [1]]
+
+
+def test_a_box_is_cut_at_the_photos_edges_and_missing_pictures_are_said(tmp_path):
+    photo = photo_row("a.jpg", 1)
+    faces = [face_row(photo, x=-40.0, y=700.0, width=80.0, height=400.0)]
+    run = write_run(tmp_path / "run", [photo], faces, [item_row(photo, similarity=None)])
+    report = gallery_of(run, item_picture=lambda item_id: None)
+    face = read_chunk(report / "data" / "page-00001.js")["photos"][0]["faces"][0]
+    assert face["box"] == [0.0, 87.5, 10.0, 12.5]
+    assert (face["items"][0]["picture"], face["items"][0]["similarity"]) == (None, None)
+
+
+def test_an_empty_run_has_a_page(tmp_path):
+    report = gallery_of(write_run(tmp_path / "run", []))
+    assert read_chunk(report / "data" / "summary.js")["counts"]["found"] == 0
+    assert (report / "index.html").is_file()
+
+
+def test_equal_tables_give_equal_bytes_and_leftovers_go(tmp_path):
+    first = gallery_of(small_run(tmp_path / "one"))
+    second_run = small_run(tmp_path / "two")
+    (second_run / "report" / "data").mkdir(parents=True)
+    (second_run / "report" / "data" / "page-00009.js").write_text("left by a run that was killed")
+    second = gallery_of(second_run)
+    names = sorted(p.relative_to(first).as_posix() for p in first.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(second).as_posix() for p in second.rglob("*") if p.is_file())
+    assert filecmp.cmpfiles(first, second, names, shallow=False) == (names, [], [])
+
+
+@pytest.mark.parametrize("wrong", ["face without photo", "item without face", "count", "no table"])
+def test_tables_that_do_not_belong_together_are_an_error(tmp_path, wrong):
+    photo = photo_row("a.jpg", 2 if wrong == "count" else 1)
+    faces = [face_row(photo)] + ([face_row(photo_row("zz.jpg"))] if wrong == "face without photo" else [])
+    items = [item_row(photo), *([item_row(photo, face=4)] if wrong == "item without face" else [])]
+    run = write_run(tmp_path / "run", [photo], faces, items)
+    if wrong == "no table":
+        shutil.rmtree(run / "faces")
+    with pytest.raises(StylematchError, match="score again"):
+        gallery_of(run)
+    assert not (run / "report" / "index.html").exists()
+
+
+def test_page_size_is_checked(tmp_path):
+    with pytest.raises(UserError, match="page_size"):
+        gallery_of(write_run(tmp_path / "run", []), page_size=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    names=st.lists(
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(HOSTILE_NAMES)
+    ),
+    style=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+)
+def test_any_name_comes_back_as_it_was(tmp_path_factory, names, style):
+    names = list(dict.fromkeys(names))
+    photos = [photo_row(name) for name in names]
+    faces = [face_row(photo, style=style, why=style) for photo in photos]
+    items = [item_row(photo, item_id=photo["path"], category=style, reason=style) for photo in photos]
+    run = write_run(tmp_path_factory.mktemp("run"), photos, faces, items)
+    report = gallery_of(run, title=style, summary={style: style}, page_size=3)
+
+    parts = [read_chunk(path) for path in sorted((report / "data").glob("page-*.js"))]
+    shown = [photo for part in parts for photo in part["photos"]]
+    assert [photo["path"] for photo in shown] == names
+    assert [photo["faces"][0]["items"][0]["id"] for photo in shown] == names
+    assert {photo["faces"][0]["style"] for photo in shown} <= {style}
+    indexed = [
+        path for part in sorted((report / "data").glob("index-*.js")) for path in read_chunk(part)["paths"]
+    ]
+    assert indexed == names
+    assert read_chunk(report / "data" / "summary.js")["facts"] == [[style, style]]
+    # No name becomes a file's name.
+    assert all(re.fullmatch(r"[0-9a-f]{16}\.png", path.name) for path in (report / "items").iterdir())
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.heading = ""
+        self._in_heading = False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in_heading = tag == "h1"
+
+    def handle_data(self, data):
+        if self._in_heading:
+            self.heading += data
+            self._in_heading = False
+
+
+def test_the_page_allows_only_its_own_files(tmp_path):
+    title = '<script>alert(1)</script> & "more" {{title}}'
+    page = (gallery_of(small_run(tmp_path / "run"), title=title) / "index.html").read_text("utf-8")
+    parser = _Tags()
+    parser.feed(page)
+    assert parser.heading == title
+    policies = [a["content"] for tag, a in parser.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    directives = dict(part.split(maxsplit=1) for part in policies[0].split("; "))
+    assert (
+        directives.pop("default-src")
+        == directives.pop("base-uri")
+        == directives.pop("form-action")
+        == "'none'"
+    )
+    assert directives == dict.fromkeys(["img-src", "script-src", "style-src"], "'self' file:")
+    for tag, attributes in parser.tags:
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag in ("script", "link", "img"):
+            assert (tmp_path / "run" / "report" / (attributes.get("src") or attributes["href"])).is_file()
+
+
+def test_no_shipped_asset_names_another_machine_or_inserts_html():
+    for asset in (files("stylematch.report") / "assets").iterdir():
+        text = asset.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//[a-z]+\.[a-z]|@import|url\(", text), asset.name
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch\(|XMLHttp", text
+        ), asset.name
+
+
+def test_five_thousand_photos_stream(tmp_path):
+    photos = [photo_row(f"{n // 100:03d}/IMG_{n:05d}.jpg") for n in range(5000)]
+    faces = [face_row(photo, style=STYLES[n % 3]) for n, photo in enumerate(photos)]
+    items = [
+        item_row(photo, rank=rank, item_id=f"test/{(n + rank) % 50}")
+        for n, photo in enumerate(photos)
+        for rank in (1, 2)
+    ]
+    run = write_run(tmp_path / "run", photos, faces, items)
+    del photos, faces, items
+
+    tracemalloc.start()
+    kept = 0
+    for photo in read_photos(run, attribute_count=6):
+        kept += len(photo.faces)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kept == 5000
+    assert peak_bytes < 4e6  # a few batches take 2 MB here; all 5,000 photos at once take 17 MB
+
+    report = gallery_of(run)
+    pages = sorted((report / "data").glob("page-*.js"))
+    assert len(pages) == 84
+    assert max(page.stat().st_size for page in pages) < 200_000
+    assert sum(path.stat().st_size for path in (report / "data").glob("index-*.js")) < 400_000
+    assert len(list((report / "items").iterdir())) == 50
+
+
+def test_thumbnails_are_small_upright_jpegs():
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 300, 3)).astype(np.uint8)
+    data = make_thumbnail(pixels)
+    with Image.open(BytesIO(data)) as picture:
+        assert (picture.format, picture.size, picture.mode) == ("JPEG", (128, 256), "RGB")
+        assert not picture.getexif()
+    assert make_thumbnail(pixels[:, ::1].copy(order="F")) == data
+    with Image.open(BytesIO(make_thumbnail(np.zeros((1, 5000, 3), np.uint8)))) as picture:
+        assert picture.size == (256, 1)
+    with Image.open(BytesIO(make_thumbnail(pixels[:20, :10]))) as picture:
+        assert picture.size == (10, 20)
+    with pytest.raises(ValueError, match="shape"):
+        make_thumbnail(np.zeros((5, 5), np.uint8))
+
+
+def test_picture_names_and_formats(tmp_path):
+    with pytest.raises(ValueError, match="photo_id"):
+        thumbnail_path(tmp_path, "../../etc/passwd")
+    assert item_picture_name("../x") == hashlib.sha256(b"../x").hexdigest()[:16] + ".png"
+    colour = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
+    with Image.open(BytesIO(encode_item_picture(colour))) as picture:
+        assert np.array_equal(np.asarray(picture), colour)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium on PATH")
+    return found
+
+
+def dump_dom(chromium: str, address: str, profile: Path) -> str:
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += [
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ]
+    command += ["--virtual-time-budget=10000", "--dump-dom", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_browser_shows_hostile_names_as_text_and_filters(tmp_path, chromium):
+    scored = [photo_row(name) for name in HOSTILE_NAMES]
+    refused = photo_row("z.jpg", 0, status="rejected", reason="corrupt", message=HOSTILE_NAMES[0])
+    faces = [face_row(photo, style=photo["path"], why=photo["path"]) for photo in scored]
+    items = [
+        item_row(photo, item_id=photo["path"], category=photo["path"], reason=photo["path"])
+        for photo in scored
+    ]
+    run = write_run(tmp_path / "run", [*scored, refused], faces, items)
+    index = write_gallery(
+        run, item_picture=item_picture, title=HOSTILE_NAMES[0], summary={"<b>": HOSTILE_NAMES[1]}
+    )
+
+    page = dump_dom(chromium, index.as_uri(), tmp_path / "profile")
+    assert page.count('<article class="card scored"') == len(HOSTILE_NAMES)
+    assert page.count('<article class="card rejected"') == 1
+    assert "<title>owned" not in page
+    assert "<script>document" not in page
+    assert '<img src="x"' not in page
+    assert "&lt;script&gt;document.title='owned'" in page
+    for shown in ("\\n", "\\t", "\\x1b", "\\x07", "\\u{202e}", "\\u{2028}", "\\u{2029}"):
+        assert f'<span class="hidden-character">{shown}</span>' in page
+    # A style's exact name stays in the controls' values, which filters compare; nothing of it is drawn.
+    drawn = re.sub(r'\b(data-)?value="[^"]*"', "", page)
+    assert not re.search("[\x07\x1b\u202e\u202c\u2028\u2029]", drawn)
+
+    filtered = dump_dom(chromium, f"{index.as_uri()}#status=rejected&q=Z.JP", tmp_path / "profile")
+    assert '<article class="card rejected"' in filtered
+    assert '<article class="card scored"' not in filtered
+    assert "1\u20131 of 1 matching photo<" in filtered
