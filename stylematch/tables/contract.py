@@ -1,7 +1,7 @@
 """The contract with users: schemas, keys, reason codes and exit codes of everything that a run writes.
 
-Columns may be added; names, types and meanings here are fixed. The attribute names and the embedding's size come from
-the model bundle, so the faces schema is a function of both.
+Columns may be added; names, types and meanings here are fixed. The attribute names and the embedding's size
+come from the model bundle, so the faces schema is a function of both.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ REASON_MEANINGS: dict[Reason, str] = {
     Reason.UNREADABLE_FILE: "the file could not be opened or read (permissions, input/output error)",
     Reason.CHANGED_DURING_RUN: "the file's contents changed between listing and reading",
     Reason.NOT_A_PICTURE: "the name ends like a picture's, the contents are no picture",
-    Reason.UNSUPPORTED_FORMAT: "a picture in a format that no installed decoder reads (HEIC needs the heic extra)",
+    Reason.UNSUPPORTED_FORMAT: "a picture that no installed decoder reads (HEIC needs the heic extra)",
     Reason.TRUNCATED: "the picture's data end before the picture does",
     Reason.CORRUPT: "the picture's data are damaged",
     Reason.TOO_LARGE: "the header claims more pixels than --max-megapixels",
@@ -107,7 +107,10 @@ def faces_schema(attribute_names: Sequence[str], embedding_dim: int) -> pa.Schem
     embedding_dim : int
         Length of the embedding's fixed-size list.
     """
-    box = [pa.field(name, pa.float32(), nullable=False) for name in ("x", "y", "width", "height", "detection_score")]
+    box = [
+        pa.field(name, pa.float32(), nullable=False)
+        for name in ("x", "y", "width", "height", "detection_score")
+    ]
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),

@@ -1,0 +1,88 @@
+"""Writing files so that a kill or a full disk never leaves half of one, and saying plainly what went wrong.
+
+- ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
+- ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
+  go on).
+- ``shown``: a path or cell as one line of printable text; file names may hold newlines and terminal codes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from stylematch.errors import StylematchError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def shown(text: str | Path) -> str:
+    r"""Return ``text`` on one line, the unprintable escaped (``\n``, ``\x1b``, lone surrogates)."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+@contextlib.contextmanager
+def explained(doing: str, path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into a sentence: "could not DOING PATH: why".
+
+    Raises
+    ------
+    StylematchError
+        Exit code 3. Shards that are done stay done, so the advice is to mend the cause and run again.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StylematchError(
+            f"could not {doing} {shown(path)}: {shown(why)}; mend that and run the same command again: "
+            "it goes on where it stopped"
+        ) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` durable (fsync of the directory itself)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the hidden name beside ``path`` under which it is written before the rename."""
+    return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that either the old or the whole new file is there, whenever power fails.
+
+    Raises
+    ------
+    StylematchError
+        The disk is full, read-only or broken; the temporary file is removed.
+    """
+    temporary = temporary_path(path)
+    with explained("write", path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_directory(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

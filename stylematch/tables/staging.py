@@ -1,0 +1,284 @@
+"""A run's folder before it is published: all is written beside OUT and appears there by one rename.
+
+- Beside ``out`` stand, hidden, ``.out.stylematch-staging-RUN`` (the run being written),
+  ``.out.stylematch-old-RUN`` (what it replaced, about to be removed) and ``.out.stylematch-lock`` (held by
+  one run at a time, gone at its end).
+- ``check`` decides from what is there: start, resume, or nothing to do. What is not ours is refused, never
+  touched.
+- ``prepare`` keeps the shards whose sidecars hold (size and sha256) and drops everything else in the staging
+  folder.
+- ``publish`` swaps the folders: one rename where OUT is absent or empty, Linux's exchange of two names where
+  OUT holds a finished run, or, on a file system without it, two renames; a kill between those two is mended
+  by the next ``with``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+
+from stylematch.errors import StylematchError, UserError
+from stylematch.tables.contract import TABLES
+from stylematch.tables.disk import explained, shown, sync_directory
+from stylematch.tables.manifest import MANIFEST, read_manifest
+from stylematch.tables.writer import is_done, shard_path, sidecar_path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOTSUP)
+
+
+class Decision(StrEnum):
+    """What is to be done for a run, seen from what OUT and its neighbours hold."""
+
+    START = "start"
+    RESUME = "resume"
+    NOTHING = "nothing"
+
+
+def check_out(out: Path) -> Path:
+    """Return OUT's absolute path, links resolved, or say why no run can be published there. Changes nothing.
+
+    Cheap, so that a command can call it before it reads its inputs.
+
+    Raises
+    ------
+    UserError
+        OUT is a file, a link to nowhere, a mount point, the current directory or one above it, or holds what
+        no run of ours wrote.
+    """
+    try:
+        return _check_out(out)
+    except OSError as error:
+        raise UserError(
+            f"--out {shown(out)} cannot be used: {error.strerror}: name another folder"
+        ) from error
+
+
+def _check_out(out: Path) -> Path:
+    real = Path(os.path.realpath(out))
+    name = shown(out)
+    if out.is_symlink() and not real.exists():
+        raise UserError(f"--out {name} is a link to nowhere: remove it or name another folder")
+    if real == Path.cwd() or real in Path.cwd().parents:
+        raise UserError(
+            f"--out {name} is the current directory or one above it, which a run would replace: name one "
+            "inside it, such as ./stylematch-out"
+        )
+    try:
+        entries = {entry.name for entry in os.scandir(real)}
+    except FileNotFoundError:
+        return real
+    except NotADirectoryError:
+        raise UserError(f"--out {name} is a file or lies under one: name a folder") from None
+    if real.is_mount():
+        raise UserError(
+            f"--out {name} is a mount point, which cannot be replaced as a whole: name a folder in it"
+        )
+    if not entries:
+        return real
+    manifest = read_manifest(real)
+    if manifest is None:
+        raise UserError(
+            f"--out {name} is not empty and holds no finished run of stylematch: name another folder"
+        )
+    foreign = sorted(n for n in entries - set(manifest.get("outputs", entries)) if not n.startswith("."))
+    if foreign:
+        raise UserError(
+            f"--out {name} holds {shown(foreign[0])} beside a finished run, which replacing the run would "
+            "delete: move it away or name another folder"
+        )
+    return real
+
+
+class Staging:
+    """The staging folder of one run, locked while the ``with`` block lasts.
+
+    Parameters
+    ----------
+    out : Path
+        Where the run will be published. A link to a folder is followed. Its parents are made.
+    run_id : str
+        Two runs with an equal ``run_id`` write equal tables, so the second goes on where the first stopped.
+    overwrite : bool
+        Write the run again even if OUT holds it, finished.
+
+    Raises
+    ------
+    UserError
+        OUT cannot take a run (see ``check_out``), its parent is not writable, or another run into it is under
+        way.
+    """
+
+    def __init__(self, out: Path, run_id: str, *, overwrite: bool = False) -> None:
+        self.out = check_out(out)
+        self.run_id = run_id
+        self.overwrite = overwrite
+        self._prefix = f".{self.out.name}.stylematch-"
+        self.directory = self.out.with_name(f"{self._prefix}staging-{run_id[:16]}")
+        self._old = self.out.with_name(f"{self._prefix}old-{run_id[:16]}")
+        self._lock_path = self.out.with_name(f"{self._prefix}lock")
+        self._done: frozenset[int] = frozenset()
+
+    def __enter__(self) -> Staging:
+        try:
+            with explained("make", self.out):
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = self._acquire_lock()
+        except StylematchError as error:
+            # A full disk is not the user's mistake; a folder that cannot be written to is.
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _WRONG_PLACE:
+                raise UserError(
+                    f"cannot write to {shown(self.out.parent)}, where --out goes: {cause.strerror}: "
+                    "name a folder that you may write to"
+                ) from error
+            raise
+        try:
+            self._recover()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Removed while it is still locked: a run that waits for it sees that its file has gone and takes a
+        # new one.
+        with contextlib.suppress(OSError):
+            self._lock_path.unlink()
+        os.close(self._lock)
+
+    def _acquire_lock(self) -> int:
+        while True:
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), self._lock_path.stat()):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                raise UserError(
+                    f"another run is writing to {shown(self.out)}: wait for it or choose another --out"
+                ) from None
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _recover(self) -> None:
+        """Undo the first of two renames if a kill came before the second."""
+        if not self.out.exists():
+            for old in self._siblings("old-"):
+                if read_manifest(old) is not None:
+                    with explained("put back", self.out):
+                        old.rename(self.out)
+                    return
+
+    def _siblings(self, kind: str) -> list[Path]:
+        prefix = self._prefix + kind
+        return sorted(path for path in self.out.parent.iterdir() if path.name.startswith(prefix))
+
+    def table(self, name: str) -> Path:
+        """Return the folder in which table ``name``'s shards are staged."""
+        return self.directory / name
+
+    def check(self) -> Decision:
+        """Say what is to be done. Removes nothing but what lies over beside a finished OUT."""
+        check_out(self.out)
+        manifest = read_manifest(self.out)
+        if manifest is not None and manifest["run_id"] == self.run_id and not self.overwrite:
+            self._remove(self._siblings("staging-") + self._siblings("old-"))
+            return Decision.NOTHING
+        return Decision.RESUME if self.directory.is_dir() else Decision.START
+
+    def prepare(self, tables: Iterable[str] = TABLES) -> frozenset[int]:
+        """Make the staging folder fit to write to and return the numbers of the partitions that are done.
+
+        A partition is done when each table's shard is. Other files of the staging folder, torn shards among
+        them, and the staging folders of other runs into this OUT are removed.
+
+        Raises
+        ------
+        StylematchError
+            The folder cannot be made or cleaned.
+        """
+        tables = tuple(tables)
+        self._remove([path for path in self._siblings("staging-") if path != self.directory])
+        with explained("write", self.directory):
+            for name in tables:
+                self.table(name).mkdir(parents=True, exist_ok=True)
+            numbers = {
+                int(p.stem[5:]) for p in self.table(tables[0]).glob("part-*.parquet") if p.stem[5:].isdigit()
+            }
+            self._done = frozenset(n for n in numbers if all(is_done(self.table(t), n) for t in tables))
+            kept = {shard_path(self.table(t), n) for t in tables for n in self._done}
+            kept |= {sidecar_path(self.table(t), n) for t in tables for n in self._done}
+            for path in [p for p in self.directory.rglob("*") if p.is_symlink() or not p.is_dir()]:
+                if path not in kept:
+                    path.unlink()
+        return self._done
+
+    def publish(self) -> None:
+        """Make the staged folder, which holds its manifest, appear as OUT; a finished run is replaced.
+
+        Raises
+        ------
+        StylematchError
+            The rename failed; what was in OUT is still there, or comes back with the next run.
+        UserError
+            Something that is not ours came into OUT meanwhile.
+        """
+        if not (self.directory / MANIFEST).is_file():
+            raise ValueError(f"{self.directory} has no {MANIFEST}: only a finished run is published")
+        check_out(self.out)
+        with explained("publish", self.out):
+            for directory in [self.directory, *(p for p in self.directory.rglob("*") if p.is_dir())]:
+                sync_directory(directory)
+            if read_manifest(self.out) is None:
+                self.directory.rename(self.out)
+            elif not exchange(self.directory, self.out):
+                self._remove([self._old])
+                self.out.rename(self._old)
+                self.directory.rename(self.out)
+            sync_directory(self.out.parent)
+        self._remove(self._siblings("staging-") + self._siblings("old-"))
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            with explained("remove", path):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step (``renameat2(2)`` with ``RENAME_EXCHANGE``); False where the system cannot.
+
+    Raises
+    ------
+    OSError
+        The swap is possible and failed.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(first))

@@ -1,0 +1,202 @@
+import contextlib
+import functools
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from engine_jobs import fail_to_load, load, misbehave, square
+
+from stylematch.engines.local import run_partitions
+from stylematch.engines.progress import Progress
+from stylematch.errors import StylematchError, UserError
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_partition_runs_once_with_one_load_a_process(tmp_path, workers):
+    done, photos = {}, []
+    run_partitions(
+        square,
+        iter(range(12)),
+        workers=workers,
+        setup=functools.partial(load, tmp_path),
+        on_done=lambda partition, result: done.__setitem__(partition, result),
+        on_progress=photos.append,
+    )
+    assert {p: r[0] for p, r in done.items()} == {p: p * p for p in range(12)}
+    assert sum(photos) == sum(p % 3 + 2 for p in range(12))
+    processes = {r[1] for r in done.values()}
+    assert {p.name for p in tmp_path.iterdir()} == {f"loaded-{pid}" for pid in processes}
+    assert (processes == {os.getpid()}) == (workers == 1)
+    assert len(processes) <= workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_partitions_load_nothing(tmp_path, workers):
+    run_partitions(square, [], workers=workers, setup=functools.partial(load, tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_partitions_are_taken_as_workers_get_free(tmp_path):
+    taken, done = [], []
+
+    def partitions():
+        for number in range(8):
+            assert len(taken) - len(done) < 2
+            taken.append(number)
+            yield number
+
+    run_partitions(
+        square,
+        partitions(),
+        workers=2,
+        setup=functools.partial(load, tmp_path),
+        on_done=lambda partition, _: done.append(partition),
+    )
+    assert sorted(done) == list(range(8))
+
+
+@pytest.mark.parametrize(("how", "said"), [("kill", "killed by signal 9.*memory"), ("exit", "exit code 7")])
+def test_a_worker_that_dies_is_resumable_and_the_others_finish(tmp_path, how, said):
+    done = []
+    with pytest.raises(StylematchError, match=said + ".*same command again") as caught:
+        run_partitions(
+            misbehave,
+            ["slow", how, *[f"later{i}" for i in range(50)]],
+            workers=2,
+            setup=functools.partial(load, tmp_path),
+            on_done=lambda partition, _: done.append(partition),
+        )
+    assert caught.value.exit_code == 3
+    assert "slow" in done
+    assert "later49" not in done
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_one_partition_is_raised_as_it_is(tmp_path, workers):
+    with pytest.raises(UserError, match=r"^row 3 is wrong$"):
+        run_partitions(
+            misbehave, ["slow", "user", "a"], workers=workers, setup=functools.partial(load, tmp_path)
+        )
+    assert (tmp_path / "did-slow").exists()
+
+
+def test_errors_that_cannot_travel_keep_their_sentence_and_code(tmp_path):
+    run = functools.partial(run_partitions, misbehave, workers=2, setup=functools.partial(load, tmp_path))
+    with pytest.raises(StylematchError, match="training a model needs the 'train' extra") as caught:
+        run(["extra"])
+    assert caught.value.exit_code == 2
+    with pytest.raises(StylematchError, match="OddError: onetwo") as caught:
+        run(["odd"])
+    assert caught.value.exit_code == 3
+
+
+def test_an_error_while_loading_is_raised():
+    with pytest.raises(UserError, match="bundle is damaged"):
+        run_partitions(misbehave, ["a", "b"], workers=2, setup=fail_to_load)
+
+
+def test_it_runs_outside_the_main_thread(tmp_path):
+    done = []
+    thread = threading.Thread(
+        target=run_partitions,
+        args=(square, range(3)),
+        kwargs={
+            "workers": 1,
+            "setup": functools.partial(load, tmp_path),
+            "on_done": lambda p, _: done.append(p),
+        },
+    )
+    thread.start()
+    thread.join()
+    assert done == [0, 1, 2]
+
+
+SCRIPT = """
+import functools, sys
+from pathlib import Path
+from engine_jobs import load, misbehave
+from stylematch.engines.local import run_partitions
+if __name__ == "__main__":
+    try:
+        run_partitions(misbehave, ["hang"] * 2, workers=2, setup=functools.partial(load, Path(sys.argv[1])))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_no_traceback(tmp_path, how):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    here = Path(__file__).resolve().parent
+    run = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while len(hanging := list(tmp_path.glob("hangs-*"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started = time.monotonic()
+        # A terminal sends Ctrl-C to the whole group; a scheduler sends SIGTERM to the process.
+        (os.killpg if how == signal.SIGINT else os.kill)(run.pid, how)
+        # Only the process itself: communicate() would wait for workers that hold its standard error too.
+        assert run.wait(10) == (-9 if how == signal.SIGKILL else 130)
+        workers = [int(path.name.removeprefix("hangs-")) for path in hanging]
+        while not all(map(gone, workers)):
+            assert time.monotonic() < started + 10
+            time.sleep(0.05)
+        assert run.stderr.read() == b""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.stderr.close()
+
+
+def test_progress_in_a_log_is_a_few_lines():
+    stream = io.StringIO()
+    with Progress(1000, "photos", "scoring", stream=stream, initial=400) as progress:
+        for _ in range(600):
+            progress.update()
+    assert stream.getvalue().startswith("scoring: 1,000 of 1,000 (100%) photos, ")
+    assert stream.getvalue().count("\n") == 1
+
+    stream = io.StringIO()
+    with Progress(None, "files", "finding", stream=stream, every_s=0.0) as progress:
+        progress.update(3)
+        progress.update(4)
+    lines = stream.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "finding: 3 files",
+        "finding: 7 files",
+        "finding: 7 files",
+    ]
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 100))
+    with os.fdopen(slave, "w") as terminal, Progress(10, "photos", "scoring", stream=terminal) as progress:
+        progress.update(10)
+    written = os.read(master, 65536).decode()
+    os.close(master)
+    assert "scoring: 100%" in written
+    assert "10/10" in written

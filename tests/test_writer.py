@@ -1,0 +1,181 @@
+import hashlib
+import itertools
+import resource
+import signal
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylematch.errors import StylematchError
+from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
+from stylematch.tables.writer import ShardWriter, is_done, read_sidecar, shard_path, sidecar_path
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("width", pa.int32()),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("style", pa.string(), nullable=False),
+        pa.field("embedding", pa.list_(pa.float32(), 3), nullable=False),
+    ]
+)
+ROWS = 57
+
+
+def columns(start: int, stop: int) -> dict:
+    generator = np.random.default_rng(5)
+    embeddings = generator.normal(size=(ROWS, 3)).astype(np.float32)
+    numbers = range(start, stop)
+    return {
+        "path": [f"f{i}\n<script>.jpg" for i in numbers],
+        "width": [None if i % 3 == 0 else i for i in numbers],
+        "score": np.array([np.nan if i % 7 == 0 else i / 7 for i in numbers], dtype=np.float64),
+        "style": ["Casual" if i % 2 else "Formal" for i in numbers],
+        "embedding": embeddings[start:stop],
+    }
+
+
+def write(directory: Path, cuts: list[int], row_group_rows: int) -> bytes:
+    bounds = [0, *sorted(cuts), ROWS]
+    with ShardWriter(directory, 0, SCHEMA, row_group_rows=row_group_rows) as writer:
+        for start, stop in itertools.pairwise(bounds):
+            writer.write(columns(start, stop))
+    return shard_path(directory, 0).read_bytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(0, ROWS), max_size=20), row_group_rows=st.sampled_from([1, 8, 57, 100]))
+def test_bytes_do_not_depend_on_the_callers_batches(tmp_path_factory, cuts, row_group_rows):
+    directory = tmp_path_factory.mktemp("t")
+    assert write(directory / "a", [], row_group_rows) == write(directory / "b", cuts, row_group_rows)
+
+
+def test_rows_come_back_as_written_in_row_groups_of_one_size(tmp_path):
+    write(tmp_path, [3, 4, 30], 8)
+    file = pq.ParquetFile(shard_path(tmp_path, 0))
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [8] * 7 + [1]
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    table = file.read()
+    assert table.schema.equals(SCHEMA)
+    expected = columns(0, ROWS)
+    assert table["path"].to_pylist() == expected["path"]
+    assert table["width"].to_pylist() == expected["width"]
+    np.testing.assert_array_equal(table["score"].to_numpy(), expected["score"])
+    assert table["score"].null_count == 0  # NaN stays a number
+    np.testing.assert_array_equal(np.stack(table["embedding"].to_pandas()), expected["embedding"])
+
+
+def test_memory_is_bounded_by_row_groups(tmp_path):
+    with ShardWriter(tmp_path, 0, SCHEMA, row_group_rows=4) as writer:
+        for start in range(0, 56, 7):
+            writer.write(columns(start, start + 7))
+            assert writer._pending_rows < 4
+    assert writer.rows == 56
+
+
+def test_sidecar_says_what_the_file_is(tmp_path):
+    data = write(tmp_path, [], 8)
+    info = read_sidecar(tmp_path, 0)
+    assert (info.rows, info.bytes, info.sha256) == (ROWS, len(data), hashlib.sha256(data).hexdigest())
+    assert is_done(tmp_path, 0)
+    assert not is_done(tmp_path, 1)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no sidecar", "torn sidecar", "no file"])
+def test_a_torn_shard_is_not_done(tmp_path, damage):
+    data = write(tmp_path, [], 8)
+    if damage == "truncate":
+        shard_path(tmp_path, 0).write_bytes(data[:-10])
+    elif damage == "flip":
+        shard_path(tmp_path, 0).write_bytes(bytes([*data[:100], data[100] ^ 1]) + data[101:])
+    elif damage == "no sidecar":
+        sidecar_path(tmp_path, 0).unlink()
+    elif damage == "torn sidecar":
+        sidecar_path(tmp_path, 0).write_text('{"rows": 5')
+    else:
+        shard_path(tmp_path, 0).unlink()
+    assert not is_done(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    "schema", [photos_schema(), faces_schema(["Smiling"], 8), recommendations_schema()], ids=TABLES
+)
+def test_empty_tables_keep_their_schema(tmp_path, schema):
+    with ShardWriter(tmp_path, 0, schema):
+        pass
+    assert is_done(tmp_path, 0)
+    assert read_sidecar(tmp_path, 0).rows == 0
+    assert pq.read_table(shard_path(tmp_path, 0)).schema.equals(schema)
+
+
+def test_folder_reads_as_one_data_set(tmp_path):
+    table = tmp_path / "photos"
+    for number in range(3):
+        with ShardWriter(table, number, SCHEMA) as writer:
+            writer.write(columns(number * 10, number * 10 + 10))
+    assert len(pd.read_parquet(table)) == 30
+    assert pq.read_table(table).num_rows == 30
+    assert ds.dataset(table).count_rows() == 30
+    assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{table}/*.parquet')").fetchall() == [(30,)]
+
+
+def test_an_error_in_the_block_leaves_nothing(tmp_path):
+    with (  # noqa: PT012
+        pytest.raises(RuntimeError, match="stop"),
+        ShardWriter(tmp_path, 0, SCHEMA, row_group_rows=4) as writer,
+    ):
+        writer.write(columns(0, 20))
+        raise RuntimeError("stop")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_rewriting_a_shard_replaces_it(tmp_path):
+    first = write(tmp_path, [], 8)
+    with ShardWriter(tmp_path, 0, SCHEMA) as writer:
+        assert not is_done(tmp_path, 0)
+        assert shard_path(tmp_path, 0).read_bytes() == first
+        writer.write(columns(0, 1))
+    assert read_sidecar(tmp_path, 0).rows == 1
+    assert is_done(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"style": None}, "style"),
+        ({"extra": [1, 2]}, "extra"),
+        ({"style": ["a", None]}, "1 nulls"),
+        ({"embedding": np.zeros((2, 4), np.float32)}, r"\(2, 4\)"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(tmp_path, change, message):
+    given_columns = {k: v for k, v in {**columns(0, 2), **change}.items() if v is not None}
+    with pytest.raises(ValueError, match=message), ShardWriter(tmp_path, 0, SCHEMA) as writer:
+        writer.write(given_columns)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    # RLIMIT_FSIZE makes the kernel refuse the write as a full disk does, for every user.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    noise = np.random.default_rng(0).bytes(400_000).hex()
+    try:
+        with pytest.raises(  # noqa: PT012
+            StylematchError, match=r"could not write .*part-00000\.parquet: File too large"
+        ) as caught:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            with ShardWriter(tmp_path, 0, SCHEMA, row_group_rows=2) as writer:
+                writer.write({**columns(0, 2), "path": [noise[:400_000], noise[400_000:]]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.exit_code == 3
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
