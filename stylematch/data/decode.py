@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,7 +139,8 @@ def decode_photo(data: bytes, *, max_side_px: int | None, max_megapixels: float)
                 image_format=name,
             )
         drafted = max_side_px is not None and _draft(image, max_side_px)
-        image.load()
+        with _silent_libtiff() if name == "TIFF" else nullcontext():
+            image.load()
         orientation = _orientation(image)
         full_size = seen[-1]
         if not drafted:  # a decoder may correct the header, and an EXIF chunk may come behind the pixels
@@ -215,7 +217,10 @@ def _orientation(image: Image.Image) -> int:
     """
     try:
         # PngImageFile.getexif would decode all pixels of a picture whose size is not checked yet.
-        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        exif = Image.Image.getexif(image)
+        if behind_pixels := image.info.get("exif"):  # where loading met it only now; else this does nothing
+            exif.load(behind_pixels)
+        value = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:
         return 1
     return value if value in _TRANSPOSE_BY_ORIENTATION else 1
@@ -288,6 +293,24 @@ def _rejecting(data: bytes, name: str) -> Iterator[list[tuple[int, int]]]:
         reason, message = _why(error, data, name)
         width, height = seen[-1] if seen else (None, None)
         raise PhotoRejectedError(reason, message, width=width, height=height, image_format=name) from error
+
+
+@contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """Mute the process's standard error meanwhile: libtiff prints there what it also reports to Pillow."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # the process has none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _why(error: Exception, data: bytes, name: str) -> tuple[Reason, str]:

