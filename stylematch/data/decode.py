@@ -315,7 +315,9 @@ def _silent_libtiff() -> Iterator[None]:
 
 def _why(error: Exception, data: bytes, name: str) -> tuple[Reason, str]:
     # Some messages of Pillow hold a repr with an address, which would make two runs' tables differ.
-    detail = re.sub(r"<[^>]*>", "", str(error)).strip() or type(error).__name__
+    detail = re.sub(r"<[^>]*>", "", str(error))
+    detail = "".join(letter if letter.isprintable() else " " for letter in detail[:200]).strip()
+    detail = detail or type(error).__name__
     if isinstance(error, MemoryError):
         return Reason.TOO_LARGE, f"decoding this {name} picture needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):

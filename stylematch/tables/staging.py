@@ -204,11 +204,12 @@ class Staging:
             return Decision.NOTHING
         return Decision.RESUME if self.directory.is_dir() else Decision.START
 
-    def prepare(self, tables: Iterable[str] = TABLES) -> frozenset[int]:
+    def prepare(self, tables: Iterable[str] = TABLES, *, keep: Iterable[str] = ()) -> frozenset[int]:
         """Make the staging folder fit to write to and return the numbers of the partitions that are done.
 
         A partition is done when each table's shard is. Other files of the staging folder, torn shards among
-        them, and the staging folders of other runs into this OUT are removed.
+        them, and the staging folders of other runs into this OUT are removed; what lies under the folders in
+        ``keep`` (relative) stays.
 
         Raises
         ------
@@ -226,8 +227,9 @@ class Staging:
             self._done = frozenset(n for n in numbers if all(is_done(self.table(t), n) for t in tables))
             kept = {shard_path(self.table(t), n) for t in tables for n in self._done}
             kept |= {sidecar_path(self.table(t), n) for t in tables for n in self._done}
+            spared = [self.directory / name for name in keep]
             for path in [p for p in self.directory.rglob("*") if p.is_symlink() or not p.is_dir()]:
-                if path not in kept:
+                if path not in kept and not any(path.is_relative_to(folder) for folder in spared):
                     path.unlink()
         return self._done
 

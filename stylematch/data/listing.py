@@ -1,0 +1,115 @@
+"""A run's listing: every photo found, hashed, in order, as a file of lines, so that memory stays flat.
+
+One JSON line a photo: path, bytes, photo_id. The listing's digest is that of paths and contents alone (neither times nor
+sizes on disk), and partitions follow from its length alone; both are what makes a run repeatable. Hashing reads every
+file once, in threads, since hashlib lets go of Python's lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from stylematch.data.photos import FoundPhoto, hash_photo, unescape_path
+from stylematch.errors import PhotoRejectedError
+
+# Large enough that start-up costs and small files do not matter, small enough that a kill loses little and that
+# 32 workers share even a short listing.
+MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS, WANTED_PARTITIONS = 128, 4096, 32
+_HASH_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A run of consecutive photos of the listing.
+
+    Attributes
+    ----------
+    number : int
+        From 0, also the shard's number.
+    offset_bytes : int
+        Where its first line starts.
+    photos : int
+        How many lines it has.
+    """
+
+    number: int
+    offset_bytes: int
+    photos: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What ``write_listing`` wrote: the file, how many photos, their digest and the partitions."""
+
+    path: Path
+    photos: int
+    sha256: str
+    partitions: tuple[Partition, ...]
+
+
+def write_listing(
+    photos: Iterable[FoundPhoto], root: Path, path: Path, *, threads: int, advance: Callable[[int], None]
+) -> Listing:
+    """Hash photos and write them down.
+
+    Parameters
+    ----------
+    photos : iterable of FoundPhoto
+        Sorted.
+    root : pathlib.Path
+        What their paths are relative to.
+    path : pathlib.Path
+        The file to write.
+    threads : int
+        How many files are read at once.
+    advance : callable
+        Told how many more photos are listed.
+    """
+
+    def hashed(photo: FoundPhoto) -> str | None:
+        try:
+            return hash_photo(root, photo.raw_path)
+        except PhotoRejectedError:
+            return None  # reading it for scoring fails alike and says why
+
+    digest, count, waiting = hashlib.sha256(), 0, iter(photos)
+    with path.open("wb") as stream, ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(waiting, _HASH_CHUNK)):
+            for photo, photo_id in zip(chunk, pool.map(hashed, chunk), strict=True):
+                digest.update(json.dumps([photo.path, photo_id]).encode() + b"\n")
+                stream.write(json.dumps([photo.path, photo.bytes, photo_id]).encode() + b"\n")
+            count += len(chunk)
+            advance(len(chunk))
+    return Listing(path, count, digest.hexdigest(), tuple(_partitions(path, count)))
+
+
+def read_listing(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
+    """Read one partition's photos."""
+    with path.open("rb") as stream:
+        stream.seek(partition.offset_bytes)
+        for line in islice(stream, partition.photos):
+            name, size, photo_id = json.loads(line)
+            yield FoundPhoto(name, unescape_path(name), size, photo_id)
+
+
+def partition_sizes(count: int) -> list[int]:
+    """Return how many photos each partition has, as even as can be; a function of the listing's length alone."""
+    if count == 0:
+        return [0]
+    size = min(max(-(-count // WANTED_PARTITIONS), MIN_PARTITION_PHOTOS), MAX_PARTITION_PHOTOS)
+    number = -(-count // size)
+    return [count * (k + 1) // number - count * k // number for k in range(number)]
+
+
+def _partitions(path: Path, count: int) -> Iterator[Partition]:
+    offset = 0
+    with path.open("rb") as stream:
+        for number, photos in enumerate(partition_sizes(count)):
+            yield Partition(number, offset, photos)
+            offset += sum(len(line) for line in islice(stream, photos))

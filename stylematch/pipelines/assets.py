@@ -1,0 +1,105 @@
+"""What a run scores with: the models and indexes that ``--index`` names, completed from the shipped default.
+
+An index directory (``infos.json``) is one part; a collection has any of ``attributes/``, ``garments/``, ``faces/`` and
+``items/``. Later directories win over earlier ones and over the default. An embedding means nothing to another model, so
+a faces index must come from the very bundle that is used with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from stylematch.errors import UserError
+from stylematch.search.directory import INFOS_FILE, index_info
+from stylematch.tables.disk import shown
+from stylematch.vision.bundle import DESCRIPTION, Bundle
+
+PARTS = ("attributes", "garments", "faces", "items")
+
+
+@dataclass(frozen=True)
+class Assets:
+    """Directories of the parts: the attribute model, the garment encoder, the face gallery and the items."""
+
+    attributes: Path
+    garments: Path
+    faces: Path
+    items: Path
+
+    def bundle_sha256(self) -> str:
+        """Return the attribute model's digest, the only model that scoring runs."""
+        return Bundle.open(self.attributes).sha256
+
+    def index_sha256(self) -> dict[str, str]:
+        """Return the digests of the two indexes: over what ``infos.json`` says of their files and origin."""
+        return {
+            name: hashlib.sha256(json.dumps(index_info(path), sort_keys=True).encode()).hexdigest()
+            for name, path in (("faces", self.faces), ("items", self.items))
+        }
+
+
+def default_index() -> Path:
+    """Return the shipped default: beside the package in a checkout, inside it in a wheel.
+
+    Raises
+    ------
+    UserError
+        If this installation has none.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for path in (package / "_default_index", package.parent / "indexes" / "default"):
+        if path.is_dir():
+            return path
+    raise UserError("This installation has no default index; name one with --index, or run 'make default-index'.")
+
+
+def resolve_assets(directories: Sequence[Path]) -> Assets:
+    """Find every part.
+
+    Parameters
+    ----------
+    directories : sequence of pathlib.Path
+        What ``--index`` named, in order.
+
+    Raises
+    ------
+    UserError
+        If a directory is neither an index nor a collection, or the parts do not belong together.
+    """
+    found: dict[str, Path] = {}
+    for directory in directories:
+        parts = _parts_of(directory)
+        if not parts:
+            raise UserError(
+                f"--index {shown(directory)} is neither an index (no {INFOS_FILE}) nor a collection of any of "
+                f"{', '.join(PARTS)}; 'stylematch-batch index build' makes one."
+            )
+        found |= parts
+    if set(found) != set(PARTS):
+        found = _parts_of(default_index()) | found
+    missing = [part for part in PARTS if part not in found]
+    if missing:
+        raise UserError(f"The index has no {', '.join(missing)}; build the parts or name a directory that has them.")
+    assets = Assets(**{field.name: found[field.name] for field in fields(Assets)})
+    for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
+        made_by = index_info(index)["bundle_sha256"]
+        if made_by != Bundle.open(model).sha256:
+            raise UserError(
+                f"The index {shown(index)} was not made by the model {shown(model)}; embed and build it again, or name "
+                "the collection that holds both."
+            )
+    return assets
+
+
+def _parts_of(directory: Path) -> dict[str, Path]:
+    if (directory / INFOS_FILE).is_file():
+        return {index_info(directory)["kind"]: directory}
+    return {
+        part: directory / part
+        for part in PARTS
+        if any((directory / part / name).is_file() for name in (INFOS_FILE, DESCRIPTION))
+    }

@@ -1,0 +1,250 @@
+"""``score``: a directory of photos in, a published run out.
+
+List and hash the photos; name the run by all that its tables follow from; score the partitions that are not done yet, in
+as many processes as asked; write manifest and gallery; publish by one rename. A finished run of the same name is left as
+it is, an unfinished one is gone on with.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from stylematch.data.listing import Listing, Partition, write_listing
+from stylematch.data.photos import FindCounts, find_photos, photo_root
+from stylematch.engines.local import run_partitions
+from stylematch.engines.progress import Progress
+from stylematch.errors import LimitExceededError
+from stylematch.pipelines.assets import Assets, resolve_assets
+from stylematch.pipelines.score_partition import PartitionResult, ScoreJob, load_state, score_partition
+from stylematch.report.gallery import write_gallery
+from stylematch.search.catalog import ItemCatalog
+from stylematch.search.directory import load_index_directory
+from stylematch.settings import ScoreSettings
+from stylematch.style.rules import load_rules
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import (
+    Counts,
+    Manifest,
+    Stage,
+    code_version,
+    compute_run_id,
+    count_tables,
+    json_sha256,
+    write_manifest,
+)
+from stylematch.tables.staging import Decision, Staging, check_out
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.runtime import resolve_device
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What ``score`` did.
+
+    Attributes
+    ----------
+    out : pathlib.Path
+        Where the run is.
+    run_id : str
+        Its name.
+    counts : Counts, optional
+        What came out; None where the run was already there.
+    seconds : float
+        From start to publication.
+    photos_done : int
+        Photos scored by this invocation (a resumed run has fewer than it found).
+    unreadable_directories : tuple of str
+        Folders that could not be listed.
+    """
+
+    out: Path
+    run_id: str
+    counts: Counts | None
+    seconds: float
+    photos_done: int
+    unreadable_directories: tuple[str, ...]
+
+
+def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Path] = ()) -> ScoreSummary:
+    """Score a directory of photos.
+
+    Parameters
+    ----------
+    photos : pathlib.Path
+        A directory, or one picture.
+    out : pathlib.Path
+        Where the run is published.
+    settings : ScoreSettings
+        How.
+    indexes : sequence of pathlib.Path
+        Index directories that replace parts of the default.
+
+    Returns
+    -------
+    ScoreSummary
+
+    Raises
+    ------
+    UserError
+        If a path, index, rule set or option is wrong.
+    StylematchError
+        If the run failed; the same command goes on with it.
+    LimitExceededError
+        If more photos were rejected than ``max_reject_share`` allows; the run is published.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    photo_root(photos)
+    check_out(out)
+    assets, device = resolve_assets(indexes), resolve_device(settings.device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
+        counts = FindCounts()
+        found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=_ours(out))
+        with Progress(None, "photos", "list") as progress:
+            listing = write_listing(
+                islice(found, settings.limit),
+                photo_root(photos),
+                Path(scratch) / "listing.jsonl",
+                threads=max(2, cores),
+                advance=progress.update,
+            )
+        listed_s = time.perf_counter() - clock
+        digests = _digests(settings, assets, device)
+        run_id = compute_run_id(
+            inputs=listing.sha256,
+            settings=digests["settings"],
+            bundles=digests["bundle"],
+            index=json_sha256([digests["faces"], digests["items"]]),
+            rules=digests["rules"],
+            code=code_version(),
+        )
+        complete = not settings.report or (out / "report" / "index.html").is_file()
+        with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
+            if staging.check() is Decision.NOTHING:
+                return ScoreSummary(
+                    staging.out, run_id, None, time.perf_counter() - clock, 0, tuple(counts.unreadable_directories)
+                )
+            done = staging.prepare(keep=("report/thumbs",))
+            job = ScoreJob(
+                settings, assets, photo_root(photos), listing.path, staging.directory, run_id, device, threads=1
+            )
+            stages = {"list": Stage(listed_s, listing.photos, "photos")}
+            stages |= _run(job, listing, done, cores)
+            tables = count_tables(staging.directory, counts.ignored)
+            if settings.report:
+                stages["report"] = _report(job, tables)
+            write_manifest(
+                staging.directory,
+                Manifest(
+                    run_id=run_id,
+                    counts=tables,
+                    stages=stages,
+                    code_version=code_version(),
+                    sha256={name: value for name, value in digests.items() if isinstance(value, str)}
+                    | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
+                    settings=settings.model_dump(),
+                    device=device,
+                    started=started,
+                    finished=datetime.now(UTC),
+                ),
+            )
+            staging.publish()
+    summary = ScoreSummary(
+        staging.out,
+        run_id,
+        tables,
+        time.perf_counter() - clock,
+        stages["score"].items,
+        tuple(counts.unreadable_directories),
+    )
+    _check_limit(summary, settings)
+    return summary
+
+
+def _ours(out: Path) -> tuple[Path, Path]:
+    """Return what a search for photos must not enter: OUT, and what is staged beside it."""
+    real = Path(os.path.realpath(out))
+    return real, real.with_name(f".{real.name}.stylematch-")
+
+
+def _digests(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:
+    names = Bundle.open(assets.attributes).schema.group("attributes").labels
+    rules = load_rules(settings.rules, attribute_names=names)
+    # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs.
+    return {
+        "settings": {**settings.naming(), "device": device},
+        "bundle": assets.bundle_sha256(),
+        "rules": rules.sha256,
+        **assets.index_sha256(),
+    }
+
+
+def _run(job: ScoreJob, listing: Listing, done: frozenset[int], cores: int) -> dict[str, Stage]:
+    """Score the partitions that are not done; return the time of each stage."""
+    waiting = [partition for partition in listing.partitions if partition.number not in done]
+    workers = max(1, min(job.settings.workers or cores, len(waiting)))
+    if workers == 1:
+        job = ScoreJob(**{**vars(job), "threads": cores})
+    seconds: Counter[str] = Counter()
+    items: Counter[str] = Counter()
+
+    def on_done(_: Partition, result: PartitionResult) -> None:
+        seconds.update(result.seconds)
+        items.update(result.items)
+
+    todo = sum(partition.photos for partition in waiting)
+    clock = time.perf_counter()
+    with Progress(listing.photos, "photos", "score", initial=listing.photos - todo) as progress:
+        run_partitions(
+            score_partition,
+            waiting,
+            workers=workers,
+            setup=functools.partial(load_state, job),
+            on_done=on_done,
+            on_progress=progress.update,
+        )
+    stages = {"score": Stage(time.perf_counter() - clock, todo, "photos")}
+    for name in seconds:
+        unit = "photos" if name.startswith("decode") else "rows" if name == "write" else "faces"
+        stages[name] = Stage(seconds[name], items[name], unit, per_worker=True)
+    return stages
+
+
+def _report(job: ScoreJob, tables: Counts) -> Stage:
+    clock = time.perf_counter()
+    catalog = ItemCatalog(load_index_directory(job.assets.items))
+    position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
+    write_gallery(
+        job.staged,
+        item_picture=lambda item_id: catalog.picture(position_of[item_id]),
+        title=f"stylematch: {shown(job.root.name)}",
+        summary={
+            "Run": job.run_id,
+            "Rules": shown(job.settings.rules),
+            "Attribute model": Bundle.open(job.assets.attributes).name,
+            "Code": code_version(),
+        },
+    )
+    return Stage(time.perf_counter() - clock, tables.found, "photos")
+
+
+def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
+    counts, limit = summary.counts, settings.max_reject_share
+    if counts is None or limit is None or not counts.found:
+        return
+    share = counts.rejected / counts.found
+    if share > limit:
+        raise LimitExceededError(
+            f"{counts.rejected:,} of {counts.found:,} photos ({share:.1%}) were rejected, over --max-reject-share "
+            f"{limit:g}; the run is published in {shown(summary.out)}, its photos table says why."
+        )

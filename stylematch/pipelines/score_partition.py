@@ -1,0 +1,320 @@
+"""Score one partition: photos in, one shard of each table out. Runs in any process, on any engine.
+
+Photos go through in batches: read and decode, locate and cut faces, one model call over all crops, then style and items
+row by row. Nothing of a result depends on which photos share a batch, and the shard writer does not keep batches apart,
+so the tables are the same for every batch size and number of workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data.listing import Partition, read_listing
+from stylematch.data.photos import FoundPhoto, photo_id_of, read_photo
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.pipelines.assets import Assets
+from stylematch.recommend import Recommender
+from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.search.catalog import ItemCatalog
+from stylematch.search.directory import load_index_directory
+from stylematch.settings import ScoreSettings
+from stylematch.style.judge import Judgement, StyleJudge
+from stylematch.style.neighbours import StyleVote
+from stylematch.style.rules import load_rules
+from stylematch.tables.contract import (
+    LANDMARKS,
+    TABLES,
+    Reason,
+    Status,
+    faces_schema,
+    photos_schema,
+    recommendations_schema,
+)
+from stylematch.tables.writer import ShardWriter
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.face_reader import FaceReader, PhotoFaces
+from stylematch.vision.runtime import Predictions, Runtime, load_runtime
+
+Rows = dict[str, list[Any]]
+Seconds = Counter[str]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """All that a worker needs to know; plain values, so that it travels to any process.
+
+    Attributes
+    ----------
+    settings : ScoreSettings
+        What was asked for.
+    assets : Assets
+        Models and indexes.
+    root, listing, staged : pathlib.Path
+        The photos' folder, the listing's file, and the folder where the tables are staged.
+    run_id : str
+        The run's name.
+    device : str
+        "cpu" or "cuda".
+    threads : int
+        Threads of one model call or search.
+    """
+
+    settings: ScoreSettings
+    assets: Assets
+    root: Path
+    listing: Path
+    staged: Path
+    run_id: str
+    device: str
+    threads: int
+
+
+@dataclass
+class ScoreState:
+    """What a process loads once."""
+
+    job: ScoreJob
+    runtime: Runtime
+    reader: FaceReader
+    judge: StyleJudge
+    recommender: Recommender
+    attribute_names: tuple[str, ...]
+
+
+@dataclass
+class PartitionResult:
+    """What a partition took: busy seconds and items by stage."""
+
+    seconds: Seconds = field(default_factory=Counter)
+    items: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One photo after reading: its row, and its faces where it has any."""
+
+    photo: FoundPhoto
+    row: dict[str, Any]
+    faces: PhotoFaces | None
+
+
+def load_state(job: ScoreJob) -> ScoreState:
+    """Load models, indexes and rules for one process.
+
+    Raises
+    ------
+    UserError
+        If they are damaged or do not belong together.
+    """
+    bundle = Bundle.open(job.assets.attributes)
+    names = bundle.schema.group("attributes").labels
+    gallery = load_index_directory(job.assets.faces, device=job.device, threads=job.threads)
+    catalog = ItemCatalog(load_index_directory(job.assets.items, device=job.device, threads=job.threads))
+    rules = load_rules(job.settings.rules, attribute_names=names, categories=catalog.categories)
+    missing = [name for name in names if name not in gallery.rows.column_names]
+    if missing:
+        raise UserError(f"The face gallery {job.assets.faces} has no labels for {', '.join(missing)}.")
+    labels = np.stack([gallery.rows[name].to_numpy() for name in names], axis=1)
+    vote = StyleVote(gallery.index, rules.hard(labels), len(rules.styles))
+    recommender = Recommender(
+        catalog,
+        {style: rules.items(style) for style in rules.styles},
+        top_k=job.settings.top_k,
+        seed=job.settings.seed,
+    )
+    reader = FaceReader(
+        job.settings.faces,
+        bundle.input_px,
+        min_face_px=job.settings.min_face_px,
+        max_megapixels=job.settings.max_megapixels,
+    )
+    runtime = load_runtime(bundle, job.device, job.threads)
+    return ScoreState(job, runtime, reader, StyleJudge(rules, vote), recommender, names)
+
+
+def score_partition(state: ScoreState, partition: Partition, advance: Callable[[int], None]) -> PartitionResult:
+    """Write one partition's shards.
+
+    Parameters
+    ----------
+    state : ScoreState
+        From ``load_state``.
+    partition : Partition
+        Which photos.
+    advance : callable
+        Told how many more photos are done.
+    """
+    job, result = state.job, PartitionResult()
+    schemas = {
+        "photos": photos_schema(),
+        "faces": faces_schema(state.attribute_names, state.runtime.bundle.embedding_dim),
+        "recommendations": recommendations_schema(),
+    }
+    photos = read_listing(job.listing, partition)
+    with ExitStack() as stack:
+        writers = {
+            table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
+            for table in TABLES
+        }
+        while batch := list(islice(photos, job.settings.batch_size)):
+            for table, rows in _score_batch(state, batch, result).items():
+                if rows and rows["path"]:
+                    with _timed(result, "write", len(rows["path"])):
+                        writers[table].write(rows)
+            advance(len(batch))
+    return result
+
+
+def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionResult) -> dict[str, Rows]:
+    with _timed(result, "decode and find faces", len(batch)):
+        read = [_read(state, photo) for photo in batch]
+    rows: dict[str, Rows] = {
+        "photos": {name: [entry.row[name] for entry in read] for name in photos_schema().names},
+        "faces": {},
+        "recommendations": {},
+    }
+    crops = [entry.faces.crops for entry in read if entry.faces is not None]
+    if not crops:
+        return rows
+    keys = [(entry.photo, entry.faces, face) for entry in read if entry.faces for face in range(len(entry.faces.boxes))]
+    with _timed(result, "attributes", len(keys)):
+        predictions = _predict(state.runtime, np.concatenate(crops), state.job.settings.batch_size)
+    with _timed(result, "style", len(keys)):
+        judgement = state.judge.judge(predictions.heads["attributes"], predictions.embedding)
+    rows["faces"] = _face_rows(state, keys, predictions, judgement)
+    with _timed(result, "items", len(keys)):
+        rows["recommendations"] = _item_rows(state, rows["faces"])
+    return rows
+
+
+def _read(state: ScoreState, photo: FoundPhoto) -> _Read:
+    """Read one photo; whatever is wrong with it becomes its row."""
+    job = state.job
+    row: dict[str, Any] = {
+        "path": photo.path,
+        "photo_id": photo.photo_id,
+        "bytes": photo.bytes,
+        "width": None,
+        "height": None,
+        "format": None,
+        "status": Status.REJECTED,
+        "reason": None,
+        "message": None,
+        "faces": 0,
+    }
+    try:
+        data = read_photo(job.root, photo.raw_path, int(job.settings.max_file_mb * 1e6))
+        if photo_id_of(data) != photo.photo_id:
+            raise PhotoRejectedError(Reason.CHANGED_DURING_RUN, "the file changed while the run went on: run it again")
+        faces = state.reader.read(data)
+    except PhotoRejectedError as error:
+        row |= {"reason": error.reason, "message": error.message, "format": error.image_format}
+        row |= {"width": error.width, "height": error.height}
+        return _Read(photo, row, None)
+    decoded = faces.photo
+    row |= {"width": decoded.width, "height": decoded.height, "format": decoded.format, "faces": len(faces.boxes)}
+    if job.settings.report:
+        _write_thumbnail(job, photo, decoded.pixels)
+    if faces.boxes:
+        row |= {"status": Status.SCORED, "reason": Reason.OK}
+        return _Read(photo, row, faces)
+    row["status"] = Status.NO_FACE
+    if faces.too_small:
+        row["reason"] = Reason.FACE_TOO_SMALL
+        row["message"] = f"{faces.too_small} found, all under {job.settings.min_face_px} px: lower --min-face-px"
+    else:
+        row["reason"] = Reason.NO_FACE_FOUND
+    return _Read(photo, row, None)
+
+
+def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
+    path = thumbnail_path(job.staged / "report", str(photo.photo_id))
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Equal contents share a thumbnail; two workers that write it at once write the same bytes.
+        path.write_bytes(make_thumbnail(pixels))
+
+
+def _predict(runtime: Runtime, crops: npt.NDArray[np.uint8], batch_size: int) -> Predictions:
+    parts = [runtime.run(crops[start : start + batch_size]) for start in range(0, len(crops), batch_size)]
+    return Predictions(
+        np.concatenate([part.embedding for part in parts]),
+        {name: np.concatenate([part.heads[name] for part in parts]) for name in parts[0].heads},
+    )
+
+
+def _face_rows(
+    state: ScoreState, keys: list[tuple[FoundPhoto, PhotoFaces, int]], predictions: Predictions, judgement: Judgement
+) -> Rows:
+    boxes = [faces.boxes[face] for _, faces, face in keys]
+    squares = [faces.squares[face] for _, faces, face in keys]
+    origins = np.array([(square.x, square.y) for square in squares])
+    sides = np.array([square.side for square in squares])
+    points = np.tile(origins, 5) + predictions.heads["landmarks"].astype(np.float64) * sides[:, None]
+    styles = state.judge.rules.styles
+    rows: dict[str, Any] = {
+        "path": [photo.path for photo, _, _ in keys],
+        "photo_id": [photo.photo_id for photo, _, _ in keys],
+        "face": [face for _, _, face in keys],
+        "x": [box.x for box in boxes],
+        "y": [box.y for box in boxes],
+        "width": [box.width for box in boxes],
+        "height": [box.height for box in boxes],
+        "detection_score": [box.score for box in boxes],
+        **{name: points[:, column] for column, name in enumerate(LANDMARKS)},
+        **{name: predictions.heads["attributes"][:, column] for column, name in enumerate(state.attribute_names)},
+        "style": [styles[index] for index in judgement.style],
+        "style_score": judgement.style_score,
+        "style_margin": judgement.style_margin,
+        "rule_style": [styles[index] for index in judgement.rule_style],
+        "rule_score": judgement.rule_score,
+        "neighbour_style": [styles[index] for index in judgement.neighbour_style],
+        "neighbour_score": judgement.neighbour_score,
+        "rule": judgement.rule,
+        "why": judgement.why,
+        "embedding": predictions.embedding,
+    }
+    return rows
+
+
+def _item_rows(state: ScoreState, faces: Rows) -> Rows:
+    rows: Rows = {name: [] for name in recommendations_schema().names}
+    columns = (faces[name] for name in ("path", "photo_id", "face", "style", "style_score", "rule"))
+    for path, photo_id, face, style, style_score, rule in zip(*columns, strict=True):
+        for item in state.recommender.recommend(photo_id, face, style, float(style_score), rule):
+            values = (
+                state.job.run_id,
+                path,
+                photo_id,
+                face,
+                item.rank,
+                item.item_id,
+                item.category,
+                item.score,
+                item.similarity,
+                style,
+                float(style_score),
+                rule,
+                item.reason,
+            )
+            for name, value in zip(rows, values, strict=True):
+                rows[name].append(value)
+    return rows
+
+
+@contextmanager
+def _timed(result: PartitionResult, stage: str, items: int) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    result.seconds[stage] += time.perf_counter() - started
+    result.items[stage] += items

@@ -1,0 +1,227 @@
+"""Job files: TOML in, validated and frozen settings out; every error names the file, the key and the fix.
+
+A job file describes one thing that a person schedules: a training (``TrainJob``) or the embedding of a data set
+(``EmbedJob``). Relative paths in it are relative to the working directory, so that a job file can be copied.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stylematch.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainData(_Section):
+    """Which pictures to learn from.
+
+    Attributes
+    ----------
+    dataset : str
+        ``celeba`` or ``fashion-mnist``.
+    root : str, optional
+        Its folder; by default ``$STYLEMATCH_DATA`` or ``../shared/data`` (CelebA), or as found (Fashion-MNIST).
+    wild : bool
+        Also learn from ``celeba_wild``, cropped around what the face finder finds (CelebA).
+    wild_repeat : int
+        How often each wild picture is seen in an epoch.
+    limit : int, optional
+        Only the first so many pictures of each part, for a quick try.
+    """
+
+    dataset: Literal["celeba", "fashion-mnist"]
+    root: str | None = None
+    wild: bool = True
+    wild_repeat: Count = 1
+    limit: Count | None = None
+
+
+class Model(_Section):
+    """The network: a backbone, an embedding and one linear head per label group."""
+
+    backbone: Literal["mobilenet_v2", "small_resnet"]
+    weights: Literal["imagenet", "none"] = "none"
+    input_px: Annotated[int, Field(ge=16, le=1024)]
+    embedding_dim: Annotated[int, Field(ge=2, le=4096)]
+    dropout: Fraction = 0.0
+
+
+class Augment(_Section):
+    """Random changes of the training pictures; 0 switches one off. Shifts are fractions of the crop's side."""
+
+    flip: Fraction = 0.5
+    shift: Fraction = 0.0
+    zoom: Fraction = 0.0
+    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    grayscale: Fraction = 0.0
+    erase: Fraction = 0.0
+
+
+class Schedule(_Section):
+    """AdamW under a one-cycle learning rate (Smith and Topin, 2018)."""
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup: Fraction = 0.2
+    label_smoothing: Fraction = 0.0
+    points_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    clip_norm: Annotated[float, Field(ge=0.0)] = 0.0
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    seed: int = 0
+
+
+class TrainJob(_Section):
+    """One training: ``stylematch-batch train JOB.toml``."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    out: str
+    data: TrainData
+    model: Model
+    augment: Augment = Augment()
+    schedule: Schedule
+
+
+class EmbedJob(_Section):
+    """One embedding of a data set and the index over it: ``stylematch-batch embed JOB.toml``.
+
+    Attributes
+    ----------
+    source : str
+        ``celeba``, ``fashion-mnist`` or a directory of pictures.
+    bundle : str
+        The model bundle that embeds.
+    embeddings : str
+        Where the Parquet shards go.
+    index : str, optional
+        Where the FAISS index over them goes; none is built without it.
+    splits : list of str
+        Which splits of the data set.
+    root : str, optional
+        The data set's folder, where it is not at its usual place.
+    """
+
+    source: str
+    bundle: str
+    embeddings: str
+    index: str | None = None
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+    root: str | None = None
+    batch_size: Count = 64
+
+
+class ScoreSettings(_Section):
+    """What ``score`` was asked for; those that change the tables are part of the run's name.
+
+    Attributes
+    ----------
+    top_k : int
+        Items per face.
+    rules : str
+        A shipped rule set's name or a TOML file.
+    faces : {"find", "aligned"}
+        Search for faces, or take every picture for a face crop.
+    min_face_px : int
+        Smallest side of a face that counts, in pixels of the upright photo.
+    max_megapixels, max_file_mb : float
+        Larger photos are rejected.
+    limit : int, optional
+        Only the first so many photos.
+    seed : int
+        Varies the choice among typical items.
+    device : {"auto", "cpu", "cuda"}
+        Where the model runs.
+    batch_size, workers : int
+        Photos a batch, and processes; 0 workers is one per core.
+    report : bool
+        Write the gallery.
+    follow_links : bool
+        Follow symbolic links among the photos.
+    overwrite : bool
+        Write a run again that is already there.
+    max_reject_share : float, optional
+        Over this share of rejected photos the run ends with exit code 4.
+    """
+
+    top_k: Count = 5
+    rules: str = "classic"
+    faces: Literal["find", "aligned"] = "find"
+    min_face_px: Annotated[int, Field(ge=1)] = 24
+    max_megapixels: Positive = 200.0
+    max_file_mb: Positive = 200.0
+    limit: Count | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_size: Count = 32
+    workers: Annotated[int, Field(ge=0)] = 0
+    report: bool = True
+    follow_links: bool = False
+    overwrite: bool = False
+    max_reject_share: Fraction | None = None
+
+    def naming(self) -> dict[str, object]:
+        """Return the settings that change the tables, as plain values; the others leave no trace in them."""
+        kept = ("top_k", "faces", "min_face_px", "max_megapixels", "max_file_mb", "limit", "seed", "follow_links")
+        return {name: getattr(self, name) for name in kept}
+
+
+Job = TypeVar("Job", bound=_Section)
+
+
+def load_job(path: Path, kind: type[Job]) -> Job:
+    """Read and validate a job file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A TOML file.
+    kind : type
+        The settings class it must satisfy.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are named.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"The job file {path} does not exist.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"The job file {path} cannot be read: {error}.") from error
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(str(k) for k in e['loc'])}: {_advice(e)}" for e in error.errors())
+        raise UserError(f"{path}: {faults}.") from error
+
+
+def _advice(error: object) -> str:
+    """Turn one of pydantic's faults into what to do about it."""
+    fault = dict(error)  # type: ignore[call-overload]
+    if fault["type"] == "extra_forbidden":
+        return "is no setting; remove it or mend its spelling"
+    if fault["type"] == "missing":
+        return "is missing; set it"
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+
+
+def data_root() -> Path:
+    """Return the folder of the real data sets: ``$STYLEMATCH_DATA``, or ``../shared/data`` without it."""
+    return Path(os.environ.get("STYLEMATCH_DATA", "../shared/data"))

@@ -1,0 +1,98 @@
+"""Augmentation of whole batches on the device that trains: one random affine warp, then colour.
+
+Flip, shift, zoom and rotation are one resampling of the stored field (which is wider than the crop), so nothing is
+blurred twice; points follow the same warp, and a flip exchanges left and right. Every random number comes from one
+generator seeded by the step, so that a resumed training draws what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stylematch.settings import Augment
+
+# Which point becomes which in a mirror: eyes and mouth corners change sides, the nose stays.
+_MIRRORED = (2, 3, 0, 1, 4, 5, 8, 9, 6, 7)
+
+
+def augment_batch(
+    fields: Tensor, points: Tensor | None, input_px: int, settings: Augment, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Warp and colour a batch.
+
+    Parameters
+    ----------
+    fields : Tensor of float in 0 to 1, shape (n, channels, field, field)
+        Crops with a margin around them.
+    points : Tensor of float, shape (n, 10), optional
+        Landmarks in units of the crop's side.
+    input_px : int
+        Side of the crop.
+    settings : Augment
+        How much.
+    generator : torch.Generator
+        Where every random number comes from (a CPU generator).
+
+    Returns
+    -------
+    pictures : Tensor of float, shape (n, channels, input_px, input_px)
+    points : Tensor of float, shape (n, 10), or None
+    """
+    count = len(fields)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * (high - low) + low).to(fields.device)
+
+    angle = uniform(-1, 1) * math.radians(settings.rotate_degrees)
+    zoom = torch.exp(uniform(-1, 1) * math.log1p(settings.zoom))
+    shift = torch.stack([uniform(-1, 1), uniform(-1, 1)], 1) * settings.shift * 2
+    mirror = torch.where(uniform(0, 1) < settings.flip, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    # Output to input, both in -1 to 1 over the crop: x_in = A x_out + b.
+    matrix = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
+    share = input_px / fields.shape[-1]
+    theta = torch.cat([matrix, shift[:, :, None]], 2) * share
+    grid = functional.affine_grid(theta, [count, fields.shape[1], input_px, input_px], align_corners=False)
+    pictures = functional.grid_sample(fields, grid, padding_mode="border", align_corners=False)
+    if points is not None:
+        centred = points.view(count, -1, 2) * 2 - 1 - shift[:, None]
+        moved = torch.linalg.solve(matrix, centred.transpose(1, 2)).transpose(1, 2)
+        points = ((moved + 1) / 2).reshape(count, -1)
+        points = torch.where((mirror < 0)[:, None], points[:, list(_MIRRORED)], points)
+    return _colour(pictures, settings, generator), points
+
+
+def _colour(pictures: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    count, channels = pictures.shape[:2]
+
+    def factor(amount: float) -> Tensor:
+        return (1 + (torch.rand(count, 1, 1, 1, generator=generator) * 2 - 1) * amount).to(pictures.device)
+
+    def chosen(share: float) -> Tensor:
+        return (torch.rand(count, 1, 1, 1, generator=generator) < share).to(pictures.device)
+
+    pictures = pictures * factor(settings.brightness)
+    average = pictures.mean(dim=(1, 2, 3), keepdim=True)
+    pictures = average + (pictures - average) * factor(settings.contrast)
+    if channels == 3:
+        grey = (pictures * pictures.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        kept = torch.where(chosen(settings.grayscale), torch.zeros_like(grey[:, :, :1, :1]), factor(settings.saturation))
+        pictures = grey + (pictures - grey) * kept
+    pictures = pictures.clamp(0, 1)
+    return _erase(pictures, chosen(settings.erase), generator)
+
+
+def _erase(pictures: Tensor, erased: Tensor, generator: torch.Generator) -> Tensor:
+    """Replace one rectangle of each chosen picture by its mean (random erasing, Zhong et al., AAAI 2020)."""
+    count, _, side, _ = pictures.shape
+    low, size = torch.rand(2, count, 2, generator=generator)
+    size = 0.15 + 0.25 * size
+    low = low * (1 - size)
+    at = (torch.arange(side) + 0.5) / side
+    inside = (at >= low[..., None]) & (at < (low + size)[..., None])
+    mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(pictures.device) & erased
+    return torch.where(mask, pictures.mean(dim=(2, 3), keepdim=True), pictures)

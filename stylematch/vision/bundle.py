@@ -1,0 +1,99 @@
+"""Model bundles: one directory that holds all that running a model takes, and nothing that could run code.
+
+- ``weights.safetensors``: every tensor once, as float16 (widened on load);
+- ``model.onnx``: the graph for ONNX Runtime; its weights are external data that point into the bytes of
+  ``weights.safetensors``, followed by a cast to float32, so the two runtimes cannot drift apart;
+- ``bundle.json``: label schema, input, architecture, crop and licence;
+- ``figures.json`` and ``MODEL_CARD.md``: what was measured, for people (not part of the bundle's identity).
+
+Formats: safetensors (an 8-byte length, a JSON header, then the tensors), ONNX external data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stylematch.data.labels import LabelSchema
+from stylematch.errors import UserError
+
+WEIGHTS, GRAPH, DESCRIPTION = "weights.safetensors", "model.onnx", "bundle.json"
+FIGURES, CARD = "figures.json", "MODEL_CARD.md"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model bundle on disk.
+
+    Attributes
+    ----------
+    directory : pathlib.Path
+        Where it lies.
+    description : dict
+        What ``bundle.json`` says.
+    """
+
+    directory: Path
+    description: dict[str, Any]
+
+    @classmethod
+    def open(cls, directory: Path) -> Bundle:
+        """Open a bundle.
+
+        Raises
+        ------
+        UserError
+            If the directory is no bundle, or one of another format.
+        """
+        for name in (DESCRIPTION, WEIGHTS, GRAPH):
+            if not (directory / name).is_file():
+                raise UserError(f"{directory} is not a model bundle: it has no {name}.")
+        try:
+            description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{directory / DESCRIPTION} cannot be read: {error}.") from error
+        if description.get("format") != FORMAT:
+            raise UserError(
+                f"{directory / DESCRIPTION} has format {description.get('format')!r}, this version reads {FORMAT}; "
+                "train the model again or install the version that wrote it."
+            )
+        return cls(directory, description)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self.description["name"])
+
+    @property
+    def input_px(self) -> int:
+        """Side of the input picture in pixels."""
+        return int(self.description["input"]["side_px"])
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input picture: 3 (RGB) or 1 (grey)."""
+        return int(self.description["input"]["channels"])
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embedding."""
+        return int(self.description["architecture"]["embedding_dim"])
+
+    @cached_property
+    def schema(self) -> LabelSchema:
+        """The label groups that the model predicts."""
+        return LabelSchema.from_json(self.description["schema"])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the model: over the description, the graph and the weights; cards and figures are left out."""
+        digest = hashlib.sha256()
+        for name in (DESCRIPTION, GRAPH, WEIGHTS):
+            content = (self.directory / name).read_bytes()
+            digest.update(f"{name} {len(content)} ".encode() + hashlib.sha256(content).digest())
+        return digest.hexdigest()

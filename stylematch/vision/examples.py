@@ -1,0 +1,163 @@
+"""Training examples: pictures cut once into one memory-mapped uint8 array, with their targets beside it.
+
+Each picture is stored as the canonical crop grown by ``FIELD``, so that training can shift, zoom and turn it without
+meeting an edge, and evaluation takes exactly the middle. The array is written once per recipe into a cache folder and
+reused as long as the recipe (data set, sizes, crop constants) is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data.celeba import CelebaFolder, read_celeba
+from stylematch.data.decode import decode_photo
+from stylematch.data.fashion_mnist import find_fashion_mnist, read_fashion_mnist
+from stylematch.errors import PhotoRejectedError
+from stylematch.vision import crops
+from stylematch.vision.faces import FaceBox, FaceLocator, SlimefaceLocator
+
+FIELD = 1.25
+Targets = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures and targets, ready to learn from or to evaluate on.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        File names or item ids, n of them.
+    fields : ndarray of uint8, shape (n, field, field, channels)
+        Crops grown by ``FIELD`` (memory-mapped).
+    targets : dict of str to ndarray
+        By label group, as ``stylematch.data.labels`` describes.
+    dropped : int
+        Pictures of the source that gave no crop (unreadable, or no face was found at the labelled place).
+    """
+
+    ids: tuple[str, ...]
+    fields: npt.NDArray[np.uint8]
+    targets: Targets
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.ids)
+
+    def subset(self, rows: npt.NDArray[np.integer]) -> Examples:
+        """Return only the given rows; the pictures of consecutive rows stay memory-mapped."""
+        consecutive = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        fields = self.fields[rows[0] : rows[-1] + 1] if consecutive else self.fields[rows]
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            fields=fields,
+            targets={name: values[rows] for name, values in self.targets.items()},
+        )
+
+    def crops(self, size_px: int) -> npt.NDArray[np.uint8]:
+        """Return the middle ``size_px`` square of every field: what the model sees without augmentation."""
+        start = (self.fields.shape[1] - size_px) // 2
+        return self.fields[:, start : start + size_px, start : start + size_px]
+
+
+def celeba_examples(
+    root: Path,
+    split: int | None,
+    *,
+    input_px: int,
+    cache: Path,
+    wild: bool = False,
+    limit: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Examples:
+    """Cut one split of a CelebA folder.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        A folder in CelebA's layout.
+    split : int, optional
+        0 train, 1 val, 2 test; None takes all.
+    input_px : int
+        Side of the model's input; fields are ``FIELD`` times as wide.
+    cache : pathlib.Path
+        Folder for the array.
+    wild : bool
+        Whole photos: the crop lies around what the face finder finds, where that meets the labelled face. Without it
+        the pictures are face crops already.
+    limit : int, optional
+        Only the first so many pictures.
+    progress : callable
+        Told the number of pictures done, one by one.
+    """
+    folder = read_celeba(root)
+    rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
+    rows = rows[:limit]
+    field_px = round(input_px * FIELD)
+    recipe = [str(root.resolve()), split, field_px, wild, limit, FIELD, crops.SIDE_PER_BOX, crops.EYE_IN_BOX]
+    recipe += [crops.EYE_LINE, crops.ALIGNED_TOP]
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    stored, placed = cache / f"celeba-{digest}.npy", cache / f"celeba-{digest}-squares.npy"
+    if not placed.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        locator: FaceLocator | None = SlimefaceLocator() if wild else None
+        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(rows), field_px, field_px, 3))
+        squares = np.full((len(rows), 3), np.nan)
+        for position, row in enumerate(rows):
+            square = _cut_one(folder, int(row), locator, fields[position])
+            if square is not None:
+                squares[position] = (square.x, square.y, square.side)
+            progress(1)
+        fields.flush()
+        np.save(placed, squares, allow_pickle=False)
+    fields = np.load(stored, mmap_mode="r", allow_pickle=False)
+    squares = np.load(placed, allow_pickle=False)
+    origin = np.tile(squares[:, :2], 5)
+    points = (folder.landmarks_px[rows] - origin) / squares[:, 2:3]
+    examples = Examples(
+        ids=tuple(folder.image_ids[row] for row in rows),
+        fields=fields,
+        targets={"attributes": folder.attributes[rows], "landmarks": points.astype(np.float32)},
+    )
+    usable = np.flatnonzero(np.isfinite(squares[:, 0]))
+    return replace(examples.subset(usable), dropped=len(rows) - len(usable)) if len(usable) < len(rows) else examples
+
+
+def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:
+    """Return one split of Fashion-MNIST; its fields are the 28x28 pictures with a black margin of ``FIELD``."""
+    items = read_fashion_mnist(find_fashion_mnist(root), split)
+    margin = round(28 * (FIELD - 1) / 2)
+    fields = np.pad(items.pictures[:limit], ((0, 0), (margin, margin), (margin, margin)))[..., None]
+    return Examples(items.item_ids[:limit], fields, {"category": items.labels[:limit]})
+
+
+def _cut_one(
+    folder: CelebaFolder, row: int, locator: FaceLocator | None, out: npt.NDArray[np.uint8]
+) -> crops.Square | None:
+    """Write one field into ``out`` and return the crop's square, or None where there is no face to be had."""
+    data = (folder.pictures / folder.image_ids[row]).read_bytes()
+    try:
+        photo = decode_photo(data, max_side_px=None, max_megapixels=100)
+    except PhotoRejectedError:
+        return None
+    if locator is None:
+        square = crops.square_in_aligned(photo.width, photo.height)
+    else:
+        x, y, width, height = (float(value) for value in folder.boxes_px[row])
+        labelled = FaceBox(x, y, width, height, 1.0)
+        met = [box for box in locator.locate(photo).boxes if box.overlap(labelled) > 0.3]
+        if not met:
+            return None
+        best = max(met, key=lambda box: box.overlap(labelled))
+        square = crops.square_around_box(best.x, best.y, best.width, best.height)
+    out[:] = crops.cut(photo.pixels, photo.width, photo.height, square.grown(FIELD), out.shape[0])
+    return square

@@ -1,0 +1,151 @@
+"""Write a trained network as a model bundle (torch and onnx; the train extra).
+
+The network is exported once by torch's ONNX exporter; then every initialiser that is one of the network's tensors is
+replaced by a reference into ``weights.safetensors`` and a cast. The result is checked against the network itself.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from safetensors.torch import save_file
+
+from stylematch.errors import StylematchError
+from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
+from stylematch.vision.networks import Network
+from stylematch.vision.runtime import OnnxRuntime, TorchRuntime
+
+OPSET = 18
+TOLERANCE = 1e-3
+
+
+def write_bundle(network: Network, directory: Path, *, name: str, architecture: dict[str, Any], input_px: int,
+                 licence: str, extra: dict[str, Any] | None = None) -> Bundle:
+    """Export a network.
+
+    Parameters
+    ----------
+    network : Network
+        Trained, in evaluation mode, on the CPU.
+    directory : pathlib.Path
+        Created or overwritten.
+    name : str
+        The model's name.
+    architecture : dict
+        What ``networks.build_network`` needs.
+    input_px : int
+        Side of the input in pixels.
+    licence : str
+        Under which the weights may be used.
+    extra : dict, optional
+        More to say in ``bundle.json`` (the crop, the training job).
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    StylematchError
+        If the exported graph does not give what the network gives.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    network = network.eval().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    state = {
+        key: value.detach().to(torch.float16).contiguous()
+        for key, value in sorted(network.state_dict().items())
+        if value.is_floating_point()
+    }
+    save_file(state, directory / WEIGHTS)
+    (directory / WEIGHTS).chmod(0o644)
+    _write_graph(network, directory, input_px, _offsets(directory / WEIGHTS))
+    description = {
+        "format": FORMAT,
+        "name": name,
+        "architecture": architecture,
+        "input": {"side_px": input_px, "channels": network.channels, "dtype": "uint8", "layout": "NHWC"},
+        "schema": network.schema.to_json(),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "licence": licence,
+        **(extra or {}),
+    }
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    bundle = Bundle.open(directory)
+    difference = runtime_difference(bundle)
+    if difference > TOLERANCE:
+        raise StylematchError(f"{directory}: ONNX Runtime and torch differ by {difference:.1e}, over {TOLERANCE}.")
+    return bundle
+
+
+def runtime_difference(bundle: Bundle, count: int = 8) -> float:
+    """Return the largest absolute difference of any output between ONNX Runtime and torch on random pictures."""
+    shape = (count, bundle.input_px, bundle.input_px, bundle.channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    left, right = OnnxRuntime(bundle).run(pixels), TorchRuntime(bundle, "cpu").run(pixels)
+    pairs = [(left.embedding, right.embedding), *((left.heads[key], right.heads[key]) for key in left.heads)]
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+def _offsets(weights: Path) -> dict[str, tuple[int, int, list[int]]]:
+    """Return where each tensor lies in a safetensors file: offset and length in bytes, and shape."""
+    with weights.open("rb") as stream:
+        (header_bytes,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(header_bytes))
+    start = 8 + header_bytes
+    return {
+        key: (start + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0], entry["shape"])
+        for key, entry in header.items()
+        if key != "__metadata__"
+    }
+
+
+def _write_graph(
+    network: Network, directory: Path, input_px: int, offsets: dict[str, tuple[int, int, list[int]]]
+) -> None:
+    example = torch.zeros((2, input_px, input_px, network.channels), dtype=torch.uint8)
+    outputs = ["embedding", *(group.name for group in network.schema.groups)]
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=["pixels"],
+        output_names=outputs,
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+        opset_version=OPSET,
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+    )
+    if program is None:
+        raise StylematchError("torch's ONNX exporter returned nothing.")
+    model = program.model_proto
+    graph, kept, casts = model.graph, [], []
+    for initializer in graph.initializer:
+        if initializer.name not in offsets:
+            kept.append(initializer)
+            continue
+        offset, length, shape = offsets[initializer.name]
+        stored = TensorProto(name=f"{initializer.name}.fp16", data_type=TensorProto.FLOAT16, dims=shape)
+        stored.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
+            stored.external_data.add(key=key, value=value)
+        kept.append(stored)
+        casts.append(helper.make_node("Cast", [stored.name], [initializer.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    model.doc_string = ""
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    del model.metadata_props[:], graph.metadata_props[:]
+    (directory / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(directory / GRAPH))

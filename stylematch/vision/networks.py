@@ -1,0 +1,163 @@
+"""Networks (torch): a backbone, an embedding and one linear head per label group.
+
+``Network.forward`` takes uint8 pictures and normalises them itself, so that a network, its ONNX export and every caller
+agree about preprocessing by construction. Attributes and classes are read from the embedding, which is therefore a
+summary of just what the labels ask for; points are read from the backbone's features, since an embedding that forgets
+where the face lies is the better one for search.
+
+Backbones: MobileNetV2 (Sandler et al., CVPR 2018; torchvision's), and a small residual network (He et al., CVPR 2016)
+for 28x28 pictures.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stylematch.data.labels import LabelSchema
+from stylematch.errors import UserError
+
+# torchvision's ImageNet statistics; the small network learns from scratch and only needs a sane range.
+_STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.5,), (0.5,))}
+
+
+class Network(nn.Module):
+    """Backbone, embedding and heads.
+
+    Parameters
+    ----------
+    backbone : {"mobilenet_v2", "small_resnet"}
+        Name of the feature extractor.
+    schema : LabelSchema
+        One head per group.
+    embedding_dim : int
+        Size of the embedding.
+    dropout : float
+        Share of the features dropped while training.
+    weights : {"imagenet", "none"}
+        Where the backbone's first weights come from.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        schema: LabelSchema,
+        embedding_dim: int,
+        dropout: float = 0.0,
+        weights: Literal["imagenet", "none"] = "none",
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.backbone, features, self.channels = _backbone(backbone, weights)
+        self.dropout = nn.Dropout(dropout)
+        self.embedding = nn.Linear(features, embedding_dim)
+        self.heads = nn.ModuleDict(
+            {g.name: nn.Linear(features if g.kind == "points" else embedding_dim, g.width) for g in schema.groups}
+        )
+        mean, std = _STATISTICS[self.channels]
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return raw embedding and logits (or points) of pictures in 0 to 1.
+
+        Parameters
+        ----------
+        pictures : Tensor of float, shape (n, channels, side, side)
+
+        Returns
+        -------
+        embedding : Tensor of float, shape (n, embedding_dim)
+        heads : dict of str to Tensor of float, shape (n, width of the group)
+        """
+        features = self.backbone((pictures - self.pixel_mean) / self.pixel_std)
+        features = self.dropout(features.mean(dim=(2, 3)))
+        embedding = self.embedding(features)
+        return embedding, {
+            group.name: self.heads[group.name](features if group.kind == "points" else embedding)
+            for group in self.schema.groups
+        }
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return what a bundle promises for uint8 pictures.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8, shape (n, side, side, channels)
+
+        Returns
+        -------
+        tuple of Tensor of float32
+            The L2-normalised embedding (n, embedding_dim), then for each group its probabilities or points.
+        """
+        embedding, heads = self.outputs(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
+        results = [functional.normalize(embedding, dim=1)]
+        for group in self.schema.groups:
+            values = heads[group.name]
+            if group.kind == "binary":
+                values = torch.sigmoid(values)
+            elif group.kind == "categorical":
+                values = torch.softmax(values, dim=1)
+            results.append(values)
+        return tuple(results)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = functional.relu(self.first_norm(self.first(x)))
+        return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
+
+
+def _small_resnet() -> nn.Sequential:
+    widths = (32, 64, 112)
+    layers: list[nn.Module] = [
+        nn.Conv2d(1, widths[0], 3, 1, 1, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(),
+        _Residual(widths[0], widths[0], 1),
+    ]
+    for before, width in zip(widths, widths[1:], strict=False):
+        layers += [_Residual(before, width, 2), _Residual(width, width, 1)]
+    return nn.Sequential(*layers)
+
+
+def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
+    """Return a feature extractor, its number of features and the channels of its input."""
+    if name == "small_resnet":
+        if weights != "none":
+            raise UserError("model.weights: small_resnet has no pretrained weights; set weights = \"none\".")
+        return _small_resnet(), 112, 1
+    if name == "mobilenet_v2":
+        from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+        try:
+            net = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
+        except OSError as error:
+            raise UserError(
+                "model.weights: the ImageNet weights of mobilenet_v2 could not be loaded or fetched "
+                f"({error}); point TORCH_HOME at a folder that has them, or set weights = \"none\"."
+            ) from error
+        return net.features, 1280, 3
+    raise UserError(f"model.backbone: '{name}' is unknown; known are mobilenet_v2 and small_resnet.")
+
+
+def build_network(architecture: dict[str, Any], schema: LabelSchema) -> Network:
+    """Build the network that a bundle's ``architecture`` entry describes, with random weights."""
+    return Network(
+        backbone=architecture["backbone"], schema=schema, embedding_dim=int(architecture["embedding_dim"])
+    )

@@ -1,0 +1,162 @@
+"""Run a model bundle: ONNX Runtime on the CPU, torch on CUDA; same input, same output.
+
+ONNX Runtime gives a picture the same bits whatever the batch it comes in and however many threads it uses, which the
+tables' byte-equality rests on (a test holds it to that). TF32 is off on CUDA, so that the two devices stay within a
+stated tolerance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.errors import MissingExtraError, UserError
+from stylematch.vision.bundle import GRAPH, WEIGHTS, Bundle
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of n pictures.
+
+    Attributes
+    ----------
+    embedding : ndarray of float32, shape (n, embedding_dim)
+        L2-normalised.
+    heads : dict of str to ndarray of float32, shape (n, width)
+        By label group: probabilities, or points in units of the crop's side.
+    """
+
+    embedding: npt.NDArray[np.float32]
+    heads: dict[str, npt.NDArray[np.float32]]
+
+
+class Runtime(Protocol):
+    """Anything that runs a bundle."""
+
+    bundle: Bundle
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
+        """Predict for pictures, uint8 (n, side, side, channels)."""
+        ...
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    threads : int
+        Threads of one call.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.bundle = bundle
+        self._session = onnxruntime.InferenceSession(
+            str(bundle.directory / GRAPH), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
+        """Predict for pictures, uint8 (n, side, side, channels)."""
+        return _predictions(self.bundle, self._session.run(None, {"pixels": _checked(self.bundle, pixels)}))
+
+
+class TorchRuntime:
+    """Torch, for CUDA (and, in tests, for the CPU).
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    device : str
+        A torch device.
+    """
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtraError("Running on a GPU", "gpu") from error
+        from safetensors.torch import load_file
+
+        from stylematch.vision.networks import build_network
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        network = build_network(bundle.description["architecture"], bundle.schema)
+        stored = load_file(bundle.directory / WEIGHTS)
+        result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
+        if result.unexpected_keys or any(not key.endswith("num_batches_tracked") for key in result.missing_keys):
+            raise UserError(f"{bundle.directory}: the weights do not fit the architecture that bundle.json names.")
+        self.bundle = bundle
+        self._torch, self._device = torch, device
+        self._network = network.eval().to(device)
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
+        """Predict for pictures, uint8 (n, side, side, channels)."""
+        with self._torch.inference_mode():
+            tensor = self._torch.from_numpy(_checked(self.bundle, pixels)).to(self._device)
+            return _predictions(self.bundle, [output.cpu().numpy() for output in self._network(tensor)])
+
+
+def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runtime:
+    """Load a bundle on a device.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    device : {"auto", "cpu", "cuda"}
+        "auto" is CUDA where torch is installed and sees a GPU, else the CPU.
+    threads : int
+        Threads of one call on the CPU.
+
+    Raises
+    ------
+    UserError
+        If CUDA was asked for and is not there.
+    """
+    return TorchRuntime(bundle, "cuda") if resolve_device(device) == "cuda" else OnnxRuntime(bundle, threads)
+
+
+def resolve_device(device: str) -> str:
+    """Turn "auto" into "cuda" or "cpu", and refuse a CUDA that is not there."""
+    if device not in DEVICES:
+        raise UserError(f"--device {device} is unknown; choose one of {', '.join(DEVICES)}.")
+    if device == "cpu":
+        return "cpu"
+    try:
+        import torch
+    except ImportError as error:
+        if device == "cuda":
+            raise MissingExtraError("--device cuda", "gpu") from error
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise UserError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto.")
+    return "cpu"
+
+
+def _checked(bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    expected = (bundle.input_px, bundle.input_px, bundle.channels)
+    if pixels.ndim != 4 or pixels.shape[1:] != expected or pixels.dtype != np.uint8:
+        raise ValueError(f"{bundle.name} takes uint8 (n, {expected}), not {pixels.dtype} {pixels.shape}")
+    return np.ascontiguousarray(pixels)
+
+
+def _predictions(bundle: Bundle, outputs: list[Any]) -> Predictions:
+    names = [group.name for group in bundle.schema.groups]
+    return Predictions(outputs[0], dict(zip(names, outputs[1:], strict=True)))
