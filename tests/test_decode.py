@@ -41,7 +41,8 @@ def rejection(data, **options):
     with pytest.raises(PhotoRejectedError) as rejected:
         decoded(data, **options)
     assert rejected.value.message
-    assert "0x" not in rejected.value.message
+    assert " at 0x" not in rejected.value.message
+    assert rejected.value.message.isprintable()
     return rejected.value
 
 
