@@ -177,7 +177,16 @@ class ScoreSettings(_Section):
 
     def naming(self) -> dict[str, object]:
         """Return the settings that change the tables, as plain values; the others leave no trace in them."""
-        kept = ("top_k", "faces", "min_face_px", "max_megapixels", "max_file_mb", "limit", "seed", "follow_links")
+        kept = (
+            "top_k",
+            "faces",
+            "min_face_px",
+            "max_megapixels",
+            "max_file_mb",
+            "limit",
+            "seed",
+            "follow_links",
+        )
         return {name: getattr(self, name) for name in kept}
 
 
@@ -205,16 +214,37 @@ def load_job(path: Path, kind: type[Job]) -> Job:
         raise UserError(f"The job file {path} does not exist.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"The job file {path} cannot be read: {error}.") from error
+    return validated(kind, str(path), **data)
+
+
+def validated(kind: type[Job], where: str, **values: Any) -> Job:
+    """Check values against a settings class.
+
+    Parameters
+    ----------
+    kind : type
+        The settings class.
+    where : str
+        What an error names as their place: a file, or "options".
+    **values
+        The settings.
+
+    Raises
+    ------
+    UserError
+        If a key is unknown, missing or out of range; all such keys are named.
+    """
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(str(k) for k in e['loc'])}: {_advice(e)}" for e in error.errors())
-        raise UserError(f"{path}: {faults}.") from error
+        faults = "; ".join(
+            f"{'.'.join(str(k) for k in e['loc'])}: {_advice(dict(e))}" for e in error.errors()
+        )
+        raise UserError(f"{where}: {faults}.") from error
 
 
-def _advice(error: object) -> str:
+def _advice(fault: dict[str, Any]) -> str:
     """Turn one of pydantic's faults into what to do about it."""
-    fault = dict(error)  # type: ignore[call-overload]
     if fault["type"] == "extra_forbidden":
         return "is no setting; remove it or mend its spelling"
     if fault["type"] == "missing":

@@ -65,9 +65,7 @@ ATTRIBUTES = (
 
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SPLITS = ("train", "val", "test")
-LICENCE = (
-    "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research purposes only."
-)
+LICENCE = "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research purposes only."
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,9 @@ def read_celeba(root: Path) -> CelebaFolder:
     """
     header, image_ids, values = _read_list(root / "list_attr_celeba.txt")
     if tuple(header) != ATTRIBUTES:
-        raise UserError(f"{root / 'list_attr_celeba.txt'}: line 2 does not name CelebA's 40 attributes in their order.")
+        raise UserError(
+            f"{root / 'list_attr_celeba.txt'}: line 2 does not name CelebA's 40 attributes in their order."
+        )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     split = np.zeros(len(image_ids), np.int8)
     partition_file = root / "list_eval_partition.txt"
@@ -152,7 +152,9 @@ def _read_list(path: Path) -> tuple[list[str], tuple[str, ...], npt.NDArray[np.f
     rows = [line.split() for line in lines[2:] if line.strip()]
     for number, row in enumerate(rows, start=3):
         if len(row) != len(header) + 1:
-            raise UserError(f"{path}: line {number} has {len(row) - 1} values, the header names {len(header)}.")
+            raise UserError(
+                f"{path}: line {number} has {len(row) - 1} values, the header names {len(header)}."
+            )
     values = np.array([row[1:] for row in rows], np.float32).reshape(len(rows), len(header))
     return header, tuple(row[0] for row in rows), values
 

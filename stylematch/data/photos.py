@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import BufferedReader
@@ -53,6 +53,7 @@ class Ignored(StrEnum):
     LINK = "link"
     DANGLING_LINK = "dangling_link"
     DIRECTORY_SEEN_BEFORE = "directory_seen_before"
+    OWN_OUTPUT = "own_output"
     UNREADABLE_DIRECTORY = "unreadable_directory"
     UNREADABLE_FILE = "unreadable_file"
     VANISHED = "vanished"
@@ -150,7 +151,11 @@ def photo_root(path: Path) -> Path:
 
 
 def find_photos(
-    root: Path, *, follow_links: bool = False, counts: FindCounts | None = None
+    root: Path,
+    *,
+    follow_links: bool = False,
+    counts: FindCounts | None = None,
+    skip: Callable[[Path], bool] | None = None,
 ) -> Iterator[FoundPhoto]:
     """Find photos below a directory, sorted by the bytes of their relative paths, streaming.
 
@@ -163,6 +168,9 @@ def find_photos(
         whatever name, is not walked again, so loops end.
     counts : FindCounts, optional
         Filled as the iterator advances; complete when it is exhausted.
+    skip : callable, optional
+        Given the real path of each directory below ``root``; those for which it is true (the run's own output) are
+        not entered.
 
     Returns
     -------
@@ -184,7 +192,7 @@ def find_photos(
         raise UserError(
             f"the directory {str(root)!r} cannot be listed ({why}): check its permissions"
         ) from error
-    return _found(_walk(first, base, follow_links, counts), base, counts)
+    return _found(_walk(first, base, follow_links, counts, skip), base, counts)
 
 
 def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
@@ -245,7 +253,13 @@ def hash_photo(root: Path, raw_path: bytes) -> str:
         raise _unreadable(error) from error
 
 
-def _walk(first: list[_Entry], root: Path, follow_links: bool, counts: FindCounts) -> Iterator[_Entry]:
+def _walk(
+    first: list[_Entry],
+    root: Path,
+    follow_links: bool,
+    counts: FindCounts,
+    skip: Callable[[Path], bool] | None,
+) -> Iterator[_Entry]:
     """Yield the regular files below ``root`` in order, given its own listing."""
     status = root.stat()
     seen = {(status.st_dev, status.st_ino)}
@@ -263,6 +277,9 @@ def _walk(first: list[_Entry], root: Path, follow_links: bool, counts: FindCount
                     counts.ignored[Ignored.DIRECTORY_SEEN_BEFORE] += 1
                     continue
                 seen.add(identity)
+            if skip is not None and skip(Path(os.path.realpath(root / os.fsdecode(entry.raw_path)))):
+                counts.ignored[Ignored.OWN_OUTPUT] += 1
+                continue
             try:
                 stack.append(iter(_list(root, entry.raw_path, follow_links, counts)))
             except OSError:

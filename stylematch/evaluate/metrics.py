@@ -42,7 +42,13 @@ def binary_figures(
     f1 = _share(2 * hits, 2 * hits + false_alarms + misses)
     share = truth.mean(0)
     majority = np.maximum(share, 1 - share)
-    columns = {"accuracy": accuracy, "balanced_accuracy": balanced, "f1": f1, "majority_accuracy": majority, "share": share}
+    columns = {
+        "accuracy": accuracy,
+        "balanced_accuracy": balanced,
+        "f1": f1,
+        "majority_accuracy": majority,
+        "share": share,
+    }
     per_label = {
         name: {key: round(float(values[position]), 4) for key, values in columns.items()}
         for position, name in enumerate(names)

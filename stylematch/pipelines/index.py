@@ -7,8 +7,6 @@ files' names, become the index. The new index is written beside OUT and appears 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,8 @@ import pyarrow.parquet as pq
 from stylematch.errors import UserError
 from stylematch.search.directory import INFOS_FILE, LABELS_KEY, index_info, save_index_directory
 from stylematch.search.index import VectorIndex
-from stylematch.tables.disk import explained, shown, sync_directory
-from stylematch.tables.staging import exchange
+from stylematch.tables.disk import shown
+from stylematch.tables.replace import check_replaceable, replaced_directory
 from stylematch.vision.bundle import Bundle
 
 EMBEDDINGS_FILE = "embeddings.json"
@@ -53,36 +51,21 @@ def build_index(embeddings_dir: Path, out: Path) -> dict[str, Any]:
     StylematchError
         If OUT cannot be written.
     """
-    out = _check_out(out)
+    check_replaceable(out, INFOS_FILE, _is_index_file, "an index")
     description = _read_description(embeddings_dir)
     table = _read_shards(embeddings_dir, description)
     index = VectorIndex.build(table["id"].to_pylist(), _vectors(table, embeddings_dir, description["dim"]))
-    with explained("write", out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.stylematch-", dir=out.parent) as beside:
-            staged = Path(beside) / "new"
-            staged.mkdir()
-            infos = save_index_directory(
-                staged,
-                index,
-                table.drop_columns(["embedding"]),
-                kind=description["kind"],
-                labels=description[LABELS_KEY[description["kind"]]],
-                bundle_sha256=description["bundle_sha256"],
-                source=description["source"],
-                licence=description["licence"],
-            )
-            sync_directory(staged)
-            if not (out / INFOS_FILE).is_file():
-                staged.rename(out)
-            elif not exchange(staged, out):
-                old = out.rename(Path(beside) / "old")
-                try:
-                    staged.rename(out)
-                except OSError:
-                    old.rename(out)
-                    raise
-            sync_directory(out.parent)
+    with replaced_directory(out, INFOS_FILE, _is_index_file, "an index") as staged:
+        infos = save_index_directory(
+            staged,
+            index,
+            table.drop_columns(["embedding"]),
+            kind=description["kind"],
+            labels=description[LABELS_KEY[description["kind"]]],
+            bundle_sha256=description["bundle_sha256"],
+            source=description["source"],
+            licence=description["licence"],
+        )
     return infos
 
 
@@ -141,25 +124,8 @@ def _describe_infos(infos: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check_out(out: Path) -> Path:
-    """Return OUT with links resolved, or say why no index can be put there."""
-    real = Path(os.path.realpath(out))
-    if not real.exists():
-        return real
-    if not real.is_dir():
-        raise UserError(f"{shown(out)} is a file; name a directory for the index.")
-    entries = {entry.name for entry in real.iterdir()}
-    if not entries:
-        return real
-    if INFOS_FILE not in entries:
-        raise UserError(f"{shown(out)} is not empty and holds no index; name another directory.")
-    foreign = sorted(entries - {INFOS_FILE, *index_info(real)["files"]})
-    if foreign:
-        raise UserError(
-            f"{shown(out)} holds {shown(foreign[0])} beside an index; replacing the index would delete it: "
-            "move it away or name another directory."
-        )
-    return real
+def _is_index_file(directory: Path, name: str) -> bool:
+    return name in index_info(directory)["files"]
 
 
 def _read_description(directory: Path) -> dict[str, Any]:

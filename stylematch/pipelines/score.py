@@ -42,7 +42,7 @@ from stylematch.tables.manifest import (
     json_sha256,
     write_manifest,
 )
-from stylematch.tables.staging import Decision, Staging, check_out
+from stylematch.tables.staging import Decision, Staging, check_out, output_of
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 
@@ -73,6 +73,26 @@ class ScoreSummary:
     seconds: float
     photos_done: int
     unreadable_directories: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return what a person is told at the end."""
+        gallery = self.out / "report" / "index.html"
+        if self.counts is None:
+            lines = [f"Nothing to do: {shown(self.out)} already holds this run ({self.run_id}); --overwrite repeats it."]
+        else:
+            c = self.counts
+            rate = self.photos_done / self.seconds
+            lines = [
+                f"found {c.found:,}: scored {c.scored:,}, no face {c.no_face:,}, rejected {c.rejected:,}",
+                f"faces {c.faces:,}, recommendations {c.recommendations:,}",
+                f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
+                f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
+            ]
+        for name in self.unreadable_directories:
+            lines.append(f"not readable: {shown(name)}")
+        if gallery.is_file():
+            lines.append(f"to see them, open {shown(gallery)}")
+        return lines
 
 
 def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Path] = ()) -> ScoreSummary:
@@ -109,7 +129,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         counts = FindCounts()
-        found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=_ours(out))
+        found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=output_of(out))
         with Progress(None, "photos", "list") as progress:
             listing = write_listing(
                 islice(found, settings.limit),
@@ -169,12 +189,6 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     )
     _check_limit(summary, settings)
     return summary
-
-
-def _ours(out: Path) -> tuple[Path, Path]:
-    """Return what a search for photos must not enter: OUT, and what is staged beside it."""
-    real = Path(os.path.realpath(out))
-    return real, real.with_name(f".{real.name}.stylematch-")
 
 
 def _digests(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:

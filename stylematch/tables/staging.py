@@ -20,7 +20,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +100,20 @@ def _check_out(out: Path) -> Path:
     return real
 
 
+def output_of(out: Path) -> Callable[[Path], bool]:
+    """Return a test whether a real path is OUT or what is staged beside it: what a search for input must not enter."""
+    real = Path(os.path.realpath(out))
+
+    def is_output(path: Path) -> bool:
+        return path == real or (path.parent == real.parent and path.name.startswith(_prefix(real)))
+
+    return is_output
+
+
+def _prefix(out: Path) -> str:
+    return f".{out.name}.stylematch-"
+
+
 class Staging:
     """The staging folder of one run, locked while the ``with`` block lasts.
 
@@ -123,7 +137,7 @@ class Staging:
         self.out = check_out(out)
         self.run_id = run_id
         self.overwrite = overwrite
-        self._prefix = f".{self.out.name}.stylematch-"
+        self._prefix = _prefix(self.out)
         self.directory = self.out.with_name(f"{self._prefix}staging-{run_id[:16]}")
         self._old = self.out.with_name(f"{self._prefix}old-{run_id[:16]}")
         self._lock_path = self.out.with_name(f"{self._prefix}lock")

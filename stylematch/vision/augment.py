@@ -80,7 +80,9 @@ def _colour(pictures: Tensor, settings: Augment, generator: torch.Generator) -> 
     pictures = average + (pictures - average) * factor(settings.contrast)
     if channels == 3:
         grey = (pictures * pictures.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        kept = torch.where(chosen(settings.grayscale), torch.zeros_like(grey[:, :, :1, :1]), factor(settings.saturation))
+        kept = torch.where(
+            chosen(settings.grayscale), torch.zeros_like(grey[:, :, :1, :1]), factor(settings.saturation)
+        )
         pictures = grey + (pictures - grey) * kept
     pictures = pictures.clamp(0, 1)
     return _erase(pictures, chosen(settings.erase), generator)

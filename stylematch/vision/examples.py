@@ -129,7 +129,11 @@ def celeba_examples(
         targets={"attributes": folder.attributes[rows], "landmarks": points.astype(np.float32)},
     )
     usable = np.flatnonzero(np.isfinite(squares[:, 0]))
-    return replace(examples.subset(usable), dropped=len(rows) - len(usable)) if len(usable) < len(rows) else examples
+    return (
+        replace(examples.subset(usable), dropped=len(rows) - len(usable))
+        if len(usable) < len(rows)
+        else examples
+    )
 
 
 def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:

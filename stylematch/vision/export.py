@@ -26,8 +26,16 @@ OPSET = 18
 TOLERANCE = 1e-3
 
 
-def write_bundle(network: Network, directory: Path, *, name: str, architecture: dict[str, Any], input_px: int,
-                 licence: str, extra: dict[str, Any] | None = None) -> Bundle:
+def write_bundle(
+    network: Network,
+    directory: Path,
+    *,
+    name: str,
+    architecture: dict[str, Any],
+    input_px: int,
+    licence: str,
+    extra: dict[str, Any] | None = None,
+) -> Bundle:
     """Export a network.
 
     Parameters
@@ -80,7 +88,9 @@ def write_bundle(network: Network, directory: Path, *, name: str, architecture: 
     bundle = Bundle.open(directory)
     difference = runtime_difference(bundle)
     if difference > TOLERANCE:
-        raise StylematchError(f"{directory}: ONNX Runtime and torch differ by {difference:.1e}, over {TOLERANCE}.")
+        raise StylematchError(
+            f"{directory}: ONNX Runtime and torch differ by {difference:.1e}, over {TOLERANCE}."
+        )
     return bundle
 
 
@@ -100,7 +110,11 @@ def _offsets(weights: Path) -> dict[str, tuple[int, int, list[int]]]:
         header = json.loads(stream.read(header_bytes))
     start = 8 + header_bytes
     return {
-        key: (start + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0], entry["shape"])
+        key: (
+            start + entry["data_offsets"][0],
+            entry["data_offsets"][1] - entry["data_offsets"][0],
+            entry["shape"],
+        )
         for key, entry in header.items()
         if key != "__metadata__"
     }

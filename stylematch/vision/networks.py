@@ -55,7 +55,10 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Linear(features, embedding_dim)
         self.heads = nn.ModuleDict(
-            {g.name: nn.Linear(features if g.kind == "points" else embedding_dim, g.width) for g in schema.groups}
+            {
+                g.name: nn.Linear(features if g.kind == "points" else embedding_dim, g.width)
+                for g in schema.groups
+            }
         )
         mean, std = _STATISTICS[self.channels]
         self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
@@ -140,7 +143,7 @@ def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
     """Return a feature extractor, its number of features and the channels of its input."""
     if name == "small_resnet":
         if weights != "none":
-            raise UserError("model.weights: small_resnet has no pretrained weights; set weights = \"none\".")
+            raise UserError('model.weights: small_resnet has no pretrained weights; set weights = "none".')
         return _small_resnet(), 112, 1
     if name == "mobilenet_v2":
         from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
@@ -150,7 +153,7 @@ def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
         except OSError as error:
             raise UserError(
                 "model.weights: the ImageNet weights of mobilenet_v2 could not be loaded or fetched "
-                f"({error}); point TORCH_HOME at a folder that has them, or set weights = \"none\"."
+                f'({error}); point TORCH_HOME at a folder that has them, or set weights = "none".'
             ) from error
         return net.features, 1280, 3
     raise UserError(f"model.backbone: '{name}' is unknown; known are mobilenet_v2 and small_resnet.")

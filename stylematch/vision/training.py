@@ -90,7 +90,9 @@ class _Module(lightning.LightningModule):
         point_group = next((g.name for g in self.schema.groups if g.kind == "points"), None)
         points = targets[point_group] if point_group else None
         with torch.autocast(pictures.device.type, enabled=False):
-            pictures, points = augment_batch(pictures, points, self.job.model.input_px, self.job.augment, generator)
+            pictures, points = augment_batch(
+                pictures, points, self.job.model.input_px, self.job.augment, generator
+            )
         if point_group and points is not None:
             targets = {**targets, point_group: points}
         # Dropout draws from the global generator: seeded by the step too, so that a resumed run repeats it.
@@ -123,7 +125,10 @@ class _Module(lightning.LightningModule):
         schedule = self.job.schedule
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         free = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": schedule.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
         rate = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=schedule.learning_rate, total_steps=self.steps + 1, pct_start=schedule.warmup
@@ -132,7 +137,12 @@ class _Module(lightning.LightningModule):
 
 
 def train_network(
-    network: Network, schema: LabelSchema, job: TrainJob, parts: list[tuple[Examples, int]], val: Examples, out: Path
+    network: Network,
+    schema: LabelSchema,
+    job: TrainJob,
+    parts: list[tuple[Examples, int]],
+    val: Examples,
+    out: Path,
 ) -> Network:
     """Train, or go on with, a network.
 
@@ -158,7 +168,9 @@ def train_network(
     training = DataLoader(_Batches([p for p, _ in parts]), sampler=order, batch_size=None)
     rows = np.arange(len(val))
     watching = DataLoader(
-        _Batches([val]), sampler=[part.tolist() for part in np.array_split(rows, -(-len(rows) // 128))], batch_size=None
+        _Batches([val]),
+        sampler=[part.tolist() for part in np.array_split(rows, -(-len(rows) // 128))],
+        batch_size=None,
     )
     steps = len(order) * schedule.epochs
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -181,7 +193,9 @@ def train_network(
     last = out / "checkpoints" / "last.ckpt"
     if last.is_file():
         logger.info("going on from %s", last)
-    trainer.fit(module, training, watching, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    trainer.fit(
+        module, training, watching, ckpt_path=str(last) if last.is_file() else None, weights_only=True
+    )
     return network.eval().cpu()
 
 
@@ -203,5 +217,7 @@ class _EpochLines(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Write the epoch's losses."""
-        values = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        values = ", ".join(
+            f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items())
+        )
         logger.info("epoch %d of %d: %s", trainer.current_epoch + 1, trainer.max_epochs or 0, values)

@@ -1,0 +1,237 @@
+"""``stylematch-batch``: parse, call one pipeline, print. No logic lives here, and nothing heavy is imported at start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from stylematch import __version__
+from stylematch.errors import StylematchError
+
+app = typer.Typer(
+    help="Batch, offline style recommender: photos in, faces, styles and fashion items out, as Parquet and FAISS.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+rules_app = typer.Typer(help="Rule sets: apply one to true labels.", no_args_is_help=True)
+index_app = typer.Typer(help="Indexes: build one from embeddings, say what one holds.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+app.add_typer(index_app, name="index")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stylematch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Parse what comes before the command."""
+
+
+@app.command()
+def score(
+    photos: Annotated[Path, typer.Argument(help="A directory of photos, searched recursively, or one picture.")],
+    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("stylematch-out"),
+    top_k: Annotated[int, typer.Option(min=1, help="Items per face.")] = 5,
+    index: Annotated[
+        list[Path] | None, typer.Option(help="An index or collection that replaces parts of the default; repeatable.")
+    ] = None,
+    rules: Annotated[str, typer.Option(help="A shipped rule set (classic) or a TOML file.")] = "classic",
+    faces: Annotated[
+        Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
+    ] = "find",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos a batch; changes no result.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core. Changes no result.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many photos.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another choice among typical items.")] = 0,
+    report: Annotated[bool, typer.Option(help="Write the gallery.")] = True,
+    min_face_px: Annotated[int, typer.Option(min=1, help="Smallest face that counts, in pixels of the photo.")] = 24,
+    max_megapixels: Annotated[float, typer.Option(help="Reject photos that claim more pixels.")] = 200.0,
+    max_file_mb: Annotated[float, typer.Option(help="Reject larger files.")] = 200.0,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
+    max_reject_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with code 4 if more photos are rejected.")
+    ] = None,
+) -> None:
+    """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
+    from stylematch.pipelines.score import score as run
+    from stylematch.settings import ScoreSettings, validated
+
+    settings = validated(
+        ScoreSettings,
+        "options",
+        top_k=top_k,
+        rules=rules,
+        faces=faces,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        seed=seed,
+        report=report,
+        min_face_px=min_face_px,
+        max_megapixels=max_megapixels,
+        max_file_mb=max_file_mb,
+        follow_links=follow_links,
+        overwrite=overwrite,
+        max_reject_share=max_reject_share,
+    )
+    for line in run(photos, out, settings, index or []).lines():
+        typer.echo(line)
+
+
+@app.command()
+def query(
+    out: Annotated[Path, typer.Argument(help="A run's directory.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT over photos, faces and recommendations.")],
+    output_format: Annotated[Literal["table", "csv", "json"], typer.Option("--format")] = "table",
+) -> None:
+    """Query a run's tables with SQL (DuckDB), read-only."""
+    from stylematch.tables.query import run_query
+
+    run_query(out, sql, output_format=output_format, stream=sys.stdout)
+
+
+@app.command()
+def train(job: Annotated[Path, typer.Argument(help="A job file, such as jobs/celeba-mobilenet.toml.")]) -> None:
+    """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
+    from stylematch.pipelines.train import train as run
+
+    for line in run(job).lines():
+        typer.echo(line)
+
+
+@app.command()
+def embed(
+    source: Annotated[str, typer.Argument(help="celeba, fashion-mnist, a directory of pictures, or a job file.")],
+    out: Annotated[Path | None, typer.Option(help="Where the embeddings go (not with a job file).")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The model that embeds; by default the shipped one for the source.")
+    ] = None,
+    fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder of CelebA, where it is not at its usual place.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="train, val or test; repeatable; by default all.")
+    ] = None,
+    faces: Annotated[Literal["find", "aligned"], typer.Option(help="For a directory: how faces are had.")] = "find",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch; changes no result.")] = 64,
+) -> None:
+    """Embed a data set or a directory of pictures into Parquet shards."""
+    from stylematch.pipelines.embed import embed as run
+    from stylematch.pipelines.embed import embed_job, settings_of
+
+    if source.endswith(".toml"):
+        lines = embed_job(Path(source), device).lines()
+    else:
+        if out is None:
+            raise typer.BadParameter("is needed for a source that is no job file", param_hint="--out")
+        settings = settings_of(
+            source, out, bundle=bundle, root=fashion_mnist or root, splits=split, faces=faces, batch_size=batch_size
+        )
+        lines = run(settings, device).lines()
+    for line in lines:
+        typer.echo(line)
+
+
+@rules_app.command("apply")
+def rules_apply(
+    labels: Annotated[Path, typer.Argument(help="A Parquet file with one column per attribute.")],
+    rules: Annotated[str, typer.Option(help="A shipped rule set (classic) or a TOML file.")] = "classic",
+) -> None:
+    """Evaluate a rule set on true labels and print how many people fall into each style."""
+    from stylematch.pipelines.rules import apply_rules
+
+    for style, count in apply_rules(labels, rules):
+        typer.echo(f"{style}\t{count}")
+
+
+@index_app.command("build")
+def index_build(
+    embeddings: Annotated[Path, typer.Argument(help="A directory that embed wrote.")],
+    out: Annotated[Path, typer.Option(help="The index's directory, such as indexes/NAME.")],
+) -> None:
+    """Build a FAISS index over embeddings."""
+    from stylematch.pipelines.index import build_index
+
+    infos = build_index(embeddings, out)
+    typer.echo(f"{infos['count']:,} {infos['kind']} of {infos['dim']} dimensions in {out}")
+
+
+@index_app.command("info")
+def index_info(path: Annotated[Path, typer.Argument(help="An index or a collection.")]) -> None:
+    """Say what an index or a collection holds."""
+    from stylematch.pipelines.index import describe_index
+
+    typer.echo(describe_index(path))
+
+
+@app.command("default-index")
+def default_index(
+    out: Annotated[Path, typer.Option(help="Where the collection goes.")] = Path("indexes/default"),
+    attributes: Annotated[Path, typer.Option(help="The attribute model's bundle.")] = Path(
+        "runs/celeba-mobilenet/bundle"
+    ),
+    garments: Annotated[Path, typer.Option(help="The garment encoder's bundle.")] = Path("runs/garment-small/bundle"),
+    root: Annotated[Path | None, typer.Option(help="The folder of CelebA.")] = None,
+    fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
+) -> None:
+    """Put the default together from two trained models and their data sets."""
+    from stylematch.pipelines.default_index import build_default
+
+    for line in build_default(out, attributes, garments, celeba=root, fashion_mnist=fashion_mnist):
+        typer.echo(line)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that is understood becomes one sentence and its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Without the program's name.
+    """
+    from stylematch.tables.contract import ExitCode
+
+    try:
+        result: Any = app(arguments, prog_name="stylematch-batch", standalone_mode=False)
+        sys.stdout.flush()
+    except StylematchError as error:
+        typer.echo(f"stylematch-batch: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        result = ExitCode.INTERRUPTED
+    except SystemExit:
+        # Typer's answer to a closed pipe: whoever read our output (head, say) has seen enough.
+        return ExitCode.DONE
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()  # a usage error, which knows the command's usage line
+        return ExitCode.USER_ERROR
+    if result == ExitCode.INTERRUPTED:
+        typer.echo("stylematch-batch: interrupted; the same command goes on where it stopped", err=True)
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+if __name__ == "__main__":
+    main()
