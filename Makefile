@@ -1,0 +1,98 @@
+# Everything is installed into .venv, from the package registry that pip is set up with. `make` lists what there is.
+# A stamp in .venv stands for an install that is done, so nothing is installed twice; PYTHON names the Python to use.
+
+SHELL = /bin/sh
+PYTHON =
+PIP_FLAGS = --quiet
+PYTEST_FLAGS =
+TEST_PROCESSES = 2
+
+VENV = .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c constraints.txt
+SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+.PHONY: help demo test test-fast lint default-index indexes tables-page clean
+
+help:
+	@echo 'make demo           install, score examples/photos, say which file to open'
+	@echo 'make test           install everything (torch too) and run all tests'
+	@echo 'make test-fast      run the tests that need no torch and are quick'
+	@echo 'make lint           ruff, mypy, import-linter'
+	@echo 'make default-index  train both models and build indexes/default (needs the data)'
+	@echo 'make indexes        embed CelebA and Fashion-MNIST and build their indexes (needs the data)'
+	@echo 'make tables-page    write docs/reference/tables.md from the contract'
+	@echo 'make clean          remove outputs, builds and caches (not .venv, runs or indexes)'
+
+demo: $(VENV)/.installed-base
+	@$(BIN)/stylematch-batch score examples/photos --out stylematch-out --overwrite
+
+test: $(VENV)/.installed-train
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_FLAGS)
+
+test-fast: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m 'not train and not slow' $(PYTEST_FLAGS)
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+default-index: $(VENV)/.installed-train
+	$(BIN)/stylematch-batch default-index --out indexes/default
+
+indexes: $(VENV)/.installed-train
+	$(BIN)/stylematch-batch embed jobs/embed-celeba.toml
+	$(BIN)/stylematch-batch embed jobs/embed-fashion-mnist.toml
+
+tables-page: $(VENV)/.installed-base
+	$(BIN)/python docs/reference/make_tables.py
+
+clean:
+	rm -rf stylematch-out .stylematch-out.stylematch-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .import_linter_cache .grimp_cache
+	find stylematch tests examples docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment that is there is used as it is, provided that its Python fits.
+$(VENV)/.made:
+	@if [ -e $(BIN)/python ]; then \
+	  if ! $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null; then \
+	    echo 'The environment in $(VENV) is not of Python 3.11 or 3.12: remove the folder and run make again.' >&2; exit 1; \
+	  fi; \
+	fi; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  found=; \
+	  for python in "$(PYTHON)" python3 python3.12 python3.11; do \
+	    if [ -n "$$python" ] && "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then found=$$python; break; fi; \
+	    if [ -n "$(PYTHON)" ]; then break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    if [ -n "$(PYTHON)" ]; then tried='$(PYTHON)'; else tried='python3, python3.12 or python3.11'; fi; \
+	    echo "stylematch needs Python 3.11 or 3.12, and found none as $$tried." \
+	      'Install one, or name it: make demo PYTHON=/path/to/python3.12' >&2; exit 1; \
+	  fi; \
+	  "$$found" -m venv $(VENV) || exit 1; \
+	fi; \
+	touch $@
+
+$(VENV)/.installed-base: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo 'Installing stylematch into $(VENV) (about 600 MB on disk, a minute or two) ...'
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo 'Installing stylematch and its test tools into $(VENV) ...'
+	@$(INSTALL) -e '.[heic,test]'
+	@touch $(VENV)/.installed-base $@
+
+$(VENV)/.installed-train: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo 'Installing stylematch, its test tools and torch into $(VENV) (several GB on disk, some minutes) ...'
+	@$(INSTALL) -e '.[train,heic,test]'
+	@touch $(VENV)/.installed-base $(VENV)/.installed-test $@
+
+# mypy reads torch's types, so linting needs the train extra too.
+$(VENV)/.installed-lint: pyproject.toml constraints.txt $(VENV)/.installed-train
+	@echo 'Installing the linters into $(VENV) ...'
+	@$(INSTALL) -e '.[lint]'
+	@touch $(VENV)/.installed-base $(VENV)/.installed-test $(VENV)/.installed-train $@
