@@ -1,7 +1,8 @@
 """Job files: TOML in, validated and frozen settings out; every error names the file, the key and the fix.
 
-A job file describes one thing that a person schedules: a training (``TrainJob``) or the embedding of a data set
-(``EmbedJob``). Relative paths in it are relative to the working directory, so that a job file can be copied.
+A job file describes one thing that a person schedules: a training (``TrainJob``) or the embedding of a data
+set (``EmbedJob``). Relative paths in it are relative to the working directory, so that a job file can be
+copied.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class TrainData(_Section):
     dataset : str
         ``celeba`` or ``fashion-mnist``.
     root : str, optional
-        Its folder; by default ``$STYLEMATCH_DATA`` or ``../shared/data`` (CelebA), or as found (Fashion-MNIST).
+        Its folder; by default ``$STYLEMATCH_DATA`` or ``../shared/data`` (CelebA), or as found
+        (Fashion-MNIST).
     wild : bool
         Also learn from ``celeba_wild``, cropped around what the face finder finds (CelebA).
     wild_repeat : int
@@ -59,7 +61,7 @@ class Model(_Section):
 
 
 class Augment(_Section):
-    """Random changes of the training pictures; 0 switches one off. Shifts are fractions of the crop's side."""
+    """Random changes of the training pictures; 0 is off. Shifts are fractions of the crop's side."""
 
     flip: Fraction = 0.5
     shift: Fraction = 0.0
@@ -105,8 +107,8 @@ class EmbedJob(_Section):
     ----------
     source : str
         ``celeba``, ``fashion-mnist`` or a directory of pictures.
-    bundle : str
-        The model bundle that embeds.
+    bundle : str, optional
+        The model bundle that embeds; by default the shipped one.
     embeddings : str
         Where the Parquet shards go.
     index : str, optional
@@ -115,14 +117,19 @@ class EmbedJob(_Section):
         Which splits of the data set.
     root : str, optional
         The data set's folder, where it is not at its usual place.
+    faces : {"find", "aligned"}
+        How faces are had from a directory of pictures.
+    batch_size : int
+        Pictures a batch.
     """
 
     source: str
-    bundle: str
+    bundle: str | None = None
     embeddings: str
     index: str | None = None
     splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
     root: str | None = None
+    faces: Literal["find", "aligned"] = "find"
     batch_size: Count = 64
 
 
@@ -206,7 +213,8 @@ def load_job(path: Path, kind: type[Job]) -> Job:
     Raises
     ------
     UserError
-        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are named.
+        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are
+        named.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -217,7 +225,7 @@ def load_job(path: Path, kind: type[Job]) -> Job:
     return validated(kind, str(path), **data)
 
 
-def validated(kind: type[Job], where: str, **values: Any) -> Job:
+def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     """Check values against a settings class.
 
     Parameters

@@ -1,11 +1,12 @@
 """CelebA: names, label files and pictures, in the official layout.
 
 Reads ``list_attr_celeba.txt``, ``list_eval_partition.txt``, ``list_landmarks_align_celeba.txt`` and
-``list_bbox_celeba.txt`` as they are distributed (a count, a header, white-space separated rows) into aligned arrays.
-Pictures lie in ``img_align_celeba/``, ``img_celeba/`` or beside the label files. Rows that a file lacks are unknown,
-never dropped.
+``list_bbox_celeba.txt`` as they are distributed (a count, a header, white-space separated rows) into aligned
+arrays. Pictures lie in ``img_align_celeba/``, ``img_celeba/`` or beside the label files. Rows that a file
+lacks are unknown, never dropped.
 
-Source: Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015. Non-commercial research only.
+Source: Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015. Non-commercial research
+only.
 """
 
 from __future__ import annotations

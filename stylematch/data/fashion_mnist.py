@@ -1,7 +1,8 @@
 """Fashion-MNIST: 70,000 grey 28x28 pictures of ten kinds of garment, read from its four IDX files.
 
 Looked for in the folder that is named, in ``$STYLEMATCH_DATA/fashion_mnist``, where Debian's package
-``dataset-fashion-mnist`` puts it, and last fetched by torchvision where there is a network and the train extra.
+``dataset-fashion-mnist`` puts it, and last fetched by torchvision where there is a network and the train
+extra.
 
 Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747. MIT licence. IDX format: LeCun's MNIST page.
 """

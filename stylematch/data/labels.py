@@ -1,7 +1,8 @@
 """One label schema for every data set: binary, categorical (with "unknown") and point groups.
 
-A schema says what a model predicts and under which names; losses, metrics, table columns and the model bundle all follow
-from it. It is plain data: ``to_json`` and ``from_json`` are inverse, and a bundle carries the result.
+A schema says what a model predicts and under which names; losses, metrics, table columns and the model bundle
+all follow from it. It is plain data: ``to_json`` and ``from_json`` are inverse, and a bundle carries the
+result.
 
 Unknown labels are ``-1`` in binary and categorical targets and NaN in point targets.
 """
@@ -45,7 +46,10 @@ class CategoricalGroup:
 
 @dataclass(frozen=True)
 class PointGroup:
-    """Coordinates named ``<point>_x``, ``<point>_y`` in units of the crop's side, 0 to 1. Targets: float32 (n, 2 points)."""
+    """Coordinates named ``<point>_x``, ``<point>_y`` in units of the crop's side, 0 to 1.
+
+    Targets: float32 (n, 2 points).
+    """
 
     name: str
     labels: tuple[str, ...]

@@ -1,8 +1,8 @@
 """A run's listing: every photo found, hashed, in order, as a file of lines, so that memory stays flat.
 
-One JSON line a photo: path, bytes, photo_id. The listing's digest is that of paths and contents alone (neither times nor
-sizes on disk), and partitions follow from its length alone; both are what makes a run repeatable. Hashing reads every
-file once, in threads, since hashlib lets go of Python's lock.
+One JSON line a photo: path, bytes, photo_id. The listing's digest is that of paths and contents alone
+(neither times nor sizes on disk), and partitions follow from its length alone; both are what makes a run
+repeatable. Hashing reads every file once, in threads, since hashlib lets go of Python's lock.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from stylematch.data.photos import FoundPhoto, hash_photo, unescape_path
 from stylematch.errors import PhotoRejectedError
 
-# Large enough that start-up costs and small files do not matter, small enough that a kill loses little and that
-# 32 workers share even a short listing.
+# Large enough that start-up costs and small files do not matter, small enough that a kill loses little and
+# that 32 workers share even a short listing.
 MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS, WANTED_PARTITIONS = 128, 4096, 32
 _HASH_CHUNK = 512
 
@@ -99,7 +99,7 @@ def read_listing(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
 
 
 def partition_sizes(count: int) -> list[int]:
-    """Return how many photos each partition has, as even as can be; a function of the listing's length alone."""
+    """Return how many photos each partition has, as even as can be: a function of the listing's length."""
     if count == 0:
         return [0]
     size = min(max(-(-count // WANTED_PARTITIONS), MIN_PARTITION_PHOTOS), MAX_PARTITION_PHOTOS)

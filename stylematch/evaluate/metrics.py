@@ -1,8 +1,8 @@
 """Figures of merit, each beside the baseline that makes it mean something. Pure numpy.
 
-Binary labels: accuracy, balanced accuracy (mean of the two recalls; Brodersen et al., ICPR 2010), F1, and the accuracy of
-always answering the more frequent label. Points: normalised mean error, the mean distance over the distance between the
-eyes, beside that of the mean shape.
+Binary labels: accuracy, balanced accuracy (mean of the two recalls; Brodersen et al., ICPR 2010), F1, and the
+accuracy of always answering the more frequent label. Points: normalised mean error, the mean distance over
+the distance between the eyes, beside that of the mean shape.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Augmentation of whole batches on the device that trains: one random affine warp, then colour.
 
-Flip, shift, zoom and rotation are one resampling of the stored field (which is wider than the crop), so nothing is
-blurred twice; points follow the same warp, and a flip exchanges left and right. Every random number comes from one
-generator seeded by the step, so that a resumed training draws what an uninterrupted one would.
+Flip, shift, zoom and rotation are one resampling of the stored field (which is wider than the crop), so
+nothing is blurred twice; points follow the same warp, and a flip exchanges left and right. Every random
+number comes from one generator seeded by the step, so that a resumed training draws what an uninterrupted one
+would.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Bundle:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the model: over the description, the graph and the weights; cards and figures are left out."""
+        """Identity of the model: description, graph and weights; the card and the figures are left out."""
         digest = hashlib.sha256()
         for name in (DESCRIPTION, GRAPH, WEIGHTS):
             content = (self.directory / name).read_bytes()

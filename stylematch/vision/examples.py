@@ -1,8 +1,8 @@
 """Training examples: pictures cut once into one memory-mapped uint8 array, with their targets beside it.
 
-Each picture is stored as the canonical crop grown by ``FIELD``, so that training can shift, zoom and turn it without
-meeting an edge, and evaluation takes exactly the middle. The array is written once per recipe into a cache folder and
-reused as long as the recipe (data set, sizes, crop constants) is the same.
+Each picture is stored as the canonical crop grown by ``FIELD``, so that training can shift, zoom and turn it
+without meeting an edge, and evaluation takes exactly the middle. The array is written once per recipe into a
+cache folder and reused as long as the recipe (data set, sizes, crop constants) is the same.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def celeba_examples(
     cache : pathlib.Path
         Folder for the array.
     wild : bool
-        Whole photos: the crop lies around what the face finder finds, where that meets the labelled face. Without it
-        the pictures are face crops already.
+        Whole photos: the crop lies around what the face finder finds, where that meets the labelled face.
+        Without it the pictures are face crops already.
     limit : int, optional
         Only the first so many pictures.
     progress : callable

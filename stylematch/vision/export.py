@@ -1,7 +1,8 @@
 """Write a trained network as a model bundle (torch and onnx; the train extra).
 
-The network is exported once by torch's ONNX exporter; then every initialiser that is one of the network's tensors is
-replaced by a reference into ``weights.safetensors`` and a cast. The result is checked against the network itself.
+The network is exported once by torch's ONNX exporter; then every initialiser that is one of the network's
+tensors is replaced by a reference into ``weights.safetensors`` and a cast. The result is checked against the
+network itself.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def write_bundle(
         If the exported graph does not give what the network gives.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    network = network.eval().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network = network.eval().float().to(memory_format=torch.contiguous_format)
     state = {
         key: value.detach().to(torch.float16).contiguous()
         for key, value in sorted(network.state_dict().items())

@@ -1,7 +1,8 @@
-"""From a photo's bytes to its faces' crops: decode, locate, place, cut. The one way by which scoring sees a photo.
+"""From a photo's bytes to its faces' crops: decode, locate, place, cut. Scoring sees photos only this way.
 
-A photo is decoded at least ``FINDER_SIDE_PX`` large, which is all that the face finder looks at. Only where a face is so
-small in it that its crop would have to be enlarged is the photo decoded again, as large as that face needs.
+A photo is decoded at least ``FINDER_SIDE_PX`` large, which is all that the face finder looks at. Only where a
+face is so small in it that its crop would have to be enlarged is the photo decoded again, as large as that
+face needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Losses that follow the label schema; unknown labels count for nothing.
 
-Binary groups: mean binary cross-entropy. Categorical groups: cross-entropy. Point groups: smooth L1 in hundredths of
-the crop's side (Huber, 1964), so that a point off by more than a few per cent does not drown the others.
+Binary groups: mean binary cross-entropy. Categorical groups: cross-entropy. Point groups: smooth L1 in
+hundredths of the crop's side (Huber, 1964), so that a point off by more than a few per cent does not drown
+the others.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """Networks (torch): a backbone, an embedding and one linear head per label group.
 
-``Network.forward`` takes uint8 pictures and normalises them itself, so that a network, its ONNX export and every caller
-agree about preprocessing by construction. Attributes and classes are read from the embedding, which is therefore a
-summary of just what the labels ask for; points are read from the backbone's features, since an embedding that forgets
-where the face lies is the better one for search.
+``Network.forward`` takes uint8 pictures and normalises them itself, so that a network, its ONNX export and
+every caller agree about preprocessing by construction. Attributes and classes are read from the embedding,
+which is therefore a summary of just what the labels ask for; points are read from the backbone's features,
+since an embedding that forgets where the face lies is the better one for search.
 
-Backbones: MobileNetV2 (Sandler et al., CVPR 2018; torchvision's), and a small residual network (He et al., CVPR 2016)
-for 28x28 pictures.
+Backbones: MobileNetV2 (Sandler et al., CVPR 2018; torchvision's), and a small residual network (He et al.,
+CVPR 2016) for 28x28 pictures.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -40,6 +41,9 @@ class Network(nn.Module):
     weights : {"imagenet", "none"}
         Where the backbone's first weights come from.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -134,7 +138,7 @@ def _small_resnet() -> nn.Sequential:
         nn.ReLU(),
         _Residual(widths[0], widths[0], 1),
     ]
-    for before, width in zip(widths, widths[1:], strict=False):
+    for before, width in pairwise(widths):
         layers += [_Residual(before, width, 2), _Residual(width, width, 1)]
     return nn.Sequential(*layers)
 

@@ -1,8 +1,8 @@
 """Run a model bundle: ONNX Runtime on the CPU, torch on CUDA; same input, same output.
 
-ONNX Runtime gives a picture the same bits whatever the batch it comes in and however many threads it uses, which the
-tables' byte-equality rests on (a test holds it to that). TF32 is off on CUDA, so that the two devices stay within a
-stated tolerance.
+ONNX Runtime gives a picture the same bits whatever the batch it comes in and however many threads it uses,
+which the tables' byte-equality rests on (a test holds it to that). TF32 is off on CUDA, so that the two
+devices stay within a stated tolerance.
 """
 
 from __future__ import annotations

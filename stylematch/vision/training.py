@@ -1,8 +1,8 @@
 """The training loop: Lightning's trainer over examples in memory, resumable from its last epoch.
 
-Order of the pictures and every augmentation depend only on (seed, epoch, step), so a run that was killed and started
-again ends with the weights of one that was not. Checkpoints are the trainer's private state; what leaves a training is
-a model bundle.
+Order of the pictures and every augmentation depend only on (seed, epoch, step), so a run that was killed and
+started again ends with the weights of one that was not. Checkpoints are the trainer's private state; what
+leaves a training is a model bundle.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Module(lightning.LightningModule):
         super().__init__()
         self.network, self.schema, self.job, self.steps = network, schema, job, steps
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of one augmented batch."""
         fields, targets = batch
         pictures = fields.permute(0, 3, 1, 2).float() / 255.0
@@ -99,7 +99,7 @@ class _Module(lightning.LightningModule):
         torch.manual_seed(self.job.schedule.seed * 1_000_003 + self.global_step)
         return self._loss(pictures.contiguous(memory_format=torch.channels_last), targets, "train")
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def validation_step(self, batch: Batch) -> None:
         """Log the loss of one batch without augmentation."""
         fields, targets = batch
         start = (fields.shape[1] - self.job.model.input_px) // 2
@@ -121,7 +121,7 @@ class _Module(lightning.LightningModule):
         return total
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW (Loshchilov and Hutter, 2019) under a one-cycle rate; norms and biases are not decayed."""
+        """Return AdamW (Loshchilov, Hutter, 2019) at a one-cycle rate; norms and biases are not decayed."""
         schedule = self.job.schedule
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         free = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -173,9 +173,12 @@ def train_network(
         batch_size=None,
     )
     steps = len(order) * schedule.epochs
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     module = _Module(network, schema, job, steps)
-    checkpoints = ModelCheckpoint(out / "checkpoints", save_last=True, every_n_epochs=1, save_top_k=0)
+    # Not save_last with save_top_k=0: Lightning then writes nothing before the training's very end.
+    checkpoints = ModelCheckpoint(
+        out / "checkpoints", filename="last", every_n_epochs=1, save_top_k=1, enable_version_counter=False
+    )
     trainer = lightning.Trainer(
         max_epochs=schedule.epochs,
         precision=_precision(schedule.precision),
@@ -215,7 +218,7 @@ def _progress() -> list[Any]:
 class _EpochLines(lightning.Callback):
     """One plain log line an epoch, for logs that are files."""
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:  # noqa: ARG002 (Lightning's name)
         """Write the epoch's losses."""
         values = ", ".join(
             f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items())
