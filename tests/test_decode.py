@@ -78,6 +78,14 @@ def test_heic_without_its_extra_names_the_extra(monkeypatch):
     assert error.image_format == "HEIF"
 
 
+@pytest.mark.parametrize("value", [0x80, 0xA3, 0xFF])
+@pytest.mark.parametrize("offset", range(4))
+def test_an_item_type_that_is_no_text_does_not_end_the_process(offset, value):
+    data = bytearray((PICTURES / "astronaut_orientation6.heic").read_bytes())
+    data[data.index(b"Exif") + offset] = value
+    assert rejection(bytes(data)).reason == Reason.CORRUPT
+
+
 TURNS = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],

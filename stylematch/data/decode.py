@@ -33,6 +33,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from stylematch.data.heif import heif_ends_early, open_heif
 from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
 from stylematch.errors import PhotoRejectedError
 from stylematch.tables.contract import Reason
@@ -193,21 +194,8 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
         case "TIFF":
             opener = TiffImagePlugin.TiffImageFile
         case _:
-            opener = _heif_opener()
+            return open_heif(data)
     return opener(io.BytesIO(data), "")
-
-
-def _heif_opener() -> Callable[..., ImageFile.ImageFile]:
-    try:
-        from pi_heif.as_plugin import HeifImageFile
-    except ImportError as error:
-        raise PhotoRejectedError(
-            Reason.UNSUPPORTED_FORMAT,
-            "HEIC pictures need the 'heic' extra: pip install 'stylematch[heic]'",
-            image_format="HEIF",
-        ) from error
-    opener: Callable[..., ImageFile.ImageFile] = HeifImageFile
-    return opener
 
 
 def _orientation(image: Image.Image) -> int:
@@ -341,17 +329,5 @@ def _ends_early(data: bytes, name: str) -> bool:
         case "BMP":
             return len(data) < int.from_bytes(data[2:6], "little")
         case "HEIF":
-            return _iso_media_ends_early(data)
+            return heif_ends_early(data)
     return False
-
-
-def _iso_media_ends_early(data: bytes) -> bool:
-    position = 0
-    while position < len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        if length == 1:
-            length = int.from_bytes(data[position + 8 : position + 16], "big")
-        if length < 8:  # 0: up to the end of the file; anything else is damage
-            return False
-        position += length
-    return position > len(data)
