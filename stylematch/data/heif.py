@@ -1,7 +1,7 @@
 """Open HEIF and HEIC pictures with pi_heif, the optional ``heic`` extra.
 
-The extra's C code ends the whole process on one kind of damage, an item type that is no text, so the boxes that
-hold item types are looked through beforehand.
+The extra's C code ends the whole process on one kind of damage, an item type that is no text, so the boxes
+that hold item types are looked through beforehand.
 """
 
 from __future__ import annotations

@@ -169,8 +169,8 @@ def find_photos(
     counts : FindCounts, optional
         Filled as the iterator advances; complete when it is exhausted.
     skip : callable, optional
-        Given the real path of each directory below ``root``; those for which it is true (the run's own output)
-        are not entered.
+        Given the real path of each directory below ``root``; those for which it is true (the run's own
+        output) are not entered.
 
     Returns
     -------
