@@ -10,19 +10,24 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stylematch.errors import UserError
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+# Strict, so that true is no 1 and "32" no 32; TOML and Python also know inf and nan, which no setting means.
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**32, strict=True)]
+
+_BACKBONE_FOR = {"celeba": "mobilenet_v2", "fashion-mnist": "small_resnet"}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TrainData(_Section):
@@ -55,8 +60,8 @@ class Model(_Section):
 
     backbone: Literal["mobilenet_v2", "small_resnet"]
     weights: Literal["imagenet", "none"] = "none"
-    input_px: Annotated[int, Field(ge=16, le=1024)]
-    embedding_dim: Annotated[int, Field(ge=2, le=4096)]
+    input_px: Annotated[int, Field(ge=16, le=1024, strict=True)]
+    embedding_dim: Annotated[int, Field(ge=2, le=4096, strict=True)]
     dropout: Fraction = 0.0
 
 
@@ -66,7 +71,7 @@ class Augment(_Section):
     flip: Fraction = 0.5
     shift: Fraction = 0.0
     zoom: Fraction = 0.0
-    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0, strict=True)] = 0.0
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
@@ -80,13 +85,13 @@ class Schedule(_Section):
     epochs: Count
     batch_size: Count
     learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: NotNegative = 0.01
     warmup: Fraction = 0.2
     label_smoothing: Fraction = 0.0
-    points_weight: Annotated[float, Field(ge=0.0)] = 1.0
-    clip_norm: Annotated[float, Field(ge=0.0)] = 0.0
+    points_weight: NotNegative = 1.0
+    clip_norm: NotNegative = 0.0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class TrainJob(_Section):
@@ -98,6 +103,17 @@ class TrainJob(_Section):
     model: Model
     augment: Augment = Augment()
     schedule: Schedule
+
+    @model_validator(mode="after")
+    def _model_fits_data(self) -> Self:
+        dataset, backbone, input_px = self.data.dataset, self.model.backbone, self.model.input_px
+        if backbone != _BACKBONE_FOR[dataset]:
+            raise ValueError(f"model.backbone: {dataset} needs '{_BACKBONE_FOR[dataset]}', not '{backbone}'")
+        if dataset == "fashion-mnist" and input_px != 28:
+            raise ValueError(f"model.input_px: fashion-mnist's pictures need 28, not {input_px}")
+        if dataset == "celeba" and input_px % 8:  # so that a field is whole pixels wider on every side
+            raise ValueError(f"model.input_px: must be a multiple of 8, not {input_px}")
+        return self
 
 
 class EmbedJob(_Section):
@@ -245,19 +261,20 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(k) for k in e['loc'])}: {_advice(dict(e))}" for e in error.errors()
-        )
+        faults = "; ".join(_advice(dict(fault)) for fault in error.errors())
         raise UserError(f"{where}: {faults}.") from error
 
 
 def _advice(fault: dict[str, Any]) -> str:
-    """Turn one of pydantic's faults into what to do about it."""
+    """Turn one of pydantic's faults into the key and what to do about it."""
+    key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return "is no setting; remove it or mend its spelling"
+        return f"{key}: is no setting; remove it or mend its spelling"
     if fault["type"] == "missing":
-        return "is missing; set it"
-    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+        return f"{key}: is missing; set it"
+    if fault["type"] == "value_error":  # raised above, and names the key itself
+        return str(fault["ctx"]["error"])
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
 
 
 def data_root() -> Path:

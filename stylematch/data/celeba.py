@@ -11,6 +11,7 @@ only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,11 @@ ATTRIBUTES = (
 
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SPLITS = ("train", "val", "test")
-LICENCE = "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research purposes only."
+LICENCE = (
+    "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research "
+    "purposes only."
+)
+_BOX = ("x_1", "y_1", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class CelebaFolder:
     image_ids : tuple of str
         File names, n of them.
     split : ndarray of int8, shape (n,)
-        0 train, 1 val, 2 test.
+        0 train, 1 val, 2 test; -1 where the file has no row.
     attributes : ndarray of int8, shape (n, 40)
         1 where the attribute is present, else 0, in the order of ``ATTRIBUTES``.
     landmarks_px : ndarray of float32, shape (n, 10)
@@ -108,63 +113,94 @@ def read_celeba(root: Path) -> CelebaFolder:
     Raises
     ------
     UserError
-        If the attribute file or the pictures are missing or an attribute is unknown.
+        If the attribute file or the pictures are missing, or a file is malformed; it names the line.
     """
-    header, image_ids, values = _read_list(root / "list_attr_celeba.txt")
-    if tuple(header) != ATTRIBUTES:
+    attribute_file = root / "list_attr_celeba.txt"
+    image_ids, values = _read_list(attribute_file, ATTRIBUTES)
+    if (strange := np.flatnonzero((np.abs(values) != 1).any(axis=1))).size:
         raise UserError(
-            f"{root / 'list_attr_celeba.txt'}: line 2 does not name CelebA's 40 attributes in their order."
+            f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1."
         )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    split = np.zeros(len(image_ids), np.int8)
-    partition_file = root / "list_eval_partition.txt"
-    if partition_file.is_file():
-        for number, line in enumerate(partition_file.read_text().splitlines(), start=1):
-            name, _, value = line.strip().partition(" ")
-            if value not in ("0", "1", "2"):
-                raise UserError(f"{partition_file}: line {number} has no partition 0, 1 or 2.")
-            if name in row_of:
-                split[row_of[name]] = int(value)
     return CelebaFolder(
-        pictures=_picture_folder(root),
+        pictures=_picture_folder(root, image_ids),
         image_ids=image_ids,
-        split=split,
+        split=_read_split(root / "list_eval_partition.txt", row_of),
         attributes=(values > 0).astype(np.int8),
-        landmarks_px=_aligned(root / "list_landmarks_align_celeba.txt", row_of, len(LANDMARKS)),
-        boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, 4),
+        landmarks_px=_aligned(root / "list_landmarks_align_celeba.txt", row_of, LANDMARKS),
+        boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, _BOX),
     )
 
 
-def _picture_folder(root: Path) -> Path:
-    for name in ("img_align_celeba", "img_celeba"):
-        if (root / name).is_dir():
-            return root / name
-    return root
+def _picture_folder(root: Path, image_ids: tuple[str, ...]) -> Path:
+    for folder in (root / "img_align_celeba", root / "img_celeba", root):
+        if folder.is_dir() and any((folder / image_id).is_file() for image_id in image_ids):
+            return folder
+    raise UserError(
+        f"{root} has none of the pictures that its list_attr_celeba.txt names; put them into "
+        "img_align_celeba/ or img_celeba/."
+    )
 
 
-def _read_list(path: Path) -> tuple[list[str], tuple[str, ...], npt.NDArray[np.float32]]:
-    """Return header names, image ids and the numbers (n, columns) of one of CelebA's list files."""
+def _read_split(path: Path, row_of: dict[str, int]) -> npt.NDArray[np.int8]:
+    split = np.full(len(row_of), -1, np.int8)
+    for number, line in enumerate(_read_lines(path) if path.is_file() else (), start=1):
+        if not line.strip():
+            continue
+        name, *value = line.split()
+        if value not in (["0"], ["1"], ["2"]):
+            raise UserError(f"{path}: line {number} is not a picture's name and its partition 0, 1 or 2.")
+        if name in row_of:
+            split[row_of[name]] = int(value[0])
+    return split
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+
+
+def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+    """Return image ids and the numbers (n, columns) of one of CelebA's list files."""
     if not path.is_file():
         raise UserError(f"{path} is missing: this is not a folder in CelebA's layout.")
-    lines = path.read_text().splitlines()
+    lines = _read_lines(path)
     header = lines[1].split() if len(lines) > 1 else []
-    if header and header[0] == "image_id":
+    if header[:1] == ["image_id"]:
         header = header[1:]
-    rows = [line.split() for line in lines[2:] if line.strip()]
-    for number, row in enumerate(rows, start=3):
-        if len(row) != len(header) + 1:
+    if header != list(columns):
+        raise UserError(f"{path}: line 2 does not name the columns {', '.join(columns)} in this order.")
+    values: dict[str, npt.NDArray[np.float32]] = {}
+    for number, line in enumerate(lines[2:], start=3):
+        if not line.strip():
+            continue
+        image_id, *numbers = line.split()
+        if len(numbers) != len(columns):
             raise UserError(
-                f"{path}: line {number} has {len(row) - 1} values, the header names {len(header)}."
+                f"{path}: line {number} has {len(numbers)} values, the header names {len(columns)}."
             )
-    values = np.array([row[1:] for row in rows], np.float32).reshape(len(rows), len(header))
-    return header, tuple(row[0] for row in rows), values
+        if image_id in values:
+            raise UserError(f"{path}: line {number} names {image_id} a second time.")
+        try:
+            values[image_id] = np.array(numbers, np.float32)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} has a value that is no number.") from error
+        if not np.isfinite(values[image_id]).all():
+            raise UserError(f"{path}: line {number} has a value that is not finite.")
+    if lines[0].strip() != str(len(values)):
+        raise UserError(
+            f"{path}: line 1 says {lines[0].strip()!r} rows, there are {len(values)}; is it cut short?"
+        )
+    return tuple(values), np.array(list(values.values()), np.float32).reshape(len(values), len(columns))
 
 
-def _aligned(path: Path, row_of: dict[str, int], columns: int) -> npt.NDArray[np.float32]:
+def _aligned(path: Path, row_of: dict[str, int], columns: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return the file's rows in the order of ``row_of``, NaN where it has none or does not exist."""
-    result = np.full((len(row_of), columns), np.nan, np.float32)
+    result = np.full((len(row_of), len(columns)), np.nan, np.float32)
     if path.is_file():
-        _, image_ids, values = _read_list(path)
+        image_ids, values = _read_list(path, columns)
         known = [(row_of[name], row) for row, name in enumerate(image_ids) if name in row_of]
         if known:
             target, source = np.array(known).T

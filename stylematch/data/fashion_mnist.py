@@ -10,7 +10,9 @@ Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747. MIT licence. I
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,24 @@ CLASSES = (
 )
 SCHEMA = LabelSchema((CategoricalGroup("category", CLASSES),))
 LICENCE = "Fashion-MNIST, copyright 2017 Zalando SE, MIT licence."
+LICENCE_TEXT = """\
+Copyright (c) 2017 Zalando SE, https://tech.zalando.com
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+associated documentation files (the "Software"), to deal in the Software without restriction,
+including without limitation the rights to use, copy, modify, merge, publish, distribute,
+sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial
+portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES
+OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _PREFIX = {"train": "train", "test": "t10k"}
 
@@ -95,8 +115,10 @@ def read_fashion_mnist(folder: Path, split: str) -> FashionMnist:
     """
     pictures = _read_idx(_file(folder, f"{_PREFIX[split]}-images-idx3-ubyte"))
     labels = _read_idx(_file(folder, f"{_PREFIX[split]}-labels-idx1-ubyte"))
-    if pictures.ndim != 3 or pictures.shape[1:] != (28, 28) or len(labels) != len(pictures):
+    if pictures.shape != (len(labels), 28, 28) or labels.ndim != 1:
         raise UserError(f"{folder}: the {split} files do not hold as many labels as 28x28 pictures.")
+    if labels.size and labels.max() >= len(CLASSES):
+        raise UserError(f"{folder}: the {split} labels name classes over {len(CLASSES) - 1}.")
     item_ids = tuple(f"fashion-mnist-{split}-{position:05d}" for position in range(len(labels)))
     return FashionMnist(item_ids, pictures, labels.astype(np.int64))
 
@@ -119,26 +141,26 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    with opened as stream:
-        try:
-            data = stream.read()
-        except (OSError, EOFError) as error:
-            raise UserError(f"{path} cannot be read: {error}.") from error
-    if len(data) < 4 or data[:3] != b"\0\0\x08":
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}; it is damaged or cut short.") from error
+    ndim = data[3] if len(data) > 3 else 0
+    if data[:3] != b"\0\0\x08" or ndim == 0 or len(data) < 4 + 4 * ndim:
         raise UserError(f"{path} is not an IDX file of bytes.")
-    ndim = data[3]
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", count=ndim, offset=4))
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * ndim)
-    if values.size != int(np.prod(shape)):
+    if values.size != math.prod(shape):
         raise UserError(f"{path} holds {values.size} values, its header says {shape}.")
     return values.reshape(shape)
 
 
 def _download() -> Path:
     sentence = (
-        "Fashion-MNIST was not found. Name its folder with --fashion-mnist, set STYLEMATCH_DATA, or install Debian's "
-        "dataset-fashion-mnist."
+        "Fashion-MNIST was not found. Name its folder with --fashion-mnist, set STYLEMATCH_DATA, or install "
+        "Debian's dataset-fashion-mnist."
     )
     try:
         from torchvision.datasets import FashionMNIST

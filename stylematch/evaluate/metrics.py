@@ -103,19 +103,26 @@ def landmark_figures(
         Left eye, right eye, nose, left and right corner of the mouth; x before y.
     mean_shape : ndarray of float, shape (10,)
         The baseline's constant answer, the mean of the training split.
+
+    Returns
+    -------
+    dict
+        ``count``, ``unknown``, ``normalised_mean_error``, ``mean_shape_error`` (None if no row is known).
     """
     known = np.isfinite(truth).all(1)
 
-    def error(answer: npt.NDArray[np.floating]) -> float:
+    def error(answer: npt.NDArray[np.floating]) -> float | None:
+        if not known.any():
+            return None
         true = truth[known].reshape(-1, 5, 2)
         distance = np.linalg.norm(answer.reshape(-1, 5, 2) - true, axis=2).mean(1)
-        return float((distance / np.linalg.norm(true[:, 0] - true[:, 1], axis=1)).mean())
+        return round(float((distance / np.linalg.norm(true[:, 0] - true[:, 1], axis=1)).mean()), 4)
 
     return {
         "count": int(known.sum()),
         "unknown": int((~known).sum()),
-        "normalised_mean_error": round(error(points[known]), 4),
-        "mean_shape_error": round(error(np.broadcast_to(mean_shape, truth[known].shape)), 4),
+        "normalised_mean_error": error(points[known]),
+        "mean_shape_error": error(np.broadcast_to(mean_shape, truth[known].shape)),
     }
 
 

@@ -48,7 +48,7 @@ class Bundle:
         Raises
         ------
         UserError
-            If the directory is no bundle, or one of another format.
+            If the directory is no bundle, a damaged one, or one of another format.
         """
         for name in (DESCRIPTION, WEIGHTS, GRAPH):
             if not (directory / name).is_file():
@@ -57,12 +57,20 @@ class Bundle:
             description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{directory / DESCRIPTION} cannot be read: {error}.") from error
-        if description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        if found != FORMAT:
             raise UserError(
-                f"{directory / DESCRIPTION} has format {description.get('format')!r}, this version reads {FORMAT}; "
+                f"{directory / DESCRIPTION} has format {found!r}, this version reads {FORMAT}; "
                 "train the model again or install the version that wrote it."
             )
-        return cls(directory, description)
+        bundle = cls(directory, description)
+        try:
+            _ = bundle.name, bundle.input_px, bundle.channels, bundle.embedding_dim, bundle.schema
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{directory / DESCRIPTION} is damaged ({type(error).__name__}: {error}); get the model again."
+            ) from error
+        return bundle
 
     @property
     def name(self) -> str:

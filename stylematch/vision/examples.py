@@ -40,7 +40,7 @@ class Examples:
     targets : dict of str to ndarray
         By label group, as ``stylematch.data.labels`` describes.
     dropped : int
-        Pictures of the source that gave no crop (unreadable, or no face was found at the labelled place).
+        Pictures of the source that gave no crop (missing, unreadable, no face found at the labelled place).
     """
 
     ids: tuple[str, ...]
@@ -54,7 +54,7 @@ class Examples:
 
     def subset(self, rows: npt.NDArray[np.integer]) -> Examples:
         """Return only the given rows; the pictures of consecutive rows stay memory-mapped."""
-        consecutive = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        consecutive = len(rows) > 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
         fields = self.fields[rows[0] : rows[-1] + 1] if consecutive else self.fields[rows]
         return replace(
             self,
@@ -103,7 +103,8 @@ def celeba_examples(
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
     field_px = round(input_px * FIELD)
-    recipe = [str(root.resolve()), split, field_px, wild, limit, FIELD, crops.SIDE_PER_BOX, crops.EYE_IN_BOX]
+    ids = tuple(folder.image_ids[row] for row in rows)
+    recipe = [str(root.resolve()), ids, field_px, wild, FIELD, crops.SIDE_PER_BOX, crops.EYE_IN_BOX]
     recipe += [crops.EYE_LINE, crops.ALIGNED_TOP]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     stored, placed = cache / f"celeba-{digest}.npy", cache / f"celeba-{digest}-squares.npy"
@@ -118,13 +119,15 @@ def celeba_examples(
                 squares[position] = (square.x, square.y, square.side)
             progress(1)
         fields.flush()
-        np.save(placed, squares, allow_pickle=False)
+        # This file says that the array is whole, so it appears whole or not at all.
+        np.save(unfinished := placed.with_suffix(".part.npy"), squares, allow_pickle=False)
+        unfinished.replace(placed)
     fields = np.load(stored, mmap_mode="r", allow_pickle=False)
     squares = np.load(placed, allow_pickle=False)
     origin = np.tile(squares[:, :2], 5)
     points = (folder.landmarks_px[rows] - origin) / squares[:, 2:3]
     examples = Examples(
-        ids=tuple(folder.image_ids[row] for row in rows),
+        ids=ids,
         fields=fields,
         targets={"attributes": folder.attributes[rows], "landmarks": points.astype(np.float32)},
     )
@@ -137,7 +140,7 @@ def celeba_examples(
 
 
 def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:
-    """Return one split of Fashion-MNIST; its fields are the 28x28 pictures with a black margin of ``FIELD``."""
+    """Return one split of Fashion-MNIST; a field is the 28x28 picture in a black margin, ``FIELD`` in all."""
     items = read_fashion_mnist(find_fashion_mnist(root), split)
     margin = round(28 * (FIELD - 1) / 2)
     fields = np.pad(items.pictures[:limit], ((0, 0), (margin, margin), (margin, margin)))[..., None]
@@ -148,10 +151,10 @@ def _cut_one(
     folder: CelebaFolder, row: int, locator: FaceLocator | None, out: npt.NDArray[np.uint8]
 ) -> crops.Square | None:
     """Write one field into ``out`` and return the crop's square, or None where there is no face to be had."""
-    data = (folder.pictures / folder.image_ids[row]).read_bytes()
     try:
+        data = (folder.pictures / folder.image_ids[row]).read_bytes()
         photo = decode_photo(data, max_side_px=None, max_megapixels=100)
-    except PhotoRejectedError:
+    except (OSError, PhotoRejectedError):
         return None
     if locator is None:
         square = crops.square_in_aligned(photo.width, photo.height)

@@ -43,9 +43,10 @@ def schema_loss(
     for group in schema.groups:
         values, target = outputs[group.name].float(), targets[group.name]
         if group.kind == "categorical":
-            losses[group.name] = functional.cross_entropy(
-                values, target, ignore_index=-1, label_smoothing=label_smoothing
+            loss = functional.cross_entropy(
+                values, target, ignore_index=-1, label_smoothing=label_smoothing, reduction="sum"
             )
+            losses[group.name] = loss / (target >= 0).sum().clamp(min=1)
         elif group.kind == "binary":
             known = target >= 0
             loss = functional.binary_cross_entropy_with_logits(

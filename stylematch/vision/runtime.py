@@ -54,6 +54,11 @@ class OnnxRuntime:
         The model.
     threads : int
         Threads of one call.
+
+    Raises
+    ------
+    UserError
+        If the graph or the weights are damaged.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
@@ -64,9 +69,12 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.bundle = bundle
-        self._session = onnxruntime.InferenceSession(
-            str(bundle.directory / GRAPH), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(bundle.directory / GRAPH), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions share no base of their own
+            raise _damaged(bundle, error) from error
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
         """Predict for pictures, uint8 (n, side, side, channels)."""
@@ -82,6 +90,11 @@ class TorchRuntime:
         The model.
     device : str
         A torch device.
+
+    Raises
+    ------
+    UserError
+        If torch is missing, or the weights are damaged or do not fit the architecture.
     """
 
     def __init__(self, bundle: Bundle, device: str) -> None:
@@ -89,6 +102,7 @@ class TorchRuntime:
             import torch
         except ImportError as error:
             raise MissingExtraError("Running on a GPU", "gpu") from error
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from stylematch.vision.networks import build_network
@@ -96,8 +110,13 @@ class TorchRuntime:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         network = build_network(bundle.description["architecture"], bundle.schema)
-        stored = load_file(bundle.directory / WEIGHTS)
-        result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
+        try:
+            stored = load_file(bundle.directory / WEIGHTS)
+            result = network.load_state_dict(
+                {key: value.float() for key, value in stored.items()}, strict=False
+            )
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise _damaged(bundle, error) from error
         if result.unexpected_keys or any(
             not key.endswith("num_batches_tracked") for key in result.missing_keys
         ):
@@ -130,7 +149,7 @@ def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runt
     Raises
     ------
     UserError
-        If CUDA was asked for and is not there.
+        If CUDA was asked for and is not there, or the bundle is damaged.
     """
     return TorchRuntime(bundle, "cuda") if resolve_device(device) == "cuda" else OnnxRuntime(bundle, threads)
 
@@ -154,6 +173,11 @@ def resolve_device(device: str) -> str:
             "--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto."
         )
     return "cpu"
+
+
+def _damaged(bundle: Bundle, error: Exception) -> UserError:
+    what = str(error).strip().partition("\n")[0]
+    return UserError(f"The model bundle {bundle.directory} is damaged ({what}); get or train it again.")
 
 
 def _checked(bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

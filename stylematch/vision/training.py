@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stylematch.data.labels import LabelSchema
+from stylematch.errors import UserError
 from stylematch.settings import TrainJob
 from stylematch.vision.augment import augment_batch
 from stylematch.vision.examples import Examples
@@ -160,11 +161,21 @@ def train_network(
         Watched after each epoch, never learned from.
     out : pathlib.Path
         Checkpoints (``out/checkpoints``) and the log (``out/log``); a checkpoint found there is gone on with.
+
+    Raises
+    ------
+    UserError
+        If the examples do not fill a batch, or there are none to watch.
     """
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     schedule = job.schedule
     order = _EpochOrder([(len(p), times) for p, times in parts], schedule.batch_size, schedule.seed)
+    if len(order) == 0 or len(val) == 0:
+        raise UserError(
+            f"{order.total} pictures to learn from do not fill a batch of schedule.batch_size = "
+            f"{schedule.batch_size}, or none of {len(val)} is left to watch; use more pictures (data.limit)."
+        )
     training = DataLoader(_Batches([p for p, _ in parts]), sampler=order, batch_size=None)
     rows = np.arange(len(val))
     watching = DataLoader(
