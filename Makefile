@@ -3,7 +3,7 @@
 
 SHELL = /bin/sh
 PYTHON =
-PIP_FLAGS = --quiet
+PIP_FLAGS = --quiet --quiet
 PYTEST_FLAGS =
 TEST_PROCESSES = 2
 

@@ -38,6 +38,15 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+EXIT_MEANINGS: dict[ExitCode, str] = {
+    ExitCode.DONE: "done; an empty directory too, with zero rows",
+    ExitCode.USER_ERROR: "the user's mistake, told in one sentence on standard error",
+    ExitCode.FAILED_RESUMABLE: "failed; the same command goes on where it stopped",
+    ExitCode.OVER_LIMIT: "done and published, but over a limit that was asked for (--max-reject-share)",
+    ExitCode.INTERRUPTED: "interrupted; the same command goes on where it stopped",
+}
+
+
 class Status(StrEnum):
     """What became of a photo. Every photo found has exactly one."""
 
@@ -77,6 +86,60 @@ REASON_MEANINGS: dict[Reason, str] = {
     Reason.TOO_LARGE: "the header claims more pixels than --max-megapixels",
     Reason.FILE_TOO_LARGE: "the file has more bytes than --max-file-mb",
 }
+
+_LANDMARK = "landmark, in pixels of the upright photo"
+
+COLUMN_MEANINGS: dict[str, dict[str, str]] = {
+    "photos": {
+        "path": "relative to the folder that was scored, POSIX; bytes that are no UTF-8 escaped reversibly",
+        "photo_id": "first 32 hexadecimal digits of the SHA-256 of the file; null where it could not be read",
+        "bytes": "size of the file",
+        "width": "of the upright photo in pixels; null where the header could not be read",
+        "height": "likewise",
+        "format": "by the file's first bytes, such as JPEG; null where they are no picture's",
+        "status": "scored, no_face or rejected",
+        "reason": "why, a code (below)",
+        "message": "the same in a sentence, where there is more to say",
+        "faces": "rows of this photo in faces",
+    },
+    "faces": {
+        "path": "as in photos",
+        "photo_id": "as in photos",
+        "face": "0 is the photo's largest face",
+        "x": "left edge of the face's box, in pixels of the upright photo",
+        "y": "top edge, likewise",
+        "width": "of the box, likewise",
+        "height": "of the box, likewise",
+        "detection_score": "the face finder's confidence, 0 to 1; 1 with --faces aligned",
+        **dict.fromkeys(LANDMARKS, _LANDMARK),
+        "style": "the most probable style",
+        "style_score": "its probability, rules and neighbours pooled",
+        "style_margin": "how much that is above the second style's",
+        "rule_style": "what the rules alone would choose",
+        "rule_score": "the probability that they give it",
+        "neighbour_style": "what the nearest labelled faces alone would choose",
+        "neighbour_score": "the probability that they give it",
+        "rule": "the conditions of the chosen style's rule",
+        "why": "one sentence on what rules and neighbours said",
+        "embedding": "of the face, L2-normalised",
+    },
+    "recommendations": {
+        "run_id": "the run's name: a hash of inputs, settings, models, indexes, rules and code",
+        "path": "as in photos",
+        "photo_id": "as in photos",
+        "face": "as in faces",
+        "rank": "1 is the best",
+        "item_id": "as in the item index",
+        "category": "of the item",
+        "score": "what the rank follows from",
+        "similarity": "cosine with the prototype of the category; null where nothing visual was compared",
+        "style": "as in faces",
+        "style_score": "as in faces",
+        "rule": "as in faces",
+        "reason": "one sentence a person can read",
+    },
+}
+"""What each column means, but for the attributes' columns of ``faces``, which the model names."""
 
 
 def photos_schema() -> pa.Schema:

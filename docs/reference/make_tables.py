@@ -1,0 +1,97 @@
+"""Write docs/reference/tables.md from ``stylematch.tables.contract``; a test holds the page to it.
+
+Run ``make tables-page`` after a change of the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from stylematch.tables.contract import (
+    COLUMN_MEANINGS,
+    EXIT_MEANINGS,
+    KEYS,
+    REASON_MEANINGS,
+    Reason,
+    Status,
+    faces_schema,
+    photos_schema,
+    recommendations_schema,
+)
+
+PAGE = Path(__file__).with_name("tables.md")
+
+ATTRIBUTES = "Smiling ..."
+EMBEDDING_DIM = 128
+
+MANIFEST_MEANINGS = {
+    "tool": "always stylematch",
+    "run_id": "the run's name, as in recommendations",
+    "counts": "found = scored + no_face + rejected; rows of the other tables; reasons; files ignored, by why",
+    "stages": "for each: seconds (summed over workers where per_worker), items, unit, items per second",
+    "seconds": "from start to publication",
+    "started": "time, UTC",
+    "finished": "time, UTC",
+    "code_version": "version and digest of the code",
+    "sha256": "of the attribute model, the indexes, the rules, the settings and the inputs",
+    "settings": "as they were asked for",
+    "device": "cpu or cuda",
+    "host": "the machine: system, processor, cores, Python",
+    "packages": "releases of the packages that results depend on",
+    "outputs": "what lies beside the manifest",
+}
+
+
+def tables_page() -> str:
+    """Return the page as Markdown."""
+    lines = [
+        "# Tables, codes and the manifest",
+        "",
+        "Names, types and meanings are fixed; columns may be added. This page is made from",
+        "`stylematch/tables/contract.py` by `make tables-page`.",
+    ]
+    schemas = {
+        "photos": photos_schema(),
+        "faces": faces_schema([ATTRIBUTES], EMBEDDING_DIM),
+        "recommendations": recommendations_schema(),
+    }
+    for table, schema in schemas.items():
+        lines += ["", f"## `{table}`, key ({', '.join(KEYS[table])})", ""]
+        lines += _table(("column", "type", "null", "meaning"), (_column(table, field) for field in schema))
+    lines += [
+        "",
+        "The attributes and the size of `embedding` are the model's; here they are the shipped one's.",
+    ]
+    statuses = ", ".join(f"`{status}`" for status in Status)
+    lines += ["", "## `reason` in `photos`", "", f"`status` is one of {statuses}.", ""]
+    lines += _table(("reason", "meaning"), ((f"`{key}`", REASON_MEANINGS[key]) for key in Reason))
+    lines += ["", "## `manifest.json`", ""]
+    lines += _table(("key", "meaning"), ((f"`{key}`", text) for key, text in MANIFEST_MEANINGS.items()))
+    lines += ["", "## Exit codes, of every command", ""]
+    lines += _table(("code", "meaning"), ((str(int(code)), text) for code, text in EXIT_MEANINGS.items()))
+    return "\n".join(lines) + "\n"
+
+
+def _column(table: str, field: pa.Field) -> tuple[str, str, str, str]:
+    if field.name == ATTRIBUTES:
+        name, meaning = "`Smiling`, ...", "probability of each attribute, under CelebA's name, 0 to 1"
+    else:
+        name, meaning = f"`{field.name}`", COLUMN_MEANINGS[table][field.name]
+    return name, _type(field.type), "yes" if field.nullable else "", meaning
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(kind):
+        return f"{kind.list_size} x {kind.value_type}"
+    return str(kind)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(tables_page(), encoding="utf-8")
