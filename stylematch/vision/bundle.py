@@ -68,7 +68,7 @@ class Bundle:
             _ = bundle.name, bundle.input_px, bundle.channels, bundle.embedding_dim, bundle.schema
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{directory / DESCRIPTION} is damaged ({type(error).__name__}: {error}); get the model again."
+                f"{directory / DESCRIPTION} is damaged ({type(error).__name__}: {error}); get it again."
             ) from error
         return bundle
 

@@ -187,9 +187,7 @@ def train_network(
     network = network.to(memory_format=torch.channels_last)
     module = _Module(network, schema, job, steps)
     # Not save_last with save_top_k=0: Lightning then writes nothing before the training's very end.
-    checkpoints = ModelCheckpoint(
-        out / "checkpoints", filename="last", every_n_epochs=1, save_top_k=1, enable_version_counter=False
-    )
+    checkpoints = ModelCheckpoint(out / "checkpoints", filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
         max_epochs=schedule.epochs,
         precision=_precision(schedule.precision),
