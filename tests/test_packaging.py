@@ -1,0 +1,314 @@
+"""What a newcomer meets: README, Makefile, dependencies, the wheel, a command line that starts at once."""
+
+import os
+import re
+import resource
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from datetime import UTC, datetime
+from importlib import import_module
+
+import pyarrow as pa
+import pytest
+from conftest import REPOSITORY
+from hatchling.builders.wheel import WheelBuilder
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from typer.main import get_command
+
+import stylematch
+from stylematch.cli import app
+from stylematch.tables.contract import (
+    COLUMN_MEANINGS,
+    EXIT_MEANINGS,
+    REASON_MEANINGS,
+    TABLES,
+    ExitCode,
+    Reason,
+    faces_schema,
+    photos_schema,
+    recommendations_schema,
+)
+from stylematch.tables.manifest import Counts, Manifest, read_manifest, write_manifest
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DEFAULT_INDEX = REPOSITORY / "indexes" / "default"
+MAKEFILE = REPOSITORY / "Makefile"
+
+
+def direct_requirements() -> dict[str, Requirement]:
+    """Every dependency of the package and of its extras, by name."""
+    texts = [
+        *PROJECT["dependencies"],
+        *(t for extra in PROJECT["optional-dependencies"].values() for t in extra),
+    ]
+    parsed = [Requirement(text) for text in texts]
+    return {canonicalize_name(r.name): r for r in parsed if r.name != PROJECT["name"]}
+
+
+def tracked_files() -> list[str]:
+    git = shutil.which("git")
+    if git is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run([git, "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True)
+    return [name for name in listed.stdout.decode().split("\0") if name and (REPOSITORY / name).is_file()]
+
+
+# README and documents
+
+
+def test_every_make_command_of_the_documents_is_a_target():
+    targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE.read_text(), re.MULTILINE))
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:^|`)\s*make ([a-z][a-z-]*)", text, re.MULTILINE))
+        assert named <= targets, page
+    assert {"demo", "test"} <= set(re.findall(r"^make ([a-z-]+)", README, re.MULTILINE))
+
+
+def test_the_readme_names_every_command_and_no_other():
+    def names(command, prefix=""):
+        for name, child in getattr(command, "commands", {}).items():
+            yield from names(child, f"{prefix}{name} ") if hasattr(child, "commands") else [f"{prefix}{name}"]
+
+    table = README.split("## The command line")[1].split("Options of `score`")[0]
+    documented = re.findall(r"^\| `stylematch-batch ((?:[a-z-]+ ?)+)", table, re.MULTILINE)
+    assert sorted(name.strip() for name in documented) == sorted(names(get_command(app)))
+
+
+def test_the_readme_names_every_option_of_score_with_its_default():
+    score = get_command(app).commands["score"]
+    options = {name: p for p in score.params for name in p.opts if name.startswith("--") and p.name != "help"}
+    table = README.split("Options of `score`")[1].split("Exit codes")[0]
+    documented = {}
+    for head, default in re.findall(r"^\| (`--.*?) \| (.*?) \|", table, re.MULTILINE):
+        heads = re.findall(r"(--[a-z-]+)(?!\S*/)", head.split("/")[0])
+        documented |= dict(zip(heads, default.split(", "), strict=True))
+    assert set(documented) == set(options)
+    for name, shown in documented.items():
+        if re.fullmatch(r"`?[\w.-]+`?", shown) and shown not in {"all", "none", "off", "`--report`"}:
+            assert (
+                float(shown) == options[name].default
+                if shown[0].isdigit()
+                else (shown.strip("`") == str(options[name].default))
+            ), name
+
+
+def test_links_between_documents_lead_somewhere():
+    pages = [name for name in tracked_files() if name.endswith(".md")]
+    assert "README.md" in pages
+    for page in pages:
+        folder = (REPOSITORY / page).parent
+        for target in re.findall(r"\]\(([^)#\s]+)", (REPOSITORY / page).read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (folder / target).exists(), f"{page} links to {target}"
+
+
+def test_the_tables_page_is_what_the_contract_says():
+    script = runpy.run_path(str(REPOSITORY / "docs" / "reference" / "make_tables.py"))
+    page = REPOSITORY / "docs" / "reference" / "tables.md"
+    assert page.read_text(encoding="utf-8") == script["tables_page"](), "run: make tables-page"
+
+
+def test_the_contract_gives_every_column_and_code_a_meaning():
+    schemas = dict(zip(TABLES, (photos_schema(), faces_schema([], 2), recommendations_schema()), strict=True))
+    for table, schema in schemas.items():
+        assert isinstance(schema, pa.Schema)
+        assert list(COLUMN_MEANINGS[table]) == schema.names
+    assert set(REASON_MEANINGS) == set(Reason)
+    assert set(EXIT_MEANINGS) == set(ExitCode)
+
+
+def test_the_tables_page_names_every_key_of_a_manifest(tmp_path):
+    now = datetime.now(UTC)
+    manifest = Manifest(
+        run_id="0" * 32,
+        counts=Counts(0, 0, 0, 0, 0, 0),
+        stages={},
+        code_version="0",
+        sha256={},
+        settings={},
+        device="cpu",
+        started=now,
+        finished=now,
+    )
+    write_manifest(tmp_path, manifest)
+    script = runpy.run_path(str(REPOSITORY / "docs" / "reference" / "make_tables.py"))
+    assert set(read_manifest(tmp_path)) == set(script["MANIFEST_MEANINGS"])
+
+
+# Dependencies
+
+
+def test_every_dependency_has_its_paragraph_and_no_other_has():
+    text = (REPOSITORY / "docs" / "decisions.md").read_text(encoding="utf-8")
+    paragraphs = dict(re.findall(r"^### (\S+)\n(.+)", text, re.MULTILINE))
+    assert set(paragraphs) == set(direct_requirements())
+
+
+def test_constraints_hold_one_fitting_release_of_every_direct_dependency():
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for name, requirement in direct_requirements().items():
+        assert requirement.specifier.contains(pinned[name]), name
+    assert not [name for name in pinned if name.startswith("nvidia")]
+    assert len(pinned) == sum(not line.startswith("#") for line in lines)
+
+
+def test_no_tracked_file_names_a_machine_or_a_registry():
+    # Put together here, so that this file does not hold them.
+    words = ["index" + "-url", "find" + "-links", "trusted" + "-host", "pypi" + ".org", "python" + "hosted"]
+    paths = ["/" + "work/", "/" + "root/", "/" + "opt/"]
+    pattern = re.compile("|".join([*map(re.escape, words), *(rf"(?<![\w.]){re.escape(p)}" for p in paths)]))
+    for name in tracked_files():
+        data = (REPOSITORY / name).read_bytes()
+        if b"\0" not in data:
+            found = pattern.search(data.decode("utf-8", "replace"))
+            assert found is None, f"{name}: {found and found.group()}"
+
+
+def test_the_version_is_the_same_everywhere():
+    assert PROJECT["version"] == stylematch.__version__
+    assert f"## {stylematch.__version__}\n" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+# The wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    return zipfile.ZipFile(
+        next(WheelBuilder(str(REPOSITORY)).build(directory=str(folder), versions=["standard"]))
+    )
+
+
+def test_the_wheel_holds_the_package_its_data_and_its_licences(wheel):
+    names = set(wheel.namelist())
+    package = REPOSITORY / "stylematch"
+    wanted = {f"stylematch/{p.relative_to(package).as_posix()}" for p in package.rglob("*") if p.is_file()}
+    wanted = {name for name in wanted if "__pycache__" not in name}
+    assert wanted <= names
+    assert not [name for name in names if name.startswith(("tests", "docs")) or name.endswith(".pyc")]
+    assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE.md"}
+
+
+def test_the_wheel_holds_the_default_index_and_finds_it(wheel, tmp_path):
+    shipped = {p.relative_to(DEFAULT_INDEX).as_posix(): p for p in DEFAULT_INDEX.rglob("*") if p.is_file()}
+    assert shipped, "run: make default-index"
+    assert sum(path.stat().st_size for path in shipped.values()) <= 16_000_000
+    for name, path in shipped.items():
+        assert wheel.read(f"stylematch/_default_index/{name}") == path.read_bytes()
+    wheel.extractall(tmp_path)
+    code = "from stylematch.pipelines.assets import default_index; print(default_index())"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == str(tmp_path / "stylematch" / "_default_index")
+
+
+def test_an_editable_install_copies_nothing(tmp_path):
+    built = next(WheelBuilder(str(REPOSITORY)).build(directory=str(tmp_path), versions=["editable"]))
+    names = zipfile.ZipFile(built).namelist()
+    assert all(name.endswith(".pth") or ".dist-info/" in name for name in names)
+
+
+# The command line
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    heavy = ["torch", "onnxruntime", "faiss", "duckdb", "pandas", "lightning", "PIL"]
+    code = f"""
+import sys
+from stylematch.cli import run
+code = run(["--help"])
+loaded = [name for name in {heavy} if name in sys.modules]
+sys.exit(f"loaded {{loaded}}" if loaded else code)
+"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "score" in done.stdout
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 1.0
+
+
+def test_the_entry_point_is_there():
+    module, function = PROJECT["scripts"]["stylematch-batch"].split(":")
+    assert callable(getattr(import_module(module), function))
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert (done.returncode, done.stdout) == (0, f"stylematch {stylematch.__version__}\n")
+
+
+# Makefile
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with the files that installing depends on, and a space in its name."""
+    if shutil.which("make") is None:
+        pytest.skip("no make on PATH")
+    folder = tmp_path / "a checkout"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, folder)
+    return folder
+
+
+def make(folder, *arguments):
+    return subprocess.run(["make", "-C", str(folder), *arguments], capture_output=True, text=True)
+
+
+def test_without_a_fitting_python_make_says_so(checkout):
+    done = make(checkout, "-s", "demo", "PYTHON=python-that-is-not-there")
+    assert done.returncode != 0
+    assert "needs Python 3.11 or 3.12, and found none as python-that-is-not-there" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("installed", "target", "installs"),
+    [
+        ([], "demo", ["."]),
+        (["base"], "demo", []),
+        (["base"], "test", [".[train,heic,test]"]),
+        (["base", "test"], "test-fast", []),
+        (["base", "test", "train"], "test", []),
+        (["base", "test", "train"], "lint", [".[lint]"]),
+        (["base", "test", "train"], "demo", []),
+    ],
+)
+def test_only_what_is_missing_gets_installed(checkout, installed, target, installs):
+    (checkout / ".venv").mkdir()
+    for name in [".made", *(f".installed-{name}" for name in installed)]:
+        (checkout / ".venv" / name).touch()
+    planned = make(checkout, "-n", target)
+    assert planned.returncode == 0, planned.stderr
+    assert re.findall(r"pip install .* -e '?([^'\s]+)", planned.stdout) == installs
+
+
+def test_a_changed_dependency_installs_again(checkout):
+    (checkout / ".venv").mkdir()
+    for name in (".made", ".installed-base"):
+        (checkout / ".venv" / name).touch()
+    later = (checkout / ".venv" / ".installed-base").stat().st_mtime + 10
+    os.utime(checkout / "constraints.txt", (later, later))
+    assert "pip install" in make(checkout, "-n", "demo").stdout
+
+
+def test_the_ci_script_is_executable_and_parses():
+    script = REPOSITORY / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(script)], capture_output=True).returncode == 0
