@@ -1,8 +1,8 @@
 """``embed``: a data set or a directory of pictures in, embeddings as Parquet shards out, and an index where a job asks.
 
 Shards (``part-NNNNN.parquet``) hold ``id``, ``embedding`` (half floats) and what is known of each picture; beside them
-``embeddings.json`` says what made them. The folder is staged and appears by one rename. Pictures that give no embedding
-are counted by reason in ``embeddings.json`` and listed in ``skipped.csv``.
+``embeddings.json`` says what made them, and ``skipped.csv`` names every picture that gave no embedding, with its reason.
+The directory is staged and appears by one rename.
 """
 
 from __future__ import annotations
@@ -10,10 +10,308 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import batched, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stylematch.data import celeba, fashion_mnist
+from stylematch.data.photos import FindCounts, find_photos, photo_id_of, photo_root, read_photo
+from stylematch.engines.progress import Progress
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.pipelines.assets import default_index
+from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index
+from stylematch.search.directory import PICTURE_TYPE
+from stylematch.settings import EmbedJob, data_root, load_job, validated
+from stylematch.tables.contract import REASON_MEANINGS, Reason
+from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.replace import replaced_directory
+from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.face_reader import FaceReader, PhotoFaces
+from stylematch.vision.runtime import Runtime, load_runtime, resolve_device
+
+SHARD_ROWS = 16_384
+SKIPPED_FILE = "skipped.csv"
+_MAX_PHOTO_BYTES = 200_000_000
+_MAX_MEGAPIXELS = 200
+
+Rows = dict[str, Any]
+Skipped = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What ``embed`` wrote."""
+
+    out: Path
+    count: int
+    skipped: int
+    index: Path | None
+
+    def lines(self) -> list[str]:
+        """Return what a person is told at the end."""
+        lines = [f"{self.count:,} embeddings in {shown(self.out)}"]
+        if self.skipped:
+            lines.append(f"{self.skipped:,} pictures gave none: {shown(self.out / SKIPPED_FILE)} says why")
+        if self.index:
+            lines.append(f"index: {shown(self.index)}")
+        return lines
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A stream of batches to embed, and what is to be said of them.
+
+    Attributes
+    ----------
+    kind : str
+        "faces" or "items".
+    columns : list of pyarrow.Field
+        What the shards keep beside the embedding, ``id`` first.
+    batches : iterator
+        Pictures uint8 (n, side, side, channels), their columns, and the pictures skipped meanwhile.
+    description : dict
+        For ``embeddings.json``.
+    total : int, optional
+        Pictures in all, where that is known.
+    """
+
+    kind: str
+    columns: list[pa.Field]
+    batches: Iterator[tuple[np.ndarray, Rows, list[Skipped]]]
+    description: dict[str, Any]
+    total: int | None
+
+
+def embed_job(job_file: Path, device: str = "auto") -> EmbedSummary:
+    """Embed as a job file says; see ``embed``."""
+    return embed(load_job(job_file, EmbedJob), device)
+
+
+def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
+    """Embed a source.
+
+    Parameters
+    ----------
+    job : EmbedJob
+        What, with which bundle, and where to.
+    device : {"auto", "cpu", "cuda"}
+        Where the model runs.
+
+    Returns
+    -------
+    EmbedSummary
+
+    Raises
+    ------
+    UserError
+        If the source, the bundle or OUT is wrong.
+    """
+    out = Path(job.embeddings)
+    bundle = Bundle.open(_bundle_path(job))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    runtime = load_runtime(bundle, resolve_device(device), threads=cores)
+    source = _open_source(job, runtime, cores)
+    with replaced_directory(out, EMBEDDINGS_FILE, _is_embeddings_file, "embeddings") as staged:
+        count, skipped = _write(source, runtime, staged, job.batch_size)
+        if not count:
+            raise UserError(f"{shown(job.source)} gave no embedding: there is no picture with a face in it.")
+        if skipped:
+            with (staged / SKIPPED_FILE).open("w", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows([("path", "reason", "message"), *skipped])
+        description = {
+            "kind": source.kind,
+            "dim": bundle.embedding_dim,
+            "count": count,
+            "skipped": dict(sorted(Counter(reason for _, reason, _ in skipped).items())),
+            "bundle": bundle.name,
+            "bundle_sha256": bundle.sha256,
+            **source.description,
+        }
+        write_durably(staged / EMBEDDINGS_FILE, (json.dumps(description, indent=2) + "\n").encode())
+    index = Path(job.index) if job.index else None
+    if index:
+        build_index(out, index)
+    return EmbedSummary(out, count, len(skipped), index)
+
+
+def _bundle_path(job: EmbedJob) -> Path:
+    if job.bundle:
+        return Path(job.bundle)
+    return default_index() / ("garments" if job.source == "fashion-mnist" else "attributes")
+
+
+def _is_embeddings_file(_: Path, name: str) -> bool:
+    return name in (SKIPPED_FILE, DONE_DIRECTORY) or (name.startswith("part-") and name.endswith(".parquet"))
+
+
+def _write(source: _Source, runtime: Runtime, staged: Path, batch_size: int) -> tuple[int, list[Skipped]]:
+    """Embed every batch and write the shards; return how many embeddings, and what was skipped."""
+    embedding = pa.field("embedding", pa.list_(pa.float16(), runtime.bundle.embedding_dim), nullable=False)
+    schema = pa.schema([source.columns[0], embedding, *source.columns[1:]])
+    skipped: list[Skipped] = []
+    count = shard = 0
+    waiting = source.batches
+    with Progress(source.total, "pictures", "embed") as progress:
+        while (first := next(waiting, None)) is not None:
+            with ShardWriter(staged, shard, schema) as writer:
+                batch: tuple[np.ndarray, Rows, list[Skipped]] | None = first
+                while batch is not None:
+                    pictures, rows, failed = batch
+                    skipped += failed
+                    if len(pictures):
+                        vectors = _run(runtime, pictures, batch_size).astype(np.float16)
+                        writer.write({**rows, "embedding": vectors})
+                    progress.update(len(pictures) + len(failed))
+                    batch = next(waiting, None) if writer.rows < SHARD_ROWS else None
+                count += writer.rows
+            shard += 1
+    return count, skipped
+
+
+def _run(runtime: Runtime, pictures: np.ndarray, batch_size: int) -> np.ndarray:
+    starts = range(0, len(pictures), batch_size)
+    return np.concatenate([runtime.run(pictures[start : start + batch_size]).embedding for start in starts])
+
+
+def _open_source(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
+    if job.source == "fashion-mnist":
+        return _fashion_mnist(job, runtime)
+    if runtime.bundle.channels != 3:
+        raise UserError(f"{shown(runtime.bundle.directory)} takes grey garments; faces need the attribute model.")
+    return _celeba(job, runtime, threads) if job.source == "celeba" else _directory(job, runtime, threads)
+
+
+def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
+    if (runtime.bundle.input_px, runtime.bundle.channels) != (28, 1):
+        raise UserError(f"{shown(runtime.bundle.directory)} does not take Fashion-MNIST's 28x28 grey pictures.")
+    folder = fashion_mnist.find_fashion_mnist(Path(job.root) if job.root else None)
+    splits = [name for name in ("train", "test") if name in job.splits]
+    if not splits:
+        raise UserError("Fashion-MNIST has the splits train and test; name one of them.")
+    items = {name: fashion_mnist.read_fashion_mnist(folder, name) for name in splits}
+
+    def batches() -> Iterator[tuple[np.ndarray, Rows, list[Skipped]]]:
+        for name, split in items.items():
+            for start in range(0, len(split.labels), job.batch_size):
+                part = slice(start, start + job.batch_size)
+                pictures = split.pictures[part]
+                rows = {
+                    "id": list(split.item_ids[part]),
+                    "category": [fashion_mnist.CLASSES[label] for label in split.labels[part]],
+                    "split": [name] * len(pictures),
+                    "picture": [picture.tobytes() for picture in pictures],
+                }
+                yield pictures[..., None], rows, []
+
+    columns = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("picture", PICTURE_TYPE, nullable=False),
+    ]
+    description = {
+        "source": f"Fashion-MNIST ({', '.join(splits)})",
+        "licence": fashion_mnist.LICENCE,
+        "categories": list(fashion_mnist.CLASSES),
+    }
+    return _Source("items", columns, batches(), description, sum(len(split.labels) for split in items.values()))
+
+
+def _celeba(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
+    folder = celeba.read_celeba(Path(job.root) if job.root else data_root() / "celeba")
+    wanted = [celeba.SPLITS.index(name) for name in job.splits]
+    rows_wanted = np.flatnonzero(np.isin(folder.split, wanted)).tolist()
+
+    def rows_of(row: int, data: bytes, faces: PhotoFaces) -> list[Rows]:
+        del data, faces  # an aligned picture is one face
+        labels = dict(zip(celeba.ATTRIBUTES, (folder.attributes[row] > 0).tolist(), strict=True))
+        return [{"id": folder.image_ids[row], "split": celeba.SPLITS[folder.split[row]], **labels}]
+
+    reader = FaceReader("aligned", runtime.bundle.input_px, min_face_px=1, max_megapixels=_MAX_MEGAPIXELS)
+
+    def read(row: int) -> bytes:
+        return read_photo(folder.pictures, os.fsencode(folder.image_ids[row]), _MAX_PHOTO_BYTES)
+
+    columns = [pa.field("id", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)]
+    columns += [pa.field(name, pa.bool_(), nullable=False) for name in celeba.ATTRIBUTES]
+    description = {
+        "source": f"CelebA ({', '.join(job.splits)})",
+        "licence": celeba.LICENCE,
+        "attribute_names": list(celeba.ATTRIBUTES),
+    }
+    named = [(row, folder.image_ids[row]) for row in rows_wanted]
+    batches = _faces(iter(named), read, rows_of, reader, threads, job.batch_size)
+    return _Source("faces", columns, batches, description, len(named))
+
+
+def _directory(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
+    root = Path(job.source)
+    base = photo_root(root)
+    reader = FaceReader(job.faces, runtime.bundle.input_px, min_face_px=24, max_megapixels=_MAX_MEGAPIXELS)
+
+    def read(raw_path: bytes) -> bytes:
+        return read_photo(base, raw_path, _MAX_PHOTO_BYTES)
+
+    def rows_of(raw_path: bytes, data: bytes, faces: PhotoFaces) -> list[Rows]:
+        path, photo_id = names[raw_path], photo_id_of(data)
+        return [
+            {"id": f"{path}#{face}", "path": path, "face": face, "photo_id": photo_id}
+            for face in range(len(faces.boxes))
+        ]
+
+    names = {photo.raw_path: photo.path for photo in find_photos(root, counts=FindCounts())}
+    columns = [pa.field(name, pa.string(), nullable=False) for name in ("id", "path")]
+    columns += [pa.field("face", pa.int32(), nullable=False), pa.field("photo_id", pa.string(), nullable=False)]
+    description = {"source": shown(root.name), "licence": "that of the photos", "attribute_names": []}
+    batches = _faces(iter(names.items()), read, rows_of, reader, threads, job.batch_size)
+    return _Source("faces", columns, batches, description, len(names))
+
+
+def _faces(
+    wanted: Iterator[tuple[Any, str]],
+    read: Callable[[Any], bytes],
+    rows_of: Callable[[Any, bytes, PhotoFaces], list[Rows]],
+    reader: FaceReader,
+    threads: int,
+    batch_size: int,
+) -> Iterator[tuple[np.ndarray, Rows, list[Skipped]]]:
+    """Read pictures in threads (decoders let go of Python's lock) and yield their faces in the order of ``wanted``."""
+
+    def one(entry: tuple[Any, str]) -> tuple[list[Rows], np.ndarray] | PhotoRejectedError:
+        try:
+            data = read(entry[0])
+            faces = reader.read(data)
+            if not faces.boxes:
+                raise PhotoRejectedError(Reason.NO_FACE_FOUND, REASON_MEANINGS[Reason.NO_FACE_FOUND])
+            return rows_of(entry[0], data, faces), faces.crops
+        except PhotoRejectedError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(wanted, batch_size)):
+            crops, rows, failed = [], [], []
+            for (_, name), result in zip(chunk, pool.map(one, chunk), strict=True):
+                if isinstance(result, PhotoRejectedError):
+                    failed.append((name, result.reason, result.message))
+                else:
+                    rows += result[0]
+                    crops.append(result[1])
+            columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+            yield (np.concatenate(crops) if crops else np.empty(0, np.uint8)), columns, failed
+
+
+def settings_of(source: str, out: Path, **options: Any) -> EmbedJob:
+    """Return the settings that command-line options describe; see ``EmbedJob``."""
+    values = {name: value for name, value in options.items() if value is not None}
+    for name in ("bundle", "root"):
+        if name in values:
+            values[name] = str(values[name])
+    return validated(EmbedJob, "options", source=source, embeddings=str(out), **values)
