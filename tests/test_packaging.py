@@ -183,9 +183,145 @@ def test_the_version_is_the_same_everywhere():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    return zipfile.ZipFile(
-        next(WheelBuilder(str(REPOSITORY)).build(directory=str(folder), versions=["standard"]))
+    return zipfile.ZipFile(next(WheelBuilder(str(REPOSITORY)).build(directory=str(folder), versions=["standard"])))
+
+
+def test_the_wheel_holds_the_package_its_data_and_its_licences(wheel):
+    names = set(wheel.namelist())
+    package = REPOSITORY / "stylematch"
+    wanted = {f"stylematch/{p.relative_to(package).as_posix()}" for p in package.rglob("*") if p.is_file()}
+    wanted = {name for name in wanted if "__pycache__" not in name}
+    assert wanted <= names
+    assert not [name for name in names if name.startswith(("tests", "docs")) or name.endswith(".pyc")]
+    assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE.md"}
+
+
+def test_the_wheel_holds_the_default_index_and_finds_it(wheel, tmp_path):
+    shipped = {p.relative_to(DEFAULT_INDEX).as_posix(): p for p in DEFAULT_INDEX.rglob("*") if p.is_file()}
+    assert shipped, "run: make default-index"
+    assert sum(path.stat().st_size for path in shipped.values()) <= 16_000_000
+    for name, path in shipped.items():
+        assert wheel.read(f"stylematch/_default_index/{name}") == path.read_bytes()
+    wheel.extractall(tmp_path)
+    code = "from stylematch.pipelines.assets import default_index; print(default_index())"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    assert found.stdout.strip() == str(tmp_path / "stylematch" / "_default_index")
+
+    # The command line")[1].split("Options of `score`")[0]
+    documented = re.findall(r"^\| `stylematch-batch ((?:[a-z-]+ ?)+)", table, re.MULTILINE)
+    assert sorted(name.strip() for name in documented) == sorted(names(get_command(app)))
+
+
+def test_the_readme_names_every_option_of_score_with_its_default():
+    score = get_command(app).commands["score"]
+    options = {name: p for p in score.params for name in p.opts if name.startswith("--") and p.name != "help"}
+    table = README.split("Options of `score`")[1].split("Exit codes")[0]
+    documented = {}
+    for head, default in re.findall(r"^\| (`--.*?) \| (.*?) \|", table, re.MULTILINE):
+        heads = re.findall(r"(--[a-z-]+)(?!\S*/)", head.split("/")[0])
+        documented |= dict(zip(heads, default.split(", "), strict=True))
+    assert set(documented) == set(options)
+    for name, shown in documented.items():
+        if re.fullmatch(r"`?[\w.-]+`?", shown) and shown not in {"all", "none", "off", "`--report`"}:
+            assert (
+                float(shown) == options[name].default
+                if shown[0].isdigit()
+                else (shown.strip("`") == str(options[name].default))
+            ), name
+
+
+def test_links_between_documents_lead_somewhere():
+    pages = [name for name in tracked_files() if name.endswith(".md")]
+    assert "README.md" in pages
+    for page in pages:
+        folder = (REPOSITORY / page).parent
+        for target in re.findall(r"\]\(([^)#\s]+)", (REPOSITORY / page).read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (folder / target).exists(), f"{page} links to {target}"
+
+
+def test_the_tables_page_is_what_the_contract_says():
+    script = runpy.run_path(str(REPOSITORY / "docs" / "reference" / "make_tables.py"))
+    page = REPOSITORY / "docs" / "reference" / "tables.md"
+    assert page.read_text(encoding="utf-8") == script["tables_page"](), "run: make tables-page"
+
+
+def test_the_contract_gives_every_column_and_code_a_meaning():
+    schemas = dict(zip(TABLES, (photos_schema(), faces_schema([], 2), recommendations_schema()), strict=True))
+    for table, schema in schemas.items():
+        assert isinstance(schema, pa.Schema)
+        assert list(COLUMN_MEANINGS[table]) == schema.names
+    assert set(REASON_MEANINGS) == set(Reason)
+    assert set(EXIT_MEANINGS) == set(ExitCode)
+
+
+def test_the_tables_page_names_every_key_of_a_manifest(tmp_path):
+    now = datetime.now(UTC)
+    manifest = Manifest(
+        run_id="0" * 32,
+        counts=Counts(0, 0, 0, 0, 0, 0),
+        stages={},
+        code_version="0",
+        sha256={},
+        settings={},
+        device="cpu",
+        started=now,
+        finished=now,
+    )
+    write_manifest(tmp_path, manifest)
+    script = runpy.run_path(str(REPOSITORY / "docs" / "reference" / "make_tables.py"))
+    assert set(read_manifest(tmp_path)) == set(script["MANIFEST_MEANINGS"])
+
+
+# Dependencies
+
+
+def test_every_dependency_has_its_paragraph_and_no_other_has():
+    text = (REPOSITORY / "docs" / "decisions.md").read_text(encoding="utf-8")
+    paragraphs = dict(re.findall(r"^### (\S+)\n(.+)", text, re.MULTILINE))
+    assert set(paragraphs) == set(direct_requirements())
+
+
+def test_constraints_hold_one_fitting_release_of_every_direct_dependency():
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for name, requirement in direct_requirements().items():
+        assert requirement.specifier.contains(pinned[name]), name
+    assert not [name for name in pinned if name.startswith("nvidia")]
+    assert len(pinned) == sum(not line.startswith("#") for line in lines)
+
+
+def test_no_tracked_file_names_a_machine_or_a_registry():
+    # Put together here, so that this file does not hold them.
+    words = ["index" + "-url", "find" + "-links", "trusted" + "-host", "pypi" + ".org", "python" + "hosted"]
+    paths = ["/" + "work/", "/" + "root/", "/" + "opt/"]
+    pattern = re.compile("|".join([*map(re.escape, words), *(rf"(?<![\w.]){re.escape(p)}" for p in paths)]))
+    for name in tracked_files():
+        data = (REPOSITORY / name).read_bytes()
+        if b"\0" not in data:
+            found = pattern.search(data.decode("utf-8", "replace"))
+            assert found is None, f"{name}: {found and found.group()}"
+
+
+def test_the_version_is_the_same_everywhere():
+    assert PROJECT["version"] == stylematch.__version__
+    assert f"## {stylematch.__version__}\n" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+# The wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    return zipfile.ZipFile(next(WheelBuilder(str(REPOSITORY)).build(directory=str(folder), versions=["standard"])))
 
 
 def test_the_wheel_holds_the_package_its_data_and_its_licences(wheel):
@@ -246,9 +382,7 @@ sys.exit(f"loaded {{loaded}}" if loaded else code)
 def test_the_entry_point_is_there():
     module, function = PROJECT["scripts"]["stylematch-batch"].split(":")
     assert callable(getattr(import_module(module), function))
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, cwd=REPOSITORY
-    )
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, cwd=REPOSITORY)
     assert (done.returncode, done.stdout) == (0, f"stylematch {stylematch.__version__}\n")
 
 
