@@ -31,9 +31,7 @@ def sized(image: Image.Image, height_px: int) -> Image.Image:
 
 def group(portraits: list[Image.Image]) -> Image.Image:
     """Set pictures side by side on grey, their feet on one line."""
-    picture = Image.new(
-        "RGB", (sum(p.width for p in portraits), max(p.height for p in portraits)), (96, 96, 96)
-    )
+    picture = Image.new("RGB", (sum(p.width for p in portraits), max(p.height for p in portraits)), (96, 96, 96))
     left = 0
     for portrait in portraits:
         picture.paste(portrait, (left, picture.height - portrait.height))
@@ -59,9 +57,7 @@ def main() -> None:
         "grace_hopper.jpg": jpeg(hopper),
         "coffee.jpg": jpeg(coffee),
         "rocket.jpg": jpeg(rocket),
-        "group.jpg": jpeg(
-            group([sized(astronaut, 420), sized(hopper, 480), sized(ImageOps.mirror(astronaut), 300)])
-        ),
+        "group.jpg": jpeg(group([sized(astronaut, 420), sized(hopper, 480), sized(ImageOps.mirror(astronaut), 300)])),
         "grayscale.jpg": jpeg(hopper.convert("L")),
         "exif_rotated.jpg": jpeg(astronaut.transpose(Image.Transpose.ROTATE_90), exif=sideways),
         "truncated.jpg": jpeg(hopper)[:12_000],

@@ -1,4 +1,7 @@
-"""``stylematch-batch``: parse, call one pipeline, print. No logic lives here, and nothing heavy is imported at start."""
+"""``stylematch-batch``: parse, call one pipeline, print.
+
+No logic lives here, and nothing heavy is imported at start.
+"""
 
 from __future__ import annotations
 
@@ -123,9 +126,7 @@ def embed(
     ] = None,
     fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
     root: Annotated[Path | None, typer.Option(help="The folder of CelebA, where it is not at its usual place.")] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="train, val or test; repeatable; by default all.")
-    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="train, val or test; repeatable; by default all.")] = None,
     faces: Annotated[Literal["find", "aligned"], typer.Option(help="For a directory: how faces are had.")] = "find",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch; changes no result.")] = 64,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class StylematchError(Exception):
-    """A failure that is understood and described. The run can be repeated and goes on where it stopped (exit code 3)."""
+    """A failure that is understood and described; the run can be repeated and goes on (exit code 3)."""
 
     exit_code = 3
 

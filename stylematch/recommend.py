@@ -97,9 +97,7 @@ class Recommender:
             self._categories[style] = present
         self._pools: dict[tuple[tuple[str, ...], int], _Pool] = {}
 
-    def recommend(
-        self, photo_id: str, face: int, style: str, style_score: float, rule: str
-    ) -> list[Recommendation]:
+    def recommend(self, photo_id: str, face: int, style: str, style_score: float, rule: str) -> list[Recommendation]:
         """Choose and rank the items for one face.
 
         Parameters
@@ -133,9 +131,7 @@ class Recommender:
             if pool.is_whole or (len(chosen) == self.top_k and pool.covers(chosen)):
                 break
             size *= 2
-        scored = sorted(
-            (-float(style_score) * pool.similarities[item], pool.item_ids[item], item) for item in chosen
-        )
+        scored = sorted((-float(style_score) * pool.similarities[item], pool.item_ids[item], item) for item in chosen)
         return [
             Recommendation(
                 rank=rank,

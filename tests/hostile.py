@@ -46,10 +46,7 @@ def png_claiming(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(100)))
-        + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
     )
 
 
@@ -89,7 +86,5 @@ def make_hostile_directory(root: Path) -> HostileDirectory:
     (root / "itself.jpg").symlink_to("itself.jpg")
     (root / "deep" / "back").symlink_to("..", target_is_directory=True)
     os.mkfifo(root / "fifo.jpg")
-    made.ignored.update(
-        {Ignored.NOT_A_PICTURE: 2, Ignored.LINK: 2, Ignored.DANGLING_LINK: 2, Ignored.FIFO: 1}
-    )
+    made.ignored.update({Ignored.NOT_A_PICTURE: 2, Ignored.LINK: 2, Ignored.DANGLING_LINK: 2, Ignored.FIFO: 1})
     return made

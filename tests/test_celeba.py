@@ -23,9 +23,7 @@ def folder(tmp_path):
     points = [("x.jpg", *range(100, 110)), ("c.jpg", *range(20, 30)), ("b.jpg", *range(10))]
     (tmp_path / "list_landmarks_align_celeba.txt").write_text(list_text(LANDMARKS, points))
     boxes = [("a.jpg", 1, 2, 30, 40)]
-    (tmp_path / "list_bbox_celeba.txt").write_text(
-        list_text(["image_id", "x_1", "y_1", "width", "height"], boxes)
-    )
+    (tmp_path / "list_bbox_celeba.txt").write_text(list_text(["image_id", "x_1", "y_1", "width", "height"], boxes))
     (tmp_path / "img_align_celeba").mkdir()
     (tmp_path / "img_align_celeba" / "c.jpg").touch()
     return tmp_path
@@ -162,9 +160,7 @@ def test_the_smaller_folders_and_their_missing_rows(shared_data):
 
 @pytest.mark.shared_data
 def test_attributes_agree_with_the_official_table(shared_data):
-    official = pq.read_table(
-        shared_data / "celeba" / "labels_full.parquet", columns=["image_id", *ATTRIBUTES]
-    )
+    official = pq.read_table(shared_data / "celeba" / "labels_full.parquet", columns=["image_id", *ATTRIBUTES])
     row_of = {image_id: row for row, image_id in enumerate(official["image_id"].to_pylist())}
     values = np.stack([official[name].to_numpy() for name in ATTRIBUTES], axis=1)
     for name in ("celeba", "celeba_aligned_sample", "celeba_wild", "photos"):

@@ -127,9 +127,7 @@ def test_an_exif_chunk_behind_the_pixels_of_a_png_counts():
     assert photo.pixels[0, 0].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize(
-    "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"\0" * 40]
-)
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"\0" * 40])
 def test_broken_exif_is_ignored(exif):
     photo = decoded(encoded(HALVES, "JPEG", exif=exif))
     assert (photo.width, photo.height) == (32, 16)
@@ -226,9 +224,7 @@ def test_large_jpegs_are_decoded_smaller_never_under_the_side_asked_for(size, ma
 def test_the_size_promised_is_kept_for_every_shape(width, height, side, file_format, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(
-        Image.new("RGB", (width, height)), file_format, **({} if file_format == "BMP" else {"exif": exif})
-    )
+    data = encoded(Image.new("RGB", (width, height)), file_format, **({} if file_format == "BMP" else {"exif": exif}))
     photo = decoded(data, max_side_px=side)
     turned = orientation == 6 and file_format != "BMP"
     assert (photo.width, photo.height) == ((height, width) if turned else (width, height))
@@ -301,9 +297,7 @@ def test_half_a_picture_is_truncated(file_format):
 
 def test_damaged_pixels_of_a_png_are_corrupt():
     data = bytearray(
-        encoded(
-            Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "PNG"
-        )
+        encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "PNG")
     )
     data[len(data) // 2] ^= 0xFF
     error = rejection(bytes(data))
@@ -393,9 +387,7 @@ except PhotoRejectedError as error:
 def test_messages_and_pixels_are_the_same_each_time():
     data = (EXAMPLES / "truncated.jpg").read_bytes()
     assert rejection(data).message == rejection(data).message
-    assert np.array_equal(
-        decoded(ASTRONAUT, max_side_px=200).pixels, decoded(ASTRONAUT, max_side_px=200).pixels
-    )
+    assert np.array_equal(decoded(ASTRONAUT, max_side_px=200).pixels, decoded(ASTRONAUT, max_side_px=200).pixels)
 
 
 def test_pillows_own_limits_are_left_alone():

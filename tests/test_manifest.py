@@ -39,9 +39,7 @@ def example(**changes) -> Manifest:
     started = datetime(2024, 5, 1, 2, 0, 0, tzinfo=UTC)
     fields = {
         "run_id": "f" * 32,
-        "counts": Counts(
-            10, 7, 2, 1, 9, 45, {"ok": 7, "no_face_found": 2, "corrupt": 1}, {"other extension": 3}
-        ),
+        "counts": Counts(10, 7, 2, 1, 9, 45, {"ok": 7, "no_face_found": 2, "corrupt": 1}, {"other extension": 3}),
         "stages": {"score": Stage(2.0, 10, "photos", per_worker=True), "find": Stage(0.0, 10, "files")},
         "code_version": code_version(),
         "sha256": {"rules": "0" * 64},
@@ -80,9 +78,7 @@ def test_manifest_round_trip(tmp_path):
     assert content["host"]["cores"] >= 1
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"tool": "other", "run_id": "x"}', '{"tool": "stylematch"}', "\xff"]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"tool": "other", "run_id": "x"}', '{"tool": "stylematch"}', "\xff"])
 def test_other_manifests_are_not_ours(tmp_path, text):
     assert read_manifest(tmp_path) is None
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
@@ -109,9 +105,7 @@ def test_run_id_follows_every_part(part):
 @given(one=st.dictionaries(st.text(), JSON_VALUES), two=st.dictionaries(st.text(), JSON_VALUES))
 def test_run_ids_differ_where_settings_do(one, two):
     same = json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
-    assert (
-        compute_run_id(**PARTS | {"settings": one}) == compute_run_id(**PARTS | {"settings": two})
-    ) == same
+    assert (compute_run_id(**PARTS | {"settings": one}) == compute_run_id(**PARTS | {"settings": two})) == same
 
 
 def test_run_id_refuses_what_has_no_canonical_form():

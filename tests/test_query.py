@@ -82,9 +82,7 @@ def test_embeddings_can_be_compared(run):
 
 
 def test_long_answers_come_whole_in_every_format(run):
-    sql = (
-        "SELECT path, repeat('x', (row_number() OVER (ORDER BY path)) // 500) AS x FROM photos ORDER BY path"
-    )
+    sql = "SELECT path, repeat('x', (row_number() OVER (ORDER BY path)) // 500) AS x FROM photos ORDER BY path"
     lines = ask(run, sql).splitlines()
     assert lines[-1] == "-- 2,500 rows"
     assert len(lines) == PHOTOS + 3
@@ -206,9 +204,7 @@ def test_what_does_not_only_read_is_refused_in_one_line(run, tmp_path, monkeypat
     python_variable = pa.table({"a": [1]})
     monkeypatch.chdir(tmp_path)
     target = tmp_path / "written"
-    sql = sql.replace("FILE", str(target)).replace(
-        "SHARD", str(shard_path(run / "photos", 0)).replace("'", "''")
-    )
+    sql = sql.replace("FILE", str(target)).replace("SHARD", str(shard_path(run / "photos", 0)).replace("'", "''"))
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
     with pytest.raises(UserError) as caught:
         ask(run, sql)

@@ -43,9 +43,7 @@ def catalog(fashion):
     """Fashion-MNIST's test items, embedded by a random projection of their pixels."""
     project = np.random.default_rng(0).normal(size=(784, 48))
     vectors = fashion.pictures.reshape(-1, 784) @ project
-    return make_catalog(
-        fashion.item_ids, vectors, [CLASSES[label] for label in fashion.labels], fashion.pictures
-    )
+    return make_catalog(fashion.item_ids, vectors, [CLASSES[label] for label in fashion.labels], fashion.pictures)
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +64,7 @@ def assert_good(catalog, categories, rows, k, style_score):
     for row, position in zip(rows, positions, strict=True):
         assert row.category == catalog.category(position)
         assert row.category in categories
-        cosine = float(
-            catalog.index.vectors(position).astype(float) @ catalog.prototype(row.category).astype(float)
-        )
+        cosine = float(catalog.index.vectors(position).astype(float) @ catalog.prototype(row.category).astype(float))
         assert row.similarity == pytest.approx(cosine, abs=1e-6)
         assert row.score == style_score * row.similarity
     assert len({row.category for row in rows}) == min(k, len(categories))
@@ -127,9 +123,7 @@ def test_people_of_one_style_get_different_items(recommender, catalog):
 
 
 def test_the_order_of_calls_does_not_matter(catalog):
-    calls = [
-        (str(photo), face, style) for photo in range(5) for face in (0, 1) for style in ("Casual", "Formal")
-    ]
+    calls = [(str(photo), face, style) for photo in range(5) for face in (0, 1) for style in ("Casual", "Formal")]
     forwards, backwards = Recommender(catalog, STYLES), Recommender(catalog, STYLES)
     first = {call: forwards.recommend(*call, 0.7, "Young") for call in calls}
     assert first == {call: backwards.recommend(*call, 0.7, "Young") for call in reversed(calls)}

@@ -54,9 +54,7 @@ items = ["Coat"]
 """
 
 unit = st.floats(0, 1, width=32)
-probability_rows = hnp.arrays(
-    np.float32, st.tuples(st.integers(1, 9), st.just(len(ATTRIBUTES))), elements=unit
-)
+probability_rows = hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.just(len(ATTRIBUTES))), elements=unit)
 label_rows = hnp.arrays(np.bool_, st.tuples(st.integers(1, 40), st.just(len(ATTRIBUTES))))
 
 
@@ -125,9 +123,7 @@ def test_classic_is_the_set_of_the_issue():
         assert CLASSIC.items(f"Intellectual Chic {ending}") == ("Shirt", "Trouser", "Sneaker")
     assert CLASSIC.items("Casual") == ("T-shirt/top", "Trouser", "Pullover")
     assert CLASSIC.items("Formal") == ("Shirt", "Trouser", "Coat")
-    assert (
-        CLASSIC.rule_text("Glamorous Female") == "Big_Lips and Heavy_Makeup and Wearing_Lipstick and not Male"
-    )
+    assert CLASSIC.rule_text("Glamorous Female") == "Big_Lips and Heavy_Makeup and Wearing_Lipstick and not Male"
     assert CLASSIC.rule_text("Casual") == "Young"
     assert CLASSIC.rule_text("Formal") == "not Young"
     assert len(CLASSIC.attributes) == 16
@@ -367,9 +363,7 @@ def test_counting_celeba_is_quick_and_imports_no_pandas(shared_data):
     )
     command = [sys.executable, "-c", program, str(shared_data / "celeba" / "labels_full.parquet")]
     started = time.perf_counter()
-    output = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
-    ).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]).stdout
     assert output.split() == ["12", "False", "False"]
     assert time.perf_counter() - started < 2
 

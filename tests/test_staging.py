@@ -14,9 +14,7 @@ from stylematch.tables.manifest import Manifest, count_tables, read_manifest, wr
 from stylematch.tables.staging import Decision, Staging, check_out, exchange
 from stylematch.tables.writer import ShardWriter, shard_path, sidecar_path
 
-SCHEMAS = dict(
-    zip(TABLES, [photos_schema(), faces_schema(["Smiling"], 4), recommendations_schema()], strict=True)
-)
+SCHEMAS = dict(zip(TABLES, [photos_schema(), faces_schema(["Smiling"], 4), recommendations_schema()], strict=True))
 RUN_A = "a" * 32
 RUN_B = "b" * 32
 
@@ -118,9 +116,7 @@ def test_an_unfinished_run_is_resumed_without_its_torn_shards(tmp_path):
     with Staging(out, RUN_A) as staging:
         assert staging.check() is Decision.RESUME
         assert staging.prepare() == {0, 4}
-        files = {
-            p.relative_to(staging.directory).as_posix() for p in staging.directory.rglob("*") if p.is_file()
-        }
+        files = {p.relative_to(staging.directory).as_posix() for p in staging.directory.rglob("*") if p.is_file()}
         for number in (1, 2, 3):
             write_partition(staging, number)
         finish(staging)
@@ -253,9 +249,7 @@ def test_two_runs_into_one_out_exclude_each_other(tmp_path):
         "    s.prepare(); print('locked', flush=True); sys.stdin.read()"
     )
     root = Path(__file__).resolve().parents[1]
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
-    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
     try:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(UserError, match="another run is writing"), Staging(out, RUN_A):

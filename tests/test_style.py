@@ -104,9 +104,7 @@ def test_votes_are_distributions_without_zeros(gallery):
 
 def test_equal_neighbours_have_equal_votes():
     index = index_of(np.tile(np.array([[1, 2]], dtype=np.float32), (4, 1)))
-    found = StyleVote(index, np.array([0, 0, 0, 1]), 2, k=4, prior_weight=1e-9).vote(
-        np.ones((1, 2), dtype=np.float32)
-    )
+    found = StyleVote(index, np.array([0, 0, 0, 1]), 2, k=4, prior_weight=1e-9).vote(np.ones((1, 2), dtype=np.float32))
     np.testing.assert_allclose(found.distribution, [[0.75, 0.25]], atol=1e-8)
 
 
@@ -173,12 +171,8 @@ def test_judge_where_both_agree(two_sided):
     styles = np.array([GLAMOROUS] * 10 + [CASUAL] * 5)
     probabilities = face(Big_Lips=0.92, Heavy_Makeup=0.97, Wearing_Lipstick=0.95, Male=0.01, Young=0.9)
     judged = StyleJudge(RULES, StyleVote(two_sided, styles, STYLES)).judge(probabilities, EAST)
-    rule_p = float(
-        np.prod(probabilities[0, [ATTRIBUTES.index(n) for n in RULES.rules[1].all]].astype(np.float64))
-    )
-    assert (
-        judged.style.tolist() == judged.rule_style.tolist() == judged.neighbour_style.tolist() == [GLAMOROUS]
-    )
+    rule_p = float(np.prod(probabilities[0, [ATTRIBUTES.index(n) for n in RULES.rules[1].all]].astype(np.float64)))
+    assert judged.style.tolist() == judged.rule_style.tolist() == judged.neighbour_style.tolist() == [GLAMOROUS]
     assert judged.rule_score[0] == pytest.approx(rule_p * 0.99, abs=1e-6)
     # Ten at similarity 1 weigh 1 each, five at 0 weigh 0.1 / 1.1 each.
     assert judged.neighbour_score[0] == pytest.approx(0.98 * 10 / (10 + 5 / 11) + 0.02 * 11 / 27, abs=1e-6)
@@ -197,8 +191,7 @@ def test_judge_where_the_two_differ(two_sided):
     assert (judged.style[0], judged.rule_style[0], judged.neighbour_style[0]) == (CASUAL, FORMAL, CASUAL)
     assert judged.rule == ["Young"]
     assert judged.why == [
-        "Rules say Formal (0.75: not Young 0.75), "
-        "but the nearest labelled face is Casual, so it is Casual (0.62)."
+        "Rules say Formal (0.75: not Young 0.75), but the nearest labelled face is Casual, so it is Casual (0.62)."
     ]
     rules_alone = StyleJudge(RULES, judge.neighbours, neighbour_weight=0.0).judge(face(Young=0.25), EAST)
     assert rules_alone.style[0] == FORMAL

@@ -118,9 +118,7 @@ def read_celeba(root: Path) -> CelebaFolder:
     attribute_file = root / "list_attr_celeba.txt"
     image_ids, values = _read_list(attribute_file, ATTRIBUTES)
     if (strange := np.flatnonzero((np.abs(values) != 1).any(axis=1))).size:
-        raise UserError(
-            f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1."
-        )
+        raise UserError(f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1.")
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     return CelebaFolder(
         pictures=_picture_folder(root, image_ids),
@@ -178,9 +176,7 @@ def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt
             continue
         image_id, *numbers = line.split()
         if len(numbers) != len(columns):
-            raise UserError(
-                f"{path}: line {number} has {len(numbers)} values, the header names {len(columns)}."
-            )
+            raise UserError(f"{path}: line {number} has {len(numbers)} values, the header names {len(columns)}.")
         if image_id in values:
             raise UserError(f"{path}: line {number} names {image_id} a second time.")
         try:
@@ -190,9 +186,7 @@ def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt
         if not np.isfinite(values[image_id]).all():
             raise UserError(f"{path}: line {number} has a value that is not finite.")
     if lines[0].strip() != str(len(values)):
-        raise UserError(
-            f"{path}: line 1 says {lines[0].strip()!r} rows, there are {len(values)}; is it cut short?"
-        )
+        raise UserError(f"{path}: line 1 says {lines[0].strip()!r} rows, there are {len(values)}; is it cut short?")
     return tuple(values), np.array(list(values.values()), np.float32).reshape(len(values), len(columns))
 
 

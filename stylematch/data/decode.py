@@ -159,9 +159,7 @@ def _format_of(data: bytes) -> str:
         raise PhotoRejectedError(Reason.EMPTY_FILE, "the file has no bytes")
     name = sniff_format(data[:HEAD_BYTES])
     if name is None:
-        raise PhotoRejectedError(
-            Reason.NOT_A_PICTURE, "the contents are no picture that is known by its first bytes"
-        )
+        raise PhotoRejectedError(Reason.NOT_A_PICTURE, "the contents are no picture that is known by its first bytes")
     if name not in READABLE_FORMATS:
         raise PhotoRejectedError(
             Reason.UNSUPPORTED_FORMAT,

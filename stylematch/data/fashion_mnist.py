@@ -92,9 +92,7 @@ def find_fashion_mnist(named: Path | None = None) -> Path:
     """
     if named is not None:
         if not _is_complete(named):
-            raise UserError(
-                f"{named} does not hold Fashion-MNIST's four IDX files (train-images-idx3-ubyte.gz, ...)."
-            )
+            raise UserError(f"{named} does not hold Fashion-MNIST's four IDX files (train-images-idx3-ubyte.gz, ...).")
         return named
     candidates = [DEBIAN_FOLDER]
     if data := os.environ.get("STYLEMATCH_DATA"):

@@ -189,9 +189,7 @@ def find_photos(
         first = _list(base, b"", follow_links, counts)
     except OSError as error:
         why = error.strerror or error
-        raise UserError(
-            f"the directory {str(root)!r} cannot be listed ({why}): check its permissions"
-        ) from error
+        raise UserError(f"the directory {str(root)!r} cannot be listed ({why}): check its permissions") from error
     return _found(_walk(first, base, follow_links, counts, skip), base, counts)
 
 
@@ -348,9 +346,7 @@ def _found(files: Iterable[_Entry], root: Path, counts: FindCounts) -> Iterator[
 
 def _open_regular(root: Path, raw_path: bytes) -> BufferedReader:
     """Open a file; a FIFO or device that took its place since the listing neither blocks nor is read."""
-    descriptor = os.open(
-        os.fsencode(root) + b"/" + raw_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    )
+    descriptor = os.open(os.fsencode(root) + b"/" + raw_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no longer a regular file")

@@ -215,12 +215,9 @@ def _died(process: BaseProcess) -> StylematchError:
     process.join(_STOP_S)
     code = process.exitcode
     how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by signal {-code}"
-    hint = (
-        " (often the system's answer to memory running out: fewer --workers need less)" if code == -9 else ""
-    )
+    hint = " (often the system's answer to memory running out: fewer --workers need less)" if code == -9 else ""
     return StylematchError(
-        f"a worker process {how}{hint}; what is finished is kept: run the same command "
-        "again and it goes on from there"
+        f"a worker process {how}{hint}; what is finished is kept: run the same command again and it goes on from there"
     )
 
 
@@ -241,10 +238,7 @@ def _stop(pool: list[_Worker]) -> None:
 @contextlib.contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM stop a run as Ctrl-C does: by ``KeyboardInterrupt``, so that the workers are ended."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-    ):
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield  # signals are the caller's
         return
 

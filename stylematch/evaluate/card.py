@@ -11,15 +11,15 @@ from stylematch.vision.bundle import CARD, Bundle
 
 _INTENDED = {
     "attributes": (
-        "Describing how a face in a photo presents itself (hair, glasses, make-up, expression), so that rules can pick a "
-        "style of clothing. The labels are how CelebA's annotators saw celebrities; several of them ('Attractive', "
-        "'Chubby', 'Male', 'Young', ...) are judgements, not facts. Not for identifying people, not for any decision about "
-        "a person, not for surveillance. CelebA's people are celebrities, mostly light-skinned and young; expect worse "
-        "figures on others."
+        "Describing how a face in a photo presents itself (hair, glasses, make-up, expression), so that rules can pick "
+        "a style of clothing. The labels are how CelebA's annotators saw celebrities; several of them ('Attractive', "
+        "'Chubby', 'Male', 'Young', ...) are judgements, not facts. Not for identifying people, not for any decision "
+        "about a person, not for surveillance. CelebA's people are celebrities, mostly light-skinned and young; expect "
+        "worse figures on others."
     ),
     "category": (
-        "Telling ten kinds of garment apart in 28x28 grey pictures like Fashion-MNIST's, and embedding them for search. "
-        "Not for photos of worn clothes."
+        "Telling ten kinds of garment apart in 28x28 grey pictures like Fashion-MNIST's, and embedding them for "
+        "search. Not for photos of worn clothes."
     ),
 }
 
@@ -38,8 +38,8 @@ def write_card(bundle: Bundle, figures: dict[str, Any]) -> None:
     lines = [
         f"# {bundle.name}",
         "",
-        f"- Network: {bundle.description['architecture']['backbone']}, {bundle.description['parameters']:,} parameters, "
-        f"{bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
+        f"- Network: {bundle.description['architecture']['backbone']}, {bundle.description['parameters']:,} "
+        f"parameters, {bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
         f"- Predicts: {', '.join(f'{g.name} ({g.kind}, {g.width})' for g in bundle.schema.groups)}",
         f"- Learned from: {figures['learned_from']:,} pictures (job `{figures['job']['name']}`)",
         f"- Licence: {bundle.description['licence']}",

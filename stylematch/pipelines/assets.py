@@ -1,8 +1,8 @@
 """What a run scores with: the models and indexes that ``--index`` names, completed from the shipped default.
 
-An index directory (``infos.json``) is one part; a collection has any of ``attributes/``, ``garments/``, ``faces/`` and
-``items/``. Later directories win over earlier ones and over the default. An embedding means nothing to another model, so
-a faces index must come from the very bundle that is used with it.
+An index directory (``infos.json``) is one part; a collection has any of ``attributes/``, ``garments/``, ``faces/``
+and ``items/``. Later directories win over earlier ones and over the default. An embedding means nothing to another
+model, so an index must come from the very bundle that it is used with.
 """
 
 from __future__ import annotations

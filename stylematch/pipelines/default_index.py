@@ -1,8 +1,8 @@
 """``default-index``: put a collection together from two trained models and their data sets.
 
-The parts are the two bundles, the gallery of the faces that the attribute model learned from (with their true attributes;
-neither identities nor pictures), and Fashion-MNIST's 10,000 test items. ``collection.json`` names them with their digests,
-and the licences lie beside them.
+The parts are the two bundles, the gallery of the faces that the attribute model learned from (with their true
+attributes; neither identities nor pictures), and Fashion-MNIST's 10,000 test items. ``collection.json`` names them with
+their digests, and the licences lie beside them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from stylematch.data.fashion_mnist import LICENCE_TEXT
 from stylematch.pipelines.assets import PARTS
@@ -50,9 +51,9 @@ def build_default(
         If a bundle or a data set is missing, or OUT holds something else.
     """
     check_replaceable(out, COLLECTION_FILE, _is_part, "a collection")
-    jobs = {
-        "faces": ("celeba", attributes, ("train",), celeba),
-        "items": ("fashion-mnist", garments, ("test",), fashion_mnist),
+    jobs: dict[str, tuple[str, Path, Literal["train", "test"], Path | None]] = {
+        "faces": ("celeba", attributes, "train", celeba),
+        "items": ("fashion-mnist", garments, "test", fashion_mnist),
     }
     with (
         replaced_directory(out, COLLECTION_FILE, _is_part, "a collection") as staged,
@@ -61,12 +62,12 @@ def build_default(
         for name, bundle in (("attributes", attributes), ("garments", garments)):
             Bundle.open(bundle)
             shutil.copytree(bundle, staged / name)
-        for name, (source, bundle, splits, root) in jobs.items():
+        for name, (source, bundle, split, root) in jobs.items():
             job = EmbedJob(
                 source=source,
                 bundle=str(bundle),
                 embeddings=str(Path(scratch) / name),
-                splits=splits,
+                splits=(split,),
                 root=str(root) if root else None,
             )
             embed(job, "cpu")
@@ -85,15 +86,17 @@ def _is_part(_: Path, name: str) -> bool:
 
 def _licences(staged: Path) -> str:
     bundles = {name: Bundle.open(staged / name).description["licence"] for name in ("attributes", "garments")}
+    indexes = {name: index_info(staged / name)["licence"] for name in ("faces", "items")}
     return "\n".join(
         [
             "# Licences of what lies here",
             "",
             f"- `attributes/`: {bundles['attributes']}",
-            f"- `faces/`: {index_info(staged / 'faces')['licence']} Embeddings and true attributes of the training split; no",
-            "  identities, no pictures.",
+            f"- `faces/`: {indexes['faces']}",
+            "  Embeddings and true attributes of the training split; no identities, no pictures.",
             f"- `garments/`: {bundles['garments']}",
-            f"- `items/`: {index_info(staged / 'items')['licence']} Embeddings, categories and the 28x28 pictures of the test split.",
+            f"- `items/`: {indexes['items']}",
+            "  Embeddings, categories and the 28x28 pictures of the test split.",
             "",
             "## Fashion-MNIST",
             "",

@@ -1,8 +1,8 @@
-"""``embed``: a data set or a directory of pictures in, embeddings as Parquet shards out, and an index where a job asks.
+"""``embed``: pictures in, embeddings as Parquet shards out, and an index over them where a job asks.
 
-Shards (``part-NNNNN.parquet``) hold ``id``, ``embedding`` (half floats) and what is known of each picture; beside them
-``embeddings.json`` says what made them, and ``skipped.csv`` names every picture that gave no embedding, with its reason.
-The directory is staged and appears by one rename.
+Shards (``part-NNNNN.parquet``) hold ``id``, ``embedding`` (half floats) and what is known of each picture; beside
+them ``embeddings.json`` says what made them, and ``skipped.csv`` names every picture that gave no embedding, with its
+reason. The directory is staged and appears by one rename.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def build_index(embeddings_dir: Path, out: Path) -> dict[str, Any]:
     table = _read_shards(embeddings_dir, description)
     index = VectorIndex.build(table["id"].to_pylist(), _vectors(table, embeddings_dir, description["dim"]))
     with replaced_directory(out, INFOS_FILE, _is_index_file, "an index") as staged:
-        infos = save_index_directory(
+        return save_index_directory(
             staged,
             index,
             table.drop_columns(["embedding"]),
@@ -66,7 +66,6 @@ def build_index(embeddings_dir: Path, out: Path) -> dict[str, Any]:
             source=description["source"],
             licence=description["licence"],
         )
-    return infos
 
 
 def describe_index(path: Path) -> str:
@@ -134,8 +133,7 @@ def _read_description(directory: Path) -> dict[str, Any]:
         description = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(
-            f"{shown(path)} cannot be read ({error.strerror}); "
-            "name a directory that 'stylematch-batch embed' wrote."
+            f"{shown(path)} cannot be read ({error.strerror}); name a directory that 'stylematch-batch embed' wrote."
         ) from error
     except ValueError as error:
         raise UserError(f"{shown(path)} is damaged (no JSON); embed the data again.") from error
@@ -167,17 +165,13 @@ def _read_shards(directory: Path, description: dict[str, Any]) -> pa.Table:
     table = pa.concat_tables(tables)
     for name in ("id", "embedding"):
         if name not in table.column_names or table[name].null_count:
-            raise UserError(
-                f"{shown(directory)}: column {name!r} is missing or has empty cells; embed again."
-            )
+            raise UserError(f"{shown(directory)}: column {name!r} is missing or has empty cells; embed again.")
     return table
 
 
 def _vectors(table: pa.Table, directory: Path, dim: int) -> npt.NDArray[Any]:
     column = table["embedding"]
     if not pa.types.is_fixed_size_list(column.type) or column.type.list_size != dim:
-        raise UserError(
-            f"{shown(directory)}: column 'embedding' is {column.type}, not a list of {dim} numbers."
-        )
+        raise UserError(f"{shown(directory)}: column 'embedding' is {column.type}, not a list of {dim} numbers.")
     # from_dlpack, since Arrow's own to_numpy imports pandas.
     return np.from_dlpack(column.combine_chunks().flatten()).reshape(-1, dim)

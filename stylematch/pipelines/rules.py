@@ -78,9 +78,7 @@ def read_labels(path: Path, rule_set: RuleSet) -> NDArray[np.bool_]:
         raise UserError(f"{where} cannot be read as Parquet ({error}); give a whole Parquet file") from error
     labels = np.zeros((table.num_rows, len(rule_set.attribute_names)), dtype=np.bool_)
     for name in rule_set.attributes:
-        labels[:, rule_set.attribute_names.index(name)] = _as_bool(
-            table.column(name), f"{where}, column {name}"
-        )
+        labels[:, rule_set.attribute_names.index(name)] = _as_bool(table.column(name), f"{where}, column {name}")
     return labels
 
 

@@ -1,8 +1,8 @@
 """``score``: a directory of photos in, a published run out.
 
-List and hash the photos; name the run by all that its tables follow from; score the partitions that are not done yet, in
-as many processes as asked; write manifest and gallery; publish by one rename. A finished run of the same name is left as
-it is, an unfinished one is gone on with.
+List and hash the photos; name the run by all that its tables follow from; score the partitions that are not done yet,
+in as many processes as asked; write manifest and gallery; publish by one rename. A finished run of the same name is
+left as it is, an unfinished one is gone on with.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import os
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,7 +78,9 @@ class ScoreSummary:
         """Return what a person is told at the end."""
         gallery = self.out / "report" / "index.html"
         if self.counts is None:
-            lines = [f"Nothing to do: {shown(self.out)} already holds this run ({self.run_id}); --overwrite repeats it."]
+            lines = [
+                f"Nothing to do: {shown(self.out)} already holds this run ({self.run_id}); --overwrite repeats it."
+            ]
         else:
             c = self.counts
             rate = self.photos_done / self.seconds
@@ -209,11 +211,12 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int], cores: int) -> d
     workers = max(1, min(job.settings.workers or cores, len(waiting)))
     if workers == 1:
         job = ScoreJob(**{**vars(job), "threads": cores})
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     items: Counter[str] = Counter()
 
     def on_done(_: Partition, result: PartitionResult) -> None:
-        seconds.update(result.seconds)
+        for stage, spent in result.seconds.items():
+            seconds[stage] += spent
         items.update(result.items)
 
     todo = sum(partition.photos for partition in waiting)

@@ -8,7 +8,7 @@ so the tables are the same for every batch size and number of workers.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ from stylematch.vision.face_reader import FaceReader, PhotoFaces
 from stylematch.vision.runtime import Predictions, Runtime, load_runtime
 
 Rows = dict[str, list[Any]]
-Seconds = Counter[str]
+Seconds = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ScoreState:
 class PartitionResult:
     """What a partition took: busy seconds and items by stage."""
 
-    seconds: Seconds = field(default_factory=Counter)
+    seconds: Seconds = field(default_factory=lambda: defaultdict(float))
     items: Counter[str] = field(default_factory=Counter)
 
 
@@ -307,8 +307,8 @@ def _item_rows(state: ScoreState, faces: Rows) -> Rows:
                 rule,
                 item.reason,
             )
-            for name, value in zip(rows, values, strict=True):
-                rows[name].append(value)
+            for column, value in zip(rows.values(), values, strict=True):
+                column.append(value)
     return rows
 
 

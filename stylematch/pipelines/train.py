@@ -1,7 +1,7 @@
 """``train``: a job file in, a model bundle with a card of measured figures out.
 
-Examples are cut once (and kept in ``OUT/../cache``), the network is trained or gone on with, exported, and then measured
-as it will be used: the exported bundle, in the runtime that scores, on splits that nothing was learned from.
+Examples are cut once (and kept in ``OUT/../cache``), the network is trained or gone on with, exported, and then
+measured as it will be used: the exported bundle, in the runtime that scores, on splits that nothing was learned from.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def train(job_file: Path) -> TrainSummary:
     out = Path(job.out)
     source = _SOURCES[job.data.dataset](job, out.parent / "cache")
     torch.manual_seed(job.schedule.seed)
-    network = Network(
-        job.model.backbone, source.schema, job.model.embedding_dim, job.model.dropout, job.model.weights
-    )
+    network = Network(job.model.backbone, source.schema, job.model.embedding_dim, job.model.dropout, job.model.weights)
     network = train_network(network, source.schema, job, source.parts, source.val, out)
     bundle = write_bundle(
         network,
@@ -210,7 +208,8 @@ def _evaluate_photos(
                 faces = reader.read((folder.pictures / name).read_bytes())
             except PhotoRejectedError:
                 continue
-            labelled = FaceBox(*(float(value) for value in folder.boxes_px[row]), 1.0)
+            x, y, width, height = (float(value) for value in folder.boxes_px[row])
+            labelled = FaceBox(x, y, width, height, 1.0)
             overlaps = [box.overlap(labelled) for box in faces.boxes]
             for face, square in enumerate(faces.squares):
                 is_met = overlaps[face] == max(overlaps) and overlaps[face] > 0.3

@@ -220,9 +220,7 @@ class _DataWriter:
         self._write(f"{kind}-{number:05d}.js", {"kind": kind, "number": number, **chunk})
 
     def _write(self, name: str, chunk: Row) -> None:
-        text = json.dumps(chunk, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(
-            _ESCAPES
-        )
+        text = json.dumps(chunk, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
         (self._report / "data" / name).write_text(f"stylematchGallery({text});\n", "ascii")
 
 
@@ -235,9 +233,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
-def _percent_box(
-    face: Mapping[str, Any], photo_width: int | None, photo_height: int | None
-) -> list[float] | None:
+def _percent_box(face: Mapping[str, Any], photo_width: int | None, photo_height: int | None) -> list[float] | None:
     """Return left, top, width and height in percent of the upright photo, cut at its edges."""
     if not photo_width or not photo_height:
         return None

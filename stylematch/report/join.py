@@ -99,9 +99,7 @@ class _Follower:
         """Return the next rows as long as their key begins with ``key``."""
         names = KEYS[self._table][: len(key)]
         taken = []
-        while self._next is not None and all(
-            self._next[n] == value for n, value in zip(names, key, strict=True)
-        ):
+        while self._next is not None and all(self._next[n] == value for n, value in zip(names, key, strict=True)):
             taken.append(self._next)
             self._next = next(self._rows, None)
         return taken

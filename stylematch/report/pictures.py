@@ -36,9 +36,7 @@ def make_thumbnail(pixels: NDArray[np.uint8], side_px: int = 256) -> bytes:
     from PIL import Image
 
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(
-            f"expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} {pixels.shape}"
-        )
+        raise ValueError(f"expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} {pixels.shape}")
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     # The gap lets Pillow shrink large photos by whole factors first: 5 times faster, no visible difference.
     picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -124,9 +124,7 @@ class SameLook:
     def __init__(self, catalog: ItemCatalog, positions: npt.NDArray[np.int64]) -> None:
         pictures = [catalog.picture(int(position)) for position in positions]
         blank = np.zeros((PICTURE_SIDE_PX, PICTURE_SIDE_PX), np.uint8)
-        self._pixels = np.array([blank if p is None else p for p in pictures], np.float64).reshape(
-            -1, _PIXELS
-        )
+        self._pixels = np.array([blank if p is None else p for p in pictures], np.float64).reshape(-1, _PIXELS)
         self._sums = self._pixels.sum(axis=1)
         # 784 times the sums of the centred pixels' squares: whole numbers, like everything until the root.
         self._squares = _PIXELS * (self._pixels * self._pixels).sum(axis=1) - self._sums**2
@@ -138,9 +136,7 @@ class SameLook:
         """Return bool (m,): which items look like ``positions[item]``; itself does."""
         block, row = divmod(item, _BLOCK_ROWS)
         if block not in self._blocks:
-            self._blocks[block] = self._compare(
-                np.arange(len(self._pixels))[block * _BLOCK_ROWS :][:_BLOCK_ROWS]
-            )
+            self._blocks[block] = self._compare(np.arange(len(self._pixels))[block * _BLOCK_ROWS :][:_BLOCK_ROWS])
         return self._blocks[block][row]
 
     def _compare(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

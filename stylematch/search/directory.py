@@ -146,9 +146,7 @@ def index_info(directory: Path) -> dict[str, Any]:
     )
     missing = [key for key in needed if not isinstance(infos, dict) or key not in infos]
     if missing or infos["kind"] not in LABELS_KEY or LABELS_KEY[infos["kind"]] not in infos:
-        raise UserError(
-            f"{shown(path)} does not describe an index (damaged or foreign); build the index again."
-        )
+        raise UserError(f"{shown(path)} does not describe an index (damaged or foreign); build the index again.")
     return cast(dict[str, Any], infos)
 
 
@@ -174,8 +172,7 @@ def load_index_directory(directory: Path, *, device: str = "cpu", threads: int |
             found = file_sha256(path)
         except OSError as error:
             raise UserError(
-                f"{shown(path)} cannot be read ({error.strerror}); "
-                "copy the whole index again, or build it again."
+                f"{shown(path)} cannot be read ({error.strerror}); copy the whole index again, or build it again."
             ) from error
         if found != expected["sha256"]:
             raise UserError(
@@ -186,9 +183,7 @@ def load_index_directory(directory: Path, *, device: str = "cpu", threads: int |
     with pq.ParquetFile(directory / ROWS_FILE) as file:
         rows = file.read()
     if (len(index), index.dim) != (infos["count"], infos["dim"]):
-        raise UserError(
-            f"{shown(directory / INFOS_FILE)} is not about the vectors beside it; build it again."
-        )
+        raise UserError(f"{shown(directory / INFOS_FILE)} is not about the vectors beside it; build it again.")
     _check_rows(rows, infos["kind"], infos[LABELS_KEY[infos["kind"]]], len(index))
     return StoredIndex(index, rows, infos)
 
@@ -201,13 +196,9 @@ def _check_rows(rows: pa.Table, kind: Kind, labels: Sequence[str], count: int) -
         wanted["picture"] = PICTURE_TYPE
     for name, column_type in wanted.items():
         if name not in rows.column_names:
-            raise UserError(
-                f"An index of {kind} needs a column {name!r} ({column_type}); embed the data again."
-            )
+            raise UserError(f"An index of {kind} needs a column {name!r} ({column_type}); embed the data again.")
         if rows.schema.field(name).type != column_type:
-            raise UserError(
-                f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}."
-            )
+            raise UserError(f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}.")
         if name != "picture" and rows[name].null_count:
             raise UserError(f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells.")
     if kind == "items":

@@ -31,9 +31,7 @@ ROWS_FILE = "rows.parquet"
 FACTORY: dict[Storage, str] = {"fp16": "SQfp16", "fp32": "Flat"}
 """FAISS's name of the stored form."""
 
-_MARGIN = (
-    32  # proposals beyond k: more than tie within float32's error in real embeddings, cheap to recompute
-)
+_MARGIN = 32  # proposals beyond k: more than tie within float32's error in real embeddings, cheap to recompute
 _WIDEN = 4
 _GPU_MAX_K = 2048  # FAISS's limit on CUDA
 _BATCH_QUERIES = 2048
@@ -124,9 +122,7 @@ class VectorIndex:
         """
         stored: Any = self._flat
         if self.storage == "fp16":
-            stored = faiss.IndexScalarQuantizer(
-                self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-            )
+            stored = faiss.IndexScalarQuantizer(self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
             stored.add(np.ascontiguousarray(self._vectors))
         write_durably(directory / INDEX_FILE, faiss.serialize_index(stored).tobytes())
         table = pa.table({"id": pa.array(self.ids, pa.string())})
@@ -170,14 +166,10 @@ class VectorIndex:
         try:
             stored = faiss.deserialize_index(np.frombuffer(path.read_bytes(), np.uint8))
         except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{shown(path)} cannot be read ({type(error).__name__}); build the index again."
-            ) from error
+            raise UserError(f"{shown(path)} cannot be read ({type(error).__name__}); build the index again.") from error
         storage = _storage_of(stored)
         if storage is None:
-            raise UserError(
-                f"{shown(path)} is a {type(stored).__name__}, not an index of stylematch; build it again."
-            )
+            raise UserError(f"{shown(path)} is a {type(stored).__name__}, not an index of stylematch; build it again.")
         if stored.ntotal != len(ids):
             raise UserError(
                 f"{shown(path)} holds {stored.ntotal} vectors, {ROWS_FILE} {len(ids)} rows; build it again."
@@ -281,9 +273,7 @@ class VectorIndex:
         index = self._gpu if self._gpu is not None and proposals <= _GPU_MAX_K else self._flat
         return index.search(unit, proposals)
 
-    def _rescore(
-        self, unit: npt.NDArray[np.float64], proposed: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float64]:
+    def _rescore(self, unit: npt.NDArray[np.float64], proposed: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Inner products in float64, summed along the last axis of a contiguous array: one order always."""
         exact = np.empty(proposed.shape, np.float64)
         step = max(1, _RESCORE_VALUES // max(1, proposed.shape[1] * self.dim))
@@ -304,9 +294,7 @@ def _check_unique(ids: Sequence[str]) -> None:
     repeated = sorted({name for name in ids if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
     if repeated:
         named = ", ".join(repr(name) for name in repeated[:5]) + (", ..." if len(repeated) > 5 else "")
-        raise UserError(
-            f"{len(repeated)} ids occur more than once: {named}. Give every embedding its own id."
-        )
+        raise UserError(f"{len(repeated)} ids occur more than once: {named}. Give every embedding its own id.")
 
 
 def _storage_of(stored: Any) -> Storage | None:

@@ -68,9 +68,7 @@ class StyleJudge:
         The vote has another number of styles than the rules, or the weight is not within 0 to 1.
     """
 
-    def __init__(
-        self, rules: RuleSet, neighbours: StyleVote, *, neighbour_weight: float = NEIGHBOUR_WEIGHT
-    ) -> None:
+    def __init__(self, rules: RuleSet, neighbours: StyleVote, *, neighbour_weight: float = NEIGHBOUR_WEIGHT) -> None:
         if len(neighbours.prior) != len(rules.styles):
             raise ValueError(f"the vote knows {len(neighbours.prior)} styles, the rules {len(rules.styles)}")
         if not 0.0 <= neighbour_weight <= 1.0:

@@ -108,9 +108,7 @@ class StyleVote:
         prior_weight: float = 0.02,
     ) -> None:
         if len(gallery_styles) == 0:
-            raise UserError(
-                "the face gallery is empty; build the faces index from labelled faces, or use the default"
-            )
+            raise UserError("the face gallery is empty; build the faces index from labelled faces, or use the default")
         if len(index) != len(gallery_styles):
             raise ValueError(f"the index has {len(index)} rows, but {len(gallery_styles)} styles are given")
         if gallery_styles.min() < 0 or gallery_styles.max() >= style_count:

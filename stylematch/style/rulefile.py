@@ -97,9 +97,7 @@ class _Reader:
         self.categories = categories
         # tomllib keeps no positions. The headers' lines are only used where there is one for each rule.
         self.header_lines = [
-            number
-            for number, line in enumerate(text.split("\n"), start=1)
-            if re.match(r"\s*\[\[\s*rules\s*\]\]", line)
+            number for number, line in enumerate(text.split("\n"), start=1) if re.match(r"\s*\[\[\s*rules\s*\]\]", line)
         ]
 
     def read(self, default_name: str) -> tuple[str, tuple[Rule, ...]]:
@@ -120,9 +118,7 @@ class _Reader:
     def read_splits(self) -> dict[str, tuple[str, str]]:
         tables = self.document.get("splits", {})
         if not isinstance(tables, dict):
-            self.refuse(
-                "splits", 'write a table such as [splits.Male] with present = "Male" and absent = "Female"'
-            )
+            self.refuse("splits", 'write a table such as [splits.Male] with present = "Male" and absent = "Female"')
         splits: dict[str, tuple[str, str]] = {}
         for attribute, table in tables.items():
             key = f"splits.{attribute}"
@@ -152,9 +148,7 @@ class _Reader:
         split = self.read_name(table["split"], "split")
         self.refuse_unknown(split, splits, "split", "split", fix=f"describe it in a table [splits.{split}]")
         if split in conditions:
-            self.refuse(
-                "split", f"{split!r} is also in `all`, so one of the two styles could never be; drop one"
-            )
+            self.refuse("split", f"{split!r} is also in `all`, so one of the two styles could never be; drop one")
         endings = splits[split]
         return Rule(
             conditions,
@@ -170,9 +164,7 @@ class _Reader:
         self.refuse_unknown_keys(items, endings, prefix="items.")
         for ending in endings:
             if ending not in items:
-                self.refuse(
-                    f"items.{ending}", "this list is missing; give one for each ending, or one `items` list"
-                )
+                self.refuse(f"items.{ending}", "this list is missing; give one for each ending, or one `items` list")
         return tuple(self.read_items(items[ending], f"items.{ending}") for ending in endings)
 
     def read_items(self, value: object, key: str) -> tuple[str, ...]:
@@ -207,20 +199,15 @@ class _Reader:
                 "end with a rule that has no `all`",
             )
         if not is_last and not rule.all:
-            self.refuse(
-                "all", "a rule without `all` takes every face, so it must be the last one; give it conditions"
-            )
+            self.refuse("all", "a rule without `all` takes every face, so it must be the last one; give it conditions")
         for number, before in enumerate(earlier, start=1):
             for style in rule.styles:
                 if style in before.styles:
-                    self.refuse(
-                        "style", f"{style!r} is already rule {number}'s style; give each rule its own"
-                    )
+                    self.refuse("style", f"{style!r} is already rule {number}'s style; give each rule its own")
             if rule.all and set(before.all) <= set(rule.all):
                 self.refuse(
                     "all",
-                    f"rule {number} ({' and '.join(before.all)}) always wins over this one; "
-                    "put this rule before it",
+                    f"rule {number} ({' and '.join(before.all)}) always wins over this one; put this rule before it",
                 )
 
     def refuse_unknown_keys(self, table: dict[str, Any], known: Collection[str], prefix: str = "") -> None:
@@ -228,9 +215,7 @@ class _Reader:
             if key not in known:
                 self.refuse(f"{prefix}{key}", f"there is no such key{_suggestion(key, known)}")
 
-    def refuse_unknown(
-        self, name: str, known: Collection[str], kind: str, key: str, fix: str | None = None
-    ) -> None:
+    def refuse_unknown(self, name: str, known: Collection[str], kind: str, key: str, fix: str | None = None) -> None:
         if name not in known:
             self.refuse(key, f"unknown {kind} {name!r}{_suggestion(name, known)}{f'; {fix}' if fix else ''}")
 

@@ -142,9 +142,7 @@ class RuleSet:
         # At 0 and 1 the products are exact: one style has 1, the others 0.
         return self.soft(labels).argmax(axis=1).astype(np.int64, copy=False)
 
-    def evidence(
-        self, style_index: int, probabilities_row: NDArray[np.floating]
-    ) -> list[tuple[str, bool, float]]:
+    def evidence(self, style_index: int, probabilities_row: NDArray[np.floating]) -> list[tuple[str, bool, float]]:
         """Return what speaks for a style: its conditions as in ``rule_text``, with how sure each is.
 
         Parameters
@@ -172,9 +170,7 @@ class RuleSet:
 
     @cached_property
     def _items(self) -> dict[str, tuple[str, ...]]:
-        return {
-            style: items for rule in self.rules for style, items in zip(rule.styles, rule.items, strict=True)
-        }
+        return {style: items for rule in self.rules for style, items in zip(rule.styles, rule.items, strict=True)}
 
     @cached_property
     def _conditions(self) -> dict[str, tuple[tuple[str, bool], ...]]:
@@ -182,9 +178,7 @@ class RuleSet:
         conditions: dict[str, tuple[tuple[str, bool], ...]] = {}
         singles_before: tuple[str, ...] = ()
         for rule in self.rules:
-            asked = tuple((name, True) for name in rule.all) or tuple(
-                (name, False) for name in singles_before
-            )
+            asked = tuple((name, True) for name in rule.all) or tuple((name, False) for name in singles_before)
             for style, wanted in zip(rule.styles, (True, False), strict=False):
                 conditions[style] = asked if rule.split is None else (*asked, (rule.split, wanted))
             singles_before = (*singles_before, *rule.all) if len(rule.all) == 1 else ()

@@ -170,10 +170,7 @@ def faces_schema(attribute_names: Sequence[str], embedding_dim: int) -> pa.Schem
     embedding_dim : int
         Length of the embedding's fixed-size list.
     """
-    box = [
-        pa.field(name, pa.float32(), nullable=False)
-        for name in ("x", "y", "width", "height", "detection_score")
-    ]
+    box = [pa.field(name, pa.float32(), nullable=False) for name in ("x", "y", "width", "height", "detection_score")]
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),

@@ -91,9 +91,7 @@ class Manifest:
     finished: datetime
 
 
-def compute_run_id(
-    *, inputs: str, settings: Mapping[str, Any], bundles: str, index: str, rules: str, code: str
-) -> str:
+def compute_run_id(*, inputs: str, settings: Mapping[str, Any], bundles: str, index: str, rules: str, code: str) -> str:
     """Return the run's name: the first 32 hexadecimal digits of the SHA-256 of its parts as canonical JSON.
 
     Parameters
@@ -233,7 +231,5 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         content = json.loads((directory / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    ours = (
-        isinstance(content, dict) and content.get("tool") == TOOL and isinstance(content.get("run_id"), str)
-    )
+    ours = isinstance(content, dict) and content.get("tool") == TOOL and isinstance(content.get("run_id"), str)
     return content if ours else None

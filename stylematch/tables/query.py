@@ -55,9 +55,7 @@ def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextI
     import duckdb
 
     if output_format not in get_args(OutputFormat):
-        raise UserError(
-            f"unknown format '{shown(output_format)}': choose one of {', '.join(get_args(OutputFormat))}"
-        )
+        raise UserError(f"unknown format '{shown(output_format)}': choose one of {', '.join(get_args(OutputFormat))}")
     if read_manifest(out) is None:
         raise UserError(f"{shown(out)} is not a finished run: give the folder that score wrote (its --out)")
     write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
@@ -67,9 +65,7 @@ def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextI
             if len(statements) != 1:
                 raise UserError(f"query takes exactly one SELECT statement, and this has {len(statements)}")
             if statements[0].type == duckdb.StatementType.MULTI:
-                raise UserError(
-                    "query takes one plain SELECT: a PIVOT must list its values (PIVOT ... ON x IN (...))"
-                )
+                raise UserError("query takes one plain SELECT: a PIVOT must list its values (PIVOT ... ON x IN (...))")
             if statements[0].type != duckdb.StatementType.SELECT:
                 kind = statements[0].type.name
                 raise UserError(f"query only reads: it takes one SELECT statement, and this is {kind}")
@@ -77,9 +73,7 @@ def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextI
             names = [column[0] for column in cursor.description]
             zoned = [column[0] for column in cursor.description if "TIME ZONE" in str(column[1])]
             if zoned:  # the tables have none, and Python needs one more package to hold one
-                raise UserError(
-                    f"column {shown(zoned[0])} is a time with a zone: cast it to TIMESTAMP or VARCHAR"
-                )
+                raise UserError(f"column {shown(zoned[0])} is a time with a zone: cast it to TIMESTAMP or VARCHAR")
             write(names, _blocks(cursor), stream)
         except duckdb.Error as error:
             # The first paragraph is the message; what follows draws the statement with a caret.
@@ -106,16 +100,12 @@ def _connect(out: Path, spill: str) -> Any:
         files = sorted((out / table).glob("*.parquet"))
         if not files:
             connection.close()
-            raise UserError(
-                f"{shown(out)} is damaged: its table '{table}' has no Parquet file; run score again"
-            )
+            raise UserError(f"{shown(out)} is damaged: its table '{table}' has no Parquet file; run score again")
         try:
             connection.register(table, ds.dataset(files, format="parquet"))
         except (OSError, ValueError) as error:
             connection.close()
-            raise UserError(
-                f"{shown(out / table)} cannot be read: {shown(error.args[0])}; run score again"
-            ) from None
+            raise UserError(f"{shown(out / table)} cannot be read: {shown(error.args[0])}; run score again") from None
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -138,9 +128,7 @@ def _write_table(names: Sequence[str], blocks: Iterator[list[Row]], stream: Text
         widths = [max([width, *(len(row[i]) for row in cells)]) for i, width in enumerate(widths)]
         if header_due:
             header_due = False
-            stream.write(
-                "  ".join(shown(n).ljust(w) for n, w in zip(names, widths, strict=True)).rstrip() + "\n"
-            )
+            stream.write("  ".join(shown(n).ljust(w) for n, w in zip(names, widths, strict=True)).rstrip() + "\n")
             stream.write("  ".join("-" * w for w in widths) + "\n")
         for row, values in zip(cells, block, strict=True):
             aligned = (

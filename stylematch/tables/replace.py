@@ -54,9 +54,7 @@ def check_replaceable(out: Path, marker: str, is_ours: Callable[[Path, str], boo
 
 
 @contextmanager
-def replaced_directory(
-    out: Path, marker: str, is_ours: Callable[[Path, str], bool], what: str
-) -> Iterator[Path]:
+def replaced_directory(out: Path, marker: str, is_ours: Callable[[Path, str], bool], what: str) -> Iterator[Path]:
     """Yield an empty directory to fill; when the block ends without an error it becomes OUT.
 
     Parameters

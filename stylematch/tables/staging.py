@@ -59,9 +59,7 @@ def check_out(out: Path) -> Path:
     try:
         return _check_out(out)
     except OSError as error:
-        raise UserError(
-            f"--out {shown(out)} cannot be used: {error.strerror}: name another folder"
-        ) from error
+        raise UserError(f"--out {shown(out)} cannot be used: {error.strerror}: name another folder") from error
 
 
 def _check_out(out: Path) -> Path:
@@ -81,16 +79,12 @@ def _check_out(out: Path) -> Path:
     except NotADirectoryError:
         raise UserError(f"--out {name} is a file or lies under one: name a folder") from None
     if real.is_mount():
-        raise UserError(
-            f"--out {name} is a mount point, which cannot be replaced as a whole: name a folder in it"
-        )
+        raise UserError(f"--out {name} is a mount point, which cannot be replaced as a whole: name a folder in it")
     if not entries:
         return real
     manifest = read_manifest(real)
     if manifest is None:
-        raise UserError(
-            f"--out {name} is not empty and holds no finished run of stylematch: name another folder"
-        )
+        raise UserError(f"--out {name} is not empty and holds no finished run of stylematch: name another folder")
     foreign = sorted(n for n in entries - set(manifest.get("outputs", entries)) if not n.startswith("."))
     if foreign:
         raise UserError(
@@ -235,9 +229,7 @@ class Staging:
         with explained("write", self.directory):
             for name in tables:
                 self.table(name).mkdir(parents=True, exist_ok=True)
-            numbers = {
-                int(p.stem[5:]) for p in self.table(tables[0]).glob("part-*.parquet") if p.stem[5:].isdigit()
-            }
+            numbers = {int(p.stem[5:]) for p in self.table(tables[0]).glob("part-*.parquet") if p.stem[5:].isdigit()}
             self._done = frozenset(n for n in numbers if all(is_done(self.table(t), n) for t in tables))
             kept = {shard_path(self.table(t), n) for t in tables for n in self._done}
             kept |= {sidecar_path(self.table(t), n) for t in tables for n in self._done}

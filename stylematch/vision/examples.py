@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from stylematch.vision import crops
 from stylematch.vision.faces import FaceBox, FaceLocator, SlimefaceLocator
 
 FIELD = 1.25
-Targets = dict[str, npt.NDArray[np.generic]]
+Targets = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,7 @@ def celeba_examples(
         targets={"attributes": folder.attributes[rows], "landmarks": points.astype(np.float32)},
     )
     usable = np.flatnonzero(np.isfinite(squares[:, 0]))
-    return (
-        replace(examples.subset(usable), dropped=len(rows) - len(usable))
-        if len(usable) < len(rows)
-        else examples
-    )
+    return replace(examples.subset(usable), dropped=len(rows) - len(usable)) if len(usable) < len(rows) else examples
 
 
 def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:

@@ -89,9 +89,7 @@ def write_bundle(
     bundle = Bundle.open(directory)
     difference = runtime_difference(bundle)
     if not difference <= TOLERANCE:  # NaN is over it too
-        raise StylematchError(
-            f"{directory}: ONNX Runtime and torch differ by {difference:.1e}, over {TOLERANCE}."
-        )
+        raise StylematchError(f"{directory}: ONNX Runtime and torch differ by {difference:.1e}, over {TOLERANCE}.")
     return bundle
 
 

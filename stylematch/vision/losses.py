@@ -49,9 +49,7 @@ def schema_loss(
             losses[group.name] = loss / (target >= 0).sum().clamp(min=1)
         elif group.kind == "binary":
             known = target >= 0
-            loss = functional.binary_cross_entropy_with_logits(
-                values, target.clamp(min=0).float(), reduction="none"
-            )
+            loss = functional.binary_cross_entropy_with_logits(values, target.clamp(min=0).float(), reduction="none")
             losses[group.name] = _mean_where(loss, known)
         else:
             known = torch.isfinite(target)

@@ -59,10 +59,7 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Linear(features, embedding_dim)
         self.heads = nn.ModuleDict(
-            {
-                g.name: nn.Linear(features if g.kind == "points" else embedding_dim, g.width)
-                for g in schema.groups
-            }
+            {g.name: nn.Linear(features if g.kind == "points" else embedding_dim, g.width) for g in schema.groups}
         )
         mean, std = _STATISTICS[self.channels]
         self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
@@ -165,6 +162,4 @@ def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
 
 def build_network(architecture: dict[str, Any], schema: LabelSchema) -> Network:
     """Build the network that a bundle's ``architecture`` entry describes, with random weights."""
-    return Network(
-        backbone=architecture["backbone"], schema=schema, embedding_dim=int(architecture["embedding_dim"])
-    )
+    return Network(backbone=architecture["backbone"], schema=schema, embedding_dim=int(architecture["embedding_dim"]))

@@ -112,17 +112,11 @@ class TorchRuntime:
         network = build_network(bundle.description["architecture"], bundle.schema)
         try:
             stored = load_file(bundle.directory / WEIGHTS)
-            result = network.load_state_dict(
-                {key: value.float() for key, value in stored.items()}, strict=False
-            )
+            result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise _damaged(bundle, error) from error
-        if result.unexpected_keys or any(
-            not key.endswith("num_batches_tracked") for key in result.missing_keys
-        ):
-            raise UserError(
-                f"{bundle.directory}: the weights do not fit the architecture that bundle.json names."
-            )
+        if result.unexpected_keys or any(not key.endswith("num_batches_tracked") for key in result.missing_keys):
+            raise UserError(f"{bundle.directory}: the weights do not fit the architecture that bundle.json names.")
         self.bundle = bundle
         self._torch, self._device = torch, device
         self._network = network.eval().to(device)
@@ -169,9 +163,7 @@ def resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if device == "cuda":
-        raise UserError(
-            "--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto."
-        )
+        raise UserError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto.")
     return "cpu"
 
 

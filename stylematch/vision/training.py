@@ -91,9 +91,7 @@ class _Module(lightning.LightningModule):
         point_group = next((g.name for g in self.schema.groups if g.kind == "points"), None)
         points = targets[point_group] if point_group else None
         with torch.autocast(pictures.device.type, enabled=False):
-            pictures, points = augment_batch(
-                pictures, points, self.job.model.input_px, self.job.augment, generator
-            )
+            pictures, points = augment_batch(pictures, points, self.job.model.input_px, self.job.augment, generator)
         if point_group and points is not None:
             targets = {**targets, point_group: points}
         # Dropout draws from the global generator: seeded by the step too, so that a resumed run repeats it.
@@ -205,9 +203,7 @@ def train_network(
     last = out / "checkpoints" / "last.ckpt"
     if last.is_file():
         logger.info("going on from %s", last)
-    trainer.fit(
-        module, training, watching, ckpt_path=str(last) if last.is_file() else None, weights_only=True
-    )
+    trainer.fit(module, training, watching, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return network.eval().cpu()
 
 
@@ -229,7 +225,5 @@ class _EpochLines(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:  # noqa: ARG002 (Lightning's name)
         """Write the epoch's losses."""
-        values = ", ".join(
-            f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items())
-        )
+        values = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         logger.info("epoch %d of %d: %s", trainer.current_epoch + 1, trainer.max_epochs or 0, values)

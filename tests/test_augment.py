@@ -1,0 +1,158 @@
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylematch.settings import Augment
+from stylematch.tables.contract import LANDMARKS
+from stylematch.vision.augment import augment_batch
+
+pytestmark = pytest.mark.train
+
+STILL = Augment(flip=0)
+FRACTIONS = st.floats(0, 0.3)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def dots(places, input_px, field_px, channels=3):
+    """Return black fields with one soft bright dot each, ``places`` (n, 2) in units of the crop's side."""
+    middle = (field_px - input_px) / 2 + places * input_px - 0.5
+    at = torch.arange(field_px)
+    x, y = (torch.exp(-((at - middle[:, axis, None]) ** 2) / 8) for axis in (0, 1))
+    return (y[:, None, :, None] * x[:, None, None, :]).expand(-1, channels, -1, -1)
+
+
+def centres(pictures):
+    """Return where the dots of black pictures lie, in units of the crop's side."""
+    side = pictures.shape[-1]
+    at = (torch.arange(side) + 0.5) / side
+    grey = pictures.mean(1)
+    total = grey.sum((1, 2))
+    return torch.stack([(grey * at).sum((1, 2)) / total, (grey * at[:, None]).sum((1, 2)) / total], 1)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from([0.0, 0.5, 1.0]),
+    FRACTIONS,
+    FRACTIONS,
+    st.floats(0, 40),
+    st.integers(0, 2**20),
+    st.sampled_from([(128, 160, 3), (28, 36, 1)]),
+)
+def test_points_go_where_the_picture_goes(flip, shift, zoom, degrees, seed, sizes):
+    input_px, field_px, channels = sizes
+    count = 16
+    places = 0.35 + 0.3 * torch.rand(count, 2, generator=seeded(seed))
+    points = places.repeat(1, 5)
+    moving = Augment(flip=flip, shift=shift / 3, zoom=zoom, rotate_degrees=degrees)
+    fields = dots(places, input_px, field_px, channels)
+    pictures, moved = augment_batch(fields, points, input_px, moving, seeded(seed))
+    assert pictures.shape == (count, channels, input_px, input_px)
+    off = (centres(pictures) - moved.view(count, 5, 2)[:, 0]).norm(dim=1) * input_px
+    inside = ((moved > 0.25) & (moved < 0.75)).all(1)  # a dot that is cut off has its centre elsewhere
+    assert inside.sum() > 0 or shift > 0.2
+    assert (off[inside] < 0.25).all()
+
+
+def test_a_flip_exchanges_left_and_right():
+    points = torch.rand(4, 10, generator=seeded())
+    fields = torch.rand(4, 3, 40, 40, generator=seeded(1))
+    pictures, moved = augment_batch(fields, points, 32, Augment(flip=1), seeded())
+    torch.testing.assert_close(pictures, fields[:, :, 4:36, 4:36].flip(3), atol=1e-4, rtol=0)
+    column = {name: position for position, name in enumerate(LANDMARKS)}
+    for name, source in (
+        ("lefteye", "righteye"),
+        ("righteye", "lefteye"),
+        ("nose", "nose"),
+        ("leftmouth", "rightmouth"),
+        ("rightmouth", "leftmouth"),
+    ):
+        torch.testing.assert_close(moved[:, column[f"{name}_x"]], 1 - points[:, column[f"{source}_x"]])
+        torch.testing.assert_close(moved[:, column[f"{name}_y"]], points[:, column[f"{source}_y"]])
+    # So the person's features stay on their sides: the left eye's point is left of the right eye's.
+    face = torch.tensor([[0.3, 0.4, 0.7, 0.4, 0.5, 0.6, 0.35, 0.8, 0.65, 0.8]])
+    _, mirrored = augment_batch(fields[:1], face, 32, Augment(flip=1), seeded())
+    torch.testing.assert_close(mirrored, face)
+
+
+def test_about_half_are_flipped():
+    fields = dots(torch.tensor([[0.3, 0.5]]).expand(400, 2), 16, 20, 1)
+    pictures, _ = augment_batch(fields, None, 16, Augment(flip=0.5), seeded())
+    flipped = (centres(pictures)[:, 0] > 0.5).float().mean()
+    assert 0.4 < flipped < 0.6
+
+
+@pytest.mark.parametrize(("input_px", "field_px", "channels"), [(128, 160, 3), (28, 36, 1)])
+def test_all_zero_is_the_middle(input_px, field_px, channels):
+    fields = torch.rand(3, channels, field_px, field_px, generator=seeded())
+    points = torch.rand(3, 10, generator=seeded(1))
+    pictures, moved = augment_batch(fields, points, input_px, STILL, seeded())
+    start = (field_px - input_px) // 2
+    middle = fields[:, :, start : start + input_px, start : start + input_px]
+    torch.testing.assert_close(pictures, middle, atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved, points, atol=1e-5, rtol=0)
+
+
+def test_unknown_points_stay_unknown():
+    points = torch.full((2, 10), 0.5)
+    points[0] = torch.nan
+    everything = Augment(shift=0.1, zoom=0.1, rotate_degrees=10)
+    _, moved = augment_batch(torch.zeros(2, 3, 40, 40), points, 32, everything, seeded())
+    assert moved[0].isnan().all()
+    assert moved[1].isfinite().all()
+
+
+def test_equal_seeds_give_equal_results_and_others_do_not():
+    fields = torch.rand(5, 3, 40, 40, generator=seeded())
+    points = torch.rand(5, 10, generator=seeded(1))
+    everything = Augment(
+        shift=0.1,
+        zoom=0.1,
+        rotate_degrees=10,
+        brightness=0.2,
+        contrast=0.2,
+        saturation=0.2,
+        grayscale=0.3,
+        erase=0.5,
+    )
+    torch.manual_seed(1)
+    first = augment_batch(fields, points, 32, everything, seeded(7))
+    torch.manual_seed(2)  # the global generator has no say
+    again = augment_batch(fields.clone(), points.clone(), 32, everything, seeded(7))
+    other = augment_batch(fields, points, 32, everything, seeded(8))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[1], other[1])
+
+
+def test_colours_stay_in_range_and_change_as_asked():
+    fields = torch.rand(64, 3, 20, 20, generator=seeded())
+    still, _ = augment_batch(fields, None, 16, STILL, seeded())
+    for name in ("brightness", "contrast", "saturation"):
+        changed, points = augment_batch(fields, None, 16, Augment(flip=0, **{name: 0.5}), seeded())
+        assert points is None
+        assert 0 <= changed.min() <= changed.max() <= 1
+        assert ((changed - still).abs().amax((1, 2, 3)) > 1e-3).float().mean() > 0.9
+    grey, _ = augment_batch(fields, None, 16, Augment(flip=0, grayscale=1), seeded())
+    torch.testing.assert_close(grey[:, 0], grey[:, 2])
+    torch.testing.assert_close(grey[:, 0], grey[:, 1])
+
+
+def test_erasing_replaces_one_rectangle():
+    fields = torch.rand(50, 1, 40, 40, generator=seeded())
+    pictures, _ = augment_batch(fields, None, 32, Augment(flip=0, erase=1), seeded())
+    changed = (pictures - fields[:, :, 4:36, 4:36]).abs()[:, 0] > 1e-3
+    for picture in changed:
+        rows, columns = picture.any(1).nonzero()[:, 0], picture.any(0).nonzero()[:, 0]
+        height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+        assert picture.sum() > 0.95 * height * width
+        assert 0.1 < height / 32 < 0.5
+        assert 0.1 < width / 32 < 0.5
+    untouched, _ = augment_batch(fields, None, 32, STILL, seeded())
+    torch.testing.assert_close(untouched, fields[:, :, 4:36, 4:36], atol=1e-4, rtol=0)

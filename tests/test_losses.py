@@ -1,0 +1,110 @@
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+import torch
+from torch.nn import functional
+
+from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema, PointGroup
+from stylematch.vision.losses import schema_loss
+
+pytestmark = pytest.mark.train
+
+SCHEMA = LabelSchema(
+    (
+        BinaryGroup("attributes", ("a", "b", "c")),
+        CategoricalGroup("category", ("shirt", "coat")),
+        PointGroup("landmarks", ("eye_x", "eye_y")),
+    )
+)
+
+
+def example(count=6):
+    generator = torch.Generator().manual_seed(0)
+    outputs = {
+        name: torch.randn(count, width, generator=generator).requires_grad_()
+        for name, width in (("attributes", 3), ("category", 2), ("landmarks", 2))
+    }
+    targets = {
+        "attributes": torch.randint(0, 2, (count, 3), generator=generator, dtype=torch.int8),
+        "category": torch.randint(0, 2, (count,), generator=generator),
+        "landmarks": torch.rand(count, 2, generator=generator),
+    }
+    return outputs, targets
+
+
+def test_where_all_is_known_the_losses_are_torchs_own():
+    outputs, targets = example()
+    losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=0.1, points_weight=0.5)
+    expected = {
+        "attributes": functional.binary_cross_entropy_with_logits(
+            outputs["attributes"], targets["attributes"].float()
+        ),
+        "category": functional.cross_entropy(outputs["category"], targets["category"], label_smoothing=0.1),
+        "landmarks": 0.5 * functional.smooth_l1_loss(100 * outputs["landmarks"], 100 * targets["landmarks"]),
+    }
+    assert list(losses) == ["attributes", "category", "landmarks"]
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_unknown_labels_count_for_nothing(smoothing):
+    outputs, targets = example()
+    targets["attributes"][1, 2] = -1
+    targets["attributes"][4] = -1
+    targets["category"][[0, 3]] = -1
+    targets["landmarks"][2, 1] = torch.nan
+    losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=smoothing)
+    sum(losses.values()).backward()
+
+    known = targets["attributes"] >= 0
+    torch.testing.assert_close(
+        losses["attributes"],
+        functional.binary_cross_entropy_with_logits(
+            outputs["attributes"][known], targets["attributes"][known].float()
+        ),
+    )
+    rows = targets["category"] >= 0
+    torch.testing.assert_close(
+        losses["category"],
+        functional.cross_entropy(
+            outputs["category"][rows], targets["category"][rows], label_smoothing=smoothing
+        ),
+    )
+    for name, unknown in (
+        ("attributes", ~known),
+        ("category", ~rows[:, None].expand(-1, 2)),
+        ("landmarks", targets["landmarks"].isnan()),
+    ):
+        gradient = outputs[name].grad
+        assert (gradient[unknown] == 0).all()
+        assert (gradient[~unknown] != 0).all()
+
+
+def test_a_batch_of_unknown_labels_has_no_loss_and_no_gradient():
+    outputs, targets = example()
+    targets["attributes"][:] = -1
+    targets["category"][:] = -1
+    targets["landmarks"][:] = torch.nan
+    losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=0.1)
+    sum(losses.values()).backward()
+    assert all(float(loss.detach()) == 0 for loss in losses.values())
+    assert all((values.grad == 0).all() for values in outputs.values())
+
+
+def test_half_precision_outputs_are_widened():
+    outputs, targets = example()
+    halved = {name: values.detach().bfloat16() for name, values in outputs.items()}
+    losses = schema_loss(SCHEMA, halved, targets)
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+
+
+def test_a_point_far_off_does_not_drown_the_others():
+    schema = LabelSchema((PointGroup("landmarks", ("eye_x", "eye_y")),))
+    target = {"landmarks": torch.zeros(1, 2)}
+    near, far = (
+        float(schema_loss(schema, {"landmarks": torch.full((1, 2), off)}, target)["landmarks"])
+        for off in (0.1, 0.2)
+    )
+    assert near == pytest.approx(9.5)  # ten hundredths, linear beyond one
+    assert far == pytest.approx(19.5)

@@ -1,0 +1,160 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stylematch.errors import UserError
+from stylematch.settings import Augment, EmbedJob, ScoreSettings, TrainJob, data_root, load_job, validated
+
+JOB = """
+name = "try"
+out = "runs/try"
+[data]
+dataset = "celeba"
+[model]
+backbone = "mobilenet_v2"
+input_px = 128
+embedding_dim = 64
+[augment]
+shift = 0.1
+[schedule]
+epochs = 2
+batch_size = 8
+learning_rate = 1e-3
+"""
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    path = tmp_path / "job.toml"
+    path.write_text(JOB)
+    return path
+
+
+def test_a_job_is_read_and_frozen(job_file):
+    job = load_job(job_file, TrainJob)
+    assert (job.model.input_px, job.schedule.learning_rate, job.augment.shift) == (128, 1e-3, 0.1)
+    assert (job.augment.flip, job.schedule.precision, job.model.weights) == (0.5, "auto", "none")
+    with pytest.raises(ValidationError):
+        job.schedule.epochs = 3
+
+
+def test_all_shipped_jobs_load(repository):
+    files = sorted((repository / "jobs").glob("*.toml"))
+    assert files
+    for path in files:
+        kind = TrainJob if "model" in tomllib.loads(path.read_text()) else EmbedJob
+        job = load_job(path, kind)
+        assert not any(str(value).startswith("/") for value in job.model_dump().values() if isinstance(value, str))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "faults"),
+    [
+        ("epochs = 2", "", ["schedule.epochs: is missing; set it"]),
+        ("epochs = 2", "epoch = 2", ["schedule.epochs: is missing", "schedule.epoch: is no setting; remove it"]),
+        ("epochs = 2", "epochs = 0", ["schedule.epochs: input should be greater than or equal to 1, not 0"]),
+        ("epochs = 2", "epochs = true", ["schedule.epochs: ", "valid integer, not True"]),
+        ("epochs = 2", 'epochs = "2"', ["schedule.epochs: ", "valid integer, not '2'"]),
+        ("epochs = 2", "epochs = 2.5", ["schedule.epochs: ", "not 2.5"]),
+        ("epochs = 2", "epochs = 2\nseed = -1", ["schedule.seed: ", "not -1"]),
+        ("learning_rate = 1e-3", "learning_rate = inf", ["schedule.learning_rate: ", "finite"]),
+        ("learning_rate = 1e-3", "learning_rate = nan", ["schedule.learning_rate: "]),
+        ("learning_rate = 1e-3", "learning_rate = 0", ["schedule.learning_rate: ", "greater than 0, not 0"]),
+        ("shift = 0.1", "shift = 1.5", ["augment.shift: ", "less than or equal to 1, not 1.5"]),
+        ('"mobilenet_v2"', '"resnet50"', ["model.backbone: ", "'mobilenet_v2' or 'small_resnet'", "'resnet50'"]),
+        ('"mobilenet_v2"', '"small_resnet"', ["model.backbone: celeba needs 'mobilenet_v2', not 'small_resnet'"]),
+        ('"celeba"', '"fashion-mnist"', ["model.backbone: fashion-mnist needs 'small_resnet'"]),
+        ("input_px = 128", "input_px = 8", ["model.input_px: ", "greater than or equal to 16, not 8"]),
+        ("input_px = 128", "input_px = 100", ["model.input_px: must be a multiple of 8, not 100"]),
+        ('"try"', '"a/b"', ["name: ", "'a/b'"]),
+        ("[model]", "[modell]", ["model: is missing; set it", "modell: is no setting; remove it"]),
+        ('name = "try"', 'name = "try"\nkind = "x"', ["kind: is no setting; remove it"]),
+        ('name = "try"', 'name = "try"\nwhere = "x"', ["where: is no setting; remove it"]),
+        ('"celeba"', "3", ["data.dataset: ", "'celeba' or 'fashion-mnist', not 3"]),
+    ],
+)
+def test_every_fault_names_the_file_the_key_and_the_fix(job_file, old, new, faults):
+    assert old in JOB
+    job_file.write_text(JOB.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_job(job_file, TrainJob)
+    sentence = str(caught.value)
+    assert str(job_file) in sentence
+    for fault in faults:
+        assert fault in sentence
+    assert "\n" not in sentence
+
+
+def test_fashion_mnist_is_28_pixels_wide(job_file):
+    small = JOB.replace("celeba", "fashion-mnist").replace("mobilenet_v2", "small_resnet")
+    job_file.write_text(small)
+    with pytest.raises(UserError, match=r"model.input_px: fashion-mnist's pictures need 28, not 128"):
+        load_job(job_file, TrainJob)
+    job_file.write_text(small.replace("128", "28"))
+    assert load_job(job_file, TrainJob).model.input_px == 28
+
+
+def test_all_faults_are_named_at_once(job_file):
+    job_file.write_text(JOB.replace("epochs = 2", "epochs = 0").replace("[data]", "[data]\nwilt = 1"))
+    with pytest.raises(UserError, match=r"data.wilt: .*; schedule.epochs: "):
+        load_job(job_file, TrainJob)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a = 1\nb = = 2", "cannot be read: .*line 2"), (b"\xff\xfe", "cannot be read"), (None, "does not exist")],
+)
+def test_what_is_no_toml_file_is_a_sentence(tmp_path, content, message):
+    path = tmp_path / "job.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load_job(path, TrainJob)
+
+
+def test_a_directory_is_no_job_file(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load_job(tmp_path, TrainJob)
+
+
+def test_options_are_named_as_options():
+    with pytest.raises(UserError, match="options: top_k: .*greater than or equal to 1, not 0"):
+        validated(ScoreSettings, "options", top_k=0)
+    with pytest.raises(UserError, match="max_megapixels"):
+        validated(ScoreSettings, "options", max_megapixels=float("inf"))
+    assert validated(ScoreSettings, "options", top_k=3).top_k == 3
+
+
+def test_what_names_a_run_leaves_out_how_it_is_run():
+    plain = ScoreSettings()
+    fast = ScoreSettings(batch_size=7, workers=3, device="cpu", report=False, overwrite=True, max_reject_share=0.5)
+    assert fast.naming() == plain.naming()
+    changes = {
+        "top_k": 6,
+        "faces": "aligned",
+        "min_face_px": 30,
+        "max_megapixels": 5.0,
+        "max_file_mb": 5.0,
+        "limit": 10,
+        "seed": 1,
+        "follow_links": True,
+    }
+    for name, value in changes.items():
+        assert ScoreSettings(**{name: value}).naming() != plain.naming(), name
+    # Rules are named by their contents' hash, not by the option.
+    named_elsewhere, not_naming = {"rules"}, {"batch_size", "workers", "device", "report", "overwrite"}
+    assert set(ScoreSettings.model_fields) == set(changes) | named_elsewhere | not_naming | {"max_reject_share"}
+
+
+def test_defaults_are_valid():
+    assert Augment.model_validate(Augment().model_dump()) == Augment()
+    assert ScoreSettings.model_validate(ScoreSettings().model_dump()) == ScoreSettings()
+
+
+def test_the_data_root_is_the_environments_or_the_neighbour(monkeypatch):
+    monkeypatch.setenv("STYLEMATCH_DATA", "/somewhere")
+    assert data_root() == Path("/somewhere")
+    monkeypatch.delenv("STYLEMATCH_DATA")
+    assert data_root() == Path("../shared/data")
