@@ -254,7 +254,7 @@ def test_what_is_not_an_index_stays(tmp_path):
     (tmp_path / "one" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"notes\.txt"):
         build_index(tmp_path / "a", tmp_path / "one")
-    with pytest.raises(UserError, match="holds no index"):
+    with pytest.raises(UserError, match="does not hold an index"):
         build_index(tmp_path / "a", tmp_path / "a")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
+from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.tables.disk import shown, write_durably
 
 Storage = Literal["fp16", "fp32"]
@@ -33,7 +34,6 @@ FACTORY: dict[Storage, str] = {"fp16": "SQfp16", "fp32": "Flat"}
 
 _MARGIN = 32  # proposals beyond k: more than tie within float32's error in real embeddings, cheap to recompute
 _WIDEN = 4
-_GPU_MAX_K = 2048  # FAISS's limit on CUDA
 _BATCH_QUERIES = 2048
 _RESCORE_VALUES = 2**19  # float64 values in flight while recomputing: 4 MB, stays in cache
 
@@ -70,10 +70,7 @@ class VectorIndex:
         self._vectors.flags.writeable = False
         self._id_rank = np.empty(len(self.ids), np.int64)
         self._id_rank[sorted(range(len(self.ids)), key=self.ids.__getitem__)] = np.arange(len(self.ids))
-        self._gpu: Any = None
-        if device == "cuda" and faiss.get_num_gpus() > 0:
-            self._gpu_resources = faiss.StandardGpuResources()
-            self._gpu = faiss.index_cpu_to_gpu(self._gpu_resources, 0, self._flat)
+        self._gpu: Proposer | None = proposer_on_gpu(self._flat, self._vectors) if device == "cuda" else None
 
     @classmethod
     def build(cls, ids: Sequence[str], vectors: npt.ArrayLike, *, storage: Storage = "fp16") -> VectorIndex:
@@ -144,7 +141,8 @@ class VectorIndex:
         directory : pathlib.Path
             Holds ``index.faiss`` and ``rows.parquet``.
         device : {"cpu", "cuda"}
-            With "cuda", searches run on the GPU where the installed FAISS has one; answers stay the same.
+            With "cuda", searches without ``allowed`` run on the GPU, by FAISS where its GPU build is installed, else
+            by torch; answers stay the same.
         threads : int, optional
             Threads of FAISS from now on, for this whole process; by default FAISS's own choice stays.
 
@@ -270,8 +268,9 @@ class VectorIndex:
         if allowed is not None:
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorArray(allowed))  # type: ignore[call-arg]
             return self._flat.search(unit, proposals, params=parameters)
-        index = self._gpu if self._gpu is not None and proposals <= _GPU_MAX_K else self._flat
-        return index.search(unit, proposals)
+        if self._gpu is not None and (self._gpu.max_k is None or proposals <= self._gpu.max_k):
+            return self._gpu.search(unit, proposals)
+        return self._flat.search(unit, proposals)
 
     def _rescore(self, unit: npt.NDArray[np.float64], proposed: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Inner products in float64, summed along the last axis of a contiguous array: one order always."""

@@ -63,15 +63,18 @@ def write_bundle(
     Raises
     ------
     StylematchError
-        If the exported graph does not give what the network gives.
+        If the weights do not fit float16, or the exported graph does not give what the network gives.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     network = network.eval().float().to(memory_format=torch.contiguous_format)
     state = {
         key: value.detach().to(torch.float16).contiguous()
         for key, value in sorted(network.state_dict().items())
         if value.is_floating_point()
     }
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise StylematchError(f"{directory}: {key} has values that float16 cannot hold; the training failed.")
+    directory.mkdir(parents=True, exist_ok=True)
     save_file(state, directory / WEIGHTS)
     (directory / WEIGHTS).chmod(0o644)
     _write_graph(network, directory, input_px, _offsets(directory / WEIGHTS))
