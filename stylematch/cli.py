@@ -5,6 +5,8 @@ No logic lives here, and nothing heavy is imported at start.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -109,11 +111,15 @@ def query(
 
 
 @app.command()
-def train(job: Annotated[Path, typer.Argument(help="A job file, such as jobs/celeba-mobilenet.toml.")]) -> None:
+def train(
+    job: Annotated[Path, typer.Argument(help="A job file, such as jobs/celeba-mobilenet.toml.")],
+    fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder that holds CelebA's folders.")] = None,
+) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
     from stylematch.pipelines.train import train as run
 
-    for line in run(job).lines():
+    for line in run(job, fashion_mnist or root).lines():
         typer.echo(line)
 
 
@@ -136,12 +142,21 @@ def embed(
     from stylematch.pipelines.embed import embed_job, settings_of
 
     if source.endswith(".toml"):
+        if any((out, bundle, fashion_mnist, root, split)):
+            raise typer.BadParameter("a job file says all but --device itself", param_hint="SOURCE")
         lines = embed_job(Path(source), device).lines()
     else:
         if out is None:
             raise typer.BadParameter("is needed for a source that is no job file", param_hint="--out")
         settings = settings_of(
-            source, out, bundle=bundle, root=fashion_mnist or root, splits=split, faces=faces, batch_size=batch_size
+            source,
+            out,
+            bundle=bundle,
+            fashion_mnist=fashion_mnist,
+            celeba=root,
+            splits=split,
+            faces=faces,
+            batch_size=batch_size,
         )
         lines = run(settings, device).lines()
     for line in lines:
@@ -199,6 +214,7 @@ def default_index(
 
 def main() -> NoReturn:
     """Run the command line; every error that is understood becomes one sentence and its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
     sys.exit(run(sys.argv[1:]))
 
 
@@ -220,9 +236,15 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED
-    except SystemExit:
-        # Typer's answer to a closed pipe: whoever read our output (head, say) has seen enough.
-        return ExitCode.DONE
+    except SystemExit as error:
+        # Typer leaves so when a pipe is closed, Lightning when a training is interrupted.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _reader_has_gone()
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        result = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_has_gone()
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:
@@ -232,6 +254,14 @@ def run(arguments: list[str]) -> int:
     if result == ExitCode.INTERRUPTED:
         typer.echo("stylematch-batch: interrupted; the same command goes on where it stopped", err=True)
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _reader_has_gone() -> int:
+    """Return success: whoever read our output (head, say) has seen enough. What is still buffered goes nowhere."""
+    from stylematch.tables.contract import ExitCode
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING
 CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_USUAL_NAMES = ("", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw")
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -94,10 +95,9 @@ def find_fashion_mnist(named: Path | None = None) -> Path:
         if not _is_complete(named):
             raise UserError(f"{named} does not hold Fashion-MNIST's four IDX files (train-images-idx3-ubyte.gz, ...).")
         return named
-    candidates = [DEBIAN_FOLDER]
-    if data := os.environ.get("STYLEMATCH_DATA"):
-        candidates.insert(0, Path(data) / "fashion_mnist")
-    for folder in candidates:
+    data = os.environ.get("STYLEMATCH_DATA")
+    within = [Path(data) / name for name in _USUAL_NAMES] if data else []
+    for folder in [*within, DEBIAN_FOLDER]:
         if _is_complete(folder):
             return folder
     return _download()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -86,5 +87,6 @@ class Progress:
         rate = (self.done - self._initial) / seconds if seconds > 0 else 0.0
         of = f" of {self.total:,} ({self.done / self.total:.0%})" if self.total else ""
         line = f"{self.description}: {self.done:,}{of} {self.unit}, {rate:,.1f} a second"
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # a log that nobody reads any more is no reason to stop
+            self._stream.write(line + "\n")
+            self._stream.flush()

@@ -92,6 +92,13 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
                 f"The index {shown(index)} was not made by the model {shown(model)}; embed and build it again, or name "
                 "the collection that holds both."
             )
+    labelled = index_info(assets.faces)["attribute_names"]
+    wanted = Bundle.open(assets.attributes).schema.group("attributes").labels
+    if missing := [name for name in wanted if name not in labelled]:
+        raise UserError(
+            f"The face gallery {shown(assets.faces)} does not say which faces show {', '.join(missing)}; it must be "
+            "embedded from labelled faces, as 'stylematch-batch embed celeba' does."
+        )
     return assets
 
 

@@ -11,7 +11,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -308,10 +308,36 @@ def _faces(
             yield (np.concatenate(crops) if crops else np.empty(0, np.uint8)), columns, failed
 
 
-def settings_of(source: str, out: Path, **options: Any) -> EmbedJob:
-    """Return the settings that command-line options describe; see ``EmbedJob``."""
-    values = {name: value for name, value in options.items() if value is not None}
-    for name in ("bundle", "root"):
-        if name in values:
-            values[name] = str(values[name])
-    return validated(EmbedJob, "options", source=source, embeddings=str(out), **values)
+def settings_of(
+    source: str,
+    out: Path,
+    *,
+    bundle: Path | None,
+    fashion_mnist: Path | None,
+    celeba: Path | None,
+    splits: Sequence[str] | None,
+    faces: str,
+    batch_size: int,
+) -> EmbedJob:
+    """Return the settings that command-line options describe; see ``EmbedJob``.
+
+    Raises
+    ------
+    UserError
+        If an option is out of range or has no meaning for the source.
+    """
+    named = source in ("celeba", "fashion-mnist")
+    for option, given, has_meaning in (
+        ("--fashion-mnist", fashion_mnist, source == "fashion-mnist"),
+        ("--root", celeba, source == "celeba"),
+        ("--split", splits, named),
+        ("--faces aligned", faces == "aligned", not named),
+    ):
+        if given and not has_meaning:
+            raise UserError(f"{option} has no meaning for {shown(source)}; leave it out.")
+    root = fashion_mnist or celeba
+    values: dict[str, Any] = {"splits": splits} if splits else {}
+    values |= {"bundle": str(bundle) if bundle else None, "root": str(root) if root else None}
+    return validated(
+        EmbedJob, "options", source=source, embeddings=str(out), faces=faces, batch_size=batch_size, **values
+    )

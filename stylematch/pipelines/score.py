@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -23,12 +24,12 @@ from stylematch.data.listing import Listing, Partition, write_listing
 from stylematch.data.photos import FindCounts, find_photos, photo_root
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
-from stylematch.errors import LimitExceededError
+from stylematch.errors import LimitExceededError, UserError
 from stylematch.pipelines.assets import Assets, resolve_assets
-from stylematch.pipelines.score_partition import PartitionResult, ScoreJob, load_state, score_partition
+from stylematch.pipelines.score_partition import PartitionResult, ScoreJob, has_thumbnails, load_state, score_partition
 from stylematch.report.gallery import write_gallery
 from stylematch.search.catalog import ItemCatalog
-from stylematch.search.directory import load_index_directory
+from stylematch.search.directory import index_info, load_index_directory
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.disk import shown
@@ -40,6 +41,7 @@ from stylematch.tables.manifest import (
     compute_run_id,
     count_tables,
     json_sha256,
+    read_manifest,
     write_manifest,
 )
 from stylematch.tables.staging import Decision, Staging, check_out, output_of
@@ -57,8 +59,10 @@ class ScoreSummary:
         Where the run is.
     run_id : str
         Its name.
-    counts : Counts, optional
-        What came out; None where the run was already there.
+    counts : Counts
+        What came out.
+    was_there : bool
+        The run was finished before; nothing was done.
     seconds : float
         From start to publication.
     photos_done : int
@@ -69,7 +73,8 @@ class ScoreSummary:
 
     out: Path
     run_id: str
-    counts: Counts | None
+    counts: Counts
+    was_there: bool
     seconds: float
     photos_done: int
     unreadable_directories: tuple[str, ...]
@@ -77,7 +82,7 @@ class ScoreSummary:
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
         gallery = self.out / "report" / "index.html"
-        if self.counts is None:
+        if self.was_there:
             lines = [
                 f"Nothing to do: {shown(self.out)} already holds this run ({self.run_id}); --overwrite repeats it."
             ]
@@ -125,23 +130,24 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         If more photos were rejected than ``max_reject_share`` allows; the run is published.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    photo_root(photos)
-    check_out(out)
+    root = photo_root(photos)
+    if check_out(out) in (root.resolve(), *root.resolve().parents):
+        raise UserError(f"--out {shown(out)} holds the photos, which a run would replace: name another folder")
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
+    digests = _digests(settings, assets, device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
-        counts = FindCounts()
+        counts, listing_began = FindCounts(), time.perf_counter()
         found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=output_of(out))
         with Progress(None, "photos", "list") as progress:
             listing = write_listing(
                 islice(found, settings.limit),
-                photo_root(photos),
+                root,
                 Path(scratch) / "listing.jsonl",
                 threads=max(2, cores),
                 advance=progress.update,
             )
-        listed_s = time.perf_counter() - clock
-        digests = _digests(settings, assets, device)
+        stages = {"list": Stage(time.perf_counter() - listing_began, listing.photos, "photos")}
         run_id = compute_run_id(
             inputs=listing.sha256,
             settings=digests["settings"],
@@ -152,41 +158,38 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         )
         complete = not settings.report or (out / "report" / "index.html").is_file()
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
-            if staging.check() is Decision.NOTHING:
-                return ScoreSummary(
-                    staging.out, run_id, None, time.perf_counter() - clock, 0, tuple(counts.unreadable_directories)
+            was_there = staging.check() is Decision.NOTHING
+            if was_there:
+                tables = Counts(**(read_manifest(staging.out) or {})["counts"])
+            else:
+                job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, threads=1)
+                stages |= _run(job, listing, _prepare(staging, job), cores)
+                tables = count_tables(staging.directory, counts.ignored)
+                if settings.report:
+                    stages["report"] = _report(job, tables)
+                write_manifest(
+                    staging.directory,
+                    Manifest(
+                        run_id=run_id,
+                        counts=tables,
+                        stages=stages,
+                        code_version=code_version(),
+                        sha256={name: value for name, value in digests.items() if isinstance(value, str)}
+                        | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
+                        settings=settings.model_dump(),
+                        device=device,
+                        started=started,
+                        finished=datetime.now(UTC),
+                    ),
                 )
-            done = staging.prepare(keep=("report/thumbs",))
-            job = ScoreJob(
-                settings, assets, photo_root(photos), listing.path, staging.directory, run_id, device, threads=1
-            )
-            stages = {"list": Stage(listed_s, listing.photos, "photos")}
-            stages |= _run(job, listing, done, cores)
-            tables = count_tables(staging.directory, counts.ignored)
-            if settings.report:
-                stages["report"] = _report(job, tables)
-            write_manifest(
-                staging.directory,
-                Manifest(
-                    run_id=run_id,
-                    counts=tables,
-                    stages=stages,
-                    code_version=code_version(),
-                    sha256={name: value for name, value in digests.items() if isinstance(value, str)}
-                    | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
-                    settings=settings.model_dump(),
-                    device=device,
-                    started=started,
-                    finished=datetime.now(UTC),
-                ),
-            )
-            staging.publish()
+                staging.publish()
     summary = ScoreSummary(
         staging.out,
         run_id,
         tables,
+        was_there,
         time.perf_counter() - clock,
-        stages["score"].items,
+        0 if was_there else stages["score"].items,
         tuple(counts.unreadable_directories),
     )
     _check_limit(summary, settings)
@@ -195,7 +198,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
 
 def _digests(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
-    rules = load_rules(settings.rules, attribute_names=names)
+    rules = load_rules(settings.rules, attribute_names=names, categories=index_info(assets.items)["categories"])
     # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs.
     return {
         "settings": {**settings.naming(), "device": device},
@@ -203,6 +206,18 @@ def _digests(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, 
         "rules": rules.sha256,
         **assets.index_sha256(),
     }
+
+
+def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
+    """Make the staging folder ready and return the partitions that are done, with thumbnails where a report wants them.
+
+    The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.
+    """
+    if not job.settings.report:
+        done = staging.prepare()
+        shutil.rmtree(staging.directory / "report", ignore_errors=True)
+        return done
+    return frozenset(number for number in staging.prepare(keep=("report/thumbs",)) if has_thumbnails(job, number))
 
 
 def _run(job: ScoreJob, listing: Listing, done: frozenset[int], cores: int) -> dict[str, Stage]:
@@ -244,7 +259,7 @@ def _report(job: ScoreJob, tables: Counts) -> Stage:
     write_gallery(
         job.staged,
         item_picture=lambda item_id: catalog.picture(position_of[item_id]),
-        title=f"stylematch: {shown(job.root.name)}",
+        title=f"stylematch: {shown(job.root.resolve().name)}",
         summary={
             "Run": job.run_id,
             "Rules": shown(job.settings.rules),
@@ -257,7 +272,7 @@ def _report(job: ScoreJob, tables: Counts) -> Stage:
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
     counts, limit = summary.counts, settings.max_reject_share
-    if counts is None or limit is None or not counts.found:
+    if limit is None or not counts.found:
         return
     share = counts.rejected / counts.found
     if share > limit:

@@ -7,6 +7,7 @@ so the tables are the same for every batch size and number of workers.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -18,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto, photo_id_of, read_photo
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.recommend import Recommender
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
@@ -40,7 +42,7 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.writer import ShardWriter
+from stylematch.tables.writer import ShardWriter, shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
 from stylematch.vision.runtime import Predictions, Runtime, load_runtime
@@ -119,15 +121,12 @@ def load_state(job: ScoreJob) -> ScoreState:
     bundle = Bundle.open(job.assets.attributes)
     names = bundle.schema.group("attributes").labels
     gallery = load_index_directory(job.assets.faces, device=job.device, threads=job.threads)
-    catalog = ItemCatalog(load_index_directory(job.assets.items, device=job.device, threads=job.threads))
-    rules = load_rules(job.settings.rules, attribute_names=names, categories=catalog.categories)
-    missing = [name for name in names if name not in gallery.rows.column_names]
-    if missing:
-        raise UserError(f"The face gallery {job.assets.faces} has no labels for {', '.join(missing)}.")
+    items = load_index_directory(job.assets.items, device=job.device, threads=job.threads)
+    rules = load_rules(job.settings.rules, attribute_names=names, categories=items.infos["categories"])
     labels = np.stack([gallery.rows[name].to_numpy() for name in names], axis=1)
     vote = StyleVote(gallery.index, rules.hard(labels), len(rules.styles))
     recommender = Recommender(
-        catalog,
+        ItemCatalog(items),
         {style: rules.items(style) for style in rules.styles},
         top_k=job.settings.top_k,
         seed=job.settings.seed,
@@ -241,8 +240,19 @@ def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.ui
     path = thumbnail_path(job.staged / "report", str(photo.photo_id))
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Equal contents share a thumbnail; two workers that write it at once write the same bytes.
-        path.write_bytes(make_thumbnail(pixels))
+        # Renamed, so that a kill leaves no half of one. Equal contents share a thumbnail, and two workers that
+        # write it at once write the same bytes; what a kill leaves here goes when the run is gone on with.
+        unfinished = job.staged / f".{path.name}.{os.getpid()}"
+        unfinished.write_bytes(make_thumbnail(pixels))
+        unfinished.replace(path)
+
+
+def has_thumbnails(job: ScoreJob, partition: int) -> bool:
+    """Say whether all thumbnails of a finished partition are there (it may have been scored without a report)."""
+    columns = ["photo_id", "status"]
+    rows = pq.read_table(shard_path(job.staged / "photos", partition), columns=columns).to_pylist()
+    wanted = {row["photo_id"] for row in rows if row["status"] != Status.REJECTED}
+    return all(thumbnail_path(job.staged / "report", photo_id).is_file() for photo_id in wanted)
 
 
 def _predict(runtime: Runtime, crops: npt.NDArray[np.uint8], batch_size: int) -> Predictions:

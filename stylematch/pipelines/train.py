@@ -63,13 +63,15 @@ class _Source:
     evaluate: Callable[[OnnxRuntime], dict[str, Any]]
 
 
-def train(job_file: Path) -> TrainSummary:
+def train(job_file: Path, root: Path | None = None) -> TrainSummary:
     """Train what a job file describes.
 
     Parameters
     ----------
     job_file : pathlib.Path
         A TOML file, see ``stylematch.settings.TrainJob``.
+    root : pathlib.Path, optional
+        The data set's folder, in place of the job's ``data.root``.
 
     Raises
     ------
@@ -77,6 +79,8 @@ def train(job_file: Path) -> TrainSummary:
         If the job or its data are wrong, or the train extra is missing.
     """
     job = load_job(job_file, TrainJob)
+    if root is not None:
+        job = job.model_copy(update={"data": job.data.model_copy(update={"root": str(root)})})
     try:
         import torch
 
