@@ -44,7 +44,7 @@ default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
 
-indexes: $(VENV)/.installed-train
+indexes: $(VENV)/.installed-base
 	$(BIN)/stylematch-batch embed jobs/embed-celeba.toml
 	$(BIN)/stylematch-batch embed jobs/embed-fashion-mnist.toml
 

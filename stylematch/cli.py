@@ -5,9 +5,11 @@ No logic lives here, and nothing heavy is imported at start.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -212,9 +214,20 @@ def default_index(
         typer.echo(line)
 
 
+def log_to_stderr() -> None:
+    """Send the package's own log lines to standard error, each with its time."""
+    logger = logging.getLogger("stylematch")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
 def main() -> NoReturn:
     """Run the command line; every error that is understood becomes one sentence and its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
+    log_to_stderr()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -247,8 +260,9 @@ def run(arguments: list[str]) -> int:
         return _reader_has_gone()
     except Exception as error:
         show = getattr(error, "show", None)
-        if show is None:
-            raise
+        if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on
+            traceback.print_exc()
+            return ExitCode.FAILED_RESUMABLE
         show()  # a usage error, which knows the command's usage line
         return ExitCode.USER_ERROR
     if result == ExitCode.INTERRUPTED:
