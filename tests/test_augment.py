@@ -11,6 +11,16 @@ from stylematch.vision.augment import augment_batch
 
 pytestmark = pytest.mark.train
 
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 STILL = Augment(flip=0)
 FRACTIONS = st.floats(0, 0.3)
 

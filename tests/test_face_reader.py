@@ -116,11 +116,15 @@ def test_a_photo_without_a_face_has_no_crops():
 @pytest.mark.parametrize("size", [(178, 218), (90, 60), (2000, 300), (1, 1), (3, 900)])
 def test_an_aligned_picture_is_one_face(size):
     reader = FaceReader("aligned", 64, min_face_px=24, max_megapixels=100)
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    read = reader.read(encoded(Image.fromarray(noise), "PNG"))
+    picture = astronaut().resize(size)
+    read = reader.read(encoded(picture, "PNG"))
     assert read.boxes == (FaceBox(0, 0, *size, 1.0),)
     assert read.squares == (square_in_aligned(*size),)
-    np.testing.assert_array_equal(read.crops[0], cut(noise, *size, read.squares[0], 64))
+    expected = cut(np.asarray(picture), *size, read.squares[0], 64).astype(int)
+    difference = np.abs(read.crops[0] - expected)
+    if max(size) < 2 * FINDER_SIDE_PX:  # larger ones are decoded smaller
+        assert difference.max() == 0
+    assert difference.mean() < 3
 
 
 def test_what_cannot_be_read_is_rejected():
@@ -128,9 +132,7 @@ def test_what_cannot_be_read_is_rejected():
         with pytest.raises(PhotoRejectedError):
             READER.read((EXAMPLES / name).read_bytes())
     with pytest.raises(PhotoRejectedError, match="megapixels"):
-        FaceReader("find", 128, min_face_px=24, max_megapixels=0.1).read(
-            (EXAMPLES / "astronaut.jpg").read_bytes()
-        )
+        FaceReader("find", 128, min_face_px=24, max_megapixels=0.1).read((EXAMPLES / "astronaut.jpg").read_bytes())
 
 
 def test_the_finder_is_the_one_that_the_training_crops_use():

@@ -9,6 +9,16 @@ from stylematch.vision.losses import schema_loss
 
 pytestmark = pytest.mark.train
 
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 SCHEMA = LabelSchema(
     (
         BinaryGroup("attributes", ("a", "b", "c")),
@@ -36,9 +46,7 @@ def test_where_all_is_known_the_losses_are_torchs_own():
     outputs, targets = example()
     losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=0.1, points_weight=0.5)
     expected = {
-        "attributes": functional.binary_cross_entropy_with_logits(
-            outputs["attributes"], targets["attributes"].float()
-        ),
+        "attributes": functional.binary_cross_entropy_with_logits(outputs["attributes"], targets["attributes"].float()),
         "category": functional.cross_entropy(outputs["category"], targets["category"], label_smoothing=0.1),
         "landmarks": 0.5 * functional.smooth_l1_loss(100 * outputs["landmarks"], 100 * targets["landmarks"]),
     }
@@ -60,16 +68,12 @@ def test_unknown_labels_count_for_nothing(smoothing):
     known = targets["attributes"] >= 0
     torch.testing.assert_close(
         losses["attributes"],
-        functional.binary_cross_entropy_with_logits(
-            outputs["attributes"][known], targets["attributes"][known].float()
-        ),
+        functional.binary_cross_entropy_with_logits(outputs["attributes"][known], targets["attributes"][known].float()),
     )
     rows = targets["category"] >= 0
     torch.testing.assert_close(
         losses["category"],
-        functional.cross_entropy(
-            outputs["category"][rows], targets["category"][rows], label_smoothing=smoothing
-        ),
+        functional.cross_entropy(outputs["category"][rows], targets["category"][rows], label_smoothing=smoothing),
     )
     for name, unknown in (
         ("attributes", ~known),
@@ -103,8 +107,7 @@ def test_a_point_far_off_does_not_drown_the_others():
     schema = LabelSchema((PointGroup("landmarks", ("eye_x", "eye_y")),))
     target = {"landmarks": torch.zeros(1, 2)}
     near, far = (
-        float(schema_loss(schema, {"landmarks": torch.full((1, 2), off)}, target)["landmarks"])
-        for off in (0.1, 0.2)
+        float(schema_loss(schema, {"landmarks": torch.full((1, 2), off)}, target)["landmarks"]) for off in (0.1, 0.2)
     )
     assert near == pytest.approx(9.5)  # ten hundredths, linear beyond one
     assert far == pytest.approx(19.5)

@@ -11,6 +11,15 @@ from stylematch.vision.networks import Network, build_network
 pytestmark = pytest.mark.train
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def garments():
     torch.manual_seed(0)
@@ -87,9 +96,7 @@ def test_attributes_are_read_from_the_embedding_and_points_are_not(faces):
 
 def test_a_bundles_architecture_builds_the_same_network(garments):
     built = build_network({"backbone": "small_resnet", "embedding_dim": 64}, fashion_mnist.SCHEMA)
-    assert {k: v.shape for k, v in built.state_dict().items()} == {
-        k: v.shape for k, v in garments.state_dict().items()
-    }
+    assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in garments.state_dict().items()}
     # The pixel statistics are constants of the code, not weights.
     assert not any(name.startswith("pixel_") for name in garments.state_dict())
 
@@ -109,5 +116,5 @@ def test_unknown_names_and_missing_weights_are_explained(monkeypatch, tmp_path):
         Network("small_resnet", fashion_mnist.SCHEMA, 8, weights="imagenet")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
-    with pytest.raises(UserError, match="could not be loaded or fetched .*point TORCH_HOME"):
+    with pytest.raises(UserError, match=r"could not be loaded or fetched .*point TORCH_HOME"):
         Network("mobilenet_v2", celeba.SCHEMA, 8, weights="imagenet")

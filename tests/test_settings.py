@@ -120,7 +120,7 @@ def test_a_directory_is_no_job_file(tmp_path):
 
 
 def test_options_are_named_as_options():
-    with pytest.raises(UserError, match="options: top_k: .*greater than or equal to 1, not 0"):
+    with pytest.raises(UserError, match=r"options: top_k: .*greater than or equal to 1, not 0"):
         validated(ScoreSettings, "options", top_k=0)
     with pytest.raises(UserError, match="max_megapixels"):
         validated(ScoreSettings, "options", max_megapixels=float("inf"))

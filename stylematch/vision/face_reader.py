@@ -17,7 +17,6 @@ from stylematch.vision.crops import Square, cut, square_around_box, square_in_al
 from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, SlimefaceLocator
 
 FINDER_SIDE_PX = 640
-FACE_MODES = ("find", "aligned")
 
 
 @dataclass(frozen=True)

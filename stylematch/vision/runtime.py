@@ -7,6 +7,7 @@ devices stay within a stated tolerance.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -152,7 +153,7 @@ def resolve_device(device: str) -> str:
     """Turn "auto" into "cuda" or "cpu", and refuse a CUDA that is not there."""
     if device not in DEVICES:
         raise UserError(f"--device {device} is unknown; choose one of {', '.join(DEVICES)}.")
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and not _has_cuda_driver()):
         return "cpu"
     try:
         import torch
@@ -170,6 +171,15 @@ def resolve_device(device: str) -> str:
 def _damaged(bundle: Bundle, error: Exception) -> UserError:
     what = str(error).strip().partition("\n")[0]
     return UserError(f"The model bundle {bundle.directory} is damaged ({what}); get or train it again.")
+
+
+def _has_cuda_driver() -> bool:
+    """Return whether NVIDIA's driver library is here: asking it is free, importing torch to ask takes seconds."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _checked(bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
