@@ -125,7 +125,8 @@ class TorchRuntime:
     def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
         """Predict for pictures, uint8 (n, side, side, channels)."""
         with self._torch.inference_mode():
-            tensor = self._torch.from_numpy(_checked(self.bundle, pixels)).to(self._device)
+            writable = np.require(_checked(self.bundle, pixels), requirements="W")  # torch warns of other arrays
+            tensor = self._torch.from_numpy(writable).to(self._device)
             return _predictions(self.bundle, [output.cpu().numpy() for output in self._network(tensor)])
 
 

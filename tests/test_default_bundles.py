@@ -1,0 +1,92 @@
+"""The shipped models. Their indexes are tested elsewhere."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import REPOSITORY
+from hostile import EXAMPLES
+
+from stylematch.data.photos import find_photos, read_photo
+from stylematch.errors import PhotoRejectedError
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.face_reader import FaceReader
+from stylematch.vision.runtime import OnnxRuntime
+
+DEFAULT = REPOSITORY / "indexes" / "default"
+PICTURES = {"attributes": "faces", "garments": "garments"}  # by model: the fixture of what it sees
+
+pytestmark = pytest.mark.skipif(not DEFAULT.is_dir(), reason="indexes/default is not built yet: make default-index")
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """The faces of the example photos, as large as the attribute model wants them."""
+    reader = FaceReader("find", Bundle.open(DEFAULT / "attributes").input_px, min_face_px=24, max_megapixels=100)
+    crops = []
+    for photo in find_photos(EXAMPLES):
+        try:
+            crops.append(reader.read(read_photo(EXAMPLES, photo.raw_path, 1 << 24)).crops)
+        except PhotoRejectedError:
+            continue
+    return np.concatenate(crops)
+
+
+@pytest.fixture(scope="module")
+def garments():
+    """The pictures of the items that are shipped, as the garment model wants them."""
+    stored = pq.read_table(DEFAULT / "items" / "rows.parquet", columns=["picture"])["picture"][:40].to_pylist()
+    return np.frombuffer(b"".join(stored), np.uint8).reshape(40, 28, 28, 1)
+
+
+def test_both_models_together_have_at_most_four_million_parameters():
+    assert sum(Bundle.open(DEFAULT / name).description["parameters"] for name in PICTURES) <= 4_000_000
+
+
+def test_the_default_has_at_most_16_megabytes():
+    assert sum(path.stat().st_size for path in DEFAULT.rglob("*") if path.is_file()) <= 16_000_000
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_batches_do_not_change_a_bit(name, request):
+    bundle = Bundle.open(DEFAULT / name)
+    crops = request.getfixturevalue(PICTURES[name])
+    whole = OnnxRuntime(bundle, threads=2).run(crops)
+    single = OnnxRuntime(bundle)
+    for row in range(len(crops)):
+        one = single.run(crops[row : row + 1])
+        assert (one.embedding[0] == whole.embedding[row]).all()
+        for head, values in one.heads.items():
+            assert (values[0] == whole.heads[head][row]).all()
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", PICTURES)
+def test_torch_and_onnx_runtime_agree_on_real_crops(name, request):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    from stylematch.vision.runtime import TorchRuntime
+
+    bundle = Bundle.open(DEFAULT / name)
+    crops = request.getfixturevalue(PICTURES[name])
+    assert len(crops) >= 7
+    left, right = OnnxRuntime(bundle).run(crops), TorchRuntime(bundle, "cpu").run(crops)
+    np.testing.assert_allclose(left.embedding, right.embedding, atol=1e-3)
+    for head, values in left.heads.items():
+        np.testing.assert_allclose(values, right.heads[head], atol=1e-3)
+
+
+def test_the_models_see_the_astronaut():
+    bundle = Bundle.open(DEFAULT / "attributes")
+    reader = FaceReader("find", bundle.input_px, min_face_px=24, max_megapixels=100)
+    read = reader.read((EXAMPLES / "astronaut.jpg").read_bytes())
+    said = OnnxRuntime(bundle).run(read.crops)
+    probability = dict(zip(bundle.schema.group("attributes").labels, said.heads["attributes"][0], strict=True))
+    assert probability["Smiling"] > 0.9
+    assert probability["Male"] < 0.1
+    assert probability["Eyeglasses"] < 0.1
+    points = said.heads["landmarks"][0].reshape(5, 2)
+    x, y = ((read.squares[0].x, read.squares[0].y) + points * read.squares[0].side).T
+    # By eye, in the photo's 512 by 512 pixels; the eyes are 45 apart.
+    np.testing.assert_allclose([x[0], y[0], x[1], y[1]], [202, 102, 248, 103], atol=8)
+    np.testing.assert_allclose([x[2], y[2]], [225, 122], atol=10)
+    np.testing.assert_allclose([y[3], y[4]], [144, 144], atol=10)
+    assert x[3] < x[2] < x[4]

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylematch.data import fashion_mnist
+from stylematch.data.celeba import ATTRIBUTES
+from stylematch.data.decode import decode_photo
+from stylematch.tables.contract import LANDMARKS
+from stylematch.vision.crops import ALIGNED_TOP, cut, square_in_aligned
+from stylematch.vision.examples import FIELD, Examples, celeba_examples, fashion_mnist_examples
+
+WIDTH, HEIGHT, COUNT = 60, 80, 6
+
+
+def write_labels(root, partitions):
+    names = [f"{number:06d}.png" for number in range(COUNT)]
+    attributes = [f"{name} " + " ".join(["1" if n == k else "-1" for k in range(40)]) for n, name in enumerate(names)]
+    points = [f"{name} " + " ".join(str(20 + number + k) for k in range(10)) for number, name in enumerate(names)]
+    for file, header, rows in (
+        ("list_attr_celeba.txt", ATTRIBUTES, attributes),
+        ("list_landmarks_align_celeba.txt", LANDMARKS, points[:-1]),
+    ):
+        (root / file).write_text("\n".join([str(len(rows)), " ".join(header), *rows]) + "\n")
+    (root / "list_eval_partition.txt").write_text(
+        "\n".join(f"{name} {partition}" for name, partition in zip(names, partitions, strict=True))
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "celeba"
+    root.mkdir()
+    write_labels(root, [0, 0, 0, 1, 2, 0])
+    rng = np.random.default_rng(0)
+    for number in range(COUNT):
+        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number:06d}.png")
+    return root
+
+
+def test_fields_are_the_canonical_crop_grown(folder, tmp_path):
+    done = []
+    examples = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache", progress=done.append)
+    assert examples.ids == ("000000.png", "000001.png", "000002.png", "000005.png")
+    assert sum(done) == len(examples) == 4
+    assert examples.fields.shape == (4, 60, 60, 3)
+    square = square_in_aligned(WIDTH, HEIGHT)
+    for position, name in enumerate(examples.ids):
+        pixels = np.asarray(Image.open(folder / name))
+        field = cut(pixels, WIDTH, HEIGHT, square.grown(FIELD), 60)
+        np.testing.assert_array_equal(examples.fields[position], field)
+    crops = examples.crops(48)
+    np.testing.assert_array_equal(crops, examples.fields[:, 6:54, 6:54])
+
+
+def test_the_middle_of_a_field_is_what_scoring_cuts(folder, tmp_path):
+    smooth = Image.new("RGB", (8, 8))
+    smooth.putdata([(x * 4, y * 4, 100) for y in range(8) for x in range(8)])
+    smooth.resize((178, 218), Image.Resampling.BICUBIC).save(folder / "000000.png")
+    examples = celeba_examples(folder, 0, input_px=128, cache=tmp_path / "cache")
+    photo = decode_photo((folder / "000000.png").read_bytes(), max_side_px=640, max_megapixels=100)
+    scored = cut(photo.pixels, photo.width, photo.height, square_in_aligned(178, 218), 128)
+    difference = np.abs(examples.crops(128)[0].astype(int) - scored)
+    assert difference.max() <= 2
+
+
+def test_targets_are_in_units_of_the_crop(folder, tmp_path):
+    examples = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache")
+    attributes, points = examples.targets["attributes"], examples.targets["landmarks"]
+    np.testing.assert_array_equal(attributes.argmax(axis=1), [0, 1, 2, 5])
+    top = (HEIGHT - WIDTH) * ALIGNED_TOP
+    expected = [20 / WIDTH, (21 - top) / WIDTH, 22 / WIDTH, (23 - top) / WIDTH]
+    np.testing.assert_allclose(points[0, :4], expected, rtol=1e-6)
+    assert np.isnan(points[3]).all()  # the file has no row for the last picture
+    assert points.dtype == np.float32
+
+
+def test_the_array_is_cut_once_and_anew_for_another_recipe(folder, tmp_path):
+    cache, done = tmp_path / "cache", []
+    first = celeba_examples(folder, 0, input_px=48, cache=cache, progress=done.append)
+    again = celeba_examples(folder, 0, input_px=48, cache=cache, progress=done.append)
+    assert len(done) == 4
+    np.testing.assert_array_equal(first.fields, again.fields)
+    celeba_examples(folder, 0, input_px=32, cache=cache, progress=done.append)
+    celeba_examples(folder, 0, input_px=48, cache=cache, limit=2, progress=done.append)
+    assert len(done) == 4 + 4 + 2
+    # Another split of as many pictures must not get the old pictures under its labels.
+    write_labels(folder, [0, 1, 0, 0, 2, 0])
+    moved = celeba_examples(folder, 0, input_px=48, cache=cache, progress=done.append)
+    assert moved.ids == ("000000.png", "000002.png", "000003.png", "000005.png")
+    np.testing.assert_array_equal(moved.fields[1], first.fields[2])
+    assert not any(path.name.endswith(".part.npy") for path in cache.iterdir())
+
+
+def test_an_array_that_was_not_finished_is_cut_again(folder, tmp_path):
+    cache = tmp_path / "cache"
+    first = celeba_examples(folder, 0, input_px=48, cache=cache)
+    expected = np.array(first.fields)
+    (squares,) = cache.glob("*-squares.npy")
+    squares.unlink()
+    (fields,) = cache.glob("*.npy")
+    fields.write_bytes(fields.read_bytes()[:1000])
+    np.testing.assert_array_equal(celeba_examples(folder, 0, input_px=48, cache=cache).fields, expected)
+
+
+def test_pictures_that_give_no_crop_are_dropped_and_counted(folder, tmp_path):
+    (folder / "000001.png").unlink()
+    (folder / "000002.png").write_bytes(b"no picture")
+    examples = celeba_examples(folder, None, input_px=48, cache=tmp_path / "cache")
+    assert examples.ids == ("000000.png", "000003.png", "000004.png", "000005.png")
+    assert examples.dropped == 2
+    np.testing.assert_array_equal(examples.targets["attributes"].argmax(axis=1), [0, 3, 4, 5])
+    for position, name in enumerate(examples.ids):
+        assert (examples.fields[position] == 0).mean() < 0.1, name
+
+
+@pytest.mark.parametrize("rows", [[], [0], [2, 3, 4], [4, 3, 2], [0, 2, 1, 3], [1, 1, 3], [0, 5], [5]])
+def test_a_subset_keeps_pictures_and_targets_together(rows):
+    numbers = np.arange(6)
+    examples = Examples(
+        tuple("abcdef"),
+        np.broadcast_to(numbers[:, None, None, None], (6, 4, 4, 1)).astype(np.uint8),
+        {"category": numbers},
+    )
+    part = examples.subset(np.array(rows, int))
+    assert part.ids == tuple("abcdef"[row] for row in rows)
+    np.testing.assert_array_equal(part.targets["category"], rows)
+    np.testing.assert_array_equal(part.fields[:, 0, 0, 0], rows)
+
+
+@pytest.mark.skipif(
+    not (fashion_mnist.DEBIAN_FOLDER / "t10k-images-idx3-ubyte.gz").is_file(),
+    reason=f"Fashion-MNIST is not in {fashion_mnist.DEBIAN_FOLDER}",
+)
+def test_fashion_mnist_has_a_black_margin():
+    examples = fashion_mnist_examples(fashion_mnist.DEBIAN_FOLDER, "test", limit=50)
+    items = fashion_mnist.read_fashion_mnist(fashion_mnist.DEBIAN_FOLDER, "test")
+    np.testing.assert_array_equal(examples.crops(28)[..., 0], items.pictures[:50])
+    margin = (examples.fields.shape[1] - 28) // 2
+    assert margin >= 28 * (FIELD - 1) / 2
+    assert examples.fields.sum() == items.pictures[:50].sum(dtype=np.int64)
+    assert examples.ids == items.item_ids[:50]
+    np.testing.assert_array_equal(examples.targets["category"], items.labels[:50])
+
+
+@pytest.mark.shared_data
+def test_wild_photos_are_cropped_around_the_labelled_face(shared_data, tmp_path):
+    examples = celeba_examples(
+        shared_data / "celeba_wild", None, input_px=64, cache=tmp_path / "cache", wild=True, limit=16
+    )
+    assert len(examples) + examples.dropped == 16
+    assert len(examples) >= 14
+    eyes = examples.targets["landmarks"][:, [0, 1, 2, 3]]
+    assert np.nanmin(eyes) > 0.1
+    assert np.nanmax(eyes) < 0.9
+    assert np.nanmean(eyes[:, [1, 3]]) == pytest.approx(0.43, abs=0.04)
