@@ -26,3 +26,11 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def example_run(tmp_path_factory) -> Path:
+    """A finished run over ``examples/photos`` with the shipped default; not to be changed."""
+    from program import EXAMPLES, scored
+
+    return scored(EXAMPLES, tmp_path_factory.mktemp("examples") / "out", "--report")

@@ -8,6 +8,7 @@ devices stay within a stated tolerance.
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +64,8 @@ class OnnxRuntime:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
