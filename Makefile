@@ -54,7 +54,7 @@ tables-page: $(VENV)/.installed-base
 clean:
 	rm -rf stylematch-out .stylematch-out.stylematch-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	rm -rf .import_linter_cache .grimp_cache
-	find stylematch tests examples docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find stylematch tests examples docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that is there is used as it is, provided that its Python fits.
 $(VENV)/.made:

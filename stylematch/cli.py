@@ -48,29 +48,41 @@ def _main(
 
 @app.command()
 def score(
-    photos: Annotated[Path, typer.Argument(help="A directory of photos, searched recursively, or one picture.")],
-    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("stylematch-out"),
-    top_k: Annotated[int, typer.Option(min=1, help="Items per face.")] = 5,
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-out"),
+    top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
     index: Annotated[
-        list[Path] | None, typer.Option(help="An index or collection that replaces parts of the default; repeatable.")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
     ] = None,
-    rules: Annotated[str, typer.Option(help="A shipped rule set (classic) or a TOML file.")] = "classic",
+    rules: Annotated[
+        str, typer.Option(metavar="classic|FILE", help="A shipped rule set, or your own TOML file.")
+    ] = "classic",
     faces: Annotated[
         Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
     ] = "find",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos a batch; changes no result.")] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core. Changes no result.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many photos.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another choice among typical items.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")] = 32,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
+    ] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another choice among typical items.")] = 0,
     report: Annotated[bool, typer.Option(help="Write the gallery.")] = True,
-    min_face_px: Annotated[int, typer.Option(min=1, help="Smallest face that counts, in pixels of the photo.")] = 24,
-    max_megapixels: Annotated[float, typer.Option(help="Reject photos that claim more pixels.")] = 200.0,
-    max_file_mb: Annotated[float, typer.Option(help="Reject larger files.")] = 200.0,
-    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.")] = False,
+    min_face_px: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
+    ] = 24,
+    max_megapixels: Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")] = 200.0,
+    max_file_mb: Annotated[float, typer.Option(metavar="X", help="Reject larger files.")] = 200.0,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
     max_reject_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Exit with code 4 if more photos are rejected.")
+        float | None,
+        typer.Option(min=0, max=1, metavar="X", help="Exit with code 4 if a larger share of the photos is rejected."),
     ] = None,
 ) -> None:
     """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
@@ -102,9 +114,11 @@ def score(
 
 @app.command()
 def query(
-    out: Annotated[Path, typer.Argument(help="A run's directory.")],
-    sql: Annotated[str, typer.Argument(help="One SELECT over photos, faces and recommendations.")],
-    output_format: Annotated[Literal["table", "csv", "json"], typer.Option("--format")] = "table",
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A run's directory.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over photos, faces and recommendations.")],
+    output_format: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="A table for people; csv and json are complete.")
+    ] = "table",
 ) -> None:
     """Query a run's tables with SQL (DuckDB), read-only."""
     from stylematch.tables.query import run_query
@@ -114,9 +128,11 @@ def query(
 
 @app.command()
 def train(
-    job: Annotated[Path, typer.Argument(help="A job file, such as jobs/celeba-mobilenet.toml.")],
-    fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The folder that holds CelebA's folders.")] = None,
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/celeba-mobilenet.toml.")],
+    fashion_mnist: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder that holds CelebA's folders.")] = None,
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
     from stylematch.pipelines.train import train as run
@@ -127,24 +143,40 @@ def train(
 
 @app.command()
 def embed(
-    source: Annotated[str, typer.Argument(help="celeba, fashion-mnist, a directory of pictures, or a job file.")],
-    out: Annotated[Path | None, typer.Option(help="Where the embeddings go (not with a job file).")] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="The model that embeds; by default the shipped one for the source.")
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="celeba, fashion-mnist, a directory of pictures, or a job file.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Where the embeddings go (not with a job file).")
     ] = None,
-    fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The folder of CelebA, where it is not at its usual place.")] = None,
-    split: Annotated[list[str] | None, typer.Option(help="train, val or test; repeatable; by default all.")] = None,
-    faces: Annotated[Literal["find", "aligned"], typer.Option(help="For a directory: how faces are had.")] = "find",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The model that embeds; by default the shipped one for the source."),
+    ] = None,
+    fashion_mnist: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of CelebA, where it is not at its usual place.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="SPLIT", help="train, val or test; repeatable; by default all.")
+    ] = None,
+    faces: Annotated[
+        Literal["find", "aligned"] | None,
+        typer.Option(help="For a directory: search for faces (the default), or take each picture for a face crop."),
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch; changes no result.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pictures a batch, by default 64; changes no result.")
+    ] = None,
 ) -> None:
     """Embed a data set or a directory of pictures into Parquet shards."""
     from stylematch.pipelines.embed import embed as run
     from stylematch.pipelines.embed import embed_job, settings_of
 
     if source.endswith(".toml"):
-        if any((out, bundle, fashion_mnist, root, split)):
+        if any((out, bundle, fashion_mnist, root, split, faces, batch_size)):
             raise typer.BadParameter("a job file says all but --device itself", param_hint="SOURCE")
         lines = embed_job(Path(source), device).lines()
     else:
@@ -167,8 +199,10 @@ def embed(
 
 @rules_app.command("apply")
 def rules_apply(
-    labels: Annotated[Path, typer.Argument(help="A Parquet file with one column per attribute.")],
-    rules: Annotated[str, typer.Option(help="A shipped rule set (classic) or a TOML file.")] = "classic",
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A Parquet file with one column per attribute.")],
+    rules: Annotated[
+        str, typer.Option(metavar="classic|FILE", help="A shipped rule set, or your own TOML file.")
+    ] = "classic",
 ) -> None:
     """Evaluate a rule set on true labels and print how many people fall into each style."""
     from stylematch.pipelines.rules import apply_rules
@@ -179,8 +213,8 @@ def rules_apply(
 
 @index_app.command("build")
 def index_build(
-    embeddings: Annotated[Path, typer.Argument(help="A directory that embed wrote.")],
-    out: Annotated[Path, typer.Option(help="The index's directory, such as indexes/NAME.")],
+    embeddings: Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="A directory that embed wrote.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The index's directory, such as indexes/NAME.")],
 ) -> None:
     """Build a FAISS index over embeddings."""
     from stylematch.pipelines.index import build_index
@@ -190,7 +224,7 @@ def index_build(
 
 
 @index_app.command("info")
-def index_info(path: Annotated[Path, typer.Argument(help="An index or a collection.")]) -> None:
+def index_info(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index or a collection.")]) -> None:
     """Say what an index or a collection holds."""
     from stylematch.pipelines.index import describe_index
 
@@ -199,13 +233,17 @@ def index_info(path: Annotated[Path, typer.Argument(help="An index or a collecti
 
 @app.command("default-index")
 def default_index(
-    out: Annotated[Path, typer.Option(help="Where the collection goes.")] = Path("indexes/default"),
-    attributes: Annotated[Path, typer.Option(help="The attribute model's bundle.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the collection goes.")] = Path("indexes/default"),
+    attributes: Annotated[Path, typer.Option(metavar="DIR", help="The attribute model's bundle.")] = Path(
         "runs/celeba-mobilenet/bundle"
     ),
-    garments: Annotated[Path, typer.Option(help="The garment encoder's bundle.")] = Path("runs/garment-small/bundle"),
-    root: Annotated[Path | None, typer.Option(help="The folder of CelebA.")] = None,
-    fashion_mnist: Annotated[Path | None, typer.Option(help="The folder of Fashion-MNIST's IDX files.")] = None,
+    garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
+        "runs/garment-small/bundle"
+    ),
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
+    fashion_mnist: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
+    ] = None,
 ) -> None:
     """Put the default together from two trained models and their data sets."""
     from stylematch.pipelines.default_index import build_default
@@ -240,12 +278,13 @@ def run(arguments: list[str]) -> int:
         Without the program's name.
     """
     from stylematch.tables.contract import ExitCode
+    from stylematch.tables.disk import shown
 
     try:
         result: Any = app(arguments, prog_name="stylematch-batch", standalone_mode=False)
         sys.stdout.flush()
     except StylematchError as error:
-        typer.echo(f"stylematch-batch: {error}", err=True)
+        typer.echo(f"stylematch-batch: {shown(str(error))}", err=True)  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED

@@ -189,6 +189,14 @@ def test_progress_in_a_log_is_a_few_lines():
     ]
 
 
+@pytest.mark.parametrize("total", [None, 0])
+def test_progress_says_nothing_where_there_was_nothing_to_do(total):
+    stream = io.StringIO()
+    with Progress(total, "pictures", "cut", stream=stream):
+        pass
+    assert stream.getvalue() == ""
+
+
 def test_progress_on_a_terminal_is_a_bar():
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, 100))

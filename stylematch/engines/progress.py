@@ -13,7 +13,7 @@ class Progress:
     """Count things done and show it on ``stream`` while the ``with`` block lasts.
 
     On a terminal tqdm draws a bar. Anywhere else a line is written at most every ``every_s`` seconds, and one
-    at the end.
+    at the end, unless there was nothing to do.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        else:
+        elif self.total or self.done > self._initial:
             self._write_line()
 
     def _write_line(self) -> None:

@@ -316,10 +316,10 @@ def settings_of(
     fashion_mnist: Path | None,
     celeba: Path | None,
     splits: Sequence[str] | None,
-    faces: str,
-    batch_size: int,
+    faces: str | None,
+    batch_size: int | None,
 ) -> EmbedJob:
-    """Return the settings that command-line options describe; see ``EmbedJob``.
+    """Return the settings that command-line options describe; what is None keeps the default of ``EmbedJob``.
 
     Raises
     ------
@@ -336,8 +336,13 @@ def settings_of(
         if given and not has_meaning:
             raise UserError(f"{option} has no meaning for {shown(source)}; leave it out.")
     root = fashion_mnist or celeba
-    values: dict[str, Any] = {"splits": splits} if splits else {}
-    values |= {"bundle": str(bundle) if bundle else None, "root": str(root) if root else None}
-    return validated(
-        EmbedJob, "options", source=source, embeddings=str(out), faces=faces, batch_size=batch_size, **values
-    )
+    values = {
+        "source": source,
+        "embeddings": str(out),
+        "bundle": str(bundle) if bundle else None,
+        "root": str(root) if root else None,
+        "splits": splits or None,
+        "faces": faces,
+        "batch_size": batch_size,
+    }
+    return validated(EmbedJob, "options", **{name: value for name, value in values.items() if value is not None})
