@@ -26,10 +26,10 @@ from stylematch.data.photos import FindCounts, find_photos, photo_id_of, photo_r
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.assets import default_index
-from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index
+from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index, check_index_out
 from stylematch.search.directory import PICTURE_TYPE
 from stylematch.settings import EmbedJob, data_root, load_job, validated
-from stylematch.tables.contract import REASON_MEANINGS, Reason
+from stylematch.tables.contract import Reason
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.replace import replaced_directory
 from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
@@ -39,6 +39,7 @@ from stylematch.vision.runtime import Runtime, load_runtime, resolve_device
 
 SHARD_ROWS = 16_384
 SKIPPED_FILE = "skipped.csv"
+_MIN_FACE_PX = 24
 _MAX_PHOTO_BYTES = 200_000_000
 _MAX_MEGAPIXELS = 200
 
@@ -114,7 +115,9 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
     UserError
         If the source, the bundle or OUT is wrong.
     """
-    out = Path(job.embeddings)
+    out, index = Path(job.embeddings), Path(job.index) if job.index else None
+    if index:
+        check_index_out(index)
     bundle = Bundle.open(_bundle_path(job))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     runtime = load_runtime(bundle, resolve_device(device), threads=cores)
@@ -136,7 +139,6 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
             **source.description,
         }
         write_durably(staged / EMBEDDINGS_FILE, (json.dumps(description, indent=2) + "\n").encode())
-    index = Path(job.index) if job.index else None
     if index:
         build_index(out, index)
     return EmbedSummary(out, count, len(skipped), index)
@@ -255,7 +257,7 @@ def _celeba(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
 def _directory(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
     root = Path(job.source)
     base = photo_root(root)
-    reader = FaceReader(job.faces, runtime.bundle.input_px, min_face_px=24, max_megapixels=_MAX_MEGAPIXELS)
+    reader = FaceReader(job.faces, runtime.bundle.input_px, min_face_px=_MIN_FACE_PX, max_megapixels=_MAX_MEGAPIXELS)
 
     def read(raw_path: bytes) -> bytes:
         return read_photo(base, raw_path, _MAX_PHOTO_BYTES)
@@ -290,7 +292,8 @@ def _faces(
             data = read(entry[0])
             faces = reader.read(data)
             if not faces.boxes:
-                raise PhotoRejectedError(Reason.NO_FACE_FOUND, REASON_MEANINGS[Reason.NO_FACE_FOUND])
+                reason = Reason.FACE_TOO_SMALL if faces.too_small else Reason.NO_FACE_FOUND
+                raise PhotoRejectedError(reason, f"no face of {_MIN_FACE_PX} px or more was found")
             return rows_of(entry[0], data, faces), faces.crops
         except PhotoRejectedError as error:
             return error

@@ -51,7 +51,7 @@ def build_index(embeddings_dir: Path, out: Path) -> dict[str, Any]:
     StylematchError
         If OUT cannot be written.
     """
-    check_replaceable(out, INFOS_FILE, _is_index_file, "an index")
+    check_index_out(out)
     description = _read_description(embeddings_dir)
     table = _read_shards(embeddings_dir, description)
     index = VectorIndex.build(table["id"].to_pylist(), _vectors(table, embeddings_dir, description["dim"]))
@@ -66,6 +66,11 @@ def build_index(embeddings_dir: Path, out: Path) -> dict[str, Any]:
             source=description["source"],
             licence=description["licence"],
         )
+
+
+def check_index_out(out: Path) -> None:
+    """Raise a UserError if no index can be put at ``out``; changes nothing."""
+    check_replaceable(out, INFOS_FILE, _is_index_file, "an index")
 
 
 def describe_index(path: Path) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+if TYPE_CHECKING:  # the exit codes, which every command needs, load no Arrow
+    import pyarrow as pa
 
 TABLES = ("photos", "faces", "recommendations")
 KEYS = {"photos": ("path",), "faces": ("path", "face"), "recommendations": ("path", "face", "rank")}
@@ -144,6 +146,8 @@ COLUMN_MEANINGS: dict[str, dict[str, str]] = {
 
 def photos_schema() -> pa.Schema:
     """Return the schema of the ``photos`` table, key (path)."""
+    import pyarrow as pa
+
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),
@@ -170,6 +174,8 @@ def faces_schema(attribute_names: Sequence[str], embedding_dim: int) -> pa.Schem
     embedding_dim : int
         Length of the embedding's fixed-size list.
     """
+    import pyarrow as pa
+
     box = [pa.field(name, pa.float32(), nullable=False) for name in ("x", "y", "width", "height", "detection_score")]
     return pa.schema(
         [
@@ -195,6 +201,8 @@ def faces_schema(attribute_names: Sequence[str], embedding_dim: int) -> pa.Schem
 
 def recommendations_schema() -> pa.Schema:
     """Return the schema of the ``recommendations`` table, key (path, face, rank)."""
+    import pyarrow as pa
+
     return pa.schema(
         [
             pa.field("run_id", pa.string(), nullable=False),

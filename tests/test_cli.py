@@ -1,0 +1,309 @@
+"""The command line: help, versions, exit codes, sentences instead of tracebacks, closed pipes."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from program import (
+    DEFAULT_INDEX,
+    EXAMPLES,
+    PATIENCE_S,
+    call,
+    command,
+    digests,
+    environment,
+    manifest,
+    rows,
+    table,
+    wait_for,
+)
+from typer.main import get_command
+
+import stylematch
+from stylematch.cli import app
+from stylematch.data.celeba import ATTRIBUTES
+from stylematch.vision.bundle import Bundle
+
+HEAVY = ("torch", "onnxruntime", "faiss", "duckdb", "pandas", "pyarrow", "numpy", "lightning", "PIL")
+
+
+def commands():
+    """Every command's words: ("score",), ("rules", "apply") and so on, groups too."""
+
+    def walk(group, words):
+        yield words
+        for name, child in getattr(group, "commands", {}).items():
+            yield from walk(child, (*words, name))
+
+    return list(walk(get_command(app), ()))
+
+
+# Help
+
+
+def test_there_are_the_commands_of_the_contract():
+    leaves = {" ".join(words) for words in commands()}
+    assert leaves >= {"score", "query", "train", "embed", "rules apply", "index build", "index info"}
+
+
+def test_help_of_every_command_and_the_version_load_nothing_heavy():
+    code = f"""
+import sys
+from stylematch.cli import run
+for words in {[list(words) for words in commands()]!r}:
+    assert run([*words, "--help"]) == 0, words
+assert run(["--version"]) == 0
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *pages, version, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    assert version == f"stylematch {stylematch.__version__}"
+    usages = [line.split() for line in pages if line.strip().startswith("Usage:")]
+    assert [tuple(w for w in line[2:] if re.fullmatch("[a-z-]+", w)) for line in usages] == commands()
+
+
+def test_help_explains_every_option():
+    for words in commands():
+        node = get_command(app)
+        for word in words:
+            node = node.commands[word]
+        assert node.help, words
+        for parameter in node.params:
+            unexplained = {"sql", "output_format"} if words == ("query",) else set()
+            assert parameter.name in unexplained or parameter.help, (words, parameter.name)
+
+
+def test_no_command_is_a_mistake_that_shows_the_commands():
+    result = call()
+    assert result.code in (0, 2)
+    assert "score" in result.out + result.err
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["scroe"], "scroe"),
+        (["score"], "photos"),
+        (["score", "{tmp}", "--topk", "3"], "--topk"),
+        (["score", "{tmp}", "--top-k", "0"], "--top-k"),
+        (["score", "{tmp}", "--top-k", "many"], "--top-k"),
+        (["score", "{tmp}", "--faces", "guess"], "guess"),
+        (["score", "{tmp}", "--device", "tpu"], "tpu"),
+        (["score", "{tmp}", "--max-reject-share", "1.5"], "--max-reject-share"),
+        (["embed", "celeba"], "--out"),
+        (["embed", "{tmp}/job.toml", "--out", "{tmp}/out"], "job file"),
+        (["index", "build", "{tmp}"], "--out"),
+    ],
+)
+def test_a_mistaken_command_line_is_a_usage_error(tmp_path, arguments, said):
+    result = call(*[argument.replace("{tmp}", str(tmp_path)) for argument in arguments])
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err.replace("PHOTOS", "photos")
+    assert "Usage: stylematch-batch" in result.err
+    assert "Traceback" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["score", "{tmp}/nowhere"], "nowhere"),
+        (["score", "{tmp}", "--out", "{tmp}/file"], "file"),
+        (["score", "{tmp}", "--out", "{run}/nothing/../.."], "run"),
+        (["score", "{tmp}", "--out", "{tmp}/out", "--rules", "baroque"], "baroque"),
+        (["score", "{tmp}", "--out", "{tmp}/out", "--max-megapixels", "0"], "max_megapixels"),
+        (["score", "{tmp}", "--out", "{tmp}/out", "--max-file-mb", "nan"], "max_file_mb"),
+        (["score", "{tmp}", "--out", "{tmp}/out", "--index", "{tmp}"], "--index"),
+        (["query", "{tmp}", "SELECT 1"], "finished run"),
+        (["query", "{run}", "SELECT stile FROM faces"], "stile"),
+        (["query", "{run}", "DROP TABLE photos"], "SELECT"),
+        (["query", "{run}", "SELECT 1; SELECT 2"], "one SELECT"),
+        (["query", "{run}", "SELECT * FROM '{tmp}/file'"], "failed"),
+        (["query", "{run}", "COPY photos TO '{tmp}/stolen.csv'"], "SELECT"),
+        (["train", "{tmp}/job.toml"], "job.toml"),
+        (["embed", "{tmp}/job.toml"], "job.toml"),
+        (["embed", "{tmp}/nowhere", "--out", "{tmp}/out"], "nowhere"),
+        (["embed", "{tmp}", "--out", "{tmp}/out", "--split", "train"], "--split"),
+        (["embed", "celeba", "--out", "{tmp}/out", "--fashion-mnist", "{tmp}"], "--fashion-mnist"),
+        (["embed", "fashion-mnist", "--out", "{tmp}/out", "--root", "{tmp}"], "--root"),
+        (["embed", "celeba", "--out", "{tmp}/out", "--faces", "aligned"], "--faces"),
+        (["embed", "celeba", "--out", "{tmp}/out", "--root", "{tmp}"], "list_attr_celeba.txt"),
+        (["embed", "celeba", "--out", "{tmp}/out", "--split", "trial"], "splits"),
+        (["embed", "fashion-mnist", "--out", "{tmp}/out", "--fashion-mnist", "{tmp}"], "IDX"),
+        (["rules", "apply", "{tmp}/file"], "Parquet"),
+        (["rules", "apply", "{tmp}/nowhere.parquet"], "nowhere.parquet"),
+        (["index", "build", "{tmp}", "--out", "{tmp}/out"], "embeddings.json"),
+        (["index", "info", "{tmp}"], "no index"),
+        (["default-index", "--out", "{tmp}/out", "--attributes", "{tmp}"], "bundle"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(example_run, tmp_path, arguments, said):
+    (tmp_path / "file").write_text("no Parquet")
+    before = digests(example_run)
+    places = {"{tmp}": str(tmp_path), "{run}": str(example_run)}
+    for place, path in places.items():
+        arguments = [argument.replace(place, path) for argument in arguments]
+    result = call(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert digests(example_run) == before
+
+
+# query
+
+
+def test_query_answers_as_a_table_csv_and_json(example_run):
+    sql = "SELECT style, count(*) AS people FROM recommendations WHERE rank = 1 GROUP BY 1 ORDER BY 1"
+    expected = sorted(Counter(row["style"] for row in rows(example_run, "faces")).items())
+
+    shown = call("query", example_run, sql)
+    assert (shown.code, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert lines[0].split() == ["style", "people"]
+    assert [tuple(line.rsplit(maxsplit=1)) for line in lines[2:-1]] == [(s, str(n)) for s, n in expected]
+
+    as_csv = call("query", example_run, sql, "--format", "csv")
+    assert list(csv.reader(io.StringIO(as_csv.out))) == [["style", "people"], *([s, str(n)] for s, n in expected)]
+
+    as_json = call("query", example_run, sql, "--format", "json")
+    assert json.loads(as_json.out) == [{"style": style, "people": people} for style, people in expected]
+
+
+def test_query_joins_the_three_tables(example_run):
+    sql = """
+        SELECT p.path, f.face, count(*) AS items FROM photos p JOIN faces f USING (path)
+        JOIN recommendations r ON r.path = f.path AND r.face = f.face GROUP BY ALL ORDER BY ALL
+    """
+    answer = json.loads(call("query", example_run, sql, "--format", "json").out)
+    faces = sorted((row["path"], row["face"]) for row in rows(example_run, "faces"))
+    assert [(row["path"], row["face"], row["items"]) for row in answer] == [(*face, 5) for face in faces]
+
+
+def test_pandas_and_duckdb_read_a_table_as_one_data_set(example_run):
+    import duckdb
+    import pandas as pd
+
+    frame = pd.read_parquet(example_run / "faces")
+    assert list(frame.columns) == table(example_run, "faces").column_names
+    counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{example_run}/faces/*.parquet')").fetchall()
+    assert counted == [(len(frame),)] == [(8,)]
+
+
+# rules apply
+
+
+def test_rules_apply_prints_style_and_count(tmp_path):
+    people = [
+        ({"5_o_Clock_Shadow", "Arched_Eyebrows", "Mustache", "Male", "Young"}, "Rugged Casual Male"),
+        ({"Big_Lips", "Heavy_Makeup", "Wearing_Lipstick", "Young"}, "Glamorous Female"),
+        ({"Black_Hair", "Wearing_Hat", "Wearing_Necktie", "Male"}, "Dapper Male"),
+        ({"Black_Hair", "Smiling", "Wearing_Earrings"}, "Sunny Chic Female"),
+        ({"Eyeglasses", "High_Cheekbones", "Receding_Hairline", "Male"}, "Intellectual Chic Male"),
+        ({"Young", "Smiling"}, "Casual"),
+        ({"Young"}, "Casual"),
+        ({"Smiling"}, "Formal"),
+    ]
+    columns = {name: [name in has for has, _ in people] for name in ATTRIBUTES}
+    pq.write_table(pa.table({"image_id": [str(n) for n in range(len(people))], **columns}), tmp_path / "labels.parquet")
+    result = call("rules", "apply", tmp_path / "labels.parquet")
+    assert (result.code, result.err) == (0, "")
+    counts = [line.split("\t") for line in result.out.splitlines()]
+    assert {style: int(count) for style, count in counts if count != "0"} == Counter(style for _, style in people)
+    assert len(counts) == 12
+    assert counts[0] == ["Casual", "2"]
+
+
+def test_rules_apply_names_a_column_that_is_missing(tmp_path):
+    columns = {name: [True] for name in ATTRIBUTES if name != "Mustache"}
+    pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    result = call("rules", "apply", tmp_path / "labels.parquet")
+    assert result.code == 2
+    assert "Mustache" in result.sentence
+
+
+# index info
+
+
+def test_index_info_describes_the_default():
+    result = call("index", "info", DEFAULT_INDEX)
+    assert (result.code, result.err) == (0, "")
+    assert "WARNING" not in result.out
+    for part in ("attributes", "garments"):
+        bundle = Bundle.open(DEFAULT_INDEX / part)
+        assert f"{part}/: model {bundle.name}" in result.out
+        assert bundle.sha256 in result.out
+    assert "items/: 10,000 items" in result.out
+    assert "non-commercial research" in result.out
+    faces = call("index", "info", DEFAULT_INDEX / "faces")
+    assert faces.out in result.out.replace("faces/: ", "")
+
+
+# Pipes and signals
+
+
+@pytest.mark.parametrize("rows_asked_for", [200_000, 1])
+def test_a_reader_that_goes_is_no_failure(example_run, rows_asked_for):
+    process = subprocess.Popen(
+        command("query", example_run, f"SELECT * FROM range({rows_asked_for})"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    if rows_asked_for > 1:
+        assert process.stdout.readline().split() == [b"range"]
+    process.stdout.close()  # as head does
+    assert process.wait(PATIENCE_S) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_a_log_that_nobody_reads_stops_no_run(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    out = tmp_path / "out"
+    done = subprocess.run(
+        command("score", EXAMPLES / "astronaut.jpg", "--out", out, "--device", "cpu", "--no-report"),
+        env=environment(),
+        stdout=writing,
+        stderr=writing,
+    )
+    os.close(writing)
+    assert done.returncode == 0
+    assert manifest(out)["counts"]["scored"] == 1
+
+
+def test_a_command_that_is_not_score_is_interrupted_alike(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(200):
+        shutil.copy(EXAMPLES / "more photos" / "hopper_mirrored.jpg", photos / f"{number}.jpg")
+    process = subprocess.Popen(
+        command("embed", photos, "--out", tmp_path / "out", "--device", "cpu"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: list(tmp_path.glob(".out.stylematch-*/new/.part-00000*")), process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert "interrupted" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -1,0 +1,64 @@
+"""Small data sets in the layouts of the real ones, made of the example photos and the shipped items."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+from program import DEFAULT_INDEX, EXAMPLES
+
+from stylematch.data.celeba import ATTRIBUTES
+from stylematch.data.fashion_mnist import CLASSES
+
+TRAIN_ITEMS, TEST_ITEMS = 80, 120
+# Picture: the example it is cut from, the square around the head (left, top, side), and its partition.
+FACES = {
+    "000001.jpg": ("astronaut.jpg", (140, 30, 170), 0),
+    "000002.jpg": ("grace_hopper.jpg", (130, 60, 280), 0),
+    "000003.jpg": ("group.jpg", (510, 60, 250), 0),
+    "000004.jpg": ("more photos/hopper_mirrored.jpg", (70, 50, 190), 0),
+    "000005.jpg": ("astronaut.jpg", (130, 20, 190), 1),
+    "000006.jpg": ("grayscale.jpg", (130, 60, 280), 2),
+}
+
+
+def write_fashion_mnist(folder: Path) -> Path:
+    """Write the four IDX files: 80 training and 120 test items, of every category equally many."""
+    columns = pq.read_table(DEFAULT_INDEX / "items" / "rows.parquet", columns=["category", "picture"]).to_pylist()
+    by_category = {name: [row["picture"] for row in columns if row["category"] == name] for name in CLASSES}
+    count = TRAIN_ITEMS + TEST_ITEMS
+    labels = np.arange(count) % len(CLASSES)
+    pictures = [by_category[CLASSES[label]][position // len(CLASSES)] for position, label in enumerate(labels)]
+    folder.mkdir(parents=True)
+    for prefix, part in (("train", slice(0, TRAIN_ITEMS)), ("t10k", slice(TRAIN_ITEMS, count))):
+        chosen = pictures[part]
+        sizes = np.array([len(chosen), 28, 28], ">u4").tobytes()
+        _write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", b"\0\0\x08\x03" + sizes + b"".join(chosen))
+        sizes = np.array([len(chosen)], ">u4").tobytes()
+        _write_idx(
+            folder / f"{prefix}-labels-idx1-ubyte.gz",
+            b"\0\0\x08\x01" + sizes + labels[part].astype(np.uint8).tobytes(),
+        )
+    return folder
+
+
+def _write_idx(path: Path, data: bytes) -> None:
+    path.write_bytes(gzip.compress(data, mtime=0))
+
+
+def write_celeba(folder: Path, present: tuple[str, ...] = ("Young",), *, missing: tuple[str, ...] = ()) -> Path:
+    """Write six aligned portraits and CelebA's label files; ``missing`` are listed too, but are no files."""
+    pictures = folder / "img_align_celeba"
+    pictures.mkdir(parents=True)
+    for name, (example, (left, top, side), _) in FACES.items():
+        with Image.open(EXAMPLES / example) as photo:
+            height = side * 218 // 178
+            crop = photo.convert("RGB").crop((left, top, left + side, top + height))
+            crop.resize((178, 218), Image.Resampling.LANCZOS).save(pictures / name, quality=95)
+    partitions = {name: partition for name, (_, _, partition) in FACES.items()} | dict.fromkeys(missing, 0)
+    values = " ".join(" 1" if name in present else "-1" for name in ATTRIBUTES)
+    rows = "".join(f"{name} {values}\n" for name in partitions)
+    (folder / "list_attr_celeba.txt").write_text(f"{len(partitions)}\n{' '.join(ATTRIBUTES)}\n{rows}")
+    (folder / "list_eval_partition.txt").write_text("".join(f"{name} {part}\n" for name, part in partitions.items()))
+    return folder
