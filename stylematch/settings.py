@@ -56,10 +56,27 @@ class TrainData(_Section):
 
 
 class Model(_Section):
-    """The network: a backbone, an embedding and one linear head per label group."""
+    """The network: a backbone, an embedding and one linear head per label group.
+
+    Attributes
+    ----------
+    backbone : str
+        ``mobilenet_v2`` or ``small_resnet``.
+    weights : str
+        What the backbone starts from: ``imagenet`` or ``none``.
+    start_from : str, optional
+        A model bundle of the same architecture whose weights the whole network starts from instead.
+    input_px : int
+        Side of the input.
+    embedding_dim : int
+        Length of the embedding.
+    dropout : float
+        Share of the features dropped while training.
+    """
 
     backbone: Literal["mobilenet_v2", "small_resnet"]
     weights: Literal["imagenet", "none"] = "none"
+    start_from: str | None = None
     input_px: Annotated[int, Field(ge=16, le=1024, strict=True)]
     embedding_dim: Annotated[int, Field(ge=2, le=4096, strict=True)]
     dropout: Fraction = 0.0

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import MissingExtraError, PhotoRejectedError, UserError
 from stylematch.evaluate.card import write_card
 from stylematch.evaluate.metrics import binary_figures, categorical_figures, landmark_figures
-from stylematch.settings import TrainJob, data_root, load_job
+from stylematch.settings import Model, TrainJob, data_root, load_job
 from stylematch.tables.disk import file_sha256, shown
 from stylematch.vision import crops
 from stylematch.vision.bundle import FIGURES, Bundle
@@ -29,6 +29,9 @@ from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox
 from stylematch.vision.runtime import OnnxRuntime, Predictions
+
+if TYPE_CHECKING:
+    from stylematch.vision.networks import Network
 
 _EVALUATION_BATCH = 64
 _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
@@ -85,15 +88,26 @@ def train(job_file: Path, root: Path | None = None) -> TrainSummary:
         import torch
 
         from stylematch.vision.export import write_bundle
-        from stylematch.vision.networks import Network
+        from stylematch.vision.refit import refit_points
         from stylematch.vision.training import train_network
     except ImportError as error:
         raise MissingExtraError("Training a model", "train") from error
     out = Path(job.out)
     source = _SOURCES[job.data.dataset](job, out.parent / "cache")
     torch.manual_seed(job.schedule.seed)
-    network = Network(job.model.backbone, source.schema, job.model.embedding_dim, job.model.dropout, job.model.weights)
+    network = _first_network(job.model, source.schema)
     network = train_network(network, source.schema, job, source.parts, source.val, out)
+    parts = [part for part, _ in source.parts]
+    with Progress(None, "pictures", "refit the heads of points") as progress:
+        refit_points(
+            network,
+            parts,
+            source.val,
+            job.augment,
+            input_px=job.model.input_px,
+            seed=job.schedule.seed,
+            advance=progress.update,
+        )
     bundle = write_bundle(
         network,
         out / "bundle",
@@ -103,15 +117,30 @@ def train(job_file: Path, root: Path | None = None) -> TrainSummary:
         licence=source.licence,
         extra=source.extra,
     )
-    learned = sum(len(part) for part, _ in source.parts)
     figures = {
         "job": {"name": job.name, "sha256": file_sha256(job_file), "settings": job.model_dump(mode="json")},
-        "learned_from": learned,
+        "learned_from": sum(len(part) for part in parts),
         "measured": source.evaluate(OnnxRuntime(bundle, threads=torch.get_num_threads())),
     }
     (bundle.directory / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     write_card(bundle, figures)
     return TrainSummary(bundle, figures)
+
+
+def _first_network(model: Model, schema: LabelSchema) -> Network:
+    """Return the network that a training starts from."""
+    from stylematch.vision.networks import Network, load_network
+
+    if model.start_from is None:
+        return Network(model.backbone, schema, model.embedding_dim, model.dropout, model.weights)
+    bundle = Bundle.open(Path(model.start_from))
+    architecture = {"backbone": model.backbone, "embedding_dim": model.embedding_dim}
+    if bundle.schema != schema or bundle.description["architecture"] != architecture:
+        raise UserError(
+            f"model.start_from: {shown(bundle.directory)} has another architecture or other labels than this job; name "
+            "the bundle of a job with the same backbone, embedding_dim and data set."
+        )
+    return load_network(bundle, model.dropout)
 
 
 def _celeba(job: TrainJob, cache: Path) -> _Source:

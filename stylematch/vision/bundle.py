@@ -105,3 +105,9 @@ class Bundle:
             content = (self.directory / name).read_bytes()
             digest.update(f"{name} {len(content)} ".encode() + hashlib.sha256(content).digest())
         return digest.hexdigest()
+
+
+def damaged(bundle: Bundle, error: Exception) -> UserError:
+    """Return the sentence for a bundle whose weights or graph cannot be loaded."""
+    what = str(error).strip().partition("\n")[0]
+    return UserError(f"The model bundle {bundle.directory} is damaged ({what}); get or train it again.")

@@ -15,11 +15,14 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
+from stylematch.vision.bundle import WEIGHTS, Bundle, damaged
 
 # torchvision's ImageNet statistics; the small network learns from scratch and only needs a sane range.
 _STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.5,), (0.5,))}
@@ -65,6 +68,11 @@ class Network(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
+    def features(self, pictures: Tensor) -> Tensor:
+        """Return the backbone's pooled features (n, features) of pictures in 0 to 1."""
+        pooled: Tensor = self.backbone((pictures - self.pixel_mean) / self.pixel_std).mean(dim=(2, 3))
+        return pooled
+
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
 
@@ -77,8 +85,7 @@ class Network(nn.Module):
         embedding : Tensor of float, shape (n, embedding_dim)
         heads : dict of str to Tensor of float, shape (n, width of the group)
         """
-        features = self.backbone((pictures - self.pixel_mean) / self.pixel_std)
-        features = self.dropout(features.mean(dim=(2, 3)))
+        features = self.dropout(self.features(pictures))
         embedding = self.embedding(features)
         return embedding, {
             group.name: self.heads[group.name](features if group.kind == "points" else embedding)
@@ -160,6 +167,32 @@ def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
     raise UserError(f"model.backbone: '{name}' is unknown; known are mobilenet_v2 and small_resnet.")
 
 
-def build_network(architecture: dict[str, Any], schema: LabelSchema) -> Network:
+def build_network(architecture: dict[str, Any], schema: LabelSchema, dropout: float = 0.0) -> Network:
     """Build the network that a bundle's ``architecture`` entry describes, with random weights."""
-    return Network(backbone=architecture["backbone"], schema=schema, embedding_dim=int(architecture["embedding_dim"]))
+    return Network(architecture["backbone"], schema, int(architecture["embedding_dim"]), dropout)
+
+
+def load_network(bundle: Bundle, dropout: float = 0.0) -> Network:
+    """Build the network of a bundle with the bundle's weights, widened to float32.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    dropout : float
+        For training it further.
+
+    Raises
+    ------
+    UserError
+        If the weights are damaged or do not fit the architecture that ``bundle.json`` names.
+    """
+    network = build_network(bundle.description["architecture"], bundle.schema, dropout)
+    try:
+        stored = load_file(bundle.directory / WEIGHTS)
+        result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise damaged(bundle, error) from error
+    if result.unexpected_keys or any(not key.endswith("num_batches_tracked") for key in result.missing_keys):
+        raise UserError(f"{bundle.directory}: the weights do not fit the architecture that bundle.json names.")
+    return network

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import MissingExtraError, UserError
-from stylematch.vision.bundle import GRAPH, WEIGHTS, Bundle
+from stylematch.vision.bundle import GRAPH, Bundle, damaged
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -78,7 +78,7 @@ class OnnxRuntime:
                 str(bundle.directory / GRAPH), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no base of their own
-            raise _damaged(bundle, error) from error
+            raise damaged(bundle, error) from error
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
         """Predict for pictures, uint8 (n, side, side, channels)."""
@@ -106,24 +106,14 @@ class TorchRuntime:
             import torch
         except ImportError as error:
             raise MissingExtraError("Running on a GPU", "gpu") from error
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        from stylematch.vision.networks import build_network
+        from stylematch.vision.networks import load_network
 
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-        network = build_network(bundle.description["architecture"], bundle.schema)
-        try:
-            stored = load_file(bundle.directory / WEIGHTS)
-            result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise _damaged(bundle, error) from error
-        if result.unexpected_keys or any(not key.endswith("num_batches_tracked") for key in result.missing_keys):
-            raise UserError(f"{bundle.directory}: the weights do not fit the architecture that bundle.json names.")
         self.bundle = bundle
         self._torch, self._device = torch, device
-        self._network = network.eval().to(device)
+        self._network = load_network(bundle).eval().to(device)
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Predictions:
         """Predict for pictures, uint8 (n, side, side, channels)."""
@@ -170,11 +160,6 @@ def resolve_device(device: str) -> str:
     if device == "cuda":
         raise UserError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto.")
     return "cpu"
-
-
-def _damaged(bundle: Bundle, error: Exception) -> UserError:
-    what = str(error).strip().partition("\n")[0]
-    return UserError(f"The model bundle {bundle.directory} is damaged ({what}); get or train it again.")
 
 
 def _has_cuda_driver() -> bool:
