@@ -1,10 +1,12 @@
 import io
+import os
 import random
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +396,15 @@ def test_pillows_own_limits_are_left_alone():
     before = Image.MAX_IMAGE_PIXELS
     decoded(ASTRONAUT)
     assert Image.MAX_IMAGE_PIXELS == before is not None
+
+
+def test_threads_that_decode_tiff_leave_standard_error_where_it_was():
+    data = encoded(Image.effect_noise((200, 200), 50).convert("RGB"), "TIFF", compression="tiff_lzw")
+    before, interval = os.fstat(2), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: decoded(data), range(200)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert os.path.samestat(os.fstat(2), before)

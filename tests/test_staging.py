@@ -11,7 +11,7 @@ import pytest
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.manifest import Manifest, count_tables, read_manifest, write_manifest
-from stylematch.tables.staging import Decision, Staging, check_out, exchange
+from stylematch.tables.staging import Decision, Staging, check_out, exchange, output_of
 from stylematch.tables.writer import ShardWriter, shard_path, sidecar_path
 
 SCHEMAS = dict(zip(TABLES, [photos_schema(), faces_schema(["Smiling"], 4), recommendations_schema()], strict=True))
@@ -299,3 +299,17 @@ def test_a_failing_publish_keeps_the_old_run_and_resumes(tmp_path):
 def test_a_name_that_is_too_long_is_explained(tmp_path):
     with pytest.raises(UserError, match="File name too long"), Staging(tmp_path / ("o" * 250), RUN_A):
         pass
+
+
+def test_no_runs_pictures_are_input_of_another(tmp_path):
+    is_output = output_of(tmp_path / "out")
+    whole_run(tmp_path / "another", RUN_A)
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "manifest.json").write_text('{"tool": "another"}')
+    with Staging(tmp_path / "third", RUN_B) as unfinished:
+        unfinished.prepare()
+        assert is_output(unfinished.directory)
+    assert is_output(tmp_path / "out")
+    assert is_output(tmp_path / "another")
+    assert not is_output(tmp_path / "another" / "report")
+    assert not is_output(tmp_path / "holiday")

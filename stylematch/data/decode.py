@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -51,6 +52,7 @@ _TRANSPOSE_BY_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_STDERR = threading.Lock()  # of two threads that mute it at once, one would keep the other's nowhere for the real one
 
 
 @dataclass(frozen=True)
@@ -284,19 +286,20 @@ def _rejecting(data: bytes, name: str) -> Iterator[list[tuple[int, int]]]:
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
     """Mute the process's standard error meanwhile: libtiff prints there what it also reports to Pillow."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # the process has none
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _STDERR:
+        try:
+            kept = os.dup(2)
+        except OSError:  # the process has none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def _why(error: Exception, data: bytes, name: str) -> tuple[Reason, str]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from PIL import ImageFile
 
 from stylematch.errors import PhotoRejectedError
 from stylematch.tables.contract import Reason
+
+
+def has_heif() -> bool:
+    """Return whether the extra is installed, without loading it."""
+    return find_spec("pi_heif") is not None
 
 
 def open_heif(data: bytes) -> ImageFile.ImageFile:

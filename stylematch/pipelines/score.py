@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, Partition, write_listing
 from stylematch.data.photos import FindCounts, find_photos, photo_root
 from stylematch.engines.local import run_partitions
@@ -32,7 +33,7 @@ from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import index_info, load_index_directory
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import explained, shown
 from stylematch.tables.manifest import (
     Counts,
     Manifest,
@@ -95,6 +96,9 @@ class ScoreSummary:
                 f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
                 f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
             ]
+        if self.counts.ignored:
+            passed_over = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(self.counts.ignored.items()))
+            lines.append(f"passed over: {passed_over}")
         for name in self.unreadable_directories:
             lines.append(f"not readable: {shown(name)}")
         if gallery.is_file():
@@ -199,9 +203,10 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
 def _digests(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(settings.rules, attribute_names=names, categories=index_info(assets.items)["categories"])
-    # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs.
+    # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs. And who
+    # installs the heic extra because photos were rejected without it must not hear that nothing is left to do.
     return {
-        "settings": {**settings.naming(), "device": device},
+        "settings": {**settings.naming(), "device": device, "heic": has_heif()},
         "bundle": assets.bundle_sha256(),
         "rules": rules.sha256,
         **assets.index_sha256(),
@@ -256,17 +261,18 @@ def _report(job: ScoreJob, tables: Counts) -> Stage:
     clock = time.perf_counter()
     catalog = ItemCatalog(load_index_directory(job.assets.items))
     position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
-    write_gallery(
-        job.staged,
-        item_picture=lambda item_id: catalog.picture(position_of[item_id]),
-        title=f"stylematch: {shown(job.root.resolve().name)}",
-        summary={
-            "Run": job.run_id,
-            "Rules": shown(job.settings.rules),
-            "Attribute model": Bundle.open(job.assets.attributes).name,
-            "Code": code_version(),
-        },
-    )
+    with explained("write", job.staged / "report"):
+        write_gallery(
+            job.staged,
+            item_picture=lambda item_id: catalog.picture(position_of[item_id]),
+            title=f"stylematch: {shown(job.root.resolve().name)}",
+            summary={
+                "Run": job.run_id,
+                "Rules": shown(job.settings.rules),
+                "Attribute model": Bundle.open(job.assets.attributes).name,
+                "Code": code_version(),
+            },
+        )
     return Stage(time.perf_counter() - clock, tables.found, "photos")
 
 

@@ -42,6 +42,7 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
+from stylematch.tables.disk import explained
 from stylematch.tables.writer import ShardWriter, shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
@@ -239,12 +240,13 @@ def _read(state: ScoreState, photo: FoundPhoto) -> _Read:
 def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
     path = thumbnail_path(job.staged / "report", str(photo.photo_id))
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Renamed, so that a kill leaves no half of one. Equal contents share a thumbnail, and two workers that
         # write it at once write the same bytes; what a kill leaves here goes when the run is gone on with.
         unfinished = job.staged / f".{path.name}.{os.getpid()}"
-        unfinished.write_bytes(make_thumbnail(pixels))
-        unfinished.replace(path)
+        with explained("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(make_thumbnail(pixels))
+            unfinished.replace(path)
 
 
 def has_thumbnails(job: ScoreJob, partition: int) -> bool:

@@ -31,6 +31,7 @@ from stylematch.tables.disk import explained, shown, sync_directory
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.writer import is_done, shard_path, sidecar_path
 
+_STAGING = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
@@ -95,17 +96,21 @@ def _check_out(out: Path) -> Path:
 
 
 def output_of(out: Path) -> Callable[[Path], bool]:
-    """Return a test whether a real path is OUT or what is staged beside it: what a search for input must not enter."""
+    """Return a test whether a real path is a run's output, whose pictures are no input of another run.
+
+    That is OUT, whatever it holds, any other finished run, and any run's staging folder.
+    """
     real = Path(os.path.realpath(out))
 
     def is_output(path: Path) -> bool:
-        return path == real or (path.parent == real.parent and path.name.startswith(_prefix(real)))
+        is_staging = path.name.startswith(".") and _STAGING in path.name
+        return path == real or is_staging or read_manifest(path) is not None
 
     return is_output
 
 
 def _prefix(out: Path) -> str:
-    return f".{out.name}.stylematch-"
+    return f".{out.name}{_STAGING}"
 
 
 class Staging:
