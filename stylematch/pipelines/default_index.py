@@ -92,6 +92,8 @@ def _licences(staged: Path) -> str:
             "# Licences of what lies here",
             "",
             f"- `attributes/`: {bundles['attributes']}",
+            "  Fine-tuned from torchvision's MobileNetV2 (BSD 3-Clause, copyright Soumith Chintala 2016), which",
+            "  learned from ImageNet; NOTICE.md of stylematch has that licence's text.",
             f"- `faces/`: {indexes['faces']}",
             "  Embeddings and true attributes of the training split; no identities, no pictures.",
             f"- `garments/`: {bundles['garments']}",
