@@ -14,6 +14,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import REPOSITORY
 from program import (
     DEFAULT_INDEX,
     EXAMPLES,
@@ -27,6 +28,7 @@ from program import (
     table,
     wait_for,
 )
+from tiny import write_fashion_mnist
 from typer.main import get_command
 
 import stylematch
@@ -307,3 +309,25 @@ def test_a_command_that_is_not_score_is_interrupted_alike(tmp_path):
     assert "Traceback" not in err
     assert "interrupted" in err
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_a_training_is_interrupted_alike(tmp_path):
+    pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+    job = tmp_path / "job.toml"
+    settings = (REPOSITORY / "jobs" / "garment-small.toml").read_text()
+    settings = re.sub(r'out = ".*"', f"out = '{tmp_path / 'run'}'", settings)
+    settings = re.sub(r'(dataset = ".*")', rf"\1\nroot = '{write_fashion_mnist(tmp_path / 'data')}'", settings)
+    settings = re.sub(r"epochs = \d+", "epochs = 2000", re.sub(r"batch_size = \d+", "batch_size = 16", settings))
+    job.write_text(settings)
+    process = subprocess.Popen(
+        command("train", job), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: list(tmp_path.glob("run/checkpoints/last.ckpt")), process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (130, ""), err
+    assert "Traceback" not in err
+    assert err.rstrip().endswith("the same command goes on where it stopped")
+    assert not (tmp_path / "run" / "bundle").exists()

@@ -745,3 +745,4 @@ def test_cuda_without_a_gpu_says_so(tmp_path):
     assert result.code == 2
     assert "--device cpu" in result.sentence
     assert not (tmp_path / "out").exists()
+    assert manifest(scored(ASTRONAUT, tmp_path / "out", "--device", "auto"))["device"] == "cpu"
