@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from stylematch import __version__
-from stylematch.errors import StylematchError
+from stylematch.errors import StylematchError, UserError
 
 app = typer.Typer(
     help="Batch, offline style recommender: photos in, faces, styles and fashion items out, as Parquet and FAISS.",
@@ -49,7 +49,7 @@ def _main(
 @app.command()
 def score(
     photos: Annotated[
-        Path, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
+        str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
     ],
     out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-out"),
     top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
@@ -108,7 +108,9 @@ def score(
         overwrite=overwrite,
         max_reject_share=max_reject_share,
     )
-    for line in run(photos, out, settings, index or []).lines():
+    if not photos:  # an unset variable in a script, which a Path would take for the current directory
+        raise UserError("PHOTOS is empty: name a directory of photos")
+    for line in run(Path(photos), out, settings, index or []).lines():
         typer.echo(line)
 
 
@@ -137,7 +139,7 @@ def train(
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
     from stylematch.pipelines.train import train as run
 
-    for line in run(job, fashion_mnist or root).lines():
+    for line in run(job, celeba=root, fashion_mnist=fashion_mnist).lines():
         typer.echo(line)
 
 
@@ -238,7 +240,7 @@ def default_index(
         "runs/celeba-mobilenet-finetune/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
-        "runs/garment-small/bundle"
+        "runs/garment-small-finetune/bundle"
     ),
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
     fashion_mnist: Annotated[

@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,8 @@ def _read(state: ScoreState, photo: FoundPhoto) -> _Read:
         _write_thumbnail(job, photo, decoded.pixels)
     if faces.boxes:
         row |= {"status": Status.SCORED, "reason": Reason.OK}
-        return _Read(photo, row, faces)
+        # Only the crops wait for the rest of the batch, not the photos that they were cut from.
+        return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))))
     row["status"] = Status.NO_FACE
     if faces.too_small:
         row["reason"] = Reason.FACE_TOO_SMALL

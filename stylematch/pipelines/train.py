@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data import celeba, fashion_mnist
+from stylematch.data import celeba as celeba_data
+from stylematch.data import fashion_mnist as fashion_mnist_data
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import MissingExtraError, PhotoRejectedError, UserError
@@ -66,15 +67,15 @@ class _Source:
     evaluate: Callable[[OnnxRuntime], dict[str, Any]]
 
 
-def train(job_file: Path, root: Path | None = None) -> TrainSummary:
+def train(job_file: Path, *, celeba: Path | None = None, fashion_mnist: Path | None = None) -> TrainSummary:
     """Train what a job file describes.
 
     Parameters
     ----------
     job_file : pathlib.Path
         A TOML file, see ``stylematch.settings.TrainJob``.
-    root : pathlib.Path, optional
-        The data set's folder, in place of the job's ``data.root``.
+    celeba, fashion_mnist : pathlib.Path, optional
+        The folder of the job's data set, in place of its ``data.root``.
 
     Raises
     ------
@@ -82,6 +83,12 @@ def train(job_file: Path, root: Path | None = None) -> TrainSummary:
         If the job or its data are wrong, or the train extra is missing.
     """
     job = load_job(job_file, TrainJob)
+    roots = {"celeba": celeba, "fashion-mnist": fashion_mnist}
+    root = roots.pop(job.data.dataset)
+    if any(other is not None for other in roots.values()):
+        raise UserError(
+            f"{shown(job_file)} learns from {job.data.dataset}; give that data set's folder, not another's."
+        )
     if root is not None:
         job = job.model_copy(update={"data": job.data.model_copy(update={"root": str(root)})})
     try:
@@ -172,7 +179,7 @@ def _celeba(job: TrainJob, cache: Path) -> _Source:
 
     geometry = {name: getattr(crops, name) for name in ("SIDE_PER_BOX", "EYE_IN_BOX", "EYE_LINE", "ALIGNED_TOP")}
     extra = {"crop": {name.lower(): value for name, value in geometry.items()}}
-    return _Source(celeba.SCHEMA, parts, cut("celeba", 1), celeba.LICENCE, extra, evaluate)
+    return _Source(celeba_data.SCHEMA, parts, cut("celeba", 1), celeba_data.LICENCE, extra, evaluate)
 
 
 def _fashion_mnist(job: TrainJob, cache: Path) -> _Source:
@@ -187,14 +194,16 @@ def _fashion_mnist(job: TrainJob, cache: Path) -> _Source:
     def evaluate(runtime: OnnxRuntime) -> dict[str, Any]:
         test = fashion_mnist_examples(root, "test", limit=job.data.limit)
         predictions = _predict(runtime, test.crops(28))
-        figures = categorical_figures(predictions.heads["category"], test.targets["category"], fashion_mnist.CLASSES)
+        figures = categorical_figures(
+            predictions.heads["category"], test.targets["category"], fashion_mnist_data.CLASSES
+        )
         return {"fashion-mnist test": {"category": figures}}
 
     return _Source(
-        fashion_mnist.SCHEMA,
+        fashion_mnist_data.SCHEMA,
         [(examples.subset(rows[:-watched]), 1)],
         examples.subset(rows[-watched:]),
-        f"Learned from {fashion_mnist.LICENCE}",
+        f"Learned from {fashion_mnist_data.LICENCE}",
         {},
         evaluate,
     )
@@ -217,7 +226,7 @@ def _face_figures(
     predictions: Predictions, targets: dict[str, npt.NDArray[Any]], mean_shape: npt.NDArray[np.floating]
 ) -> dict[str, Any]:
     return {
-        "attributes": binary_figures(predictions.heads["attributes"], targets["attributes"], celeba.ATTRIBUTES),
+        "attributes": binary_figures(predictions.heads["attributes"], targets["attributes"], celeba_data.ATTRIBUTES),
         "landmarks": landmark_figures(predictions.heads["landmarks"], targets["landmarks"], mean_shape),
     }
 
@@ -226,7 +235,7 @@ def _evaluate_photos(
     runtime: OnnxRuntime, root: Path, mean_shape: npt.NDArray[np.floating], limit: int | None
 ) -> dict[str, Any]:
     """Measure on whole photos through the face finder: the largest face, and the one that meets the labelled box."""
-    folder = celeba.read_celeba(root)
+    folder = celeba_data.read_celeba(root)
     reader = FaceReader("find", runtime.bundle.input_px, min_face_px=24, max_megapixels=200)
     largest: list[int] = []
     met: list[int] = []
