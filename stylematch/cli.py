@@ -240,7 +240,7 @@ def default_index(
         "runs/celeba-mobilenet-finetune/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
-        "runs/garment-small-finetune/bundle"
+        "runs/garment-small/bundle"
     ),
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
     fashion_mnist: Annotated[
