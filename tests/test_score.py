@@ -453,6 +453,8 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bytes(many, many_run, tmp_path
     process.kill()
     process.communicate(timeout=PATIENCE_S)
     assert not out.exists()
+    run_id = manifest(many_run)["run_id"]
+    assert staged(out).name.endswith(run_id[:16]), "another process names the run otherwise: did the sources change?"
     done = {path.name: path.stat().st_ino for path in staged(out).glob("recommendations/*.parquet")}
 
     resumed = score(many, out)
