@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ class Result:
         assert len(lines) == 1, self.err
         assert self.err.rstrip().endswith(lines[0]), self.err
         return lines[0]
+
+
+def heed_interrupts() -> None:
+    """Make a child heed Ctrl-C: a shell starts background jobs, and so their children, with it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def call(*arguments) -> Result:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from engine_jobs import fail_to_load, load, misbehave, square
+from program import heed_interrupts
 
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
@@ -147,6 +148,7 @@ def test_a_stopped_run_leaves_no_process_and_no_traceback(tmp_path, how):
         env={**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         deadline = time.monotonic() + 30

@@ -23,6 +23,7 @@ from program import (
     command,
     digests,
     environment,
+    heed_interrupts,
     manifest,
     rows,
     score,
@@ -455,6 +456,7 @@ def started(tmp_path, photos, out, *options):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 
