@@ -31,6 +31,7 @@ from stylematch.search.directory import PICTURE_TYPE
 from stylematch.settings import EmbedJob, data_root, load_job, validated
 from stylematch.tables.contract import Reason
 from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.manifest import usable_cores
 from stylematch.tables.replace import replaced_directory
 from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
 from stylematch.vision.bundle import Bundle
@@ -119,7 +120,7 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
     if index:
         check_index_out(index)
     bundle = Bundle.open(_bundle_path(job))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     runtime = load_runtime(bundle, resolve_device(device), threads=cores)
     source = _open_source(job, runtime, cores)
     with replaced_directory(out, EMBEDDINGS_FILE, _is_embeddings_file, "embeddings") as staged:

@@ -8,7 +8,6 @@ left as it is, an unfinished one is gone on with.
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import tempfile
 import time
@@ -43,6 +42,7 @@ from stylematch.tables.manifest import (
     count_tables,
     json_sha256,
     read_manifest,
+    usable_cores,
     write_manifest,
 )
 from stylematch.tables.staging import Decision, Staging, check_out, output_of
@@ -139,7 +139,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         raise UserError(f"--out {shown(out)} holds the photos, which a run would replace: name another folder")
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     digests = _digests(settings, assets, device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         counts, listing_began = FindCounts(), time.perf_counter()
         found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=output_of(out))

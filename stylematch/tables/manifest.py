@@ -185,6 +185,11 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe_host() -> dict[str, str | int | None]:
     """Return the host's name, system, processor, usable cores and Python version."""
     try:
@@ -195,7 +200,7 @@ def describe_host() -> dict[str, str | int | None]:
         "name": platform.node(),
         "system": platform.platform(),
         "processor": match.group(1) if match else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
     }
 
