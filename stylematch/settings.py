@@ -83,17 +83,33 @@ class Model(_Section):
 
 
 class Augment(_Section):
-    """Random changes of the training pictures; 0 is off. Shifts are fractions of the crop's side."""
+    """Random changes of the training pictures; 0 is off.
+
+    Attributes
+    ----------
+    flip, grayscale, erase : float
+        Shares of the pictures that are mirrored, made grey, or have a rectangle erased.
+    shift : float
+        Fraction of the crop's side, either way; rounded to whole pixels, which blurs nothing.
+    zoom, rotate_degrees : float
+        Largest change, for the share ``warp`` of the pictures: resampling blurs what others keep sharp.
+    brightness, contrast, saturation : float
+        Largest change.
+    mixup : float
+        Share of the pictures that are blended with another, labels included.
+    """
 
     flip: Fraction = 0.5
     shift: Fraction = 0.0
     zoom: Fraction = 0.0
     rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0, strict=True)] = 0.0
+    warp: Fraction = 1.0
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     grayscale: Fraction = 0.0
     erase: Fraction = 0.0
+    mixup: Fraction = 0.0
 
 
 class Schedule(_Section):
@@ -105,10 +121,24 @@ class Schedule(_Section):
     weight_decay: NotNegative = 0.01
     warmup: Fraction = 0.2
     label_smoothing: Fraction = 0.0
-    points_weight: NotNegative = 1.0
     clip_norm: NotNegative = 0.0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     seed: Seed = 0
+
+
+class Distill(_Section):
+    """Soft targets from a trained model.
+
+    Attributes
+    ----------
+    teacher : str
+        A model bundle that knows the same labels.
+    weight : float
+        Its share of every target; the label has the rest.
+    """
+
+    teacher: str
+    weight: Fraction = 0.5
 
 
 class TrainJob(_Section):
@@ -120,6 +150,7 @@ class TrainJob(_Section):
     model: Model
     augment: Augment = Augment()
     schedule: Schedule
+    distill: Distill | None = None
 
     @model_validator(mode="after")
     def _model_fits_data(self) -> Self:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stylematch.settings import Augment
 from stylematch.tables.contract import LANDMARKS
-from stylematch.vision.augment import augment_batch
+from stylematch.vision.augment import augment_batch, mix_batch
 
 pytestmark = pytest.mark.train
 
@@ -166,3 +166,38 @@ def test_erasing_replaces_one_rectangle():
         assert 0.1 < width / 32 < 0.5
     untouched, _ = augment_batch(fields, None, 32, STILL, seeded())
     torch.testing.assert_close(untouched, fields[:, :, 4:36, 4:36], atol=1e-4, rtol=0)
+
+
+def test_shifts_are_whole_pixels_and_blur_nothing():
+    fields = torch.rand(40, 3, 40, 40, generator=torch.Generator().manual_seed(1))
+    pictures, _ = augment_batch(fields, None, 32, Augment(flip=0.0, shift=0.1), torch.Generator().manual_seed(2))
+    places = set()
+    for field, picture in zip(fields, pictures, strict=True):
+        met = [
+            (x, y)
+            for x in range(9)
+            for y in range(9)
+            if torch.allclose(field[:, y : y + 32, x : x + 32], picture, atol=1e-5)
+        ]
+        assert len(met) == 1
+        places.add(met[0])
+    assert {x for x, _ in places} == {y for _, y in places} == set(range(1, 8))  # 4 in the middle, 3 either way
+
+
+def test_only_the_asked_share_is_warped():
+    fields = torch.rand(400, 1, 20, 20, generator=torch.Generator().manual_seed(1))
+    settings = Augment(flip=0.0, zoom=0.2, rotate_degrees=20, warp=0.25)
+    pictures, _ = augment_batch(fields, None, 16, settings, torch.Generator().manual_seed(2))
+    kept = (pictures - fields[:, :, 2:18, 2:18]).abs().amax((1, 2, 3)) < 1e-5
+    assert 0.68 < kept.float().mean() < 0.82
+
+
+def test_a_share_of_the_pictures_is_blended_with_a_partner():
+    pictures = torch.rand(400, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    mixed, partner, share = mix_batch(pictures, Augment(mixup=0.5), torch.Generator().manual_seed(2))
+    assert sorted(partner.tolist()) == list(range(400))
+    assert 0.4 < (share < 1).float().mean() < 0.6
+    assert share.min() >= 0.5
+    weight = share[:, :, None, None]
+    torch.testing.assert_close(mixed, weight * pictures + (1 - weight) * pictures[partner])
+    torch.testing.assert_close(mixed[share[:, 0] == 1], pictures[share[:, 0] == 1])

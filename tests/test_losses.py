@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema, PointGroup
-from stylematch.vision.losses import schema_loss
+from stylematch.vision.losses import mix_targets, schema_accuracy, schema_loss, soft_targets, teach_targets
 
 pytestmark = pytest.mark.train
 
@@ -44,11 +44,11 @@ def example(count=6):
 
 def test_where_all_is_known_the_losses_are_torchs_own():
     outputs, targets = example()
-    losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=0.1, points_weight=0.5)
+    losses = schema_loss(SCHEMA, outputs, soft_targets(SCHEMA, targets), label_smoothing=0.1)
     expected = {
         "attributes": functional.binary_cross_entropy_with_logits(outputs["attributes"], targets["attributes"].float()),
         "category": functional.cross_entropy(outputs["category"], targets["category"], label_smoothing=0.1),
-        "landmarks": 0.5 * functional.smooth_l1_loss(100 * outputs["landmarks"], 100 * targets["landmarks"]),
+        "landmarks": functional.smooth_l1_loss(100 * outputs["landmarks"], 100 * targets["landmarks"]),
     }
     assert list(losses) == ["attributes", "category", "landmarks"]
     for name, value in expected.items():
@@ -62,7 +62,7 @@ def test_unknown_labels_count_for_nothing(smoothing):
     targets["attributes"][4] = -1
     targets["category"][[0, 3]] = -1
     targets["landmarks"][2, 1] = torch.nan
-    losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=smoothing)
+    losses = schema_loss(SCHEMA, outputs, soft_targets(SCHEMA, targets), label_smoothing=smoothing)
     sum(losses.values()).backward()
 
     known = targets["attributes"] >= 0
@@ -90,7 +90,7 @@ def test_a_batch_of_unknown_labels_has_no_loss_and_no_gradient():
     targets["attributes"][:] = -1
     targets["category"][:] = -1
     targets["landmarks"][:] = torch.nan
-    losses = schema_loss(SCHEMA, outputs, targets, label_smoothing=0.1)
+    losses = schema_loss(SCHEMA, outputs, soft_targets(SCHEMA, targets), label_smoothing=0.1)
     sum(losses.values()).backward()
     assert all(float(loss.detach()) == 0 for loss in losses.values())
     assert all((values.grad == 0).all() for values in outputs.values())
@@ -99,7 +99,7 @@ def test_a_batch_of_unknown_labels_has_no_loss_and_no_gradient():
 def test_half_precision_outputs_are_widened():
     outputs, targets = example()
     halved = {name: values.detach().bfloat16() for name, values in outputs.items()}
-    losses = schema_loss(SCHEMA, halved, targets)
+    losses = schema_loss(SCHEMA, halved, soft_targets(SCHEMA, targets))
     assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
@@ -111,3 +111,52 @@ def test_a_point_far_off_does_not_drown_the_others():
     )
     assert near == pytest.approx(9.5)  # ten hundredths, linear beyond one
     assert far == pytest.approx(19.5)
+
+
+def test_mixed_targets_are_averages_and_mixed_pictures_have_no_points():
+    _, labels = example()
+    labels["attributes"][2, 0] = -1
+    targets = soft_targets(SCHEMA, labels)
+    partner = torch.tensor([3, 2, 1, 0, 5, 4])
+    share = torch.tensor([[0.75], [0.5], [1.0], [1.0], [0.9], [1.0]])
+    mixed = mix_targets(SCHEMA, targets, partner, share)
+    for name in ("attributes", "category"):
+        expected = share * targets[name] + (1 - share) * targets[name][partner]
+        torch.testing.assert_close(mixed[name][[0, 4]], expected[[0, 4]])
+        torch.testing.assert_close(mixed[name][[2, 3, 5]], targets[name][[2, 3, 5]], equal_nan=True)
+    assert mixed["attributes"][1].isnan().tolist() == [True, False, False]  # its partner's is unknown
+    assert mixed["landmarks"].isnan().all(1).tolist() == [True, True, False, False, True, False]
+
+
+def test_an_unmixed_picture_does_not_catch_its_partners_unknown_labels():
+    _, labels = example(2)
+    labels["category"][1] = -1
+    mixed = mix_targets(SCHEMA, soft_targets(SCHEMA, labels), torch.tensor([1, 0]), torch.tensor([[1.0], [1.0]]))
+    assert mixed["category"].isnan().all(1).tolist() == [False, True]
+
+
+def test_a_teacher_has_its_share_and_fills_what_is_unknown():
+    outputs, labels = example()
+    labels["attributes"][0] = -1
+    targets = soft_targets(SCHEMA, labels)
+    taught = teach_targets(SCHEMA, targets, outputs, 0.25)
+    opinion = outputs["attributes"].sigmoid()
+    torch.testing.assert_close(taught["attributes"][0], opinion[0])
+    torch.testing.assert_close(taught["attributes"][1:], 0.75 * targets["attributes"][1:] + 0.25 * opinion[1:])
+    torch.testing.assert_close(taught["category"], 0.75 * targets["category"] + 0.25 * outputs["category"].softmax(1))
+    torch.testing.assert_close(taught["landmarks"], targets["landmarks"])
+
+
+def test_accuracy_counts_known_labels_only():
+    _, labels = example()
+    outputs = {
+        "attributes": labels["attributes"].float() * 4 - 2,
+        "category": functional.one_hot(1 - labels["category"], 2).float(),
+    }
+    labels["attributes"][0] = -1
+    labels["category"][5] = -1
+    met = schema_accuracy(SCHEMA, outputs, soft_targets(SCHEMA, labels))
+    assert {name: (int(hits), int(known)) for name, (hits, known) in met.items()} == {
+        "attributes": (15, 15),
+        "category": (0, 5),
+    }

@@ -6,7 +6,7 @@ import torch
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, LabelSchema
 from stylematch.errors import UserError
-from stylematch.vision.networks import Network, build_network
+from stylematch.vision.networks import Network, _PointHead, build_network
 
 pytestmark = pytest.mark.train
 
@@ -84,14 +84,28 @@ def test_a_picture_means_the_same_as_pixels_and_as_training_sees_it(network, req
         torch.testing.assert_close(values, expected)
 
 
-def test_attributes_are_read_from_the_embedding_and_points_are_not(faces):
+def test_attributes_are_read_from_the_embedding_and_points_disturb_neither_it_nor_the_backbone(faces):
     pictures = pixels(1, 128, 3).permute(0, 3, 1, 2).float() / 255
+    first = next(faces.backbone.parameters())
     with torch.enable_grad():
         embedding, heads = faces.outputs(pictures)
-        (used,) = torch.autograd.grad(heads["attributes"].sum(), embedding, retain_graph=True)
-        (unused,) = torch.autograd.grad(heads["landmarks"].sum(), embedding, allow_unused=True)
-    assert (used != 0).any()
-    assert unused is None
+        used = torch.autograd.grad(heads["attributes"].sum(), [embedding, first], retain_graph=True)
+        unused = torch.autograd.grad(heads["landmarks"].sum(), [embedding, first], allow_unused=True)
+    assert all((gradient != 0).any() for gradient in used)
+    assert unused == (None, None)
+
+
+def test_points_lie_where_their_heat_is():
+    head = _PointHead(4, 2).eval()
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+        points = head(torch.rand(3, 4, 8, 8))
+        torch.testing.assert_close(points, torch.full((3, 4), 0.5))  # no heat anywhere: the middle
+        hot = torch.zeros(1, 2, 8, 8)
+        hot[0, 0, 1, 6] = hot[0, 1, 5, 2] = 50.0  # row, column
+        head.maps = torch.nn.Identity()
+        torch.testing.assert_close(head(hot), torch.tensor([[6.5 / 8, 1.5 / 8, 2.5 / 8, 5.5 / 8]]))
 
 
 def test_a_bundles_architecture_builds_the_same_network(garments):

@@ -16,7 +16,7 @@ from stylematch.data.fashion_mnist import SCHEMA
 from stylematch.errors import UserError
 from stylematch.settings import TrainJob
 from stylematch.vision.examples import Examples
-from stylematch.vision.losses import schema_loss
+from stylematch.vision.losses import schema_loss, soft_targets
 from stylematch.vision.networks import Network
 from stylematch.vision.training import _Batches, _EpochOrder, train_network
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.train
 EPOCHS = 2
 
 
-def job(**schedule):
+def job(mixup=0.0, distill=None, **schedule):
     values = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 4e-3, "label_smoothing": 0.05, "clip_norm": 5.0}
     return TrainJob.model_validate(
         {
@@ -33,8 +33,10 @@ def job(**schedule):
             "out": "unused",
             "data": {"dataset": "fashion-mnist"},
             "model": {"backbone": "small_resnet", "input_px": 28, "embedding_dim": 16, "dropout": 0.1},
-            "augment": {"flip": 0.5, "shift": 0.05, "zoom": 0.1, "rotate_degrees": 5, "brightness": 0.1, "erase": 0.2},
+            "augment": {"flip": 0.5, "shift": 0.05, "zoom": 0.1, "rotate_degrees": 5, "brightness": 0.1, "erase": 0.2}
+            | {"mixup": mixup},
             "schedule": {**values, "precision": "32-true", "seed": 3} | schedule,
+            "distill": distill,
         }
     )
 
@@ -64,7 +66,7 @@ def train_tiny(out, **schedule):
 
 def loss_on(network, examples):
     pictures = torch.from_numpy(examples.crops(28)).permute(0, 3, 1, 2).float() / 255
-    targets = {"category": torch.from_numpy(examples.targets["category"])}
+    targets = soft_targets(SCHEMA, {"category": torch.from_numpy(examples.targets["category"])})
     with torch.inference_mode():
         _, outputs = network.eval().outputs(pictures)
         return float(schema_loss(SCHEMA, outputs, targets)["category"])
@@ -128,6 +130,23 @@ def test_a_finished_training_is_not_repeated(uninterrupted):
     assert last.stat().st_mtime_ns == before
     for name, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, tmp_path):
+    teacher, _ = uninterrupted
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    torch.manual_seed(0)
+    network = Network("small_resnet", SCHEMA, 16, dropout=0.1)
+    blind = garments(192, 1)
+    blind.targets["category"][:] = -1  # all that can be learned here is the teacher's opinion
+    setting = job(mixup=0.5, distill={"teacher": "unused", "weight": 0.7}, epochs=1)
+    taught = train_network(network, SCHEMA, setting, [(blind, 2)], garments(50, 3), tmp_path, teacher)
+    torch.manual_seed(0)
+    assert loss_on(taught, garments(200, 4)) < loss_on(Network("small_resnet", SCHEMA, 16), garments(200, 4)) - 0.02
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {name.removeprefix("network.") for name in stored} == set(network.state_dict())
 
 
 def test_too_few_pictures_are_a_sentence(tmp_path):

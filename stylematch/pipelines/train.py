@@ -95,7 +95,6 @@ def train(job_file: Path, *, celeba: Path | None = None, fashion_mnist: Path | N
         import torch
 
         from stylematch.vision.export import write_bundle
-        from stylematch.vision.refit import refit_points
         from stylematch.vision.training import train_network
     except ImportError as error:
         raise MissingExtraError("Training a model", "train") from error
@@ -103,18 +102,8 @@ def train(job_file: Path, *, celeba: Path | None = None, fashion_mnist: Path | N
     source = _SOURCES[job.data.dataset](job, out.parent / "cache")
     torch.manual_seed(job.schedule.seed)
     network = _first_network(job.model, source.schema)
-    network = train_network(network, source.schema, job, source.parts, source.val, out)
-    parts = [part for part, _ in source.parts]
-    with Progress(None, "pictures", "refit the heads of points") as progress:
-        refit_points(
-            network,
-            parts,
-            source.val,
-            job.augment,
-            input_px=job.model.input_px,
-            seed=job.schedule.seed,
-            advance=progress.update,
-        )
+    teacher = None if job.distill is None else _teacher(job, source.schema)
+    network = train_network(network, source.schema, job, source.parts, source.val, out, teacher)
     bundle = write_bundle(
         network,
         out / "bundle",
@@ -126,7 +115,7 @@ def train(job_file: Path, *, celeba: Path | None = None, fashion_mnist: Path | N
     )
     figures = {
         "job": {"name": job.name, "sha256": file_sha256(job_file), "settings": job.model_dump(mode="json")},
-        "learned_from": sum(len(part) for part in parts),
+        "learned_from": sum(len(part) for part, _ in source.parts),
         "measured": source.evaluate(OnnxRuntime(bundle, threads=torch.get_num_threads())),
     }
     (bundle.directory / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -148,6 +137,20 @@ def _first_network(model: Model, schema: LabelSchema) -> Network:
             "the bundle of a job with the same backbone, embedding_dim and data set."
         )
     return load_network(bundle, model.dropout)
+
+
+def _teacher(job: TrainJob, schema: LabelSchema) -> Network:
+    """Return the network that a training listens to."""
+    from stylematch.vision.networks import load_network
+
+    assert job.distill is not None
+    bundle = Bundle.open(Path(job.distill.teacher))
+    if bundle.schema != schema or bundle.input_px != job.model.input_px:
+        raise UserError(
+            f"distill.teacher: {shown(bundle.directory)} has other labels than this job, or another model.input_px "
+            f"({bundle.input_px}); name the bundle of a job on the same data set and pictures."
+        )
+    return load_network(bundle)
 
 
 def _celeba(job: TrainJob, cache: Path) -> _Source:

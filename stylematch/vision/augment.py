@@ -48,9 +48,11 @@ def augment_batch(
     def uniform(low: float, high: float) -> Tensor:
         return (torch.rand(count, generator=generator) * (high - low) + low).to(fields.device)
 
-    angle = uniform(-1, 1) * math.radians(settings.rotate_degrees)
-    zoom = torch.exp(uniform(-1, 1) * math.log1p(settings.zoom))
-    shift = torch.stack([uniform(-1, 1), uniform(-1, 1)], 1) * settings.shift * 2
+    warped = (uniform(0, 1) < settings.warp).float()
+    angle = uniform(-1, 1) * math.radians(settings.rotate_degrees) * warped
+    zoom = torch.exp(uniform(-1, 1) * math.log1p(settings.zoom) * warped)
+    # Whole pixels: without zoom and rotation the resampling is then exact, as sharp as what will be scored.
+    shift = torch.round(torch.stack([uniform(-1, 1), uniform(-1, 1)], 1) * settings.shift * input_px) * 2 / input_px
     mirror = torch.where(uniform(0, 1) < settings.flip, -1.0, 1.0)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # Output to input, both in -1 to 1 over the crop: x_in = A x_out + b.
@@ -99,3 +101,31 @@ def _erase(pictures: Tensor, erased: Tensor, generator: torch.Generator) -> Tens
     inside = (at >= low[..., None]) & (at < (low + size)[..., None])
     mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(pictures.device) & erased
     return torch.where(mask, pictures.mean(dim=(2, 3), keepdim=True), pictures)
+
+
+def mix_batch(pictures: Tensor, settings: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Blend a share of the pictures with others of the batch (mixup, Zhang et al., ICLR 2018).
+
+    Parameters
+    ----------
+    pictures : Tensor of float, shape (n, channels, side, side)
+        A batch.
+    settings : Augment
+        ``mixup`` is the share.
+    generator : torch.Generator
+        Where every random number comes from.
+
+    Returns
+    -------
+    pictures : Tensor of float, shape (n, channels, side, side)
+    partner : Tensor of int64, shape (n,)
+        With which row each was blended.
+    share : Tensor of float, shape (n, 1)
+        How much of itself is left; 1 where it was not blended.
+    """
+    count = len(pictures)
+    partner = torch.randperm(count, generator=generator).to(pictures.device)
+    mixed, other = torch.rand(2, count, 1, generator=generator).to(pictures.device)
+    share = torch.where(mixed < settings.mixup, 1 - other / 2, 1.0)
+    weight = share[:, :, None, None]
+    return pictures * weight + pictures[partner] * (1 - weight), partner, share

@@ -2,8 +2,9 @@
 
 ``Network.forward`` takes uint8 pictures and normalises them itself, so that a network, its ONNX export and
 every caller agree about preprocessing by construction. Attributes and classes are read from the embedding,
-which is therefore a summary of just what the labels ask for; points are read from the backbone's features,
-since an embedding that forgets where the face lies is the better one for search.
+which is therefore a summary of just what the labels ask for. Points are read from an earlier, finer feature map, as
+the expectation of a heat map (integral regression; Sun et al., ECCV 2018), and their gradients stop there: learning
+them cannot disturb the labels, nor need their losses be weighed against each other.
 
 Backbones: MobileNetV2 (Sandler et al., CVPR 2018; torchvision's), and a small residual network (He et al.,
 CVPR 2016) for 28x28 pictures.
@@ -11,6 +12,7 @@ CVPR 2016) for 28x28 pictures.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -58,20 +60,21 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.schema = schema
-        self.backbone, features, self.channels = _backbone(backbone, weights)
+        self.backbone, self.anatomy = _backbone(backbone, weights)
+        self.channels = self.anatomy.channels
         self.dropout = nn.Dropout(dropout)
-        self.embedding = nn.Linear(features, embedding_dim)
+        self.embedding = nn.Linear(self.anatomy.features, embedding_dim)
         self.heads = nn.ModuleDict(
-            {g.name: nn.Linear(features if g.kind == "points" else embedding_dim, g.width) for g in schema.groups}
+            {
+                g.name: _PointHead(self.anatomy.finer_features, g.width // 2)
+                if g.kind == "points"
+                else nn.Linear(embedding_dim, g.width)
+                for g in schema.groups
+            }
         )
         mean, std = _STATISTICS[self.channels]
         self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-
-    def features(self, pictures: Tensor) -> Tensor:
-        """Return the backbone's pooled features (n, features) of pictures in 0 to 1."""
-        pooled: Tensor = self.backbone((pictures - self.pixel_mean) / self.pixel_std).mean(dim=(2, 3))
-        return pooled
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
@@ -85,10 +88,11 @@ class Network(nn.Module):
         embedding : Tensor of float, shape (n, embedding_dim)
         heads : dict of str to Tensor of float, shape (n, width of the group)
         """
-        features = self.dropout(self.features(pictures))
-        embedding = self.embedding(features)
+        finer = self.backbone[: self.anatomy.finer_layers]((pictures - self.pixel_mean) / self.pixel_std)
+        pooled = self.backbone[self.anatomy.finer_layers :](finer).mean(dim=(2, 3))
+        embedding = self.embedding(self.dropout(pooled))
         return embedding, {
-            group.name: self.heads[group.name](features if group.kind == "points" else embedding)
+            group.name: self.heads[group.name](finer.detach() if group.kind == "points" else embedding)
             for group in self.schema.groups
         }
 
@@ -116,6 +120,30 @@ class Network(nn.Module):
         return tuple(results)
 
 
+class _PointHead(nn.Module):
+    """Heat maps over a feature map; a point is where its heat map's mass lies on average."""
+
+    def __init__(self, features: int, points: int, width: int = 64) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(
+            nn.Conv2d(features, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, points, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        heat = self.maps(x).float()
+        side = heat.shape[-1]
+        mass = torch.softmax(heat.flatten(2), dim=2).unflatten(2, (side, side))
+        centres = (torch.arange(side, device=x.device, dtype=torch.float32) + 0.5) / side
+        points = torch.stack([(mass.sum(2) * centres).sum(2), (mass.sum(3) * centres).sum(2)], 2)
+        return points.flatten(1)
+
+
 class _Residual(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -135,7 +163,7 @@ class _Residual(nn.Module):
 
 
 def _small_resnet() -> nn.Sequential:
-    widths = (32, 64, 112)
+    widths = (32, 80, 144)
     layers: list[nn.Module] = [
         nn.Conv2d(1, widths[0], 3, 1, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
@@ -147,12 +175,22 @@ def _small_resnet() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
-    """Return a feature extractor, its number of features and the channels of its input."""
+@dataclass(frozen=True)
+class _Anatomy:
+    """What there is to know of a backbone: features at its end, channels of its input, where its finer map is."""
+
+    features: int
+    channels: int
+    finer_layers: int
+    finer_features: int
+
+
+def _backbone(name: str, weights: str) -> tuple[nn.Sequential, _Anatomy]:
+    """Return a feature extractor and its anatomy."""
     if name == "small_resnet":
         if weights != "none":
             raise UserError('model.weights: small_resnet has no pretrained weights; set weights = "none".')
-        return _small_resnet(), 112, 1
+        return _small_resnet(), _Anatomy(features=144, channels=1, finer_layers=6, finer_features=80)
     if name == "mobilenet_v2":
         from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
@@ -163,7 +201,7 @@ def _backbone(name: str, weights: str) -> tuple[nn.Module, int, int]:
                 "model.weights: the ImageNet weights of mobilenet_v2 could not be loaded or fetched "
                 f'({error}); point TORCH_HOME at a folder that has them, or set weights = "none".'
             ) from error
-        return net.features, 1280, 3
+        return net.features, _Anatomy(features=1280, channels=3, finer_layers=14, finer_features=96)
     raise UserError(f"model.backbone: '{name}' is unknown; known are mobilenet_v2 and small_resnet.")
 
 

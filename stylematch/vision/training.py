@@ -7,6 +7,7 @@ leaves a training is a model bundle.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
 import warnings
@@ -25,12 +26,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import TrainJob
-from stylematch.vision.augment import augment_batch
+from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.examples import Examples
-from stylematch.vision.losses import schema_loss
+from stylematch.vision.losses import mix_targets, schema_accuracy, schema_loss, soft_targets, teach_targets
 from stylematch.vision.networks import Network
 
 logger = logging.getLogger(__name__)
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
 Batch = tuple[Tensor, dict[str, Tensor]]
 
 
@@ -79,13 +83,18 @@ class _EpochOrder(Sampler[list[int]]):
 class _Module(lightning.LightningModule):
     """What Lightning needs to know: the step, the optimiser and the validation."""
 
-    def __init__(self, network: Network, schema: LabelSchema, job: TrainJob, steps: int) -> None:
+    def __init__(
+        self, network: Network, schema: LabelSchema, job: TrainJob, steps: int, teacher: Network | None
+    ) -> None:
         super().__init__()
         self.network, self.schema, self.job, self.steps = network, schema, job, steps
+        # In a list, since a teacher is no part of what is trained and stored.
+        self.teachers = [] if teacher is None else [teacher.eval().requires_grad_(False)]
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of one augmented batch."""
-        fields, targets = batch
+        fields, labels = batch
+        targets = soft_targets(self.schema, labels)
         pictures = fields.permute(0, 3, 1, 2).float() / 255.0
         generator = torch.Generator().manual_seed(self.job.schedule.seed * 1_000_003 + self.global_step)
         point_group = next((g.name for g in self.schema.groups if g.kind == "points"), None)
@@ -94,16 +103,26 @@ class _Module(lightning.LightningModule):
             pictures, points = augment_batch(pictures, points, self.job.model.input_px, self.job.augment, generator)
         if point_group and points is not None:
             targets = {**targets, point_group: points}
+        if self.job.augment.mixup > 0:
+            pictures, partner, share = mix_batch(pictures, self.job.augment, generator)
+            targets = mix_targets(self.schema, targets, partner, share)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        for teacher in self.teachers:
+            assert self.job.distill is not None
+            with torch.no_grad():
+                _, opinion = teacher.to(self.device).outputs(pictures)
+            targets = teach_targets(self.schema, targets, opinion, self.job.distill.weight)
         # Dropout draws from the global generator: seeded by the step too, so that a resumed run repeats it.
         torch.manual_seed(self.job.schedule.seed * 1_000_003 + self.global_step)
-        return self._loss(pictures.contiguous(memory_format=torch.channels_last), targets, "train")
+        return self._loss(pictures, targets, "train")
 
     def validation_step(self, batch: Batch) -> None:
-        """Log the loss of one batch without augmentation."""
-        fields, targets = batch
+        """Log loss and accuracy of one batch without augmentation."""
+        fields, labels = batch
         start = (fields.shape[1] - self.job.model.input_px) // 2
         end = start + self.job.model.input_px
-        self._loss(fields[:, start:end, start:end].permute(0, 3, 1, 2).float() / 255.0, targets, "val")
+        pictures = fields[:, start:end, start:end].permute(0, 3, 1, 2).float() / 255.0
+        self._loss(pictures, soft_targets(self.schema, labels), "val")
 
     def _loss(self, pictures: Tensor, targets: dict[str, Tensor], stage: str) -> Tensor:
         _, outputs = self.network.outputs(pictures)
@@ -112,11 +131,13 @@ class _Module(lightning.LightningModule):
             outputs,
             targets,
             label_smoothing=self.job.schedule.label_smoothing if stage == "train" else 0.0,
-            points_weight=self.job.schedule.points_weight,
         )
         total = torch.stack(list(losses.values())).sum()
         self.log_dict({f"{stage}_{name}": loss for name, loss in losses.items()}, batch_size=len(pictures))
         self.log(f"{stage}_loss", total, batch_size=len(pictures), prog_bar=True)
+        if stage == "val":
+            for name, (met, known) in schema_accuracy(self.schema, outputs, targets).items():
+                self.log(f"val_{name}_accuracy", met / known.clamp(min=1), batch_size=int(known))
         return total
 
     def configure_optimizers(self) -> Any:
@@ -142,6 +163,7 @@ def train_network(
     parts: list[tuple[Examples, int]],
     val: Examples,
     out: Path,
+    teacher: Network | None = None,
 ) -> Network:
     """Train, or go on with, a network.
 
@@ -159,6 +181,8 @@ def train_network(
         Watched after each epoch, never learned from.
     out : pathlib.Path
         Checkpoints (``out/checkpoints``) and the log (``out/log``); a checkpoint found there is gone on with.
+    teacher : Network, optional
+        Whose opinion the targets are drawn towards, as ``job.distill`` says.
 
     Raises
     ------
@@ -183,7 +207,8 @@ def train_network(
     )
     steps = len(order) * schedule.epochs
     network = network.to(memory_format=torch.channels_last)
-    module = _Module(network, schema, job, steps)
+    module = _Module(network, schema, job, steps, teacher)
+    _keep_memory()
     # Not save_last with save_top_k=0: Lightning then writes nothing before the training's very end.
     checkpoints = ModelCheckpoint(out / "checkpoints", filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
@@ -205,6 +230,19 @@ def train_network(
         logger.info("going on from %s", last)
     trainer.fit(module, training, watching, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return network.eval().cpu()
+
+
+def _keep_memory() -> None:
+    """Ask glibc to keep freed memory: every step frees and takes back the same large blocks.
+
+    Measured on two cores with MobileNetV2 at 128 px: 55 pictures/s become 89, since no page is faulted in twice.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # another C library, which has its own ways
+    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**29)):
+        mallopt(parameter, value)
 
 
 def _precision(wanted: str) -> Any:
