@@ -87,11 +87,11 @@ def score(
 ) -> None:
     """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
     from stylematch.pipelines.score import score as run
-    from stylematch.settings import ScoreSettings, validated
+    from stylematch.settings import OPTIONS, ScoreSettings, validated
 
     settings = validated(
         ScoreSettings,
-        "options",
+        OPTIONS,
         top_k=top_k,
         rules=rules,
         faces=faces,

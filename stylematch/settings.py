@@ -23,6 +23,8 @@ NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**32, strict=True)]
 
+OPTIONS = "options"
+
 _BACKBONE_FOR = {"celeba": "mobilenet_v2", "fashion-mnist": "small_resnet"}
 
 
@@ -297,7 +299,7 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     kind : type
         The settings class.
     where : str
-        What an error names as their place: a file, or "options".
+        What an error names as their place: a job file, or ``OPTIONS`` for the command line's.
     **values
         The settings.
 
@@ -309,13 +311,15 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_advice(dict(fault)) for fault in error.errors())
+        faults = "; ".join(_advice(dict(fault), where) for fault in error.errors())
         raise UserError(f"{where}: {faults}.") from error
 
 
-def _advice(fault: dict[str, Any]) -> str:
+def _advice(fault: dict[str, Any], where: str) -> str:
     """Turn one of pydantic's faults into the key and what to do about it."""
     key = ".".join(str(part) for part in fault["loc"])
+    if where == OPTIONS:
+        key = f"--{key.replace('_', '-')}"
     if fault["type"] == "extra_forbidden":
         return f"{key}: is no setting; remove it or mend its spelling"
     if fault["type"] == "missing":

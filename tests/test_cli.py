@@ -129,7 +129,7 @@ def test_a_mistaken_command_line_is_a_usage_error(tmp_path, arguments, said):
         (["score", "{tmp}", "--out", "{run}/nothing/../.."], "run"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--rules", "baroque"], "baroque"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--max-megapixels", "0"], "max_megapixels"),
-        (["score", "{tmp}", "--out", "{tmp}/out", "--max-file-mb", "nan"], "max_file_mb"),
+        (["score", "{tmp}", "--out", "{tmp}/out", "--max-file-mb", "nan"], "--max-file-mb"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--index", "{tmp}"], "--index"),
         (["query", "{tmp}", "SELECT 1"], "finished run"),
         (["query", "{run}", "SELECT stile FROM faces"], "stile"),

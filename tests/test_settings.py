@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from stylematch.errors import UserError
-from stylematch.settings import Augment, EmbedJob, ScoreSettings, TrainJob, data_root, load_job, validated
+from stylematch.settings import OPTIONS, Augment, EmbedJob, ScoreSettings, TrainJob, data_root, load_job, validated
 
 JOB = """
 name = "try"
@@ -120,11 +120,11 @@ def test_a_directory_is_no_job_file(tmp_path):
 
 
 def test_options_are_named_as_options():
-    with pytest.raises(UserError, match=r"options: top_k: .*greater than or equal to 1, not 0"):
-        validated(ScoreSettings, "options", top_k=0)
-    with pytest.raises(UserError, match="max_megapixels"):
-        validated(ScoreSettings, "options", max_megapixels=float("inf"))
-    assert validated(ScoreSettings, "options", top_k=3).top_k == 3
+    with pytest.raises(UserError, match=r"options: --top-k: .*greater than or equal to 1, not 0"):
+        validated(ScoreSettings, OPTIONS, top_k=0)
+    with pytest.raises(UserError, match="--max-megapixels"):
+        validated(ScoreSettings, OPTIONS, max_megapixels=float("inf"))
+    assert validated(ScoreSettings, OPTIONS, top_k=3).top_k == 3
 
 
 def test_what_names_a_run_leaves_out_how_it_is_run():

@@ -21,7 +21,7 @@ from io import BufferedReader
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
+from stylematch.data.magic import HEAD_BYTES, sniff_format
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.tables.contract import Reason
 
@@ -337,7 +337,7 @@ def _found(files: Iterable[_Entry], root: Path, counts: FindCounts) -> Iterator[
             except OSError:
                 counts.ignored[Ignored.UNREADABLE_FILE] += 1
                 continue
-            if sniff_format(head) not in READABLE_FORMATS:
+            if sniff_format(head) is None:  # a picture that no decoder here reads becomes a row that says so
                 counts.ignored[Ignored.NOT_A_PICTURE] += 1
                 continue
         counts.found += 1

@@ -28,7 +28,7 @@ from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.assets import default_index
 from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index, check_index_out
 from stylematch.search.directory import PICTURE_TYPE
-from stylematch.settings import EmbedJob, data_root, load_job, validated
+from stylematch.settings import OPTIONS, EmbedJob, data_root, load_job, validated
 from stylematch.tables.contract import Reason
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
@@ -36,7 +36,7 @@ from stylematch.tables.replace import replaced_directory
 from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
-from stylematch.vision.runtime import Runtime, load_runtime, resolve_device
+from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches
 
 SHARD_ROWS = 16_384
 SKIPPED_FILE = "skipped.csv"
@@ -170,18 +170,13 @@ def _write(source: _Source, runtime: Runtime, staged: Path, batch_size: int) -> 
                     pictures, rows, failed = batch
                     skipped += failed
                     if len(pictures):
-                        vectors = _run(runtime, pictures, batch_size).astype(np.float16)
+                        vectors = run_in_batches(runtime, pictures, batch_size).embedding.astype(np.float16)
                         writer.write({**rows, "embedding": vectors})
                     progress.update(len(pictures) + len(failed))
                     batch = next(waiting, None) if writer.rows < SHARD_ROWS else None
                 count += writer.rows
             shard += 1
     return count, skipped
-
-
-def _run(runtime: Runtime, pictures: np.ndarray, batch_size: int) -> np.ndarray:
-    starts = range(0, len(pictures), batch_size)
-    return np.concatenate([runtime.run(pictures[start : start + batch_size]).embedding for start in starts])
 
 
 def _open_source(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
@@ -349,4 +344,4 @@ def settings_of(
         "faces": faces,
         "batch_size": batch_size,
     }
-    return validated(EmbedJob, "options", **{name: value for name, value in values.items() if value is not None})
+    return validated(EmbedJob, OPTIONS, **{name: value for name, value in values.items() if value is not None})

@@ -46,7 +46,7 @@ from stylematch.tables.disk import explained
 from stylematch.tables.writer import ShardWriter, shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
-from stylematch.vision.runtime import Predictions, Runtime, load_runtime
+from stylematch.vision.runtime import Predictions, Runtime, load_runtime, run_in_batches
 
 Rows = dict[str, list[Any]]
 Seconds = dict[str, float]
@@ -188,7 +188,7 @@ def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionRe
         return rows
     keys = [(entry.photo, entry.faces, face) for entry in read if entry.faces for face in range(len(entry.faces.boxes))]
     with _timed(result, "attributes", len(keys)):
-        predictions = _predict(state.runtime, np.concatenate(crops), state.job.settings.batch_size)
+        predictions = run_in_batches(state.runtime, np.concatenate(crops), state.job.settings.batch_size)
     with _timed(result, "style", len(keys)):
         judgement = state.judge.judge(predictions.heads["attributes"], predictions.embedding)
     rows["faces"] = _face_rows(state, keys, predictions, judgement)
@@ -256,14 +256,6 @@ def has_thumbnails(job: ScoreJob, partition: int) -> bool:
     rows = pq.read_table(shard_path(job.staged / "photos", partition), columns=columns).to_pylist()
     wanted = {row["photo_id"] for row in rows if row["status"] != Status.REJECTED}
     return all(thumbnail_path(job.staged / "report", photo_id).is_file() for photo_id in wanted)
-
-
-def _predict(runtime: Runtime, crops: npt.NDArray[np.uint8], batch_size: int) -> Predictions:
-    parts = [runtime.run(crops[start : start + batch_size]) for start in range(0, len(crops), batch_size)]
-    return Predictions(
-        np.concatenate([part.embedding for part in parts]),
-        {name: np.concatenate([part.heads[name] for part in parts]) for name in parts[0].heads},
-    )
 
 
 def _face_rows(

@@ -29,7 +29,7 @@ from stylematch.vision.bundle import FIGURES, Bundle
 from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox
-from stylematch.vision.runtime import OnnxRuntime, Predictions
+from stylematch.vision.runtime import OnnxRuntime, Predictions, run_in_batches
 
 if TYPE_CHECKING:
     from stylematch.vision.networks import Network
@@ -217,12 +217,7 @@ _SOURCES: dict[str, Callable[[TrainJob, Path], _Source]] = {"celeba": _celeba, "
 
 def _predict(runtime: OnnxRuntime, pictures: npt.NDArray[np.uint8]) -> Predictions:
     with Progress(len(pictures), "pictures", "measure") as progress:
-        parts = []
-        for start in range(0, len(pictures), _EVALUATION_BATCH):
-            parts.append(runtime.run(pictures[start : start + _EVALUATION_BATCH]))
-            progress.update(len(parts[-1].embedding))
-    heads = {name: np.concatenate([part.heads[name] for part in parts]) for name in parts[0].heads}
-    return Predictions(np.concatenate([part.embedding for part in parts]), heads)
+        return run_in_batches(runtime, pictures, _EVALUATION_BATCH, progress.update)
 
 
 def _face_figures(

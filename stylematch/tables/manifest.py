@@ -44,6 +44,8 @@ PACKAGES = (
     "tqdm",
     "typer",
 )
+OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "pi-heif", "torch")
+"""Packages of the extras that change what a run computes, named where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +177,15 @@ def count_tables(root: Path, ignored: Mapping[str, int]) -> Counts:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the installed version of every runtime dependency (``"absent"`` where there is none)."""
+    """Return the installed versions: of every runtime dependency (``"absent"`` where there is none), and of extras."""
     versions = {}
-    for name in PACKAGES:
+    for name in PACKAGES + OPTIONAL_PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return versions
+            if name in PACKAGES:
+                versions[name] = "absent"
+    return dict(sorted(versions.items()))
 
 
 def usable_cores() -> int:

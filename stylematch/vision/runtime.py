@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -121,6 +122,35 @@ class TorchRuntime:
             writable = np.require(_checked(self.bundle, pixels), requirements="W")  # torch warns of other arrays
             tensor = self._torch.from_numpy(writable).to(self._device)
             return _predictions(self.bundle, [output.cpu().numpy() for output in self._network(tensor)])
+
+
+def run_in_batches(
+    runtime: Runtime,
+    pixels: npt.NDArray[np.uint8],
+    batch_size: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Predictions:
+    """Predict for any number of pictures.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        The model.
+    pixels : ndarray of uint8, shape (n, side, side, channels)
+        At least one picture.
+    batch_size : int
+        Pictures of one call.
+    advance : callable
+        Told how many more pictures are done.
+    """
+    parts = []
+    for start in range(0, len(pixels), batch_size):
+        parts.append(runtime.run(pixels[start : start + batch_size]))
+        advance(len(parts[-1].embedding))
+    return Predictions(
+        np.concatenate([part.embedding for part in parts]),
+        {name: np.concatenate([part.heads[name] for part in parts]) for name in parts[0].heads},
+    )
 
 
 def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runtime:
