@@ -299,6 +299,9 @@ def run(arguments: list[str]) -> int:
         result = ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _reader_has_gone()
+    except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
+        typer.echo(f"stylematch-batch: {shown(str(error))}; mend that and run the same command again", err=True)
+        return ExitCode.FAILED_RESUMABLE
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on

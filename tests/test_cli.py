@@ -1,6 +1,7 @@
 """The command line: help, versions, exit codes, sentences instead of tracebacks, closed pipes."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -32,7 +33,7 @@ from tiny import write_fashion_mnist
 from typer.main import get_command
 
 import stylematch
-from stylematch.cli import app
+from stylematch.cli import app, run
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.vision.bundle import Bundle
 
@@ -128,7 +129,7 @@ def test_a_mistaken_command_line_is_a_usage_error(tmp_path, arguments, said):
         (["score", "{tmp}", "--out", "{tmp}/file"], "file"),
         (["score", "{tmp}", "--out", "{run}/nothing/../.."], "run"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--rules", "baroque"], "baroque"),
-        (["score", "{tmp}", "--out", "{tmp}/out", "--max-megapixels", "0"], "max_megapixels"),
+        (["score", "{tmp}", "--out", "{tmp}/out", "--max-megapixels", "0"], "--max-megapixels"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--max-file-mb", "nan"], "--max-file-mb"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--index", "{tmp}"], "--index"),
         (["query", "{tmp}", "SELECT 1"], "finished run"),
@@ -168,6 +169,20 @@ def test_a_users_mistake_is_one_sentence(example_run, tmp_path, arguments, said)
 
 
 # query
+
+
+def test_a_fault_of_the_file_system_is_a_sentence_and_may_be_retried(monkeypatch, capsys):
+    import stylematch.pipelines.rules as rules
+
+    def full_disk(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/photos/a\nb.jpg")
+
+    monkeypatch.setattr(rules, "apply_rules", full_disk)
+    assert run(["rules", "apply", "labels.parquet"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("stylematch-batch: [Errno 28] No space left on device: '/photos/a")
+    assert said.endswith("mend that and run the same command again\n")
+    assert said.count("\n") == 1
 
 
 def test_query_answers_as_a_table_csv_and_json(example_run):
