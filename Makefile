@@ -42,7 +42,6 @@ lint: $(VENV)/.installed-lint
 default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/garment-small.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
-	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
 
 indexes: $(VENV)/.installed-base

@@ -237,7 +237,7 @@ def index_info(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An in
 def default_index(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the collection goes.")] = Path("indexes/default"),
     attributes: Annotated[Path, typer.Option(metavar="DIR", help="The attribute model's bundle.")] = Path(
-        "runs/celeba-mobilenet-distilled/bundle"
+        "runs/celeba-mobilenet/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
         "runs/garment-small/bundle"

@@ -138,10 +138,9 @@ class _PointHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         heat = self.maps(x).float()
         side = heat.shape[-1]
-        mass = torch.softmax(heat.flatten(2), dim=2).unflatten(2, (side, side))
         centres = (torch.arange(side, device=x.device, dtype=torch.float32) + 0.5) / side
-        points = torch.stack([(mass.sum(2) * centres).sum(2), (mass.sum(3) * centres).sum(2)], 2)
-        return points.flatten(1)
+        places = torch.stack([centres.repeat(side), centres.repeat_interleave(side)], 1)
+        return (torch.softmax(heat.flatten(2), dim=2) @ places).flatten(1)
 
 
 class _Residual(nn.Module):
