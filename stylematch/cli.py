@@ -223,6 +223,8 @@ def index_build(
 
     infos = build_index(embeddings, out)
     typer.echo(f"{infos['count']:,} {infos['kind']} of {infos['dim']} dimensions in {out}")
+    if infos["kind"] == "faces" and not infos["attribute_names"]:
+        typer.echo("these faces have no labels: score cannot vote with them (its gallery is embedded from celeba)")
 
 
 @index_app.command("info")
@@ -286,6 +288,8 @@ def run(arguments: list[str]) -> int:
         result: Any = app(arguments, prog_name="stylematch-batch", standalone_mode=False)
         sys.stdout.flush()
     except StylematchError as error:
+        for line in getattr(error, "lines", ()):  # a run that is done says so, over whatever limit
+            typer.echo(line)
         typer.echo(f"stylematch-batch: {shown(str(error))}", err=True)  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):

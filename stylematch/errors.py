@@ -6,6 +6,8 @@ about an error is decided anywhere else. The codes are those of ``stylematch.tab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class StylematchError(Exception):
     """A failure that is understood and described; the run can be repeated and goes on (exit code 3)."""
@@ -36,9 +38,21 @@ class MissingExtraError(UserError):
 
 
 class LimitExceededError(StylematchError):
-    """The run is done and published, but over a limit that was asked for (exit code 4)."""
+    """The run is done and published, but over a limit that was asked for (exit code 4).
+
+    Parameters
+    ----------
+    message : str
+        Which limit.
+    lines : sequence of str
+        What a person is told of the run all the same.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.lines = tuple(lines)
 
 
 class PhotoRejectedError(StylematchError):

@@ -319,7 +319,7 @@ def _advice(fault: dict[str, Any], where: str) -> str:
     """Turn one of pydantic's faults into the key and what to do about it."""
     key = ".".join(str(part) for part in fault["loc"])
     if where == OPTIONS:
-        key = f"--{key.replace('_', '-')}"
+        key = f"--{key.partition('.')[0].replace('_', '-')}"
     if fault["type"] == "extra_forbidden":
         return f"{key}: is no setting; remove it or mend its spelling"
     if fault["type"] == "missing":

@@ -669,6 +669,7 @@ def test_too_many_rejects_are_exit_code_4_with_the_tables_published(tmp_path):
     first = score(EXAMPLES, out, *options, 0.1)
     assert first.code == 4
     assert "2 of 11 photos (18.2%) were rejected" in first.sentence
+    assert "found 11: scored 6, no face 3, rejected 2" in first.out
     assert table(out, "photos").num_rows == 11
     before = state_of(out)
     assert score(EXAMPLES, out, *options, 0.1).code == 4, "a retry must not hide what the first run said"

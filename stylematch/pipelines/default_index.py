@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from stylematch.data.fashion_mnist import LICENCE_TEXT
+from stylematch.errors import UserError
 from stylematch.pipelines.assets import PARTS
 from stylematch.pipelines.embed import embed
 from stylematch.pipelines.index import build_index
@@ -51,6 +52,10 @@ def build_default(
         If a bundle or a data set is missing, or OUT holds something else.
     """
     check_replaceable(out, COLLECTION_FILE, _is_part, "a collection")
+    for bundle in (attributes, garments):
+        if not bundle.is_dir():
+            raise UserError(f"there is no model bundle {shown(bundle)}: train the model first, or name another bundle.")
+        Bundle.open(bundle)
     jobs: dict[str, tuple[str, Path, Literal["train", "test"], Path | None]] = {
         "faces": ("celeba", attributes, "train", celeba),
         "items": ("fashion-mnist", garments, "test", fashion_mnist),
@@ -60,7 +65,6 @@ def build_default(
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
         for name, bundle in (("attributes", attributes), ("garments", garments)):
-            Bundle.open(bundle)
             shutil.copytree(bundle, staged / name)
         for name, (source, bundle, split, root) in jobs.items():
             job = EmbedJob(

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -61,10 +61,19 @@ class EmbedSummary:
         """Return what a person is told at the end."""
         lines = [f"{self.count:,} embeddings in {shown(self.out)}"]
         if self.skipped:
-            lines.append(f"{self.skipped:,} pictures gave none: {shown(self.out / SKIPPED_FILE)} says why")
+            lines.append(f"pictures that gave none: {self.skipped:,}; {shown(self.out / SKIPPED_FILE)} says why")
         if self.index:
             lines.append(f"index: {shown(self.index)}")
         return lines
+
+
+class _Batch(NamedTuple):
+    """Crops uint8 (n, side, side, channels) of some pictures, the crops' columns, and the pictures that gave none."""
+
+    pictures: int
+    crops: np.ndarray
+    rows: Rows
+    skipped: list[Skipped]
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class _Source:
     columns : list of pyarrow.Field
         What the shards keep beside the embedding, ``id`` first.
     batches : iterator
-        Pictures uint8 (n, side, side, channels), their columns, and the pictures skipped meanwhile.
+        What to embed, in order.
     description : dict
         For ``embeddings.json``.
     total : int, optional
@@ -87,7 +96,7 @@ class _Source:
 
     kind: str
     columns: list[pa.Field]
-    batches: Iterator[tuple[np.ndarray, Rows, list[Skipped]]]
+    batches: Iterator[_Batch]
     description: dict[str, Any]
     total: int | None
 
@@ -165,14 +174,13 @@ def _write(source: _Source, runtime: Runtime, staged: Path, batch_size: int) -> 
     with Progress(source.total, "pictures", "embed") as progress:
         while (first := next(waiting, None)) is not None:
             with ShardWriter(staged, shard, schema) as writer:
-                batch: tuple[np.ndarray, Rows, list[Skipped]] | None = first
+                batch: _Batch | None = first
                 while batch is not None:
-                    pictures, rows, failed = batch
-                    skipped += failed
-                    if len(pictures):
-                        vectors = run_in_batches(runtime, pictures, batch_size).embedding.astype(np.float16)
-                        writer.write({**rows, "embedding": vectors})
-                    progress.update(len(pictures) + len(failed))
+                    skipped += batch.skipped
+                    if len(batch.crops):
+                        vectors = run_in_batches(runtime, batch.crops, batch_size).embedding.astype(np.float16)
+                        writer.write({**batch.rows, "embedding": vectors})
+                    progress.update(batch.pictures)
                     batch = next(waiting, None) if writer.rows < SHARD_ROWS else None
                 count += writer.rows
             shard += 1
@@ -196,7 +204,7 @@ def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
         raise UserError("Fashion-MNIST has the splits train and test; name one of them.")
     items = {name: fashion_mnist.read_fashion_mnist(folder, name) for name in splits}
 
-    def batches() -> Iterator[tuple[np.ndarray, Rows, list[Skipped]]]:
+    def batches() -> Iterator[_Batch]:
         for name, split in items.items():
             for start in range(0, len(split.labels), job.batch_size):
                 part = slice(start, start + job.batch_size)
@@ -207,7 +215,7 @@ def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
                     "split": [name] * len(pictures),
                     "picture": [picture.tobytes() for picture in pictures],
                 }
-                yield pictures[..., None], rows, []
+                yield _Batch(len(pictures), pictures[..., None], rows, [])
 
     columns = [
         pa.field("id", pa.string(), nullable=False),
@@ -280,7 +288,7 @@ def _faces(
     reader: FaceReader,
     threads: int,
     batch_size: int,
-) -> Iterator[tuple[np.ndarray, Rows, list[Skipped]]]:
+) -> Iterator[_Batch]:
     """Read pictures in threads (decoders let go of Python's lock) and yield their faces in the order of ``wanted``."""
 
     def one(entry: tuple[Any, str]) -> tuple[list[Rows], np.ndarray] | PhotoRejectedError:
@@ -304,7 +312,7 @@ def _faces(
                     rows += result[0]
                     crops.append(result[1])
             columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-            yield (np.concatenate(crops) if crops else np.empty(0, np.uint8)), columns, failed
+            yield _Batch(len(chunk), np.concatenate(crops) if crops else np.empty(0, np.uint8), columns, failed)
 
 
 def settings_of(

@@ -284,5 +284,6 @@ def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
     if share > limit:
         raise LimitExceededError(
             f"{counts.rejected:,} of {counts.found:,} photos ({share:.1%}) were rejected, over --max-reject-share "
-            f"{limit:g}; the run is published in {shown(summary.out)}, its photos table says why."
+            f"{limit:g}; the run is published in {shown(summary.out)}, its photos table says why.",
+            summary.lines(),
         )

@@ -78,6 +78,8 @@ def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextI
         except duckdb.Error as error:
             # The first paragraph is the message; what follows draws the statement with a caret.
             message = " ".join(str(error).split("\n\n")[0].split())
+            if isinstance(error, duckdb.CatalogException):  # whose guesses are DuckDB's own tables
+                message = f"{message.partition(' Did you mean')[0]} The tables are {', '.join(TABLES)}."
             raise UserError(f"the query failed: {shown(message)}") from None
 
 
