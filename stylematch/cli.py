@@ -27,8 +27,12 @@ app = typer.Typer(
 )
 rules_app = typer.Typer(help="Rule sets: apply one to true labels.", no_args_is_help=True)
 index_app = typer.Typer(help="Indexes: build one from embeddings, say what one holds.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets: put one's label files together.", no_args_is_help=True)
+merge_app = typer.Typer(help="Write a data set's label files as one table.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 app.add_typer(index_app, name="index")
+app.add_typer(data_app, name="data")
+data_app.add_typer(merge_app, name="merge")
 
 
 def _version(wanted: bool) -> None:
@@ -130,16 +134,57 @@ def query(
 
 @app.command()
 def train(
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/celeba-mobilenet.toml.")],
+    job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be trained, on how much, and how long it takes.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the job: a few steps on a few small pictures, no pretrained weights.")
+    ] = False,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder that holds CelebA's folders.")] = None,
     fashion_mnist: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder that holds CelebA's folders.")] = None,
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
+    from stylematch.pipelines.train import read_train_job
     from stylematch.pipelines.train import train as run
 
-    for line in run(job, celeba=root, fashion_mnist=fashion_mnist).lines():
+    read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
+    if dry_run:
+        from stylematch.pipelines.dry_run import describe_training
+
+        lines = describe_training(read)
+    else:
+        lines = iter(run(read, job).lines())
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A labelled folder: CelebA's layout, or the model's own data set.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Where figures, card and plots go.")] = Path(
+        "stylematch-evaluation"
+    ),
+    split: Annotated[
+        Literal["train", "val", "test", "all"], typer.Option(help="Which part of a CelebA folder.")
+    ] = "test",
+    faces: Annotated[
+        Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")
+    ] = "aligned",
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures.")] = None,
+) -> None:
+    """Measure a model on labelled pictures: figures with intervals, a model card, plots."""
+    from stylematch.pipelines.evaluate import evaluate as run
+
+    for line in run(bundle, data, out, split=split, faces=faces, limit=limit).lines():
         typer.echo(line)
 
 
@@ -199,6 +244,62 @@ def embed(
         typer.echo(line)
 
 
+@app.command()
+def predict(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A model bundle, such as indexes/default/attributes.")
+    ],
+    photos: Annotated[
+        str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-predictions"),
+    faces: Annotated[
+        Literal["find", "aligned"] | None,
+        typer.Option(help="For a model of faces: search for them (the default), or take each picture for a face crop."),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="For a model of grey pictures: swap dark and light.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")] = 32,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    sheet: Annotated[bool, typer.Option(help="Draw the contact sheet.")] = True,
+    min_face_px: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
+    ] = 24,
+    max_megapixels: Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")] = 200.0,
+    max_file_mb: Annotated[float, typer.Option(metavar="X", help="Reject larger files.")] = 200.0,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already there.")] = False,
+) -> None:
+    """Write what one model says of a directory of photos, as Parquet, with a contact sheet."""
+    from stylematch.pipelines.predict import predict as run
+    from stylematch.settings import OPTIONS, validated
+    from stylematch.settings.predict import PredictSettings
+
+    settings = validated(
+        PredictSettings,
+        OPTIONS,
+        faces=faces,
+        invert=invert,
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        sheet=sheet,
+        min_face_px=min_face_px,
+        max_megapixels=max_megapixels,
+        max_file_mb=max_file_mb,
+        follow_links=follow_links,
+        overwrite=overwrite,
+    )
+    if not photos:  # an unset variable in a script, which a Path would take for the current directory
+        raise UserError("PHOTOS is empty: name a directory of photos")
+    for line in run(bundle, Path(photos), out, settings).lines():
+        typer.echo(line)
+
+
 @rules_app.command("apply")
 def rules_apply(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A Parquet file with one column per attribute.")],
@@ -233,6 +334,21 @@ def index_info(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An in
     from stylematch.pipelines.index import describe_index
 
     typer.echo(describe_index(path))
+
+
+@merge_app.command("celeba")
+def merge_celeba(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder in CelebA's layout.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="The table's file; replaced if it is there.")],
+    rules: Annotated[
+        str, typer.Option(metavar="classic|FILE", help="A shipped rule set, or your own TOML file.")
+    ] = "classic",
+) -> None:
+    """Merge all of CelebA's label files, with the style of each picture by its true labels."""
+    from stylematch.pipelines.merge import merge_celeba as run
+
+    for line in run(root, out, rules).lines():
+        typer.echo(line)
 
 
 @app.command("default-index")

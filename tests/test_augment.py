@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stylematch.settings import Augment
 from stylematch.tables.contract import LANDMARKS
-from stylematch.vision.augment import augment_batch, mix_batch
+from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 
 pytestmark = pytest.mark.train
 
@@ -23,6 +23,15 @@ def one_thread():
 
 STILL = Augment(flip=0)
 FRACTIONS = st.floats(0, 0.3)
+
+
+def augmented(fields, points, input_px, settings, generator):
+    """Augment a batch with landmarks, or without points."""
+    groups = {} if points is None else {"landmarks": points}
+    mirrors = {"landmarks": mirrored(LANDMARKS)}
+    pictures, moved = augment_batch(fields, groups, input_px, settings, generator, mirrors)
+    assert moved.keys() == groups.keys()
+    return pictures, moved.get("landmarks")
 
 
 def seeded(seed=0):
@@ -62,7 +71,7 @@ def test_points_go_where_the_picture_goes(flip, shift, zoom, degrees, seed, size
     points = places.repeat(1, 5)
     moving = Augment(flip=flip, shift=shift / 3, zoom=zoom, rotate_degrees=degrees)
     fields = dots(places, input_px, field_px, channels)
-    pictures, moved = augment_batch(fields, points, input_px, moving, seeded(seed))
+    pictures, moved = augmented(fields, points, input_px, moving, seeded(seed))
     assert pictures.shape == (count, channels, input_px, input_px)
     off = (centres(pictures) - moved.view(count, 5, 2)[:, 0]).norm(dim=1) * input_px
     inside = ((moved > 0.25) & (moved < 0.75)).all(1)  # a dot that is cut off has its centre elsewhere
@@ -73,7 +82,7 @@ def test_points_go_where_the_picture_goes(flip, shift, zoom, degrees, seed, size
 def test_a_flip_exchanges_left_and_right():
     points = torch.rand(4, 10, generator=seeded())
     fields = torch.rand(4, 3, 40, 40, generator=seeded(1))
-    pictures, moved = augment_batch(fields, points, 32, Augment(flip=1), seeded())
+    pictures, moved = augmented(fields, points, 32, Augment(flip=1), seeded())
     torch.testing.assert_close(pictures, fields[:, :, 4:36, 4:36].flip(3), atol=1e-4, rtol=0)
     column = {name: position for position, name in enumerate(LANDMARKS)}
     for name, source in (
@@ -87,13 +96,13 @@ def test_a_flip_exchanges_left_and_right():
         torch.testing.assert_close(moved[:, column[f"{name}_y"]], points[:, column[f"{source}_y"]])
     # So the person's features stay on their sides: the left eye's point is left of the right eye's.
     face = torch.tensor([[0.3, 0.4, 0.7, 0.4, 0.5, 0.6, 0.35, 0.8, 0.65, 0.8]])
-    _, mirrored = augment_batch(fields[:1], face, 32, Augment(flip=1), seeded())
-    torch.testing.assert_close(mirrored, face)
+    _, same = augmented(fields[:1], face, 32, Augment(flip=1), seeded())
+    torch.testing.assert_close(same, face)
 
 
 def test_about_half_are_flipped():
     fields = dots(torch.tensor([[0.3, 0.5]]).expand(400, 2), 16, 20, 1)
-    pictures, _ = augment_batch(fields, None, 16, Augment(flip=0.5), seeded())
+    pictures, _ = augmented(fields, None, 16, Augment(flip=0.5), seeded())
     flipped = (centres(pictures)[:, 0] > 0.5).float().mean()
     assert 0.4 < flipped < 0.6
 
@@ -102,7 +111,7 @@ def test_about_half_are_flipped():
 def test_all_zero_is_the_middle(input_px, field_px, channels):
     fields = torch.rand(3, channels, field_px, field_px, generator=seeded())
     points = torch.rand(3, 10, generator=seeded(1))
-    pictures, moved = augment_batch(fields, points, input_px, STILL, seeded())
+    pictures, moved = augmented(fields, points, input_px, STILL, seeded())
     start = (field_px - input_px) // 2
     middle = fields[:, :, start : start + input_px, start : start + input_px]
     torch.testing.assert_close(pictures, middle, atol=1e-4, rtol=0)
@@ -113,7 +122,7 @@ def test_unknown_points_stay_unknown():
     points = torch.full((2, 10), 0.5)
     points[0] = torch.nan
     everything = Augment(shift=0.1, zoom=0.1, rotate_degrees=10)
-    _, moved = augment_batch(torch.zeros(2, 3, 40, 40), points, 32, everything, seeded())
+    _, moved = augmented(torch.zeros(2, 3, 40, 40), points, 32, everything, seeded())
     assert moved[0].isnan().all()
     assert moved[1].isfinite().all()
 
@@ -132,10 +141,10 @@ def test_equal_seeds_give_equal_results_and_others_do_not():
         erase=0.5,
     )
     torch.manual_seed(1)
-    first = augment_batch(fields, points, 32, everything, seeded(7))
+    first = augmented(fields, points, 32, everything, seeded(7))
     torch.manual_seed(2)  # the global generator has no say
-    again = augment_batch(fields.clone(), points.clone(), 32, everything, seeded(7))
-    other = augment_batch(fields, points, 32, everything, seeded(8))
+    again = augmented(fields.clone(), points.clone(), 32, everything, seeded(7))
+    other = augmented(fields, points, 32, everything, seeded(8))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
     assert not torch.equal(first[1], other[1])
@@ -143,20 +152,20 @@ def test_equal_seeds_give_equal_results_and_others_do_not():
 
 def test_colours_stay_in_range_and_change_as_asked():
     fields = torch.rand(64, 3, 20, 20, generator=seeded())
-    still, _ = augment_batch(fields, None, 16, STILL, seeded())
+    still, _ = augmented(fields, None, 16, STILL, seeded())
     for name in ("brightness", "contrast", "saturation"):
-        changed, points = augment_batch(fields, None, 16, Augment(flip=0, **{name: 0.5}), seeded())
+        changed, points = augmented(fields, None, 16, Augment(flip=0, **{name: 0.5}), seeded())
         assert points is None
         assert 0 <= changed.min() <= changed.max() <= 1
         assert ((changed - still).abs().amax((1, 2, 3)) > 1e-3).float().mean() > 0.9
-    grey, _ = augment_batch(fields, None, 16, Augment(flip=0, grayscale=1), seeded())
+    grey, _ = augmented(fields, None, 16, Augment(flip=0, grayscale=1), seeded())
     torch.testing.assert_close(grey[:, 0], grey[:, 2])
     torch.testing.assert_close(grey[:, 0], grey[:, 1])
 
 
 def test_erasing_replaces_one_rectangle():
     fields = torch.rand(50, 1, 40, 40, generator=seeded())
-    pictures, _ = augment_batch(fields, None, 32, Augment(flip=0, erase=1), seeded())
+    pictures, _ = augmented(fields, None, 32, Augment(flip=0, erase=1), seeded())
     changed = (pictures - fields[:, :, 4:36, 4:36]).abs()[:, 0] > 1e-3
     for picture in changed:
         rows, columns = picture.any(1).nonzero()[:, 0], picture.any(0).nonzero()[:, 0]
@@ -164,13 +173,13 @@ def test_erasing_replaces_one_rectangle():
         assert picture.sum() > 0.95 * height * width
         assert 0.1 < height / 32 < 0.5
         assert 0.1 < width / 32 < 0.5
-    untouched, _ = augment_batch(fields, None, 32, STILL, seeded())
+    untouched, _ = augmented(fields, None, 32, STILL, seeded())
     torch.testing.assert_close(untouched, fields[:, :, 4:36, 4:36], atol=1e-4, rtol=0)
 
 
 def test_shifts_are_whole_pixels_and_blur_nothing():
     fields = torch.rand(40, 3, 40, 40, generator=torch.Generator().manual_seed(1))
-    pictures, _ = augment_batch(fields, None, 32, Augment(flip=0.0, shift=0.1), torch.Generator().manual_seed(2))
+    pictures, _ = augmented(fields, None, 32, Augment(flip=0.0, shift=0.1), torch.Generator().manual_seed(2))
     places = set()
     for field, picture in zip(fields, pictures, strict=True):
         met = [
@@ -187,7 +196,7 @@ def test_shifts_are_whole_pixels_and_blur_nothing():
 def test_only_the_asked_share_is_warped():
     fields = torch.rand(400, 1, 20, 20, generator=torch.Generator().manual_seed(1))
     settings = Augment(flip=0.0, zoom=0.2, rotate_degrees=20, warp=0.25)
-    pictures, _ = augment_batch(fields, None, 16, settings, torch.Generator().manual_seed(2))
+    pictures, _ = augmented(fields, None, 16, settings, torch.Generator().manual_seed(2))
     kept = (pictures - fields[:, :, 2:18, 2:18]).abs().amax((1, 2, 3)) < 1e-5
     assert 0.68 < kept.float().mean() < 0.82
 
@@ -201,3 +210,16 @@ def test_a_share_of_the_pictures_is_blended_with_a_partner():
     weight = share[:, :, None, None]
     torch.testing.assert_close(mixed, weight * pictures + (1 - weight) * pictures[partner])
     torch.testing.assert_close(mixed[share[:, 0] == 1], pictures[share[:, 0] == 1])
+
+
+def test_a_mirror_exchanges_the_corners_of_a_box():
+    box = torch.tensor([[0.2, 0.3, 0.5, 0.9]])
+    mirrors = {"box": mirrored(("x_1", "y_1", "x_2", "y_2"))}
+    _, moved = augment_batch(torch.zeros(1, 3, 40, 40), {"box": box}, 32, Augment(flip=1), seeded(), mirrors)
+    torch.testing.assert_close(moved["box"], torch.tensor([[0.5, 0.3, 0.8, 0.9]]))
+
+
+def test_a_vertical_flip_turns_pictures_upside_down():
+    fields = torch.rand(4, 3, 40, 40, generator=seeded(1))
+    pictures, _ = augmented(fields, None, 32, Augment(flip=0, flip_vertical=1), seeded())
+    torch.testing.assert_close(pictures, fields[:, :, 4:36, 4:36].flip(2), atol=1e-4, rtol=0)

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from stylematch.data import celeba, fashion_mnist
 from stylematch.errors import StylematchError, UserError
+from stylematch.settings import Model
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.networks import Network
@@ -35,10 +36,10 @@ ARCHITECTURES = {
 }
 
 
-def lively(backbone, schema, embedding_dim):
+def lively(backbone, schema, embedding_dim, input_px):
     """Return a network with random weights and statistics, whose answers differ from picture to picture."""
     torch.manual_seed(3)
-    network = Network(backbone, schema, embedding_dim)
+    network = Network(Model(backbone=backbone, input_px=input_px, embedding_dim=embedding_dim), schema)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0  # the statistics are those of the one batch that follows
@@ -55,11 +56,9 @@ def lively(backbone, schema, embedding_dim):
 def exported(kind, directory):
     backbone, schema, embedding_dim, input_px, _ = ARCHITECTURES[kind]
     return write_bundle(
-        lively(backbone, schema, embedding_dim),
+        lively(backbone, schema, embedding_dim, input_px),
         directory,
         name=f"random-{kind}",
-        architecture={"backbone": backbone, "embedding_dim": embedding_dim},
-        input_px=input_px,
         licence="none",
     )
 
@@ -101,10 +100,10 @@ def test_the_runtimes_agree(bundles, kind):
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_bundle_gives_what_the_network_gave(bundles, kind):
-    backbone, schema, embedding_dim, _, head = ARCHITECTURES[kind]
+    backbone, schema, embedding_dim, input_px, head = ARCHITECTURES[kind]
     pixels = pictures(bundles[kind], 4)
     with torch.inference_mode():
-        embedding, *heads = lively(backbone, schema, embedding_dim)(torch.from_numpy(pixels))
+        embedding, *heads = lively(backbone, schema, embedding_dim, input_px)(torch.from_numpy(pixels))
     stored = OnnxRuntime(bundles[kind]).run(pixels)
     cosine = (stored.embedding * embedding.numpy()).sum(axis=1)
     assert cosine.min() > 0.999  # float16 weights cost this much
@@ -153,7 +152,7 @@ def test_a_bundle_describes_itself(bundles):
         128,
     )
     assert bundle.schema == celeba.SCHEMA
-    network = Network("mobilenet_v2", celeba.SCHEMA, 128)
+    network = Network(Model(backbone="mobilenet_v2", input_px=128, embedding_dim=128), celeba.SCHEMA)
     assert bundle.description["parameters"] == sum(p.numel() for p in network.parameters())
 
 
@@ -261,7 +260,7 @@ def test_weights_of_another_architecture_are_refused(garments):
 
 
 def test_a_network_that_float16_cannot_hold_is_not_exported(tmp_path):
-    network = lively("small_resnet", fashion_mnist.SCHEMA, 8)
+    network = lively("small_resnet", fashion_mnist.SCHEMA, 8, 28)
     with torch.no_grad():
         network.embedding.weight[0, 0] = 1e6
     with pytest.raises(StylematchError, match=r"embedding.weight has values that float16"):
@@ -269,8 +268,6 @@ def test_a_network_that_float16_cannot_hold_is_not_exported(tmp_path):
             network,
             tmp_path / "bundle",
             name="huge",
-            architecture={"backbone": "small_resnet", "embedding_dim": 8},
-            input_px=28,
             licence="none",
         )
 

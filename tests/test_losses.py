@@ -5,7 +5,15 @@ import torch
 from torch.nn import functional
 
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema, PointGroup
-from stylematch.vision.losses import mix_targets, schema_accuracy, schema_loss, soft_targets, teach_targets
+from stylematch.settings import Loss
+from stylematch.vision.losses import (
+    SchemaLoss,
+    label_weights,
+    mix_targets,
+    point_ranges,
+    soft_targets,
+    teach_targets,
+)
 
 pytestmark = pytest.mark.train
 
@@ -44,7 +52,7 @@ def example(count=6):
 
 def test_where_all_is_known_the_losses_are_torchs_own():
     outputs, targets = example()
-    losses = schema_loss(SCHEMA, outputs, soft_targets(SCHEMA, targets), label_smoothing=0.1)
+    losses = SchemaLoss(SCHEMA, Loss(label_smoothing=0.1))(outputs, soft_targets(SCHEMA, targets))
     expected = {
         "attributes": functional.binary_cross_entropy_with_logits(outputs["attributes"], targets["attributes"].float()),
         "category": functional.cross_entropy(outputs["category"], targets["category"], label_smoothing=0.1),
@@ -62,7 +70,7 @@ def test_unknown_labels_count_for_nothing(smoothing):
     targets["attributes"][4] = -1
     targets["category"][[0, 3]] = -1
     targets["landmarks"][2, 1] = torch.nan
-    losses = schema_loss(SCHEMA, outputs, soft_targets(SCHEMA, targets), label_smoothing=smoothing)
+    losses = SchemaLoss(SCHEMA, Loss(label_smoothing=smoothing))(outputs, soft_targets(SCHEMA, targets))
     sum(losses.values()).backward()
 
     known = targets["attributes"] >= 0
@@ -90,7 +98,7 @@ def test_a_batch_of_unknown_labels_has_no_loss_and_no_gradient():
     targets["attributes"][:] = -1
     targets["category"][:] = -1
     targets["landmarks"][:] = torch.nan
-    losses = schema_loss(SCHEMA, outputs, soft_targets(SCHEMA, targets), label_smoothing=0.1)
+    losses = SchemaLoss(SCHEMA, Loss(label_smoothing=0.1))(outputs, soft_targets(SCHEMA, targets))
     sum(losses.values()).backward()
     assert all(float(loss.detach()) == 0 for loss in losses.values())
     assert all((values.grad == 0).all() for values in outputs.values())
@@ -99,7 +107,7 @@ def test_a_batch_of_unknown_labels_has_no_loss_and_no_gradient():
 def test_half_precision_outputs_are_widened():
     outputs, targets = example()
     halved = {name: values.detach().bfloat16() for name, values in outputs.items()}
-    losses = schema_loss(SCHEMA, halved, soft_targets(SCHEMA, targets))
+    losses = SchemaLoss(SCHEMA)(halved, soft_targets(SCHEMA, targets))
     assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
@@ -107,7 +115,7 @@ def test_a_point_far_off_does_not_drown_the_others():
     schema = LabelSchema((PointGroup("landmarks", ("eye_x", "eye_y")),))
     target = {"landmarks": torch.zeros(1, 2)}
     near, far = (
-        float(schema_loss(schema, {"landmarks": torch.full((1, 2), off)}, target)["landmarks"]) for off in (0.1, 0.2)
+        float(SchemaLoss(schema)({"landmarks": torch.full((1, 2), off)}, target)["landmarks"]) for off in (0.1, 0.2)
     )
     assert near == pytest.approx(9.5)  # ten hundredths, linear beyond one
     assert far == pytest.approx(19.5)
@@ -147,16 +155,61 @@ def test_a_teacher_has_its_share_and_fills_what_is_unknown():
     torch.testing.assert_close(taught["landmarks"], targets["landmarks"])
 
 
-def test_accuracy_counts_known_labels_only():
-    _, labels = example()
-    outputs = {
-        "attributes": labels["attributes"].float() * 4 - 2,
-        "category": functional.one_hot(1 - labels["category"], 2).float(),
+def test_validation_does_not_smooth_labels():
+    outputs, targets = example()
+    loss = SchemaLoss(SCHEMA, Loss(label_smoothing=0.3))
+    soft = soft_targets(SCHEMA, targets)
+    plain = functional.cross_entropy(outputs["category"], targets["category"])
+    torch.testing.assert_close(loss(outputs, soft, training=False)["category"], plain)
+    assert not torch.isclose(loss(outputs, soft)["category"], plain)
+
+
+def test_weights_are_torchs_own():
+    outputs, targets = example()
+    weights = {"attributes": torch.tensor([1.0, 3.0, 0.5]), "category": torch.tensor([0.5, 2.0])}
+    losses = SchemaLoss(SCHEMA, Loss(), weights)(outputs, soft_targets(SCHEMA, targets))
+    expected = functional.binary_cross_entropy_with_logits(
+        outputs["attributes"], targets["attributes"].float(), pos_weight=weights["attributes"]
+    )
+    torch.testing.assert_close(losses["attributes"], expected)
+    each = functional.cross_entropy(
+        outputs["category"], targets["category"], weight=weights["category"], reduction="none"
+    )
+    torch.testing.assert_close(losses["category"], each.mean())
+
+
+def test_label_weights_are_inverse_frequencies():
+    targets = {
+        "attributes": torch.tensor([[1, 0, 1], [0, 0, 1], [0, 0, -1], [0, 1, 1]], dtype=torch.int8),
+        "category": torch.tensor([0, 0, 0, -1]),
+        "landmarks": torch.zeros(4, 2),
     }
-    labels["attributes"][0] = -1
-    labels["category"][5] = -1
-    met = schema_accuracy(SCHEMA, outputs, soft_targets(SCHEMA, labels))
-    assert {name: (int(hits), int(known)) for name, (hits, known) in met.items()} == {
-        "attributes": (15, 15),
-        "category": (0, 5),
-    }
+    weights = label_weights(SCHEMA, soft_targets(SCHEMA, targets))
+    torch.testing.assert_close(weights["attributes"], torch.tensor([3.0, 3.0, 0.1]))
+    torch.testing.assert_close(weights["category"], torch.tensor([1.0, 0.0]))
+    assert "landmarks" not in weights
+
+
+@pytest.mark.parametrize("kind", ["focal", "asymmetric"])
+def test_easy_labels_count_less(kind):
+    schema = LabelSchema((BinaryGroup("attributes", ("a",)),))
+    targets = {"attributes": torch.tensor([[0.0]])}
+
+    def ratio(logit):
+        outputs = {"attributes": torch.tensor([[logit]])}
+        chosen = SchemaLoss(schema, Loss(binary=kind))(outputs, targets)["attributes"]
+        return float(chosen / SchemaLoss(schema)(outputs, targets)["attributes"])
+
+    assert ratio(-2.0) < 0.1 < ratio(2.0)
+    if kind == "focal":  # (1 - p_t) to the power of two
+        assert ratio(-2.0) == pytest.approx(float(torch.sigmoid(torch.tensor(-2.0))) ** 2, rel=1e-4)
+
+
+def test_squared_errors_are_measured_in_the_training_splits_ranges():
+    targets = {"landmarks": torch.tensor([[0.2, 0.5], [0.6, torch.nan], [0.4, 0.5]])}
+    schema = LabelSchema((PointGroup("landmarks", ("eye_x", "eye_y")),))
+    ranges = point_ranges(schema, targets)
+    torch.testing.assert_close(ranges["landmarks"], torch.tensor([0.4, 1.0]))  # a range of nothing is 1
+    outputs = {"landmarks": torch.tensor([[0.4, 0.6], [0.6, 9.0], [0.4, 0.5]])}
+    loss = SchemaLoss(schema, Loss(points="mse"), ranges=ranges)(outputs, targets)["landmarks"]
+    assert float(loss) == pytest.approx((0.25 + 0.01) / 5)

@@ -1,14 +1,19 @@
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+import numpy as np
 import torch
 
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, LabelSchema
 from stylematch.errors import UserError
-from stylematch.vision.networks import Network, _PointHead, build_network
+from stylematch.settings import Model
+from stylematch.vision.networks import Network, _PointHead, architecture, build_network
 
 pytestmark = pytest.mark.train
+
+FACES = Model(backbone="mobilenet_v2", input_px=128, embedding_dim=128)
+GARMENTS = Model(backbone="small_resnet", input_px=28, embedding_dim=64)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -23,13 +28,13 @@ def one_thread():
 @pytest.fixture(scope="module")
 def garments():
     torch.manual_seed(0)
-    return Network("small_resnet", fashion_mnist.SCHEMA, 64).eval()
+    return Network(GARMENTS, fashion_mnist.SCHEMA).eval()
 
 
 @pytest.fixture(scope="module")
 def faces():
     torch.manual_seed(0)
-    return Network("mobilenet_v2", celeba.SCHEMA, 128).eval()
+    return Network(FACES, celeba.SCHEMA).eval()
 
 
 def pixels(count, side, channels):
@@ -109,7 +114,7 @@ def test_points_lie_where_their_heat_is():
 
 
 def test_a_bundles_architecture_builds_the_same_network(garments):
-    built = build_network({"backbone": "small_resnet", "embedding_dim": 64}, fashion_mnist.SCHEMA)
+    built = build_network(architecture(garments), fashion_mnist.SCHEMA, 28)
     assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in garments.state_dict().items()}
     # The pixel statistics are constants of the code, not weights.
     assert not any(name.startswith("pixel_") for name in garments.state_dict())
@@ -117,18 +122,122 @@ def test_a_bundles_architecture_builds_the_same_network(garments):
 
 def test_any_schema_gets_its_heads():
     schema = LabelSchema((BinaryGroup("wearing", ("hat", "coat")), BinaryGroup("indoors", ("indoors",))))
-    network = Network("small_resnet", schema, 8).eval()
+    network = Network(Model(backbone="small_resnet", input_px=28, embedding_dim=8), schema).eval()
     with torch.inference_mode():
         outputs = network(pixels(2, 28, 1))
     assert [tuple(values.shape) for values in outputs] == [(2, 8), (2, 2), (2, 1)]
 
 
 def test_unknown_names_and_missing_weights_are_explained(monkeypatch, tmp_path):
-    with pytest.raises(UserError, match=r"model.backbone: 'vgg16' is unknown"):
-        Network("vgg16", fashion_mnist.SCHEMA, 8)
+    def build(**model):
+        return Network(Model(**{"input_px": 64, **model}), celeba.SCHEMA)
+
+    with pytest.raises(UserError, match=r"model.backbone: 'vgg61' is unknown"):
+        build(backbone="vgg61")
     with pytest.raises(UserError, match=r"model.weights: small_resnet has no pretrained weights"):
-        Network("small_resnet", fashion_mnist.SCHEMA, 8, weights="imagenet")
+        build(backbone="small_resnet", weights="imagenet")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
     with pytest.raises(UserError, match=r"could not be loaded or fetched .*point TORCH_HOME"):
-        Network("mobilenet_v2", celeba.SCHEMA, 8, weights="imagenet")
+        build(backbone="mobilenet_v2", weights="imagenet")
+    with pytest.raises(UserError, match=r"model.weights: .*missing.pth is no file"):
+        build(backbone="mobilenet_v2", weights=str(tmp_path / "missing.pth"))
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(UserError, match=r"model.weights: .*text.pth does not hold weights"):
+        build(backbone="mobilenet_v2", weights=str(tmp_path / "text.pth"))
+    with pytest.raises(UserError, match=r"model.frozen: mobilenet_v2 has 19 children, not 20"):
+        build(backbone="mobilenet_v2", frozen=20)
+
+
+def test_weights_of_a_file_are_taken(tmp_path):
+    from torchvision.models import squeezenet1_1
+
+    source = squeezenet1_1(weights=None)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    model = Model(backbone="squeezenet1_1", weights=str(tmp_path / "weights.pth"), input_px=64)
+    network = Network(model, fashion_mnist.SCHEMA)
+    for name, value in source.features.state_dict().items():
+        assert torch.equal(network.backbone.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("name", "input_px"),
+    [
+        ("alexnet", 96),
+        ("convnext_tiny", 64),
+        ("densenet121", 64),
+        ("efficientnet_b0", 64),
+        ("googlenet", 64),
+        ("inception_v3", 96),
+        ("maxvit_t", 224),
+        ("mnasnet0_5", 64),
+        ("mobilenet_v3_small", 64),
+        ("regnet_y_400mf", 64),
+        ("resnet18", 64),
+        ("shufflenet_v2_x0_5", 64),
+        ("squeezenet1_1", 64),
+        ("swin_t", 64),
+        ("vgg11", 64),
+        ("vit_b_32", 64),
+    ],
+)
+def test_every_family_of_torchvision_is_a_backbone(name, input_px):
+    network = Network(Model(backbone=name, input_px=input_px), celeba.SCHEMA).train()
+    with torch.no_grad():
+        embedding, heads = network.outputs(torch.rand(2, 3, input_px, input_px))
+    assert embedding.shape == (2, network.embedding_dim)
+    assert heads["attributes"].shape == (2, 40)
+    assert heads["landmarks"].shape == (2, 10)
+
+
+def test_what_is_frozen_neither_learns_nor_keeps_new_statistics():
+    torch.manual_seed(0)
+    network = Network(Model(backbone="resnet18", input_px=64, frozen=5), celeba.SCHEMA).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    _, heads = network.outputs(torch.rand(4, 3, 64, 64))
+    heads["attributes"].square().mean().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = {f"backbone.{name}" for name in ("conv1", "bn1", "layer1")}
+    assert not any(name.startswith(tuple(frozen)) for name in changed)
+    assert any(name.startswith("backbone.layer2") and name.endswith("running_mean") for name in changed)
+    assert "backbone.layer2.0.conv1.weight" in changed
+    network.freeze("none")
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
+
+
+def test_dense_layers_follow_flattened_maps():
+    model = Model(backbone="vgg11", input_px=64, pool="flatten", hidden=(32, 16), dropout=0.5)
+    network = Network(model, celeba.SCHEMA)
+    assert network.dense[0].in_features == 512 * 2 * 2
+    assert network.embedding_dim == 16
+    built = build_network(architecture(network), celeba.SCHEMA, 64)
+    assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
+
+
+def test_luminance_is_all_that_a_grey_network_sees():
+    network = Network(Model(backbone="squeezenet1_1", input_px=64, grayscale=True), fashion_mnist.SCHEMA).eval()
+    colour = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    luma = (colour * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    with torch.no_grad():
+        torch.testing.assert_close(network.outputs(colour)[0], network.outputs(luma.expand(-1, 3, -1, -1))[0])
+
+
+def test_temperatures_divide_the_logits(garments):
+    network = build_network(architecture(garments), fashion_mnist.SCHEMA, 28).eval()
+    pictures = pixels(3, 28, 1).numpy()
+    before = network.logits(pictures)["category"]
+    network.cool("category", np.array([2.5]))
+    np.testing.assert_allclose(network.logits(pictures)["category"], before / 2.5, rtol=1e-4, atol=1e-6)
+
+
+def test_timms_networks_are_backbones():
+    pytest.importorskip("timm", reason="timm is not installed: pip install 'stylematch[timm]'")
+    for name in ("timm:resnet10t", "timm:vit_tiny_patch16_224"):
+        network = Network(Model(backbone=name, input_px=64), celeba.SCHEMA).eval()
+        with torch.no_grad():
+            assert network.outputs(torch.rand(2, 3, 64, 64))[1]["attributes"].shape == (2, 40)
+    with pytest.raises(UserError, match="timm has no 'nothing'"):
+        Network(Model(backbone="timm:nothing", input_px=64), celeba.SCHEMA)

@@ -63,16 +63,19 @@ def test_all_shipped_jobs_load(repository):
         ("learning_rate = 1e-3", "learning_rate = nan", ["schedule.learning_rate: "]),
         ("learning_rate = 1e-3", "learning_rate = 0", ["schedule.learning_rate: ", "greater than 0, not 0"]),
         ("shift = 0.1", "shift = 1.5", ["augment.shift: ", "less than or equal to 1, not 1.5"]),
-        ('"mobilenet_v2"', '"resnet50"', ["model.backbone: ", "'mobilenet_v2' or 'small_resnet'", "'resnet50'"]),
-        ('"mobilenet_v2"', '"small_resnet"', ["model.backbone: celeba needs 'mobilenet_v2', not 'small_resnet'"]),
-        ('"celeba"', '"fashion-mnist"', ["model.backbone: fashion-mnist needs 'small_resnet'"]),
+        ('"mobilenet_v2"', '""', ["model.backbone: ", "at least 1 character"]),
+        ('"mobilenet_v2"', '"small_resnet"', ["model.backbone: 'small_resnet' does not fit celeba"]),
+        ('"celeba"', '"fashion-mnist"', ["model.backbone: 'mobilenet_v2' does not fit fashion-mnist"]),
+        ('"celeba"', '"fashion-product"', ["data.split: fashion-product is split by years or stratified"]),
+        ('"celeba"', '"celeba"\ngroups = ["box", "hat"]', ["data.groups: celeba has no 'hat'; it has attributes"]),
+        ("shift = 0.1", "flip_vertical = 0.5", ["augment.flip_vertical: faces with points"]),
         ("input_px = 128", "input_px = 8", ["model.input_px: ", "greater than or equal to 16, not 8"]),
         ("input_px = 128", "input_px = 100", ["model.input_px: must be a multiple of 8, not 100"]),
         ('"try"', '"a/b"', ["name: ", "'a/b'"]),
         ("[model]", "[modell]", ["model: is missing; set it", "modell: is no setting; remove it"]),
         ('name = "try"', 'name = "try"\nkind = "x"', ["kind: is no setting; remove it"]),
         ('name = "try"', 'name = "try"\nwhere = "x"', ["where: is no setting; remove it"]),
-        ('"celeba"', "3", ["data.dataset: ", "'celeba' or 'fashion-mnist', not 3"]),
+        ('"celeba"', "3", ["data.dataset: ", "'celeba', 'fashion-mnist', 'fashion-product' or 'flixstock', not 3"]),
     ],
 )
 def test_every_fault_names_the_file_the_key_and_the_fix(job_file, old, new, faults):
@@ -158,3 +161,46 @@ def test_the_data_root_is_the_environments_or_the_neighbour(monkeypatch):
     assert data_root() == Path("/somewhere")
     monkeypatch.delenv("STYLEMATCH_DATA")
     assert data_root() == Path("../shared/data")
+
+
+def test_keys_are_changed_on_the_command_line(job_file):
+    job = load_job(job_file, TrainJob, ["schedule.epochs=7", "model.weights=imagenet", 'data.groups=["box"]'])
+    assert (job.schedule.epochs, job.model.weights, job.data.label_groups) == (7, "imagenet", ("box",))
+    assert load_job(job_file, TrainJob, ["loss.points=mse"]).loss.points == "mse"  # a table that the file lacks
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("schedule.epochs=0", "schedule.epochs: input should be greater"),
+        ("schedule.epoch=1", "schedule.epoch: is no setting"),
+        ("schedule.epochs", "is no key=value"),
+        (".epochs=1", "is no key=value"),
+        ("name.first=1", "name is no table"),
+    ],
+)
+def test_a_wrong_change_is_named(job_file, override, fault):
+    with pytest.raises(UserError, match=fault):
+        load_job(job_file, TrainJob, [override])
+
+
+def test_a_job_in_steps_is_one_job_a_step(job_file):
+    job_file.write_text(
+        JOB + "[[steps]]\nmost_frequent = 20\nepochs = 1\n[[steps]]\nfrozen = 5\nlearning_rate = 1e-4\n"
+    )
+    first, second = load_job(job_file, TrainJob).in_steps()
+    assert (first.schedule.epochs, first.schedule.learning_rate, first.model.frozen) == (1, 1e-3, "none")
+    assert (second.schedule.epochs, second.schedule.learning_rate, second.model.frozen) == (2, 1e-4, 5)
+    assert (first.steps[0].most_frequent, second.steps[0].most_frequent) == (20, None)
+    assert len(load_job(job_file, TrainJob, ["steps=[]"]).in_steps()) == 1
+
+
+def test_a_smoke_test_is_small_and_needs_no_network(repository):
+    for path in sorted((repository / "jobs").glob("*.toml")):
+        if "model" not in tomllib.loads(path.read_text()):
+            continue
+        smoke = load_job(path, TrainJob).smoke()
+        assert (smoke.model.weights, smoke.model.start_from, smoke.distill) == ("none", None, None)
+        assert smoke.model.input_px <= 64
+        assert (smoke.schedule.epochs, smoke.schedule.batch_size, smoke.data.limit) == (1, 4, 24)
+        assert smoke.out.endswith("-smoke")

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -13,20 +12,22 @@ pytest.importorskip("lightning", reason="Lightning is not installed: pip install
 import torch
 
 from stylematch.data.fashion_mnist import SCHEMA
-from stylematch.errors import UserError
-from stylematch.settings import TrainJob
+from stylematch.errors import StylematchError, UserError
+from stylematch.settings import Model, TrainJob
+from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.examples import Examples
-from stylematch.vision.losses import schema_loss, soft_targets
+from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.training import _Batches, _EpochOrder, train_network
+from stylematch.vision.training import train_network
 
 pytestmark = pytest.mark.train
 
 EPOCHS = 2
+MODEL = Model(backbone="small_resnet", input_px=28, embedding_dim=16, dropout=0.1)
 
 
 def job(mixup=0.0, distill=None, **schedule):
-    values = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 4e-3, "label_smoothing": 0.05, "clip_norm": 5.0}
+    values = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 4e-3, "clip_norm": 5.0}
     return TrainJob.model_validate(
         {
             "name": "tiny",
@@ -36,6 +37,7 @@ def job(mixup=0.0, distill=None, **schedule):
             "augment": {"flip": 0.5, "shift": 0.05, "zoom": 0.1, "rotate_degrees": 5, "brightness": 0.1, "erase": 0.2}
             | {"mixup": mixup},
             "schedule": {**values, "precision": "32-true", "seed": 3} | schedule,
+            "loss": {"label_smoothing": 0.05},
             "distill": distill,
         }
     )
@@ -57,9 +59,9 @@ def train_tiny(out, **schedule):
     torch.set_num_threads(1)  # more wait for each other in busy loops
     try:
         torch.manual_seed(0)
-        network = Network("small_resnet", SCHEMA, 16, dropout=0.1)
+        network = Network(MODEL, SCHEMA)
         parts = [(garments(192, 1), 1), (garments(32, 2), 2)]
-        return train_network(network, SCHEMA, job(**schedule), parts, garments(50, 3), Path(out))
+        return train_network(network, job(**schedule), parts, garments(50, 3), Path(out))
     finally:
         torch.set_num_threads(threads)
 
@@ -69,7 +71,7 @@ def loss_on(network, examples):
     targets = soft_targets(SCHEMA, {"category": torch.from_numpy(examples.targets["category"])})
     with torch.inference_mode():
         _, outputs = network.eval().outputs(pictures)
-        return float(schema_loss(SCHEMA, outputs, targets)["category"])
+        return float(SchemaLoss(SCHEMA)(outputs, targets)["category"])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def uninterrupted(tmp_path_factory):
 
 def test_the_loss_falls(uninterrupted):
     torch.manual_seed(0)
-    fresh = Network("small_resnet", SCHEMA, 16, dropout=0.1)
+    fresh = Network(MODEL, SCHEMA)
     unseen = garments(200, 4)
     before, after = loss_on(fresh, unseen), loss_on(uninterrupted[0], unseen)
     assert before > 2.2  # guessing among ten classes
@@ -136,13 +138,13 @@ def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, 
     teacher, _ = uninterrupted
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     torch.manual_seed(0)
-    network = Network("small_resnet", SCHEMA, 16, dropout=0.1)
+    network = Network(MODEL, SCHEMA)
     blind = garments(192, 1)
     blind.targets["category"][:] = -1  # all that can be learned here is the teacher's opinion
     setting = job(mixup=0.5, distill={"teacher": "unused", "weight": 0.7}, epochs=1)
-    taught = train_network(network, SCHEMA, setting, [(blind, 2)], garments(50, 3), tmp_path, teacher)
+    taught = train_network(network, setting, [(blind, 2)], garments(50, 3), tmp_path, teacher)
     torch.manual_seed(0)
-    assert loss_on(taught, garments(200, 4)) < loss_on(Network("small_resnet", SCHEMA, 16), garments(200, 4)) - 0.02
+    assert loss_on(taught, garments(200, 4)) < loss_on(Network(MODEL, SCHEMA), garments(200, 4)) - 0.02
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name
     stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -152,11 +154,11 @@ def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, 
 def test_too_few_pictures_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"256 pictures .* batch of schedule.batch_size = 300"):
         train_tiny(tmp_path, batch_size=300)
-    assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == "[]"
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_an_epoch_shows_every_picture_as_often_as_asked():
-    order = _EpochOrder([(5, 1), (3, 2)], batch_size=11, seed=1)
+    order = EpochOrder([(5, 1), (3, 2)], batch_size=11, seed=1)
     assert len(order) == 1
     (rows,) = order
     assert sorted(rows) == [0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 7]
@@ -164,16 +166,101 @@ def test_an_epoch_shows_every_picture_as_often_as_asked():
     (later,) = order
     assert later != rows
     assert sorted(later) == sorted(rows)
-    again = _EpochOrder([(5, 1), (3, 2)], batch_size=11, seed=1)
+    again = EpochOrder([(5, 1), (3, 2)], batch_size=11, seed=1)
     again.set_epoch(1)
     assert list(again) == [later]
-    assert list(_EpochOrder([(5, 1), (3, 2)], batch_size=11, seed=2)) != [rows]
+    assert list(EpochOrder([(5, 1), (3, 2)], batch_size=11, seed=2)) != [rows]
 
 
 def test_a_batch_is_taken_from_the_right_part():
     parts = [garments(4, 1), garments(3, 2)]
-    fields, targets = _Batches(parts)[[0, 3, 4, 6]]
+    batches = Batches(parts)
+    batch = batches[[0, 3, 4, 6]]
     expected = [parts[0].fields[0], parts[0].fields[3], parts[1].fields[0], parts[1].fields[2]]
-    np.testing.assert_array_equal(fields.numpy(), np.stack(expected))
+    np.testing.assert_array_equal(batch.fields.numpy(), np.stack(expected))
     labels = [parts[0].targets["category"][[0, 3]], parts[1].targets["category"][[0, 2]]]
-    np.testing.assert_array_equal(targets["category"].numpy(), np.concatenate(labels))
+    np.testing.assert_array_equal(batch.targets["category"].numpy(), np.concatenate(labels))
+    assert batch.rows.tolist() == [0, 3, 4, 6]
+    assert batches.ids([0, 3, 4, 6]) == ["1-0", "1-3", "2-0", "2-2"]
+
+
+def test_processes_share_every_batch():
+    whole = list(EpochOrder([(20, 1)], batch_size=6, seed=1))
+    shares = [list(EpochOrder([(20, 1)], batch_size=6, seed=1, rank=rank, processes=2)) for rank in (0, 1)]
+    for batch, left, right in zip(whole, *shares, strict=True):
+        assert len(left) == len(right) == 3
+        assert sorted(left + right) == sorted(batch)
+
+
+def test_rare_rows_are_drawn_more_often():
+    weights = np.array([1.0] * 90 + [9.0] * 10)
+    order = EpochOrder([(100, 1)], batch_size=100, seed=1, weights=weights)
+    drawn = []
+    for epoch in range(20):
+        order.set_epoch(epoch)
+        drawn += next(iter(order))
+    assert 0.45 < np.mean(np.array(drawn) >= 90) < 0.55
+
+
+def test_a_checkpoint_of_another_job_is_not_gone_on_with(uninterrupted):
+    _, out = uninterrupted
+    with pytest.raises(UserError, match="is of another job than this one"):
+        train_tiny(out, learning_rate=1e-3)
+
+
+def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = Network(MODEL, SCHEMA)
+        with torch.no_grad():
+            network.embedding.weight[0, 0] = torch.inf
+        said = r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more"
+        with pytest.raises(StylematchError, match=said):
+            train_network(network, job(rate="constant"), [(garments(64, 1), 1)], garments(20, 3), tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    from stylematch.vision.learner import Learner
+
+    whole = Learner.training_step
+
+    def step(self, batch, number):
+        if self.current_epoch == 1 and number == 3:
+            with torch.no_grad():
+                self.network.embedding.weight[0, 0] = torch.nan
+        return whole(self, batch, number)
+
+    monkeypatch.setattr(Learner, "training_step", step)
+    with pytest.raises(StylematchError, match="became nan in epoch 2, batch 4"):
+        train_tiny(tmp_path)
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("rate", ["cosine", "plateau", "constant"])
+def test_every_optimizer_and_rate_learns(tmp_path, optimizer, rate):
+    learning_rate = 0.02 if optimizer == "sgd" else 1e-3
+    network = train_tiny(tmp_path, optimizer=optimizer, rate=rate, learning_rate=learning_rate, epochs=3)
+    assert loss_on(network, garments(200, 4)) < 2.3
+
+
+def test_training_stops_early_and_keeps_the_best_weights(tmp_path):
+    network = train_tiny(tmp_path, epochs=30, patience=1, keep="best", rate="constant", learning_rate=0.3)
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] < 29
+    assert best["epoch"] < last["epoch"]
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, best["state_dict"][f"network.{name}"]), name
+
+
+def test_tensorboard_is_written_where_asked(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'stylematch[train]'")
+    train_tiny(tmp_path, epochs=1, log="tensorboard")
+    assert list((tmp_path / "log").glob("events.out.tfevents.*"))

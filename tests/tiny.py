@@ -62,3 +62,36 @@ def write_celeba(folder: Path, present: tuple[str, ...] = ("Young",), *, missing
     (folder / "list_attr_celeba.txt").write_text(f"{len(partitions)}\n{' '.join(ATTRIBUTES)}\n{rows}")
     (folder / "list_eval_partition.txt").write_text("".join(f"{name} {part}\n" for name, part in partitions.items()))
     return folder
+
+
+def write_fashion_product(folder: Path, count: int = 96) -> Path:
+    """Write products of six article types in two master categories, one colour each, of the years 2010 to 2013."""
+    kinds = ("Tshirts", "Jeans", "Watches", "Handbags", "Casual Shoes", "Kurtas")
+    (folder / "images").mkdir(parents=True)
+    rows = ["id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage"]
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        kind = number % len(kinds)
+        master = "Apparel" if kind in (0, 1, 5) else "Accessories"
+        gender, season = ("Men", "Women")[number % 2], ("Summer", "Fall")[number // 7 % 2]
+        usage = ("Casual", "Formal", "Sports")[number // 5 % 3]
+        year = 2010 + number // len(kinds) % 4
+        rows.append(f"{number},{gender},{master},{master}s,{kinds[kind]},Colour {kind},{season},{year},{usage}")
+        picture = rng.integers(0, 60, (80, 60, 3), dtype=np.uint8) + np.uint8(30 * kind)
+        Image.fromarray(picture).save(folder / "images" / f"{number}.jpg")
+    (folder / "styles.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def write_flixstock(folder: Path, count: int = 60) -> Path:
+    """Write garments whose attributes follow from their number; every seventh has no neck."""
+    (folder / "images").mkdir(parents=True)
+    rows = ["filename,neck,sleeve_length,pattern"]
+    rng = np.random.default_rng(1)
+    for number in range(count):
+        neck = "#N/A" if number % 7 == 0 else number % 7
+        rows.append(f"{number}.jpg,{neck},{number % 4},{number % 10}")
+        picture = rng.integers(0, 200, (90, 70, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / "images" / f"{number}.jpg")
+    (folder / "attributes.csv").write_text("\n".join(rows) + "\n")
+    return folder

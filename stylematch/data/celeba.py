@@ -65,12 +65,15 @@ ATTRIBUTES = (
     "Young",
 )
 
+BOX = ("x_1", "y_1", "x_2", "y_2")
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
+SCHEMA_WITH_BOX = LabelSchema((*SCHEMA.groups, PointGroup("box", BOX)))
 SPLITS = ("train", "val", "test")
 LICENCE = (
     "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research "
     "purposes only."
 )
+_OWN_PIXELS_SHARE = 0.9
 _BOX = ("x_1", "y_1", "width", "height")
 
 
@@ -128,6 +131,35 @@ def read_celeba(root: Path) -> CelebaFolder:
         landmarks_px=_aligned(root / "list_landmarks_align_celeba.txt", row_of, LANDMARKS),
         boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, _BOX),
     )
+
+
+def corners_in_picture(folder: CelebaFolder) -> npt.NDArray[np.float32]:
+    """Return the corners of the boxes that are in their picture's own pixels, NaN elsewhere.
+
+    The official boxes are in the pixels of the photos that the aligned pictures were cut from, which nothing in the
+    files says. A box in its picture's own pixels holds the face's landmarks: where fewer than nine in ten of a folder's
+    boxes do, none of them is used, and else those that do.
+
+    Parameters
+    ----------
+    folder : CelebaFolder
+        Labels.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 4)
+        x and y of the upper left corner, then of the lower right one, in pixels.
+    """
+    corners = np.concatenate([folder.boxes_px[:, :2], folder.boxes_px[:, :2] + folder.boxes_px[:, 2:]], axis=1)
+    points = folder.landmarks_px.reshape(-1, 5, 2)
+    known = np.isfinite(corners).all(1) & np.isfinite(points).all((1, 2))
+    slack = 0.05 * folder.boxes_px[:, None, 2:]
+    with np.errstate(invalid="ignore"):
+        within = (points >= corners[:, None, :2] - slack) & (points <= corners[:, None, 2:] + slack)
+    holds = known & within.all((1, 2))
+    if holds.sum() < _OWN_PIXELS_SHARE * max(known.sum(), 1):
+        holds[:] = False
+    return np.where(holds[:, None], corners, np.nan).astype(np.float32)
 
 
 def _picture_folder(root: Path, image_ids: tuple[str, ...]) -> Path:

@@ -1,27 +1,100 @@
 """The model card: what a bundle is, what it learned from, what was measured and what it must not be used for.
 
-Follows Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, as far as the figures go.
+Follows Mitchell et al., "Model Cards for Model Reporting", FAT* 2019: details, intended use and misuse, data, metrics
+with intervals and baselines, figures by subgroup, calibration, caveats. It is made of the bundle and ``figures.json``
+alone; what was not measured is not in it, and what is undefined is shown as an en dash.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stylematch.tables.disk import shown, write_durably
 from stylematch.vision.bundle import CARD, Bundle
 
 _INTENDED = {
     "attributes": (
         "Describing how a face in a photo presents itself (hair, glasses, make-up, expression), so that rules can pick "
         "a style of clothing. The labels are how CelebA's annotators saw celebrities; several of them ('Attractive', "
-        "'Chubby', 'Male', 'Young', ...) are judgements, not facts. Not for identifying people, not for any decision "
-        "about a person, not for surveillance. CelebA's people are celebrities, mostly light-skinned and young; expect "
-        "worse figures on others."
+        "'Chubby', 'Male', 'Young', ...) are judgements, not facts."
     ),
+    "landmarks": "Finding the eyes, the nose and the corners of the mouth in a crop of a face.",
     "category": (
-        "Telling ten kinds of garment apart in 28x28 grey pictures like Fashion-MNIST's, and embedding them for "
-        "search. Not for photos of worn clothes."
+        "Telling ten kinds of garment apart in 28x28 grey pictures like Fashion-MNIST's, and embedding them for search."
+    ),
+    "articleType": "Telling what kind of article a product picture on a plain background shows.",
+    "neck": "Telling the neckline of a garment in a picture of a shop.",
+    "sleeve_length": "Telling the length of a garment's sleeves in a picture of a shop.",
+    "pattern": "Telling the pattern of a garment in a picture of a shop.",
+}
+_ANY_INTENDED = "Predicting the group {} of pictures like those that it learned from."
+_FACES = (
+    "Not for identifying people, not for any decision about a person, not for surveillance. CelebA's people are "
+    "celebrities, mostly light-skinned and young; expect worse figures on others."
+)
+_NOT_FOR = {
+    "attributes": _FACES,
+    "landmarks": _FACES,
+    "category": "Not for photos of worn clothes.",
+}
+_ANY_NOT_FOR = (
+    "Not for pictures of another kind than those that it learned from, and not for any decision about a person."
+)
+_DATA = {
+    "celeba": (
+        "CelebA (Liu, Luo, Wang, Tang, ICCV 2015): photos of celebrities with 40 attributes. Licence of the data, and "
+        "so of what learned from them: non-commercial research only. Points are pseudo-labels of a face detector, "
+        "except where a title below says official."
+    ),
+    "fashion-mnist": (
+        "Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): 70,000 grey pictures of ten kinds of garment. MIT licence."
+    ),
+    "fashion-product": (
+        "Fashion Product Images (Kaggle): product pictures of a shop with its own categories. The pictures carry no "
+        "licence that would let them be passed on."
+    ),
+    "flixstock": (
+        "FlixStock's garment attributes: neck, sleeve length and pattern. The pictures carry no licence that would let "
+        "them be passed on."
     ),
 }
+_OFFICIAL_POINTS = "celeba_aligned_sample"  # the one folder whose points are CelebA's own
+# By figure: what a person calls it, and the figure that is its baseline (or a number that chance gives).
+_ROWS: dict[str, tuple[str, str | float | None]] = {
+    "accuracy": ("accuracy", "majority_accuracy"),
+    "accuracy_seen": ("accuracy, classes that occur in training", "majority_accuracy_seen"),
+    "top5_accuracy": ("top-5 accuracy", "majority_top5_accuracy"),
+    "balanced_accuracy": ("balanced accuracy", 0.5),
+    "balanced_accuracy_at_thresholds": ("balanced accuracy at the thresholds chosen on validation", 0.5),
+    "macro_f1": ("macro-F1", None),
+    "mean_average_precision": ("mean average precision", None),
+    "expected_calibration_error": ("expected calibration error", None),
+    "normalised_mean_error": ("normalised mean error", "mean_shape_error"),
+    "mean_absolute_error": ("mean absolute error", "mean_answer_error"),
+}
+_BASELINES = {baseline for _, baseline in _ROWS.values() if isinstance(baseline, str)}
+_SUBGROUP_COLUMNS = (
+    "count",
+    "accuracy",
+    "majority_accuracy",
+    "balanced_accuracy",
+    "balanced_accuracy_at_thresholds",
+    "macro_f1",
+    "mean_average_precision",
+    "expected_calibration_error",
+)
+_UNDEFINED = "\N{EN DASH}"
+_HOW = (
+    "Measured on the exported bundle in ONNX Runtime, on pictures that nothing was learned from. Accuracy and F1 are "
+    "at the threshold 0.5. The baseline of an accuracy is that of always answering the more (or most) frequent label, "
+    "of points that of always answering the mean position. Errors of landmarks are relative to the distance between "
+    "the eyes. Intervals hold 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979). The calibration error "
+    "has 15 equal-width bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
+    f"et al., 2017). {_UNDEFINED} is what is undefined, such as the recall of a label that never occurs; means leave "
+    "it out."
+)
 
 
 def write_card(bundle: Bundle, figures: dict[str, Any]) -> None:
@@ -32,46 +105,167 @@ def write_card(bundle: Bundle, figures: dict[str, Any]) -> None:
     bundle : Bundle
         The model.
     figures : dict
-        What ``pipelines.train`` measured: data set -> group -> figures.
+        What ``figures.json`` says: ``job``, ``learned_from``, ``measured`` (data set -> group -> figures, as
+        ``stylematch.evaluate.measure`` returns them) and, where there are, ``data`` (what was left out, by name) and
+        ``calibration`` (group -> what ``calibration_figures`` returns). Thresholds are the bundle's own.
     """
-    groups = [group.name for group in bundle.schema.groups]
+    write_durably(bundle.directory / CARD, card_text(bundle, figures).encode())
+
+
+def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
+    """Return the card as Markdown; arguments as ``write_card`` takes them."""
+    groups = bundle.schema.groups
+    dataset = figures["job"].get("settings", {}).get("data", {}).get("dataset")
+    intended = [_INTENDED.get(g.name) or _ANY_INTENDED.format(_text(g.name)) for g in groups]
     lines = [
-        f"# {bundle.name}",
+        f"# {_text(bundle.name)}",
         "",
-        f"- Network: {bundle.description['architecture']['backbone']}, {bundle.description['parameters']:,} "
+        f"- Network: {_text(bundle.description['architecture']['backbone'])}, {bundle.description['parameters']:,} "
         f"parameters, {bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
-        f"- Predicts: {', '.join(f'{g.name} ({g.kind}, {g.width})' for g in bundle.schema.groups)}",
-        f"- Learned from: {figures['learned_from']:,} pictures (job `{figures['job']['name']}`)",
-        f"- Licence: {bundle.description['licence']}",
+        f"- Predicts: {', '.join(f'{_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
+        f"- Learned from: {figures['learned_from']:,} pictures (job {_text(figures['job']['name'])})",
+        f"- Licence: {_text(bundle.description['licence'])}",
         "",
-        "## Use",
+        "## Intended use",
         "",
-        *[_INTENDED[name] for name in groups if name in _INTENDED],
+        *_unique(intended),
         "",
+        "## Must not be used for",
+        "",
+        *_unique(_NOT_FOR.get(g.name, _ANY_NOT_FOR) for g in groups),
+        "",
+        "## Data",
+        "",
+        _DATA.get(dataset) or f"The data set {_text(dataset or 'that the job names')}; its own licence holds.",
+        "",
+        *_notes(figures.get("data", {})),
         "## Figures",
         "",
-        "Measured on the exported bundle in ONNX Runtime, threshold 0.5, on pictures that nothing was learned from.",
-        "`majority_accuracy` is that of always answering the more frequent label; `mean_shape_error` that of always "
-        "answering the mean position. Errors of points are relative to the distance between the eyes.",
+        _HOW,
         "",
     ]
     for data_set, by_group in figures["measured"].items():
-        lines += [f"### {data_set}", ""]
+        lines += [f"### {_text(data_set)}", ""]
         for group, values in by_group.items():
-            plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
-            lines += [f"- {group}: " + ", ".join(f"{key} {value}" for key, value in plain.items())]
-        lines.append("")
-        for group, values in by_group.items():
-            lines += _per_label(group, values.get("per_label", {}))
-    (bundle.directory / CARD).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+            lines += _group_lines(data_set, group, values, dataset)
+    lines += _calibration_lines(figures.get("calibration", {}), bundle.description.get("thresholds", {}))
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _per_label(group: str, per_label: dict[str, dict[str, float]]) -> list[str]:
-    if not per_label:
-        return []
-    columns = list(next(iter(per_label.values())))
+def _notes(notes: Mapping[str, Any]) -> list[str]:
+    """Return what was dropped or left out of the data, a line each."""
+    lines = []
+    for name, value in notes.items():
+        inner = value.items() if isinstance(value, dict) else ()
+        shown_value = ", ".join(f"{_words(key)} {_number(item)}" for key, item in inner) or _number(value)
+        lines.append(f"- {_words(name)}: {shown_value}")
+    return [*lines, ""] if lines else []
+
+
+def _group_lines(data_set: str, group: str, values: Mapping[str, Any], dataset: str | None) -> list[str]:
+    """Return one group's figures: what it is, the means, the subgroups, the labels."""
+    plain = {
+        k: v for k, v in values.items() if not isinstance(v, dict | list) and k not in _ROWS and k not in _BASELINES
+    }
+    what = [_text(group), *_points_are(data_set, values, dataset)]
+    counts = ", ".join(f"{_words(key)} {_number(value)}" for key, value in plain.items())
+    lines = [f"**{', '.join(what)}**" + (f": {counts}" if counts else ""), ""]
+    intervals = values.get("intervals", {})
+    rows = []
+    for key, (title, baseline) in _ROWS.items():
+        if key in values:
+            compared = values.get(baseline) if isinstance(baseline, str) else baseline
+            rows.append([title, _number(values[key]), _interval(intervals.get(key)), _number(compared)])
+    if rows:
+        lines += _table(["figure", "value", "95 % interval", "baseline"], rows)
+    for attribute, halves in values.get("subgroups", {}).items():
+        lines += _subgroup_lines(attribute, halves)
+    if best := values.get("best_classes"):
+        named = ", ".join(f"{_text(b['name'])} ({_number(b['recall'])} of {b['support']:,})" for b in best)
+        lines += [f"Best classes by recall: {named}.", ""]
+    if never := values.get("never_trained"):
+        named = ", ".join(f"{_text(name)} ({support:,})" for name, support in never["classes"].items())
+        lines += [
+            f"Classes that never occur in training, and their pictures here: {named or 'none'}. Accuracy on these "
+            f"{never['count']:,} pictures: {_number(never['accuracy'])}.",
+            "",
+        ]
+    if per_label := values.get("per_label"):
+        columns = list(dict.fromkeys(key for label in per_label.values() for key in label))
+        table = [[_text(name), *(_number(label.get(c)) for c in columns)] for name, label in per_label.items()]
+        lines += _table([_text(group), *(_words(column) for column in columns)], table)
+    return lines
+
+
+def _subgroup_lines(attribute: str, halves: Mapping[str, Any]) -> list[str]:
+    columns = [column for column in _SUBGROUP_COLUMNS if any(column in halves[key] for key in ("1", "0"))]
     rows = [
-        f"| {name} | " + " | ".join(f"{values[column]:.3f}" for column in columns) + " |"
-        for name, values in per_label.items()
+        [f"{_text(attribute)} = {key}", *(_number(halves[key].get(column)) for column in columns)] for key in ("1", "0")
     ]
-    return [f"| {group} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows, ""]
+    left_out = ", ".join(_text(name) for name in halves["left_out"])
+    return [
+        *_table(["subgroup", *(_words(column) for column in columns)], rows),
+        f"Both rows are means over the same {halves['labels']} labels: without {left_out}, which are the attribute "
+        "itself and those of which one of the two subgroups has only one class.",
+        "",
+    ]
+
+
+def _points_are(data_set: str, values: Mapping[str, Any], dataset: str | None) -> list[str]:
+    """Say whose points a landmark figure is measured against."""
+    if "normalised_mean_error" not in values:
+        return []
+    if data_set.startswith(_OFFICIAL_POINTS):
+        return ["against official points"]
+    return ["against pseudo-labels of a face detector"] if dataset == "celeba" else ["against the data set's points"]
+
+
+def _calibration_lines(calibration: Mapping[str, Mapping[str, Any]], thresholds: Mapping[str, Any]) -> list[str]:
+    if not calibration and not thresholds:
+        return []
+    keys = ("pictures", "expected_calibration_error_before", "expected_calibration_error_after")
+    rows = [[_text(group), *(_number(values.get(key)) for key in keys)] for group, values in calibration.items()]
+    lines = [
+        "## Calibration",
+        "",
+        "Fitted and measured on the validation split: temperatures, which divide the logits (Guo et al., 2017; they "
+        "are in the bundle's weights), and thresholds for the best balanced accuracy.",
+        "",
+    ]
+    lines += _table(["group", "pictures", "calibration error before", "after"], rows) if rows else []
+    for group in dict.fromkeys((*calibration, *thresholds)):
+        fitted, chosen = calibration.get(group, {}).get("temperature", {}), thresholds.get(group, {})
+        names = dict.fromkeys((*fitted, *chosen))
+        table = [[_text(name), _number(fitted.get(name)), _number(chosen.get(name))] for name in names]
+        lines += _table([_text(group), "temperature", "threshold"], table) if table else []
+    return lines
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return _UNDEFINED
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else _text(value)
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return _UNDEFINED if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _words(key: str) -> str:
+    return _text(key.replace("_", " "))
+
+
+def _text(value: object) -> str:
+    """Return a name as it is, whatever Markdown would make of it, on one line."""
+    escaped = re.sub(r"([\\`|*<>\[\]&~])", r"\\\1", shown(str(value)))
+    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\_", escaped)  # within a word it is only itself
+
+
+def _unique(sentences: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(sentences))

@@ -1,8 +1,15 @@
 """Figures of merit, each beside the baseline that makes it mean something. Pure numpy.
 
-Binary labels: accuracy, balanced accuracy (mean of the two recalls; Brodersen et al., ICPR 2010), F1, and the
-accuracy of always answering the more frequent label. Points: normalised mean error, the mean distance over
-the distance between the eyes, beside that of the mean shape.
+- Binary labels: accuracy, balanced accuracy (mean of the two recalls; Brodersen et al., ICPR 2010), F1, average
+  precision (as scikit-learn defines it: a mean of precisions weighted by the gain in recall, equal scores taken
+  together), expected calibration error, and the accuracy of always answering the more frequent label.
+- Categories: accuracy, top-5 accuracy, precision, recall and F1 of each class, their macro-F1, expected calibration
+  error, and the accuracy of always answering the most frequent class (or the five most frequent).
+- Points: normalised mean error, the mean distance over the distance between the eyes, beside that of the mean shape.
+
+The formulas are ``*_scores``: they take weights of pictures, many rows of them, so that a figure (a row of ones) and
+its bootstrap interval (1,000 rows) come out of the same lines. What is undefined is NaN there, None in the figures,
+and left out of means.
 """
 
 from __future__ import annotations
@@ -13,58 +20,81 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.evaluate.calibration import calibration_errors
+
+Floats = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
+# By the name of a score of one label: the name of its mean over labels.
+MEANS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "f1": "macro_f1",
+    "average_precision": "mean_average_precision",
+    "balanced_accuracy_at_threshold": "balanced_accuracy_at_thresholds",
+}
+_TOP, _BEST = 5, 5
+
 
 def binary_figures(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], names: Sequence[str]
+    probabilities: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    *,
+    thresholds: npt.NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
-    """Measure independent yes/no predictions at the threshold 0.5.
+    """Measure independent yes/no predictions at the threshold 0.5, and at thresholds of their own.
 
     Parameters
     ----------
     probabilities : ndarray of float, shape (n, labels)
     labels : ndarray of int, shape (n, labels)
-        0 or 1.
+        0 or 1; -1 is unknown and left out, label by label.
     names : sequence of str
         One a label.
+    thresholds : ndarray of float, shape (labels,), optional
+        Chosen on other pictures; adds the balanced accuracy there.
 
     Returns
     -------
     dict
-        ``count``, the means ``accuracy``, ``balanced_accuracy``, ``macro_f1`` and ``majority_accuracy``, and
-        ``per_label`` with the same by name. A label without positives (or negatives) has the recall 0 there.
+        ``count``, the means over labels ``accuracy``, ``balanced_accuracy``, ``macro_f1``,
+        ``mean_average_precision``, ``balanced_accuracy_at_thresholds``, ``expected_calibration_error`` and
+        ``majority_accuracy``; how many labels were left out of means: ``unknown_labels`` (no row is known) out of
+        all, ``one_class_labels`` (only yes or only no occurs) out of those of balanced accuracy, F1 and average
+        precision, which such labels do not have (None); and ``per_label`` with the same by name.
     """
-    said, truth = probabilities >= 0.5, labels > 0
-    hits, false_alarms = (said & truth).sum(0), (said & ~truth).sum(0)
-    misses, rejections = (~said & truth).sum(0), (~said & ~truth).sum(0)
-    count = len(truth)
-    accuracy = (hits + rejections) / count
-    balanced = (_share(hits, hits + misses) + _share(rejections, rejections + false_alarms)) / 2
-    f1 = _share(2 * hits, 2 * hits + false_alarms + misses)
-    share = truth.mean(0)
-    majority = np.maximum(share, 1 - share)
-    columns = {
-        "accuracy": accuracy,
-        "balanced_accuracy": balanced,
-        "f1": f1,
-        "majority_accuracy": majority,
-        "share": share,
+    scores = {
+        name: values[0] for name, values in binary_scores(probabilities, labels, _once(labels), thresholds).items()
     }
-    per_label = {
-        name: {key: round(float(values[position]), 4) for key, values in columns.items()}
+    known = (labels >= 0).sum(0)
+    share = _ratio((labels > 0).sum(0), known)
+    majority = np.maximum(share, 1 - share)
+    calibration = calibration_errors(probabilities, labels)
+    columns = {**scores, "expected_calibration_error": calibration, "majority_accuracy": majority, "share": share}
+    if thresholds is not None:
+        columns["threshold"] = np.asarray(thresholds, np.float64)
+    per_label: dict[str, dict[str, float | int | None]] = {
+        name: {key: _rounded(values[position]) for key, values in columns.items()} | {"count": int(known[position])}
         for position, name in enumerate(names)
     }
+    one_class = (known > 0) & (majority == 1)
     return {
-        "count": count,
-        "accuracy": round(float(accuracy.mean()), 4),
-        "balanced_accuracy": round(float(balanced.mean()), 4),
-        "macro_f1": round(float(f1.mean()), 4),
-        "majority_accuracy": round(float(majority.mean()), 4),
+        "count": len(labels),
+        **{MEANS[key]: _rounded(_mean(values)) for key, values in scores.items()},
+        "expected_calibration_error": _rounded(_mean(calibration)),
+        "majority_accuracy": _rounded(_mean(majority)),
+        "unknown_labels": int((known == 0).sum()),
+        "one_class_labels": int(one_class.sum()),
         "per_label": per_label,
     }
 
 
 def categorical_figures(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], names: Sequence[str]
+    probabilities: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    *,
+    trained_counts: npt.NDArray[np.integer] | None = None,
 ) -> dict[str, Any]:
     """Measure one-of-many predictions.
 
@@ -72,28 +102,58 @@ def categorical_figures(
     ----------
     probabilities : ndarray of float, shape (n, classes)
     labels : ndarray of int, shape (n,)
+        -1 is unknown and left out.
     names : sequence of str
         One a class.
+    trained_counts : ndarray of int, shape (classes,), optional
+        Training pictures of each class; those of classes without any are scored apart.
 
     Returns
     -------
     dict
-        ``count``, ``accuracy``, ``majority_accuracy`` and the recall of each class.
+        ``count``, ``unknown``, ``accuracy``, ``macro_f1`` (over the classes that occur or were answered),
+        ``majority_accuracy``, ``expected_calibration_error``; ``top5_accuracy`` and ``majority_top5_accuracy`` where
+        there are more than five classes; ``best_classes``, up to five by recall (then by support); with
+        ``trained_counts`` also ``count_seen``, ``accuracy_seen`` and ``majority_accuracy_seen`` of the pictures whose
+        class was trained, and ``never_trained`` (``count``, ``accuracy``, ``classes``: name to support); ``per_label``
+        with precision (None where a class was never answered), recall (None where it does not occur), F1 (None where
+        neither) and support.
     """
-    said = probabilities.argmax(1)
-    counts = np.bincount(labels, minlength=len(names))
-    hits = np.bincount(labels[said == labels], minlength=len(names))
-    recall = _share(hits, counts)
-    return {
+    rows = labels >= 0
+    probabilities, labels = probabilities[rows], labels[rows]
+    scores = {name: values[0] for name, values in categorical_scores(probabilities, labels, _once(labels)).items()}
+    support = np.bincount(labels, minlength=len(names))
+    falling = np.sort(support)[::-1]
+    figures: dict[str, Any] = {
         "count": len(labels),
-        "accuracy": round(float(hits.sum() / len(labels)), 4),
-        "majority_accuracy": round(float(counts.max() / len(labels)), 4),
-        "per_label": {name: {"recall": round(float(recall[k]), 4)} for k, name in enumerate(names)},
+        "unknown": int((~rows).sum()),
+        "accuracy": _rounded(scores["accuracy"]),
+        "macro_f1": _rounded(_mean(scores["f1"])),
+        "majority_accuracy": _rounded(_share(falling[0], len(labels))),
+        "expected_calibration_error": _rounded(calibration_errors(probabilities, labels)[0]),
     }
+    if "top5_accuracy" in scores:
+        figures["top5_accuracy"] = _rounded(scores["top5_accuracy"])
+        figures["majority_top5_accuracy"] = _rounded(_share(falling[:_TOP].sum(), len(labels)))
+    if trained_counts is not None:
+        figures |= _seen_and_not(probabilities.argmax(1) == labels, labels, support, names, trained_counts)
+    per_class = {key: scores[key] for key in ("precision", "recall", "f1")}
+    per_label: dict[str, dict[str, float | int | None]] = {
+        name: {key: _rounded(values[k]) for key, values in per_class.items()} | {"support": int(support[k])}
+        for k, name in enumerate(names)
+    }
+    occurring = [k for k in range(len(names)) if support[k]]
+    best = sorted(occurring, key=lambda k: (-scores["recall"][k], -support[k], k))[:_BEST]
+    figures["best_classes"] = [
+        {"name": names[k], "recall": _rounded(scores["recall"][k]), "support": int(support[k])} for k in best
+    ]
+    return {**figures, "per_label": per_label}
 
 
 def landmark_figures(
-    points: npt.NDArray[np.floating], truth: npt.NDArray[np.floating], mean_shape: npt.NDArray[np.floating]
+    points: npt.NDArray[np.floating],
+    truth: npt.NDArray[np.floating],
+    mean_shape: npt.NDArray[np.floating] | None,
 ) -> dict[str, Any]:
     """Measure landmarks in any one unit; rows whose truth is unknown (NaN) are left out and counted.
 
@@ -101,7 +161,7 @@ def landmark_figures(
     ----------
     points, truth : ndarray of float, shape (n, 10)
         Left eye, right eye, nose, left and right corner of the mouth; x before y.
-    mean_shape : ndarray of float, shape (10,)
+    mean_shape : ndarray of float, shape (10,), or None
         The baseline's constant answer, the mean of the training split.
 
     Returns
@@ -109,22 +169,205 @@ def landmark_figures(
     dict
         ``count``, ``unknown``, ``normalised_mean_error``, ``mean_shape_error`` (None if no row is known).
     """
-    known = np.isfinite(truth).all(1)
-
-    def error(answer: npt.NDArray[np.floating]) -> float | None:
-        if not known.any():
-            return None
-        true = truth[known].reshape(-1, 5, 2)
-        distance = np.linalg.norm(answer.reshape(-1, 5, 2) - true, axis=2).mean(1)
-        return round(float((distance / np.linalg.norm(true[:, 0] - true[:, 1], axis=1)).mean()), 4)
-
+    errors = landmark_errors(points, truth)
+    known = np.isfinite(errors)
+    baseline = None if mean_shape is None else landmark_errors(np.broadcast_to(mean_shape, truth.shape), truth)
     return {
         "count": int(known.sum()),
         "unknown": int((~known).sum()),
-        "normalised_mean_error": error(points[known]),
-        "mean_shape_error": error(np.broadcast_to(mean_shape, truth[known].shape)),
+        "normalised_mean_error": _rounded(_mean(errors)),
+        "mean_shape_error": None if baseline is None else _rounded(_mean(baseline)),
     }
 
 
-def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+def coordinate_figures(
+    answers: npt.NDArray[np.floating],
+    truth: npt.NDArray[np.floating],
+    names: Sequence[str],
+    mean_answer: npt.NDArray[np.floating] | None,
+) -> dict[str, Any]:
+    """Measure coordinates that are no face's landmarks, such as those of a box; NaN is unknown, column by column.
+
+    Parameters
+    ----------
+    answers, truth : ndarray of float, shape (n, columns)
+        In units of the crop's side.
+    names : sequence of str
+        One a column.
+    mean_answer : ndarray of float, shape (columns,), or None
+        The baseline's constant answer, the mean of the training split.
+
+    Returns
+    -------
+    dict
+        ``count`` (rows of which something is known), ``mean_absolute_error`` and ``mean_answer_error`` (the same of
+        the baseline), the means over columns, and ``per_label``.
+    """
+    columns = {"mean_absolute_error": _column_means(np.abs(answers - truth))}
+    columns["mean_answer_error"] = _column_means(np.abs((np.nan if mean_answer is None else mean_answer) - truth))
+    return {
+        "count": int(np.isfinite(truth).any(1).sum()),
+        **{key: _rounded(_mean(values)) for key, values in columns.items()},
+        "per_label": {name: {key: _rounded(v[k]) for key, v in columns.items()} for k, name in enumerate(names)},
+    }
+
+
+def binary_scores(
+    probabilities: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    weights: Weights,
+    thresholds: npt.NDArray[np.floating] | None = None,
+) -> dict[str, Floats]:
+    """Score each label under each row of weights.
+
+    Parameters
+    ----------
+    probabilities, labels, thresholds
+        As ``binary_figures`` takes them.
+    weights : ndarray of float32, shape (m, n)
+        Whole numbers, how often each picture counts.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (m, labels)
+        ``accuracy``, ``balanced_accuracy``, ``f1``, ``average_precision`` and, with thresholds,
+        ``balanced_accuracy_at_threshold``; NaN where undefined.
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    known, truth = labels >= 0, labels > 0
+    positives, negatives = _counts(weights, truth), _counts(weights, known & ~truth)
+    both = np.where((positives > 0) & (negatives > 0), 1.0, np.nan)
+
+    def at(threshold: float | npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
+        said = probabilities >= threshold
+        return _counts(weights, said & truth), _counts(weights, said & known & ~truth)
+
+    def balanced(hits: Floats, false_alarms: Floats) -> Floats:
+        return both * (_ratio(hits, positives) + _ratio(negatives - false_alarms, negatives)) / 2
+
+    by_picture = np.ascontiguousarray(weights.T)  # whole rows are sorted then, which is many times faster
+    precisions = np.empty(positives.shape)
+    for column in range(labels.shape[1]):
+        precisions[:, column] = _average_precision(probabilities[:, column], labels[:, column], by_picture)
+    hits, false_alarms = at(0.5)
+    scores = {
+        "accuracy": _ratio(hits + negatives - false_alarms, positives + negatives),
+        "balanced_accuracy": balanced(hits, false_alarms),
+        "f1": both * _ratio(2 * hits, hits + false_alarms + positives),
+        "average_precision": both * precisions,
+    }
+    if thresholds is not None:
+        scores["balanced_accuracy_at_threshold"] = balanced(*at(np.asarray(thresholds, np.float64)))
+    return scores
+
+
+def categorical_scores(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Weights
+) -> dict[str, Floats]:
+    """Score a group whose labels are all known under each row of weights.
+
+    Parameters
+    ----------
+    probabilities, labels
+        As ``categorical_figures`` takes them.
+    weights : ndarray of float32, shape (m, n)
+        Whole numbers, how often each picture counts.
+
+    Returns
+    -------
+    dict of str to ndarray of float64
+        ``accuracy`` and, of more than five classes, ``top5_accuracy``, shape (m,); ``precision``, ``recall``, ``f1``,
+        shape (m, classes); NaN where undefined.
+    """
+    classes = np.arange(probabilities.shape[1])
+    said = probabilities.argmax(1)
+    right = said == labels
+    total = weights.sum(1, dtype=np.float64)
+    scores = {"accuracy": _ratio(_counts(weights, right), total)}
+    if len(classes) > _TOP:
+        leading = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP]
+        scores["top5_accuracy"] = _ratio(_counts(weights, (leading == labels[:, None]).any(1)), total)
+    true, answered = _counts(weights, labels[:, None] == classes), _counts(weights, said[:, None] == classes)
+    hits = _counts(weights, (labels[:, None] == classes) & right[:, None])
+    scores |= {"precision": _ratio(hits, answered), "recall": _ratio(hits, true)}
+    return scores | {"f1": _ratio(2 * hits, true + answered)}
+
+
+def landmark_errors(points: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> Floats:
+    """Return each row's mean distance over the distance between its true eyes, (n,); NaN where that is unknown."""
+    true = np.asarray(truth, np.float64).reshape(-1, 5, 2)
+    distance = np.linalg.norm(np.asarray(points, np.float64).reshape(-1, 5, 2) - true, axis=2).mean(1)
+    return _ratio(distance, np.linalg.norm(true[:, 0] - true[:, 1], axis=1))
+
+
+def _seen_and_not(
+    right: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.integer],
+    support: npt.NDArray[np.integer],
+    names: Sequence[str],
+    trained_counts: npt.NDArray[np.integer],
+) -> dict[str, Any]:
+    trained = np.asarray(trained_counts) > 0
+    seen = trained[labels]
+    count = int(seen.sum())
+    return {
+        "count_seen": count,
+        "accuracy_seen": _rounded(_share(right[seen].sum(), count)),
+        "majority_accuracy_seen": _rounded(_share(support[trained].max(initial=0), count)),
+        "never_trained": {
+            "count": len(labels) - count,
+            "accuracy": _rounded(_share(right[~seen].sum(), len(labels) - count)),
+            "classes": {names[k]: int(support[k]) for k in np.flatnonzero(~trained).tolist()},
+        },
+    }
+
+
+def _average_precision(
+    scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], by_picture: Weights
+) -> Floats:
+    """Return the average precision of one label under each column of weights (n, m); NaN without positives."""
+    rows = np.flatnonzero(labels >= 0)
+    order = rows[np.argsort(-scores[rows], kind="stable")]
+    positive = np.flatnonzero(labels[order] > 0)
+    if len(positive) == 0:
+        return np.full(by_picture.shape[1], np.nan)
+    falling = -scores[order]
+    # Equal scores cannot be told apart: all of them count from the last of them on.
+    last = np.searchsorted(falling, falling[positive], side="right") - 1
+    drawn = by_picture[order]
+    hits = drawn[positive]
+    answered = np.cumsum(drawn, axis=0)[last]
+    right = np.cumsum(hits, axis=0)[np.searchsorted(positive, last, side="right") - 1]
+    # What was not drawn weighs nothing, so the 1 that keeps 0/0 away is never seen.
+    gained = (hits * (right / np.maximum(answered, 1, dtype=np.float64))).sum(0)
+    return _ratio(gained, hits.sum(0))
+
+
+def _once(labels: npt.NDArray[np.integer]) -> Weights:
+    return np.ones((1, len(labels)), np.float32)
+
+
+def _counts(weights: Weights, mask: npt.NDArray[np.bool_]) -> Floats:
+    # float32 counts whole numbers exactly up to 16.7 million, so the order in which a processor adds does not matter.
+    return np.asarray(weights @ mask.astype(np.float32), np.float64)
+
+
+def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part) / whole if whole else float("nan")
+
+
+def _column_means(values: npt.NDArray[np.floating]) -> Floats:
+    return np.array([_mean(column) for column in values.T])
+
+
+def _mean(values: npt.NDArray[np.floating]) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean(dtype=np.float64)) if len(values) else float("nan")
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None

@@ -11,22 +11,19 @@ import functools
 import shutil
 import tempfile
 import time
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from stylematch.data.heif import has_heif
-from stylematch.data.listing import Listing, Partition, write_listing
-from stylematch.data.photos import FindCounts, find_photos, photo_root
-from stylematch.engines.local import run_partitions
-from stylematch.engines.progress import Progress
-from stylematch.errors import LimitExceededError, UserError
+from stylematch.data.listing import Listing
+from stylematch.errors import LimitExceededError
 from stylematch.pipelines.assets import Assets, resolve_assets
-from stylematch.pipelines.score_partition import PartitionResult, ScoreJob, has_thumbnails, load_state, score_partition
+from stylematch.pipelines.inputs import list_inputs, root_beside
+from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
 from stylematch.report.gallery import write_gallery
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import index_info, load_index_directory
@@ -45,7 +42,7 @@ from stylematch.tables.manifest import (
     usable_cores,
     write_manifest,
 )
-from stylematch.tables.staging import Decision, Staging, check_out, output_of
+from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 
@@ -134,24 +131,18 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         If more photos were rejected than ``max_reject_share`` allows; the run is published.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    root = photo_root(photos)
-    if check_out(out) in (root.resolve(), *root.resolve().parents):
-        raise UserError(f"--out {shown(out)} holds the photos, which a run would replace: name another folder")
+    root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     digests = _digests(settings, assets, device)
-    cores = usable_cores()
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
-        counts, listing_began = FindCounts(), time.perf_counter()
-        found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=output_of(out))
-        with Progress(None, "photos", "list") as progress:
-            listing = write_listing(
-                islice(found, settings.limit),
-                root,
-                Path(scratch) / "listing.jsonl",
-                threads=max(2, cores),
-                advance=progress.update,
-            )
-        stages = {"list": Stage(time.perf_counter() - listing_began, listing.photos, "photos")}
+        listing, counts, listed = list_inputs(
+            photos,
+            out,
+            Path(scratch) / "listing.jsonl",
+            follow_links=settings.follow_links,
+            limit=settings.limit,
+        )
+        stages = {"list": listed}
         run_id = compute_run_id(
             inputs=listing.sha256,
             settings=digests["settings"],
@@ -167,7 +158,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, threads=1)
-                stages |= _run(job, listing, _prepare(staging, job), cores)
+                stages |= _run(job, listing, _prepare(staging, job))
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
                     stages["report"] = _report(job, tables)
@@ -225,36 +216,12 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
     return frozenset(number for number in staging.prepare(keep=("report/thumbs",)) if has_thumbnails(job, number))
 
 
-def _run(job: ScoreJob, listing: Listing, done: frozenset[int], cores: int) -> dict[str, Stage]:
+def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
-    waiting = [partition for partition in listing.partitions if partition.number not in done]
-    workers = max(1, min(job.settings.workers or cores, len(waiting)))
-    if workers == 1:
-        job = ScoreJob(**{**vars(job), "threads": cores})
-    seconds: dict[str, float] = defaultdict(float)
-    items: Counter[str] = Counter()
-
-    def on_done(_: Partition, result: PartitionResult) -> None:
-        for stage, spent in result.seconds.items():
-            seconds[stage] += spent
-        items.update(result.items)
-
-    todo = sum(partition.photos for partition in waiting)
-    clock = time.perf_counter()
-    with Progress(listing.photos, "photos", "score", initial=listing.photos - todo) as progress:
-        run_partitions(
-            score_partition,
-            waiting,
-            workers=workers,
-            setup=functools.partial(load_state, job),
-            on_done=on_done,
-            on_progress=progress.update,
-        )
-    stages = {"score": Stage(time.perf_counter() - clock, todo, "photos")}
-    for name in seconds:
-        unit = "photos" if name.startswith("decode") else "rows" if name == "write" else "faces"
-        stages[name] = Stage(seconds[name], items[name], unit, per_worker=True)
-    return stages
+    waiting = waiting_partitions(listing, done)
+    workers, threads = shared_cores(job.settings.workers, len(waiting), usable_cores())
+    setup = functools.partial(load_state, replace(job, threads=threads))
+    return run_listing(score_partition, setup, listing, waiting, workers=workers, description="score")
 
 
 def _report(job: ScoreJob, tables: Counts) -> Stage:

@@ -8,11 +8,9 @@ so the tables are the same for every batch size and number of workers.
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,11 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from stylematch.data.listing import Partition, read_listing
-from stylematch.data.photos import FoundPhoto, photo_id_of, read_photo
+from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
+from stylematch.pipelines.inputs import no_face_row, read_listed, read_row, rejected_row
+from stylematch.pipelines.partitions import PartitionResult
 from stylematch.recommend import Recommender
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
 from stylematch.search.catalog import ItemCatalog
@@ -36,7 +36,6 @@ from stylematch.style.rules import load_rules
 from stylematch.tables.contract import (
     LANDMARKS,
     TABLES,
-    Reason,
     Status,
     faces_schema,
     photos_schema,
@@ -49,7 +48,6 @@ from stylematch.vision.face_reader import FaceReader, PhotoFaces
 from stylematch.vision.runtime import Predictions, Runtime, load_runtime, run_in_batches
 
 Rows = dict[str, list[Any]]
-Seconds = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,6 @@ class ScoreState:
     judge: StyleJudge
     recommender: Recommender
     attribute_names: tuple[str, ...]
-
-
-@dataclass
-class PartitionResult:
-    """What a partition took: busy seconds and items by stage."""
-
-    seconds: Seconds = field(default_factory=lambda: defaultdict(float))
-    items: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -169,14 +159,14 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
         while batch := list(islice(photos, job.settings.batch_size)):
             for table, rows in _score_batch(state, batch, result).items():
                 if rows and rows["path"]:
-                    with _timed(result, "write", len(rows["path"])):
+                    with result.timed("write", len(rows["path"]), "rows"):
                         writers[table].write(rows)
             advance(len(batch))
     return result
 
 
 def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionResult) -> dict[str, Rows]:
-    with _timed(result, "decode and find faces", len(batch)):
+    with result.timed("decode and find faces", len(batch), "photos"):
         read = [_read(state, photo) for photo in batch]
     rows: dict[str, Rows] = {
         "photos": {name: [entry.row[name] for entry in read] for name in photos_schema().names},
@@ -187,12 +177,12 @@ def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionRe
     if not crops:
         return rows
     keys = [(entry.photo, entry.faces, face) for entry in read if entry.faces for face in range(len(entry.faces.boxes))]
-    with _timed(result, "attributes", len(keys)):
+    with result.timed("attributes", len(keys), "faces"):
         predictions = run_in_batches(state.runtime, np.concatenate(crops), state.job.settings.batch_size)
-    with _timed(result, "style", len(keys)):
+    with result.timed("style", len(keys), "faces"):
         judgement = state.judge.judge(predictions.heads["attributes"], predictions.embedding)
     rows["faces"] = _face_rows(state, keys, predictions, judgement)
-    with _timed(result, "items", len(keys)):
+    with result.timed("items", len(keys), "faces"):
         rows["recommendations"] = _item_rows(state, rows["faces"])
     return rows
 
@@ -200,42 +190,19 @@ def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionRe
 def _read(state: ScoreState, photo: FoundPhoto) -> _Read:
     """Read one photo; whatever is wrong with it becomes its row."""
     job = state.job
-    row: dict[str, Any] = {
-        "path": photo.path,
-        "photo_id": photo.photo_id,
-        "bytes": photo.bytes,
-        "width": None,
-        "height": None,
-        "format": None,
-        "status": Status.REJECTED,
-        "reason": None,
-        "message": None,
-        "faces": 0,
-    }
     try:
-        data = read_photo(job.root, photo.raw_path, int(job.settings.max_file_mb * 1e6))
-        if photo_id_of(data) != photo.photo_id:
-            raise PhotoRejectedError(Reason.CHANGED_DURING_RUN, "the file changed while the run went on: run it again")
-        faces = state.reader.read(data)
+        faces = state.reader.read(read_listed(job.root, photo, job.settings.max_file_mb))
     except PhotoRejectedError as error:
-        row |= {"reason": error.reason, "message": error.message, "format": error.image_format}
-        row |= {"width": error.width, "height": error.height}
-        return _Read(photo, row, None)
+        return _Read(photo, {**rejected_row(photo, error), "faces": 0}, None)
     decoded = faces.photo
-    row |= {"width": decoded.width, "height": decoded.height, "format": decoded.format, "faces": len(faces.boxes)}
     if job.settings.report:
         _write_thumbnail(job, photo, decoded.pixels)
-    if faces.boxes:
-        row |= {"status": Status.SCORED, "reason": Reason.OK}
-        # Only the crops wait for the rest of the batch, not the photos that they were cut from.
-        return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))))
-    row["status"] = Status.NO_FACE
-    if faces.too_small:
-        row["reason"] = Reason.FACE_TOO_SMALL
-        row["message"] = f"{faces.too_small} found, all under {job.settings.min_face_px} px: lower --min-face-px"
-    else:
-        row["reason"] = Reason.NO_FACE_FOUND
-    return _Read(photo, row, None)
+    if not faces.boxes:
+        row = no_face_row(photo, decoded, faces.too_small, job.settings.min_face_px)
+        return _Read(photo, {**row, "faces": 0}, None)
+    row = {**read_row(photo, decoded, Status.SCORED), "faces": len(faces.boxes)}
+    # Only the crops wait for the rest of the batch, not the photos that they were cut from.
+    return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))))
 
 
 def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
@@ -315,11 +282,3 @@ def _item_rows(state: ScoreState, faces: Rows) -> Rows:
             for column, value in zip(rows.values(), values, strict=True):
                 column.append(value)
     return rows
-
-
-@contextmanager
-def _timed(result: PartitionResult, stage: str, items: int) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    result.seconds[stage] += time.perf_counter() - started
-    result.items[stage] += items

@@ -9,6 +9,7 @@ would.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,32 +17,55 @@ from torch.nn import functional
 
 from stylematch.settings import Augment
 
-# Which point becomes which in a mirror: eyes and mouth corners change sides, the nose stays.
-_MIRRORED = (2, 3, 0, 1, 4, 5, 8, 9, 6, 7)
+# How names of points change in a mirror: what is left becomes right, and so do the corners of a box.
+_SIDES = {"left": "right", "right": "left", "x_1": "x_2", "x_2": "x_1"}
+
+
+def mirrored(labels: Sequence[str]) -> list[int]:
+    """Return for each coordinate which one takes its place in a mirror.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Names such as ``lefteye_x`` or ``x_1``.
+    """
+    places = {label: place for place, label in enumerate(labels)}
+
+    def partner(label: str) -> str:
+        return next((label.replace(old, new, 1) for old, new in _SIDES.items() if old in label), label)
+
+    return [places.get(partner(label), place) for place, label in enumerate(labels)]
 
 
 def augment_batch(
-    fields: Tensor, points: Tensor | None, input_px: int, settings: Augment, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
+    fields: Tensor,
+    points: dict[str, Tensor],
+    input_px: int,
+    settings: Augment,
+    generator: torch.Generator,
+    mirrors: dict[str, list[int]],
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Warp and colour a batch.
 
     Parameters
     ----------
     fields : Tensor of float in 0 to 1, shape (n, channels, field, field)
         Crops with a margin around them.
-    points : Tensor of float, shape (n, 10), optional
-        Landmarks in units of the crop's side.
+    points : dict of str to Tensor of float, shape (n, width)
+        Groups of points in units of the crop's side, x before y.
     input_px : int
         Side of the crop.
     settings : Augment
         How much.
     generator : torch.Generator
         Where every random number comes from (a CPU generator).
+    mirrors : dict of str to list of int
+        By group, from ``mirrored``.
 
     Returns
     -------
     pictures : Tensor of float, shape (n, channels, input_px, input_px)
-    points : Tensor of float, shape (n, 10), or None
+    points : dict of str to Tensor of float, shape (n, width)
     """
     count = len(fields)
 
@@ -54,19 +78,23 @@ def augment_batch(
     # Whole pixels: without zoom and rotation the resampling is then exact, as sharp as what will be scored.
     shift = torch.round(torch.stack([uniform(-1, 1), uniform(-1, 1)], 1) * settings.shift * input_px) * 2 / input_px
     mirror = torch.where(uniform(0, 1) < settings.flip, -1.0, 1.0)
+    turned = torch.where(uniform(0, 1) < settings.flip_vertical, -1.0, 1.0)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # Output to input, both in -1 to 1 over the crop: x_in = A x_out + b.
-    matrix = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
+    matrix = torch.stack(
+        [torch.stack([cos * mirror, -sin * turned], 1), torch.stack([sin * mirror, cos * turned], 1)], 1
+    )
     share = input_px / fields.shape[-1]
     theta = torch.cat([matrix, shift[:, :, None]], 2) * share
     grid = functional.affine_grid(theta, [count, fields.shape[1], input_px, input_px], align_corners=False)
     pictures = functional.grid_sample(fields, grid, padding_mode="border", align_corners=False)
-    if points is not None:
-        centred = points.view(count, -1, 2) * 2 - 1 - shift[:, None]
-        moved = torch.linalg.solve(matrix, centred.transpose(1, 2)).transpose(1, 2)
-        points = ((moved + 1) / 2).reshape(count, -1)
-        points = torch.where((mirror < 0)[:, None], points[:, list(_MIRRORED)], points)
-    return _colour(pictures, settings, generator), points
+    moved: dict[str, Tensor] = {}
+    for name, values in points.items():
+        centred = values.view(count, -1, 2) * 2 - 1 - shift[:, None]
+        there = torch.linalg.solve(matrix, centred.transpose(1, 2)).transpose(1, 2)
+        there = ((there + 1) / 2).reshape(count, -1)
+        moved[name] = torch.where((mirror < 0)[:, None], there[:, mirrors[name]], there)
+    return _colour(pictures, settings, generator), moved
 
 
 def _colour(pictures: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:

@@ -36,6 +36,11 @@ class Square:
     y: float
     side: float
 
+    def place(self, points_px: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Return points of the photo, x before y, in units of this square: 0 to 1 within it."""
+        origin = np.tile((self.x, self.y), len(points_px) // 2)
+        return ((points_px - origin) / self.side).astype(np.float32)
+
     def grown(self, factor: float) -> Square:
         """Return the square with the same centre and ``factor`` times the side."""
         margin = self.side * (factor - 1) / 2

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import CelebaFolder, read_celeba
+from stylematch.data.celeba import CelebaFolder, corners_in_picture, read_celeba
 from stylematch.data.decode import decode_photo
 from stylematch.data.fashion_mnist import find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import PhotoRejectedError
@@ -125,12 +125,19 @@ def celeba_examples(
         unfinished.replace(placed)
     fields = np.load(stored, mmap_mode="r", allow_pickle=False)
     squares = np.load(placed, allow_pickle=False)
-    origin = np.tile(squares[:, :2], 5)
-    points = (folder.landmarks_px[rows] - origin) / squares[:, 2:3]
+
+    def placed_in_crop(points_px: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        origin = np.tile(squares[:, :2], points_px.shape[1] // 2)
+        return ((points_px - origin) / squares[:, 2:3]).astype(np.float32)
+
     examples = Examples(
         ids=ids,
         fields=fields,
-        targets={"attributes": folder.attributes[rows], "landmarks": points.astype(np.float32)},
+        targets={
+            "attributes": folder.attributes[rows],
+            "landmarks": placed_in_crop(folder.landmarks_px[rows]),
+            "box": placed_in_crop(corners_in_picture(folder)[rows]),
+        },
     )
     usable = np.flatnonzero(np.isfinite(squares[:, 0]))
     return replace(examples.subset(usable), dropped=len(rows) - len(usable)) if len(usable) < len(rows) else examples

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from stylematch.errors import StylematchError
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
-from stylematch.vision.networks import Network
+from stylematch.vision.networks import Network, architecture
 from stylematch.vision.runtime import OnnxRuntime, TorchRuntime
 
 OPSET = 18
@@ -32,8 +32,6 @@ def write_bundle(
     directory: Path,
     *,
     name: str,
-    architecture: dict[str, Any],
-    input_px: int,
     licence: str,
     extra: dict[str, Any] | None = None,
 ) -> Bundle:
@@ -47,14 +45,10 @@ def write_bundle(
         Created or overwritten.
     name : str
         The model's name.
-    architecture : dict
-        What ``networks.build_network`` needs.
-    input_px : int
-        Side of the input in pixels.
     licence : str
         Under which the weights may be used.
     extra : dict, optional
-        More to say in ``bundle.json`` (the crop, the training job).
+        More to say in ``bundle.json``: the crop, thresholds; its ``input`` joins what is known of the input.
 
     Returns
     -------
@@ -65,6 +59,7 @@ def write_bundle(
     StylematchError
         If the weights do not fit float16, or the exported graph does not give what the network gives.
     """
+    input_px = network.model.input_px
     network = network.eval().float().to(memory_format=torch.contiguous_format)
     state = {
         key: value.detach().to(torch.float16).contiguous()
@@ -78,15 +73,17 @@ def write_bundle(
     save_file(state, directory / WEIGHTS)
     (directory / WEIGHTS).chmod(0o644)
     _write_graph(network, directory, input_px, _offsets(directory / WEIGHTS))
+    said = dict(extra or {})
+    more = said.pop("input", {})
     description = {
         "format": FORMAT,
         "name": name,
-        "architecture": architecture,
-        "input": {"side_px": input_px, "channels": network.channels, "dtype": "uint8", "layout": "NHWC"},
+        "architecture": architecture(network),
+        "input": {"side_px": input_px, "channels": network.channels, "dtype": "uint8", "layout": "NHWC", **more},
         "schema": network.schema.to_json(),
         "parameters": sum(p.numel() for p in network.parameters()),
         "licence": licence,
-        **(extra or {}),
+        **said,
     }
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     bundle = Bundle.open(directory)

@@ -1,20 +1,28 @@
 """Losses that follow the label schema; unknown labels count for nothing.
 
 Every label is first made soft: a probability per output, NaN where it is unknown. Mixed pictures and a teacher's
-opinion are then plain averages of targets, and one loss serves them all. Binary groups: mean binary cross-entropy.
-Categorical groups: cross-entropy. Point groups: smooth L1 in hundredths of the crop's side (Huber, 1964), so that a
-point off by more than a few per cent does not drown the others.
+opinion are then plain averages of targets, and one loss serves them all. Binary groups: binary cross-entropy, focal
+loss (Lin et al., ICCV 2017) or asymmetric loss (Ridnik et al., ICCV 2021). Categorical groups: cross-entropy
+(smoothed: Szegedy et al., CVPR 2016). Point groups: smooth L1 in hundredths of the crop's side (Huber, 1964), so that
+a point off by more than a few per cent does not drown the others, or the mean squared error in ranges of the training
+split.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from stylematch.data.labels import LabelSchema
+from stylematch.settings import Loss
 
 _POINT_UNITS = 100.0
+_FOCAL_GAMMA = 2.0
+_ASYMMETRIC_GAMMA, _ASYMMETRIC_MARGIN = 4.0, 0.05
+_LARGEST_WEIGHT = 10.0
 Targets = dict[str, Tensor]
 
 
@@ -91,36 +99,114 @@ def teach_targets(schema: LabelSchema, targets: Targets, teacher: Targets, weigh
     return taught
 
 
-def schema_loss(
-    schema: LabelSchema, outputs: dict[str, Tensor], targets: Targets, *, label_smoothing: float = 0.0
-) -> dict[str, Tensor]:
-    """Return one scalar loss per group.
+@dataclass(frozen=True)
+class SchemaLoss:
+    """What a network is trained to make small.
+
+    Attributes
+    ----------
+    schema : LabelSchema
+        The groups.
+    settings : Loss
+        Which loss a kind of group has.
+    weights : dict of str to Tensor of float, shape (width of the group,)
+        By group: what a positive label (binary) or a class (categorical) counts; 1 where the group is absent.
+    ranges : dict of str to Tensor of float, shape (width of the group,)
+        By group of points: the range of each coordinate in the training split, in which ``mse`` measures.
+    """
+
+    schema: LabelSchema
+    settings: Loss = field(default_factory=Loss)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    ranges: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets, *, training: bool = True) -> dict[str, Tensor]:
+        """Return one scalar loss per group.
+
+        Parameters
+        ----------
+        outputs : dict of str to Tensor of float, shape (n, width)
+            Logits, or points.
+        targets : dict of str to Tensor of float, shape (n, width)
+            Soft targets.
+        training : bool
+            Without it labels are not smoothed.
+        """
+        losses: dict[str, Tensor] = {}
+        for group in self.schema.groups:
+            values, target = outputs[group.name].float(), targets[group.name]
+            known = ~target.isnan()
+            target = torch.where(known, target, 0.0)
+            weights = self.weights.get(group.name)
+            weights = None if weights is None else weights.to(values.device)
+            if group.kind == "categorical":
+                known = known[:, 0]
+                smoothing = self.settings.label_smoothing if training else 0.0
+                loss = functional.cross_entropy(values, target, label_smoothing=smoothing, reduction="none")
+                if weights is not None:
+                    loss = loss * (target * weights).sum(1)
+            elif group.kind == "binary":
+                loss = self._binary(values, target, weights)
+            elif self.settings.points == "mse":
+                loss = ((values - target) / self.ranges[group.name].to(values.device)).square()
+            else:
+                loss = functional.smooth_l1_loss(values * _POINT_UNITS, target * _POINT_UNITS, reduction="none")
+            losses[group.name] = (loss * known).sum() / known.sum().clamp(min=1)
+        return losses
+
+    def _binary(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        loss = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weights, reduction="none")
+        if self.settings.binary == "bce":
+            return loss
+        chance = torch.sigmoid(logits)
+        if self.settings.binary == "focal":  # easy labels count less
+            return loss * (target - chance).abs() ** _FOCAL_GAMMA
+        # Easy negatives count least, and not at all below a margin.
+        shifted = (chance - _ASYMMETRIC_MARGIN).clamp(min=0)
+        negative = -(1 - shifted).clamp(min=1e-8).log() * shifted**_ASYMMETRIC_GAMMA
+        positive = -functional.logsigmoid(logits) * (1.0 if weights is None else weights)
+        return target * positive + (1 - target) * negative
+
+
+def label_weights(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
+    """Return what labels count so that rare ones are heard: the inverse of their frequency.
+
+    Binary: negatives over positives, at most 10 (and at least 1/10). Categorical: the mean is 1 over the pictures, as
+    scikit-learn's "balanced"; a class without pictures counts 0.
 
     Parameters
     ----------
     schema : LabelSchema
         The groups.
-    outputs : dict of str to Tensor of float, shape (n, width)
-        Logits, or points.
     targets : dict of str to Tensor of float, shape (n, width)
-        Soft targets.
-    label_smoothing : float
-        For categorical groups (Szegedy et al., CVPR 2016).
+        Soft targets of the training split.
     """
-    losses: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for group in schema.groups:
-        values, target = outputs[group.name].float(), targets[group.name]
-        known = ~target.isnan()
-        target = torch.where(known, target, 0.0)
-        if group.kind == "categorical":
-            known = known[:, 0]
-            loss = functional.cross_entropy(values, target, label_smoothing=label_smoothing, reduction="none")
-        elif group.kind == "binary":
-            loss = functional.binary_cross_entropy_with_logits(values, target, reduction="none")
+        target = targets[group.name]
+        if group.kind == "points":
+            continue
+        positive = target.nansum(0)
+        known = (~target.isnan()).sum(0)
+        if group.kind == "binary":
+            ratio = (known - positive) / positive.clamp(min=1)
+            weights[group.name] = ratio.clamp(1 / _LARGEST_WEIGHT, _LARGEST_WEIGHT)
         else:
-            loss = functional.smooth_l1_loss(values * _POINT_UNITS, target * _POINT_UNITS, reduction="none")
-        losses[group.name] = (loss * known).sum() / known.sum().clamp(min=1)
-    return losses
+            present = positive > 0
+            weights[group.name] = torch.where(present, known / (present.sum() * positive.clamp(min=1)), 0.0)
+    return weights
+
+
+def point_ranges(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
+    """Return the range of every coordinate of points over the training split, 1 where it has none."""
+    ranges: dict[str, Tensor] = {}
+    for group in schema.groups:
+        if group.kind == "points":
+            target = targets[group.name]
+            known = ~target.isnan()
+            spread = torch.where(known, target, -torch.inf).amax(0) - torch.where(known, target, torch.inf).amin(0)
+            ranges[group.name] = torch.where(spread > 0, spread, 1.0)
+    return ranges
 
 
 def schema_accuracy(

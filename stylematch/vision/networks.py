@@ -6,16 +6,15 @@ which is therefore a summary of just what the labels ask for. Points are read fr
 the expectation of a heat map (integral regression; Sun et al., ECCV 2018), and their gradients stop there: learning
 them cannot disturb the labels, nor need their losses be weighed against each other.
 
-Backbones: MobileNetV2 (Sandler et al., CVPR 2018; torchvision's), and a small residual network (He et al.,
-CVPR 2016) for 28x28 pictures.
+Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zisserman, ICLR 2015).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -24,57 +23,107 @@ from torch.nn import functional
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
+from stylematch.settings import Model
+from stylematch.vision.backbones import load_backbone
 from stylematch.vision.bundle import WEIGHTS, Bundle, damaged
 
-# torchvision's ImageNet statistics; the small network learns from scratch and only needs a sane range.
-_STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.5,), (0.5,))}
+_LUMA = (0.299, 0.587, 0.114)
 
 
 class Network(nn.Module):
-    """Backbone, embedding and heads.
+    """Backbone, dense layers, embedding and heads.
 
     Parameters
     ----------
-    backbone : {"mobilenet_v2", "small_resnet"}
-        Name of the feature extractor.
+    model : Model
+        What it is made of.
     schema : LabelSchema
         One head per group.
-    embedding_dim : int
-        Size of the embedding.
-    dropout : float
-        Share of the features dropped while training.
-    weights : {"imagenet", "none"}
-        Where the backbone's first weights come from.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    luma: Tensor
+    frozen: nn.Sequential
 
-    def __init__(
-        self,
-        backbone: str,
-        schema: LabelSchema,
-        embedding_dim: int,
-        dropout: float = 0.0,
-        weights: Literal["imagenet", "none"] = "none",
-    ) -> None:
+    def __init__(self, model: Model, schema: LabelSchema) -> None:
         super().__init__()
-        self.schema = schema
-        self.backbone, self.anatomy = _backbone(backbone, weights)
-        self.channels = self.anatomy.channels
-        self.dropout = nn.Dropout(dropout)
-        self.embedding = nn.Linear(self.anatomy.features, embedding_dim)
+        self.model, self.schema = model, schema
+        anatomy = load_backbone(model.backbone, model.weights, model.input_px, model.pool)
+        self.backbone = anatomy.layers
+        self.channels, self.maps, self.finer_layers = len(anatomy.mean), anatomy.maps, anatomy.finer_layers
+        dense: list[nn.Module] = []
+        width = anatomy.features
+        for wider in model.hidden:
+            dense += [nn.Linear(width, wider), nn.ReLU(), nn.Dropout(model.dropout)]
+            width = wider
+        self.dense = nn.Sequential(*dense)
+        self.dropout = nn.Dropout(0.0 if dense else model.dropout)
+        self.embedding = nn.Linear(width, model.embedding_dim) if model.embedding_dim else nn.Identity()
+        self.embedding_dim = model.embedding_dim or width
         self.heads = nn.ModuleDict(
             {
-                g.name: _PointHead(self.anatomy.finer_features, g.width // 2)
-                if g.kind == "points"
-                else nn.Linear(embedding_dim, g.width)
+                g.name: _PointHead(anatomy.finer_features, g.width // 2)
+                if g.kind == "points" and self.finer_layers
+                else nn.Linear(self.embedding_dim, g.width)
                 for g in schema.groups
             }
         )
-        mean, std = _STATISTICS[self.channels]
-        self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.freeze(model.frozen)
+        for name, values in (("pixel_mean", anatomy.mean), ("pixel_std", anatomy.std), ("luma", _LUMA)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def freeze(self, what: Literal["none", "backbone"] | int) -> None:
+        """Let the whole backbone or its first children keep their weights and statistics, and all else learn.
+
+        Raises
+        ------
+        UserError
+            If the backbone has fewer children.
+        """
+        count = {"none": 0, "backbone": len(self.backbone)}.get(what, what) if isinstance(what, str) else what
+        if int(count) > len(self.backbone):
+            raise UserError(f"model.frozen: {self.model.backbone} has {len(self.backbone)} children, not {count}.")
+        self.requires_grad_(True)
+        # Not a submodule: it is a part of the backbone, under whose name its weights are stored.
+        object.__setattr__(self, "frozen", self.backbone[: int(count)].requires_grad_(False))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; what is frozen stays in evaluation mode, or its statistics would learn."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def cool(self, group: str, temperatures: npt.NDArray[np.floating]) -> None:
+        """Divide a group's logits by temperatures (Guo et al., ICML 2017), within its head: it costs nothing later.
+
+        Parameters
+        ----------
+        group : str
+            A binary or categorical group.
+        temperatures : ndarray of float, shape (width,) or (1,)
+            Over 0.
+        """
+        head = self.heads[group]
+        assert isinstance(head, nn.Linear)
+        with torch.no_grad():
+            scale = torch.from_numpy(np.asarray(temperatures)).to(head.weight)
+            head.weight.div_(scale[:, None])
+            head.bias.div_(scale)
+
+    def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels)."""
+        parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in self.heads}
+        for start in range(0, len(pixels), batch_size):
+            pictures = (
+                torch.from_numpy(np.array(pixels[start : start + batch_size])).permute(0, 3, 1, 2).float() / 255.0
+            )
+            with torch.inference_mode():
+                _, heads = self.outputs(pictures.contiguous(memory_format=torch.channels_last))
+            for name, values in heads.items():
+                parts[name].append(values.float().numpy())
+        return {name: np.concatenate(values) for name, values in parts.items()}
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
@@ -88,12 +137,16 @@ class Network(nn.Module):
         embedding : Tensor of float, shape (n, embedding_dim)
         heads : dict of str to Tensor of float, shape (n, width of the group)
         """
-        finer = self.backbone[: self.anatomy.finer_layers]((pictures - self.pixel_mean) / self.pixel_std)
-        pooled = self.backbone[self.anatomy.finer_layers :](finer).mean(dim=(2, 3))
-        embedding = self.embedding(self.dropout(pooled))
+        if self.model.grayscale and self.channels == 3:
+            pictures = (pictures * self.luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+        finer = self.backbone[: self.finer_layers]((pictures - self.pixel_mean) / self.pixel_std)
+        features = self.backbone[self.finer_layers :](finer)
+        if self.maps:
+            features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else features.flatten(1)
+        embedding = self.embedding(self.dropout(self.dense(features)))
         return embedding, {
-            group.name: self.heads[group.name](finer.detach() if group.kind == "points" else embedding)
-            for group in self.schema.groups
+            name: head(finer.detach() if isinstance(head, _PointHead) else embedding)
+            for name, head in self.heads.items()
         }
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -121,7 +174,7 @@ class Network(nn.Module):
 
 
 class _PointHead(nn.Module):
-    """Heat maps over a feature map; a point is where its heat map's mass lies on average."""
+    """Heat maps over a feature map; a point is where its heat map's mass lies on average. Its input learns nothing."""
 
     def __init__(self, features: int, points: int, width: int = 64) -> None:
         super().__init__()
@@ -143,70 +196,18 @@ class _PointHead(nn.Module):
         return (torch.softmax(heat.flatten(2), dim=2) @ places).flatten(1)
 
 
-class _Residual(nn.Module):
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(channels)
-        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(x)))
-        return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
+def architecture(network: Network) -> dict[str, Any]:
+    """Return what a bundle says of a network, from which ``build_network`` builds it again."""
+    kept = ("backbone", "pool", "hidden", "grayscale")
+    described = {key: value for key, value in network.model.model_dump(mode="json").items() if key in kept}
+    return {**described, "embedding_dim": network.embedding_dim, "projected": bool(network.model.embedding_dim)}
 
 
-def _small_resnet() -> nn.Sequential:
-    widths = (32, 80, 144)
-    layers: list[nn.Module] = [
-        nn.Conv2d(1, widths[0], 3, 1, 1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        nn.ReLU(),
-        _Residual(widths[0], widths[0], 1),
-    ]
-    for before, width in pairwise(widths):
-        layers += [_Residual(before, width, 2), _Residual(width, width, 1)]
-    return nn.Sequential(*layers)
-
-
-@dataclass(frozen=True)
-class _Anatomy:
-    """What there is to know of a backbone: features at its end, channels of its input, where its finer map is."""
-
-    features: int
-    channels: int
-    finer_layers: int
-    finer_features: int
-
-
-def _backbone(name: str, weights: str) -> tuple[nn.Sequential, _Anatomy]:
-    """Return a feature extractor and its anatomy."""
-    if name == "small_resnet":
-        if weights != "none":
-            raise UserError('model.weights: small_resnet has no pretrained weights; set weights = "none".')
-        return _small_resnet(), _Anatomy(features=144, channels=1, finer_layers=6, finer_features=80)
-    if name == "mobilenet_v2":
-        from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
-
-        try:
-            net = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
-        except OSError as error:
-            raise UserError(
-                "model.weights: the ImageNet weights of mobilenet_v2 could not be loaded or fetched "
-                f'({error}); point TORCH_HOME at a folder that has them, or set weights = "none".'
-            ) from error
-        return net.features, _Anatomy(features=1280, channels=3, finer_layers=14, finer_features=96)
-    raise UserError(f"model.backbone: '{name}' is unknown; known are mobilenet_v2 and small_resnet.")
-
-
-def build_network(architecture: dict[str, Any], schema: LabelSchema, dropout: float = 0.0) -> Network:
+def build_network(description: dict[str, Any], schema: LabelSchema, input_px: int, dropout: float = 0.0) -> Network:
     """Build the network that a bundle's ``architecture`` entry describes, with random weights."""
-    return Network(architecture["backbone"], schema, int(architecture["embedding_dim"]), dropout)
+    values = {key: description[key] for key in ("backbone", "pool", "hidden", "grayscale") if key in description}
+    embedding_dim = int(description["embedding_dim"]) if description.get("projected", True) else 0
+    return Network(Model(input_px=input_px, embedding_dim=embedding_dim, dropout=dropout, **values), schema)
 
 
 def load_network(bundle: Bundle, dropout: float = 0.0) -> Network:
@@ -224,7 +225,7 @@ def load_network(bundle: Bundle, dropout: float = 0.0) -> Network:
     UserError
         If the weights are damaged or do not fit the architecture that ``bundle.json`` names.
     """
-    network = build_network(bundle.description["architecture"], bundle.schema, dropout)
+    network = build_network(bundle.description["architecture"], bundle.schema, bundle.input_px, dropout)
     try:
         stored = load_file(bundle.directory / WEIGHTS)
         result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)

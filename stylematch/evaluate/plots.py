@@ -1,0 +1,186 @@
+"""Pictures of the figures: bars by attribute, reliability diagram, confusion matrix; PNG, equal figures to equal bytes.
+
+Drawn with matplotlib's objects on its Agg canvas: no window, no pyplot, no state left behind.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.errors import MissingExtraError
+from stylematch.evaluate.calibration import BINS, expected_calibration_error, reliability_bins
+from stylematch.tables.disk import shown, write_durably
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_CLASSES = 30
+_DPI = 120
+_STRONG, _WEAK = "#1f6f8b", "#c9cfd4"  # told apart in grey print, and by the colour-blind
+_LONGEST_NAME = 32
+
+
+def plot_label_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Draw each label's accuracy beside that of always answering the more frequent label.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The PNG to write.
+    per_label : mapping
+        What ``binary_figures`` says under this name; labels without an accuracy get no bar.
+    title : str
+        Above the plot.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed; so do the other plots.
+    """
+    figure = _figure(7.5, 1.4 + 0.3 * max(3, len(per_label)))
+    axes = figure.subplots()
+    places = np.arange(len(per_label))
+    for key, offset, colour, label in (
+        ("accuracy", -0.2, _STRONG, "accuracy at 0.5"),
+        ("majority_accuracy", 0.2, _WEAK, "always the more frequent label"),
+    ):
+        values = [figures[key] or 0 for figures in per_label.values()]
+        axes.barh(places + offset, values, height=0.4, color=colour, label=label)
+    for place, figures in zip(places, per_label.values(), strict=True):
+        if figures["accuracy"] is not None:
+            axes.text(figures["accuracy"] + 0.004, place - 0.2, f"{figures['accuracy']:.3f}", va="center", fontsize=7)
+    drawn = [v for f in per_label.values() for v in (f["accuracy"], f["majority_accuracy"]) if v is not None]
+    start = max(0.0, float(np.floor(min(drawn, default=0) * 10 - 0.5)) / 10)
+    axes.set(xlim=(start, 1.05), ylim=(len(per_label) - 0.4, -0.6), xlabel=f"accuracy (the axis starts at {start:.1f})")
+    axes.set_yticks(places, [_short(name) for name in per_label], parse_math=False)
+    axes.grid(axis="x", linewidth=0.4)
+    axes.set_axisbelow(True)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    _write(path, figure, axes, title)
+
+
+def plot_reliability(
+    path: Path, curves: Mapping[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]], title: str
+) -> None:
+    """Draw how often is right what was said with how much confidence, and how often it was said.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The PNG to write.
+    curves : mapping of str to (confidence float (n,), hit bool (n,))
+        By what the legend calls them, such as "before" and "after"; see ``stylematch.evaluate.calibration``.
+    title : str
+        Above the plot.
+    """
+    figure = _figure(5.5, 6.5)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--", label="perfectly calibrated")
+    edges = np.linspace(0, 1, BINS + 1)
+    for number, (name, (confidence, hit)) in enumerate(curves.items()):
+        said, true, rows = reliability_bins(confidence, hit)
+        there = rows > 0
+        error = expected_calibration_error(confidence, hit)
+        colour = f"C{number}"
+        label = _short(name).replace("$", r"\$") + f" (error {error:.3f})"
+        axes.plot(said[there], true[there], marker="o", markersize=4, color=colour, label=label)
+        below.stairs(rows / max(1, rows.sum()), edges, color=colour)
+    axes.set(ylabel="share of hits", xlim=(0, 1), ylim=(0, 1))
+    below.set(xlabel="confidence", ylabel="share of answers", ylim=(0, None))
+    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    for part in (axes, below):
+        part.grid(linewidth=0.4)
+    _write(path, figure, axes, title)
+
+
+def plot_confusion(
+    path: Path,
+    probabilities: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    title: str,
+) -> None:
+    """Draw what was answered (columns) where what was true (rows), as shares of each row.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The PNG to write.
+    probabilities : ndarray of float, shape (n, classes)
+    labels : ndarray of int, shape (n,)
+        -1 is unknown and left out.
+    names : sequence of str
+        One a class. Of more than 30 that occur, the 30 most frequent are drawn, and answers among the others are one
+        more column.
+    title : str
+        Above the plot.
+    """
+    known = labels >= 0
+    said, truth = probabilities[known].argmax(1), labels[known]
+    support = np.bincount(truth, minlength=len(names))
+    order = np.argsort(-support, kind="stable")
+    if len(names) > MOST_CLASSES:
+        order = order[:MOST_CLASSES]
+        order = order[support[order] > 0]
+    column = np.full(len(names), len(order))
+    column[order] = np.arange(len(order))
+    counts = np.zeros((len(order) + 1, len(order) + 1))
+    np.add.at(counts, (column[truth], column[said]), 1)
+    columns = [_short(names[k]) for k in order]
+    counts = counts[:-1]
+    if counts[:, -1].any():
+        columns.append("(others)")
+    else:
+        counts = counts[:, :-1]
+    shares = counts / np.maximum(1, support[order])[:, None]
+    side = max(4.5, 2.2 + 0.34 * len(columns))
+    figure = _figure(side + 0.6, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8, parse_math=False)
+    rows = [f"{_short(names[k])} ({support[k]:,})" for k in order]
+    axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
+    axes.set(xlabel="answered", ylabel="true (pictures)")
+    for (row, place), share in np.ndenumerate(shares):
+        if share >= 0.005:
+            colour = "white" if share > 0.6 else "black"
+            axes.text(
+                place,
+                row,
+                f"{share:.2f}"[0 if share >= 0.995 else 1 :],
+                ha="center",
+                va="center",
+                fontsize=6,
+                color=colour,
+            )
+    figure.colorbar(image, ax=axes, shrink=0.6, label="share of the row")
+    _write(path, figure, axes, title)
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("Drawing plots", "train") from error
+    return Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
+
+
+def _write(path: Path, figure: Figure, axes: Axes, title: str) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    axes.set_title(shown(title), fontsize=10, parse_math=False)
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})  # it would name matplotlib's version
+    write_durably(path, picture.getvalue())
+
+
+def _short(name: str) -> str:
+    name = shown(name)
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

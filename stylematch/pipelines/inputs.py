@@ -1,0 +1,104 @@
+"""What goes into a run over somebody's photos: list them, read one, and say in its row of ``photos`` how that went."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from stylematch.data.decode import DecodedPhoto
+from stylematch.data.listing import Listing, write_listing
+from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of, photo_root, read_photo
+from stylematch.engines.progress import Progress
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.tables.contract import Reason, Status
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import Stage, usable_cores
+from stylematch.tables.staging import check_out, output_of
+
+Row = dict[str, Any]
+
+
+def root_beside(photos: Path, out: Path) -> Path:
+    """Return the folder that the photos' paths are relative to; OUT may not hold it.
+
+    Raises
+    ------
+    UserError
+        If there are no photos, or OUT cannot take a run.
+    """
+    root = photo_root(photos)
+    if check_out(out) in (root.resolve(), *root.resolve().parents):
+        raise UserError(f"--out {shown(out)} holds the photos, which a run would replace: name another folder")
+    return root
+
+
+def list_inputs(
+    photos: Path, out: Path, listing: Path, *, follow_links: bool, limit: int | None
+) -> tuple[Listing, FindCounts, Stage]:
+    """Find and hash the photos, and write them down.
+
+    Parameters
+    ----------
+    photos, out : pathlib.Path
+        Where they are, and where the run goes (which is no input).
+    listing : pathlib.Path
+        The file to write.
+    follow_links : bool
+        Follow symbolic links.
+    limit : int, optional
+        Only the first so many.
+    """
+    counts, began = FindCounts(), time.perf_counter()
+    found = find_photos(photos, follow_links=follow_links, counts=counts, skip=output_of(out))
+    with Progress(None, "photos", "list") as progress:
+        listed = write_listing(
+            islice(found, limit),
+            photo_root(photos),
+            listing,
+            threads=max(2, usable_cores()),
+            advance=progress.update,
+        )
+    return listed, counts, Stage(time.perf_counter() - began, listed.photos, "photos")
+
+
+def read_listed(root: Path, photo: FoundPhoto, max_file_mb: float) -> bytes:
+    """Read a listed photo's bytes.
+
+    Raises
+    ------
+    PhotoRejectedError
+        If they cannot be read, are too many, or are not those that were listed.
+    """
+    data = read_photo(root, photo.raw_path, int(max_file_mb * 1e6))
+    if photo_id_of(data) != photo.photo_id:
+        raise PhotoRejectedError(Reason.CHANGED_DURING_RUN, "the file changed while the run went on: run it again")
+    return data
+
+
+def rejected_row(photo: FoundPhoto, error: PhotoRejectedError) -> Row:
+    """Return the row of a photo that could not be read."""
+    size = {"width": error.width, "height": error.height, "format": error.image_format}
+    return _row(photo, size, Status.REJECTED, error.reason, error.message)
+
+
+def no_face_row(photo: FoundPhoto, decoded: DecodedPhoto, too_small: int, min_face_px: int) -> Row:
+    """Return the row of a photo without a face that counts; ``too_small`` faces were under ``min_face_px``."""
+    if not too_small:
+        return read_row(photo, decoded, Status.NO_FACE, Reason.NO_FACE_FOUND)
+    message = f"{too_small} found, all under {min_face_px} px: lower --min-face-px"
+    return read_row(photo, decoded, Status.NO_FACE, Reason.FACE_TOO_SMALL, message)
+
+
+def read_row(
+    photo: FoundPhoto, decoded: DecodedPhoto, status: str, reason: str = Reason.OK, message: str | None = None
+) -> Row:
+    """Return the row of a photo that was read."""
+    size = {"width": decoded.width, "height": decoded.height, "format": decoded.format}
+    return _row(photo, size, status, reason, message)
+
+
+def _row(photo: FoundPhoto, size: Row, status: str, reason: str, message: str | None) -> Row:
+    named = {"path": photo.path, "photo_id": photo.photo_id, "bytes": photo.bytes}
+    return {**named, **size, "status": status, "reason": reason, "message": message}

@@ -1,0 +1,96 @@
+"""Run the partitions of a listing that are not done yet, and measure their stages: the same for every pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from stylematch.data.listing import Listing, Partition
+from stylematch.engines.local import run_partitions
+from stylematch.engines.progress import Progress
+from stylematch.tables.manifest import Stage
+
+State = TypeVar("State")
+
+
+@dataclass
+class PartitionResult:
+    """What a partition took: busy seconds and items by stage, and what the items are."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    items: Counter[str] = field(default_factory=Counter)
+    units: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str, items: int, unit: str) -> Iterator[None]:
+        """Count the block as one more piece of ``stage``."""
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - started
+        self.items[stage] += items
+        self.units[stage] = unit
+
+
+def waiting_partitions(listing: Listing, done: frozenset[int]) -> list[Partition]:
+    """Return the partitions whose numbers are not among ``done``."""
+    return [partition for partition in listing.partitions if partition.number not in done]
+
+
+def shared_cores(wanted_workers: int, partitions: int, cores: int) -> tuple[int, int]:
+    """Return how many processes run, and how many threads each has: one process uses all cores.
+
+    Parameters
+    ----------
+    wanted_workers : int
+        0 is one per core.
+    partitions, cores : int
+        There are never more processes than partitions.
+    """
+    workers = max(1, min(wanted_workers or cores, partitions))
+    return workers, cores if workers == 1 else 1
+
+
+def run_listing(
+    function: Callable[[State, Partition, Callable[[int], None]], PartitionResult],
+    setup: Callable[[], State],
+    listing: Listing,
+    waiting: list[Partition],
+    *,
+    workers: int,
+    description: str,
+) -> dict[str, Stage]:
+    """Run partitions; return the time of each stage, first that of all together under ``description``.
+
+    Parameters
+    ----------
+    function, setup : callable
+        As in ``run_partitions``: top-level and picklable.
+    listing : Listing
+        All photos.
+    waiting : list of Partition
+        Those to be run.
+    workers : int
+        Processes.
+    description : str
+        What is being done ("score").
+    """
+    total = PartitionResult()
+
+    def on_done(_: Partition, result: PartitionResult) -> None:
+        for stage, spent in result.seconds.items():
+            total.seconds[stage] += spent
+        total.items.update(result.items)
+        total.units.update(result.units)
+
+    todo = sum(partition.photos for partition in waiting)
+    clock = time.perf_counter()
+    with Progress(listing.photos, "photos", description, initial=listing.photos - todo) as progress:
+        run_partitions(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
+    stages = {description: Stage(time.perf_counter() - clock, todo, "photos")}
+    for name, spent in total.seconds.items():
+        stages[name] = Stage(spent, total.items[name], total.units[name], per_worker=True)
+    return stages

@@ -1,0 +1,236 @@
+"""``predict``: one model over a directory of pictures; its predictions as tables, and a contact sheet to look at.
+
+List and hash the photos, name the run, predict the partitions that are not done yet, draw the sheet from the tables,
+publish by one rename: as ``score`` does, with one model and without styles and items.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from stylematch.data.decode import decode_photo
+from stylematch.data.heif import has_heif
+from stylematch.data.listing import Listing, read_listing
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.pipelines.inputs import list_inputs, read_listed, root_beside
+from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.predict_partition import (
+    PREDICTED,
+    TABLES,
+    PredictJob,
+    load_state,
+    predict_partition,
+    reader_of,
+)
+from stylematch.pipelines.predictions import predictions_schema
+from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture, subject_of, write_contact_sheet
+from stylematch.settings.predict import PredictSettings
+from stylematch.tables import manifest
+from stylematch.tables.contract import Status
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import Manifest, Stage, code_version, read_manifest
+from stylematch.tables.staging import Decision, Staging, check_out
+from stylematch.tables.writer import shard_path
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.runtime import resolve_device
+
+COMMAND = "predict"
+SHEET = "contact_sheet.jpg"
+
+
+@dataclass(frozen=True)
+class PredictCounts:
+    """How many of everything: ``predicted + no_face + rejected == found``; ``predictions`` counts rows."""
+
+    found: int
+    predicted: int
+    no_face: int
+    rejected: int
+    predictions: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What ``predict`` did: where to, under which name, what came out, and whether it was there before."""
+
+    out: Path
+    run_id: str
+    counts: PredictCounts
+    was_there: bool
+    seconds: float
+    unreadable_directories: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return what a person is told at the end."""
+        out, c = shown(self.out), self.counts
+        if self.was_there:
+            lines = [f"Nothing to do: {out} already holds this run ({self.run_id}); --overwrite repeats it."]
+        else:
+            lines = [
+                f"found {c.found:,}: predicted {c.predicted:,}, no face {c.no_face:,}, rejected {c.rejected:,}",
+                f"{c.predictions:,} predictions in {self.seconds:.1f} s",
+                f"tables: {out}/photos, predictions; manifest.json",
+            ]
+        lines += [f"passed over: {why.replace('_', ' ')} {n:,}" for why, n in sorted(c.ignored.items())]
+        lines += [f"not readable: {shown(name)}" for name in self.unreadable_directories]
+        if (self.out / SHEET).is_file():
+            lines.append(f"to see them, open {out}/{SHEET}")
+        return lines
+
+
+def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) -> PredictSummary:
+    """Predict for a directory of photos with one model.
+
+    Parameters
+    ----------
+    bundle : pathlib.Path
+        The model's bundle.
+    photos : pathlib.Path
+        A directory, or one picture.
+    out : pathlib.Path
+        Where the run is published.
+    settings : PredictSettings
+        How.
+
+    Raises
+    ------
+    UserError
+        If a path, the bundle or an option is wrong.
+    StylematchError
+        If the run failed; the same command goes on with it.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    root = root_beside(photos, out)
+    _check_other_command(out)
+    model, device = Bundle.open(bundle), resolve_device(settings.device)
+    predictions_schema(model.schema)  # what is wrong with the model or an option is said before anything is read
+    reader_of(model, settings)
+    named = {"command": COMMAND, **settings.naming(), "device": device, "heic": has_heif()}
+    with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
+        listing, counts, listed = list_inputs(
+            photos,
+            out,
+            Path(scratch) / "listing.jsonl",
+            follow_links=settings.follow_links,
+            limit=settings.limit,
+        )
+        stages = {"list": listed}
+        run_id = manifest.compute_run_id(
+            inputs=listing.sha256, settings=named, bundles=model.sha256, index="", rules="", code=code_version()
+        )
+        complete = not settings.sheet or (out / SHEET).is_file()
+        with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
+            was_there = staging.check() is Decision.NOTHING
+            if was_there:
+                made = PredictCounts(**(read_manifest(staging.out) or {})["counts"])
+            else:
+                job = PredictJob(settings, bundle, root, listing.path, staging.directory, device, threads=1)
+                stages |= _run(job, listing, staging.prepare(TABLES))
+                made = _count(staging.directory, dict(counts.ignored))
+                if settings.sheet:
+                    stages["sheet"] = _sheet(job, model, listing, made)
+                manifest.write_manifest(
+                    staging.directory,
+                    Manifest(
+                        run_id=run_id,
+                        counts=cast(Any, made),
+                        stages=stages,
+                        code_version=code_version(),
+                        sha256={
+                            "bundle": model.sha256,
+                            "settings": manifest.json_sha256(named),
+                            "inputs": listing.sha256,
+                        },
+                        settings={"command": COMMAND, "bundle": model.name, **settings.model_dump()},
+                        device=device,
+                        started=started,
+                        finished=datetime.now(UTC),
+                    ),
+                )
+                staging.publish()
+    unreadable = tuple(counts.unreadable_directories)
+    return PredictSummary(staging.out, run_id, made, was_there, time.perf_counter() - clock, unreadable)
+
+
+def _check_other_command(out: Path) -> None:
+    """Refuse an OUT that holds what another command made: hours of scoring are not lost to a mistyped folder."""
+    there = read_manifest(check_out(out))
+    if there is not None and there.get("settings", {}).get("command") != COMMAND:
+        raise UserError(f"--out {shown(out)} holds a run that predict did not write: name another folder")
+
+
+def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
+    """Predict the partitions that are not done; return the time of each stage."""
+    waiting = waiting_partitions(listing, done)
+    workers, threads = shared_cores(0, len(waiting), manifest.usable_cores())
+    setup = functools.partial(load_state, replace(job, threads=threads))
+    return run_listing(predict_partition, setup, listing, waiting, workers=workers, description=COMMAND)
+
+
+def _count(staged: Path, ignored: dict[str, int]) -> PredictCounts:
+    """Count what the tables hold, streaming."""
+    statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for batch in ds.dataset(staged / "photos", format="parquet").to_batches(columns=["status", "reason"]):
+        statuses.update(batch.column("status").to_pylist())
+        reasons.update(batch.column("reason").to_pylist())
+    return PredictCounts(
+        found=statuses.total(),
+        predicted=statuses[PREDICTED],
+        no_face=statuses[Status.NO_FACE],
+        rejected=statuses[Status.REJECTED],
+        predictions=ds.dataset(staged / "predictions", format="parquet").count_rows(),
+        reasons=dict(reasons),
+        ignored=ignored,
+    )
+
+
+def _sheet(job: PredictJob, model: Bundle, listing: Listing, counts: PredictCounts) -> Stage:
+    """Draw the contact sheet from the tables, so that a run that was gone on with has it, too."""
+    clock = time.perf_counter()
+    drawn = min(counts.found, MAX_PICTURES)
+    title = f"{model.name}: the first {drawn} of {counts.found:,} pictures" if counts.found else "no pictures"
+    write_contact_sheet(_sheet_pictures(job, model, listing), job.staged / SHEET, title=title)
+    return Stage(time.perf_counter() - clock, drawn, "photos")
+
+
+def _sheet_pictures(job: PredictJob, model: Bundle, listing: Listing) -> Iterator[SheetPicture]:
+    """Yield the first pictures with their predictions; all of them lie in the first partition, which is larger."""
+    photos = {photo.path: photo for photo in islice(read_listing(job.listing, listing.partitions[0]), MAX_PICTURES)}
+    among_them = pc.field("path").isin(pa.array(list(photos), pa.string()))
+    files = pq.read_table(shard_path(job.staged / "photos", 0), filters=among_them).to_pylist()
+    subjects: dict[str, list[dict[str, Any]]] = {path: [] for path in photos}
+    for row in pq.read_table(shard_path(job.staged / "predictions", 0), filters=among_them).to_pylist():
+        subjects[row["path"]].append(row)
+    thresholds = model.description.get("thresholds", {})
+    for row in files:
+        path, size = row["path"], (row["width"] or 0, row["height"] or 0)
+        note = None if row["status"] == PREDICTED else row["reason"].replace("_", " ")
+        if row["status"] == Status.REJECTED:
+            note = f"rejected: {note}"
+        pixels = None
+        if row["status"] != Status.REJECTED:
+            try:
+                data = read_listed(job.root, photos[path], job.settings.max_file_mb)
+                decoded = decode_photo(data, max_side_px=TILE_PX, max_megapixels=job.settings.max_megapixels)
+                pixels = decoded.pixels
+            except PhotoRejectedError as error:  # it went away since it was predicted on
+                note = error.message
+        drawn = tuple(subject_of(model.schema, face, thresholds) for face in subjects[path])
+        yield SheetPicture(path, pixels, size, drawn, note)

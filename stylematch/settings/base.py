@@ -1,0 +1,22 @@
+"""What every settings class is made of: strict kinds of values and a frozen section that knows no other keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Strict, so that true is no 1 and "32" no 32; TOML and Python also know inf and nan, which no setting means.
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**32, strict=True)]
+Degrees = Annotated[float, Field(ge=0.0, le=180.0, strict=True)]
+
+
+class Section(BaseModel):
+    """A table of a job file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

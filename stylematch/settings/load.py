@@ -1,0 +1,105 @@
+"""Read and validate settings; every error names the file, the key and the fix."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from stylematch.errors import UserError
+from stylematch.settings.base import Section
+
+OPTIONS = "options"
+Job = TypeVar("Job", bound=Section)
+
+
+def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
+    """Read and validate a job file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A TOML file.
+    kind : type
+        The settings class it must satisfy.
+    overrides : sequence of str
+        ``key=value`` each: a dotted key, and a value as TOML writes it (a plain word is a string).
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are
+        named.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"The job file {path} does not exist.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"The job file {path} cannot be read: {error}.") from error
+    for override in overrides:
+        _override(data, override)
+    return validated(kind, str(path), **data)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *tables, name = key.strip().split(".")
+    if not equals or not name or not all(tables):
+        raise UserError(f"--set {override}: is no key=value; write for example --set schedule.epochs=3.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for table in tables:
+        data = data.setdefault(table, {})
+        if not isinstance(data, dict):
+            raise UserError(f"--set {override}: {table} is no table of the job.")
+    data[name] = value
+
+
+def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
+    """Check values against a settings class.
+
+    Parameters
+    ----------
+    kind : type
+        The settings class.
+    where : str
+        What an error names as their place: a job file, or ``OPTIONS`` for the command line's.
+    **values
+        The settings.
+
+    Raises
+    ------
+    UserError
+        If a key is unknown, missing or out of range; all such keys are named.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_advice(dict(fault), where) for fault in error.errors())
+        raise UserError(f"{where}: {faults}.") from error
+
+
+def _advice(fault: dict[str, Any], where: str) -> str:
+    """Turn one of pydantic's faults into the key and what to do about it."""
+    key = ".".join(str(part) for part in fault["loc"])
+    if where == OPTIONS:
+        key = f"--{key.partition('.')[0].replace('_', '-')}"
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: is no setting; remove it or mend its spelling"
+    if fault["type"] == "missing":
+        return f"{key}: is missing; set it"
+    if fault["type"] == "value_error":  # raised above, and names the key itself
+        return str(fault["ctx"]["error"])
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+
+
+def data_root() -> Path:
+    """Return the folder of the real data sets: ``$STYLEMATCH_DATA``, or ``../shared/data`` without it."""
+    return Path(os.environ.get("STYLEMATCH_DATA", "../shared/data"))

@@ -1,0 +1,240 @@
+"""Backbones (torch): any of torchvision's classification networks, timm's where it is installed, and a small one.
+
+A backbone is what is left of a classification network without its classifier. Most are a plain sequence of layers
+that ends in feature maps; a network of another build gives its pooled features as one piece. What a backbone gives for
+an input is found by trying it with a black picture, so that no table of sizes can be wrong.
+
+Sources: torchvision's model zoo; timm (Wightman); the small residual network for 28x28 pictures follows He et al.,
+CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stylematch.errors import MissingExtraError, UserError
+
+# Statistics of ImageNet, which every pretrained network expects; the small one learns from scratch and only needs a
+# sane range.
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_FINEST_STRIDE = 16
+_TIMM = "timm:"
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a backbone is made of.
+
+    Attributes
+    ----------
+    layers : torch.nn.Sequential
+        Its children, in order.
+    mean, std : tuple of float
+        Statistics that its input is normalised with; their length is the number of channels.
+    features : int
+        Length of its pooled, or flattened, output.
+    maps : bool
+        Whether the output is maps (n, channels, h, w), rather than pooled features.
+    finer_layers : int
+        After how many children its finest map of at most stride 16 comes; 0 where there are no maps.
+    finer_features : int
+        Channels of that map.
+    """
+
+    layers: nn.Sequential
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    features: int
+    maps: bool
+    finer_layers: int
+    finer_features: int
+
+
+def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") -> Anatomy:
+    """Build a backbone.
+
+    Parameters
+    ----------
+    name : str
+        ``small_resnet``, a classification model of torchvision, or ``timm:NAME``.
+    weights : str
+        ``imagenet``, ``none`` or the path of a file with weights of the whole network.
+    input_px : int
+        Side of the pictures that it will see.
+    pool : {"mean", "flatten"}
+        How maps become features.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, the weights cannot be had or do not fit, or the network takes no such pictures.
+    """
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mean, std = _IMAGENET
+    if name == "small_resnet":
+        if weights != "none":
+            raise UserError('model.weights: small_resnet has no pretrained weights; set weights = "none".')
+        layers, mean, std = _small_resnet(), (0.5,), (0.5,)
+    elif name.startswith(_TIMM):
+        layers, mean, std = _from_timm(name.removeprefix(_TIMM), weights, input_px)
+    else:
+        layers = _from_torchvision(name, weights, input_px)
+    return _examined(name, layers, mean, std, input_px, pool)
+
+
+def _examined(
+    name: str, layers: nn.Sequential, mean: tuple[float, ...], std: tuple[float, ...], input_px: int, pool: str
+) -> Anatomy:
+    values = torch.zeros(1, len(mean), input_px, input_px)
+    finer_layers = finer_features = 0
+    was_training = layers.training
+    try:
+        with torch.no_grad():
+            for position, layer in enumerate(layers.eval(), start=1):
+                values = layer(values)
+                if values.ndim == 4 and values.shape[2] >= input_px // _FINEST_STRIDE:
+                    finer_layers, finer_features = position, values.shape[1]
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(f"model.input_px: {name} takes no pictures of {input_px} px ({error}).") from error
+    layers.train(was_training)
+    maps = values.ndim == 4
+    if not maps and values.ndim != 2:
+        raise UserError(f"model.backbone: {name} gives neither maps nor features; choose another.")
+    features = values.shape[1] if not maps or pool == "mean" else values[0].numel()
+    return Anatomy(layers, mean, std, features, maps, finer_layers if maps else 0, finer_features)
+
+
+def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(
+            f"model.backbone: '{name}' is unknown; choose small_resnet, a classification model of torchvision (such as "
+            "mobilenet_v2, resnet50, vgg16, efficientnet_b3), or timm:NAME."
+        )
+    options: dict[str, Any] = {}
+    if name.startswith("vit_") and weights != "imagenet":
+        options["image_size"] = input_px
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False
+    try:
+        chosen = None
+        if weights == "imagenet":
+            every = models.get_model_weights(name)
+            # The first weights are the paper's, and what most caches hold; not every network has them.
+            chosen = getattr(every, "IMAGENET1K_V1", every.DEFAULT)
+        network = models.get_model(name, weights=chosen, **options)
+    except OSError as error:
+        raise _no_weights(name, error) from error
+    if weights not in ("imagenet", "none"):
+        _load_file(network, Path(weights))
+    return _without_classifier(network)
+
+
+def _no_weights(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"model.weights: the ImageNet weights of {name} could not be loaded or fetched ({error}); point TORCH_HOME at "
+        'a folder that has them, name a file of weights, or set weights = "none".'
+    )
+
+
+def _load_file(network: nn.Module, path: Path) -> None:
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        network.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise UserError(f'model.weights: {path} is no file; write "imagenet", "none" or the path of one.') from error
+    except Exception as error:  # each format has its own exceptions
+        if not isinstance(error, (OSError, RuntimeError, SafetensorError, ValueError, TypeError, EOFError)) and (
+            type(error).__name__ != "UnpicklingError"
+        ):
+            raise
+        first = str(error).partition("\n")[0]
+        raise UserError(f"model.weights: {path} does not hold weights of this network ({first}).") from error
+
+
+def _without_classifier(network: nn.Module) -> nn.Sequential:
+    """Return the layers up to the last maps where the network is a plain sequence, else the network as one layer."""
+    children = OrderedDict(network.named_children())
+    kind = type(network).__name__
+    features = children.get("features")
+    if isinstance(features, nn.Sequential) and kind != "SwinTransformer":  # whose maps have their channels last
+        return features
+    if kind == "MNASNet":
+        return network.layers  # type: ignore[return-value]
+    if kind == "ResNet":
+        return nn.Sequential(OrderedDict((k, v) for k, v in children.items() if k not in ("avgpool", "fc")))
+    if kind in ("RegNet", "ShuffleNetV2"):
+        return nn.Sequential(OrderedDict((k, v) for k, v in children.items() if k not in ("avgpool", "fc")))
+    for place in ("fc", "head", "heads", "classifier"):
+        if hasattr(network, place):
+            setattr(network, place, nn.Identity())
+            for helper, nothing in (("aux_logits", False), ("AuxLogits", None), ("aux1", None), ("aux2", None)):
+                if hasattr(network, helper):  # Inception's second classifiers
+                    setattr(network, helper, nothing)
+            return nn.Sequential(OrderedDict(whole=network))
+    raise UserError(f"model.backbone: {kind} has no classifier that could be taken off; choose another.")
+
+
+def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, tuple[float, ...], tuple[float, ...]]:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError(f"The backbone timm:{name}", "timm") from error
+    if not timm.is_model(name):
+        raise UserError(f"model.backbone: timm has no '{name}'; timm.list_models() names them.")
+    options: dict[str, Any] = {"pretrained": weights == "imagenet", "num_classes": 0}
+    try:
+        try:
+            network = timm.create_model(name, img_size=input_px, **options)
+        except TypeError:  # a network that takes any size knows no img_size
+            network = timm.create_model(name, **options)
+    except (OSError, RuntimeError) as error:
+        raise _no_weights(f"timm:{name}", error) from error
+    if weights not in ("imagenet", "none"):
+        _load_file(network, Path(weights))
+    data = timm.data.resolve_model_data_config(network)
+    return nn.Sequential(OrderedDict(whole=network)), tuple(data["mean"]), tuple(data["std"])
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = functional.relu(self.first_norm(self.first(x)))
+        return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
+
+
+def _small_resnet() -> nn.Sequential:
+    widths = (32, 80, 144)
+    layers: list[nn.Module] = [
+        nn.Conv2d(1, widths[0], 3, 1, 1, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(),
+        _Residual(widths[0], widths[0], 1),
+    ]
+    for before, width in pairwise(widths):
+        layers += [_Residual(before, width, 2), _Residual(width, width, 1)]
+    return nn.Sequential(*layers)

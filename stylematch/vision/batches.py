@@ -1,0 +1,124 @@
+"""Batches of training pictures: which rows, in which order, from which part.
+
+The order is a function of (seed, epoch) alone; with several processes each takes its share of every batch. With a
+sampler for rare labels, rows are drawn with replacement in proportion to their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from stylematch.vision.examples import Examples
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures with their labels, and the rows that they are."""
+
+    fields: Tensor
+    targets: dict[str, Tensor]
+    rows: Tensor
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU can copy from while it computes."""
+        pinned = {name: values.pin_memory() for name, values in self.targets.items()}
+        return Batch(self.fields.pin_memory(), pinned, self.rows)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        moved = {name: values.to(device, non_blocking=non_blocking) for name, values in self.targets.items()}
+        return Batch(self.fields.to(device, non_blocking=non_blocking), moved, self.rows)
+
+
+class Batches(Dataset[Batch]):
+    """Whole batches by row numbers, over the concatenation of several example sets."""
+
+    def __init__(self, parts: list[Examples]) -> None:
+        self.parts = parts
+        self.starts = np.cumsum([0] + [len(part) for part in parts])
+
+    def __getitem__(self, rows: Any) -> Batch:
+        """Return the batch of the given rows."""
+        fields, targets = [], []
+        for row in rows:
+            part, local = self._place(row)
+            fields.append(self.parts[part].fields[local])
+            targets.append({name: values[local] for name, values in self.parts[part].targets.items()})
+        stacked = {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
+        return Batch(torch.from_numpy(np.stack(fields)), stacked, torch.tensor(rows))
+
+    def ids(self, rows: list[int]) -> list[str]:
+        """Return the names of the pictures in the given rows."""
+        return [self.parts[part].ids[local] for part, local in map(self._place, rows)]
+
+    def _place(self, row: int) -> tuple[int, int]:
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return part, int(row - self.starts[part])
+
+
+class EpochOrder(Sampler[list[int]]):
+    """Batches of shuffled rows; the order is a function of (seed, epoch) alone.
+
+    Parameters
+    ----------
+    repeats : list of (int, int)
+        Rows of each part, and how often an epoch shows each.
+    batch_size : int
+        Rows of a batch, over all processes together.
+    seed : int
+        Another seed, another order.
+    weights : ndarray of float, shape (rows,), optional
+        Draw with replacement, in proportion to these.
+    rank, processes : int
+        Which of how many processes this is: it takes every ``processes``-th row of a batch.
+    """
+
+    def __init__(
+        self,
+        repeats: list[tuple[int, int]],
+        batch_size: int,
+        seed: int,
+        weights: npt.NDArray[np.floating] | None = None,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.rank, self.processes = rank, processes
+        rows, start = [], 0
+        for count, times in repeats:
+            rows += [np.tile(np.arange(start, start + count), times)]
+            start += count
+        self.rows = np.concatenate(rows)
+        self.chances = None if weights is None else weights[self.rows] / weights[self.rows].sum()
+
+    @property
+    def total(self) -> int:
+        """Rows of an epoch."""
+        return len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return self.total // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the rows of each batch."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        if self.chances is None:
+            order = rng.permutation(self.rows)
+        else:
+            order = rng.choice(self.rows, size=self.total, p=self.chances)
+        for batch in range(len(self)):
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield whole[self.rank :: self.processes].tolist()

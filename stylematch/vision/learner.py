@@ -1,0 +1,174 @@
+"""What Lightning needs to know of a training: the step, the validation, the optimiser.
+
+Every augmentation depends on (seed, step) alone, so a run that was killed and started again ends with the weights of
+one that was not. A loss that is not finite stops the training and says where.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MultilabelAccuracy,
+    MultilabelF1Score,
+)
+
+from stylematch.data.labels import LabelSchema
+from stylematch.errors import StylematchError
+from stylematch.settings import TrainJob
+from stylematch.vision.augment import augment_batch, mirrored, mix_batch
+from stylematch.vision.batches import Batch, Batches
+from stylematch.vision.losses import SchemaLoss, mix_targets, soft_targets, teach_targets
+from stylematch.vision.networks import Network
+
+_STEP_STRIDE = 1_000_003
+_UNKNOWN = -1
+
+
+class Learner(lightning.LightningModule):
+    """A network, what it learns from and how.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    loss : SchemaLoss
+        What is made small.
+    job : TrainJob
+        Augmentation and schedule.
+    steps : int
+        Optimiser steps of the whole training.
+    pictures : Batches
+        For the names of pictures, where something is wrong with them.
+    teacher : Network, optional
+        Whose opinion the targets are drawn towards.
+    """
+
+    def __init__(
+        self, network: Network, loss: SchemaLoss, job: TrainJob, steps: int, pictures: Batches, teacher: Network | None
+    ) -> None:
+        super().__init__()
+        self.network, self.loss, self.job, self.steps, self.pictures = network, loss, job, steps, pictures
+        self.schema = loss.schema
+        self.mirrors = {g.name: mirrored(g.labels) for g in self.schema.groups if g.kind == "points"}
+        self.metrics = nn.ModuleDict(_metrics(self.schema))
+        # In a list, since a teacher is no part of what is trained and stored.
+        self.teachers = [] if teacher is None else [teacher.eval().requires_grad_(False)]
+        self._outputs = torch.compile(network.outputs) if job.schedule.compile else network.outputs
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        """Return the loss of one augmented batch.
+
+        Raises
+        ------
+        StylematchError
+            If it is not finite.
+        """
+        targets = soft_targets(self.schema, batch.targets)
+        pictures = batch.fields.permute(0, 3, 1, 2).float() / 255.0
+        seed = (self.job.schedule.seed * _STEP_STRIDE + self.global_step) * self.trainer.world_size + self.global_rank
+        generator = torch.Generator().manual_seed(seed)
+        augment, input_px = self.job.augment, self.job.model.input_px
+        with torch.autocast(pictures.device.type, enabled=False):
+            points = {name: targets[name] for name in self.mirrors}
+            pictures, points = augment_batch(pictures, points, input_px, augment, generator, self.mirrors)
+        targets = {**targets, **points}
+        if augment.mixup > 0:
+            pictures, partner, share = mix_batch(pictures, augment, generator)
+            targets = mix_targets(self.schema, targets, partner, share)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        for teacher in self.teachers:
+            assert self.job.distill is not None
+            with torch.no_grad():
+                _, opinion = teacher.to(self.device).outputs(pictures)
+            targets = teach_targets(self.schema, targets, opinion, self.job.distill.weight)
+        # Dropout draws from the global generator: seeded by the step too, so that a resumed run repeats it.
+        torch.manual_seed(seed)
+        _, outputs = self._outputs(pictures)
+        total = self._logged(self.loss(outputs, targets), "train", len(pictures))
+        if not torch.isfinite(total):
+            raise self._diverged(batch, number, total)
+        return total
+
+    def validation_step(self, batch: Batch) -> None:
+        """Log loss, accuracy and F1 of one batch without augmentation."""
+        start = (batch.fields.shape[1] - self.job.model.input_px) // 2
+        end = start + self.job.model.input_px
+        pictures = batch.fields[:, start:end, start:end].permute(0, 3, 1, 2).float() / 255.0
+        _, outputs = self.network.outputs(pictures)
+        self._logged(self.loss(outputs, soft_targets(self.schema, batch.targets), training=False), "val", len(pictures))
+        for key, metric in self.metrics.items():
+            assert isinstance(metric, Metric)
+            group = key.rpartition("_")[0]
+            # Probabilities, since torchmetrics guesses by their range whether it is given logits.
+            metric.update(outputs[group].float().sigmoid(), batch.targets[group].long())
+            self.log(f"val_{key}", metric, on_epoch=True, batch_size=len(pictures))
+
+    def _logged(self, losses: dict[str, Tensor], stage: str, count: int) -> Tensor:
+        total = torch.stack(list(losses.values())).sum()
+        # What a validation says of several processes' pictures is the mean over all of them.
+        shared = stage == "val"
+        self.log_dict({f"{stage}_{name}": x for name, x in losses.items()}, batch_size=count, sync_dist=shared)
+        self.log(f"{stage}_loss", total, batch_size=count, prog_bar=True, sync_dist=shared)
+        return total
+
+    def _diverged(self, batch: Batch, number: int, total: Tensor) -> StylematchError:
+        names = self.pictures.ids(batch.rows.tolist())
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        few = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return StylematchError(
+            f"the loss became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
+            f"rate of {rate:.3g}, with the pictures {few}. The checkpoint of the last finished epoch, if there is "
+            "one, is kept: lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
+        )
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its learning rate over time; norms and biases are not decayed."""
+        schedule = self.job.schedule
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in learning if p.ndim > 1], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer: torch.optim.Optimizer
+        match schedule.optimizer:
+            case "sgd":
+                optimizer = torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
+            case "adam":
+                optimizer = torch.optim.Adam(groups, lr=schedule.learning_rate)
+            case "adamw":
+                optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
+        rates = torch.optim.lr_scheduler
+        match schedule.rate:
+            case "one_cycle":
+                rate = rates.OneCycleLR(
+                    optimizer, max_lr=schedule.learning_rate, total_steps=self.steps + 1, pct_start=schedule.warmup
+                )
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+            case "cosine":
+                cosine = rates.CosineAnnealingLR(optimizer, T_max=self.steps)
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+            case "plateau":
+                plateau = rates.ReduceLROnPlateau(optimizer, patience=schedule.rate_patience)
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+        return optimizer
+
+
+def _metrics(schema: LabelSchema) -> dict[str, Metric]:
+    """Return what is watched while training, by ``GROUP_METRIC``; unknown labels are left out."""
+    metrics: dict[str, Metric] = {}
+    for group in schema.groups:
+        if group.kind == "binary":
+            metrics[f"{group.name}_accuracy"] = MultilabelAccuracy(group.width, ignore_index=_UNKNOWN)
+            metrics[f"{group.name}_f1"] = MultilabelF1Score(group.width, ignore_index=_UNKNOWN)
+        elif group.kind == "categorical":
+            options: dict[str, Any] = {"num_classes": group.width, "ignore_index": _UNKNOWN}
+            metrics[f"{group.name}_accuracy"] = MulticlassAccuracy(average="micro", **options)
+            metrics[f"{group.name}_f1"] = MulticlassF1Score(average="macro", **options)
+    return metrics

@@ -1,0 +1,98 @@
+"""Every training job file runs: a few steps on tiny data sets in the layouts of the real ones, and what follows."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+import torch
+from conftest import REPOSITORY
+from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock
+
+from stylematch.cli import run
+from stylematch.vision.bundle import Bundle
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+JOBS = sorted(p.stem for p in (REPOSITORY / "jobs").glob("*.toml") if "model" in tomllib.loads(p.read_text()))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_celeba(folder / "celeba", ("Young", "Smiling"))
+    return {
+        "celeba": folder,
+        "fashion-mnist": write_fashion_mnist(folder / "fashion_mnist"),
+        "fashion-product": write_fashion_product(folder / "fashion_product"),
+        "flixstock": write_flixstock(folder / "flixstock"),
+    }
+
+
+def smoke(name, roots, out, *more):
+    job = REPOSITORY / "jobs" / f"{name}.toml"
+    dataset = tomllib.loads(job.read_text())["data"]["dataset"]
+    changes = [f"data.root='{roots[dataset]}'", f"out='{out}'", "data.wild=false", "schedule.precision='32-true'"]
+    options = [part for change in changes for part in ("--set", change)]
+    return run(["train", str(job), "--smoke", *options, *more]), Path(f"{out}-smoke"), dataset
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_job_runs_for_a_few_steps(name, roots, tmp_path, capsys):
+    code, out, _ = smoke(name, roots, tmp_path / "run")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    bundle = Bundle.open(out / "bundle")
+    figures = json.loads((out / "bundle" / "figures.json").read_text())
+    assert figures["learned_from"] > 0
+    assert figures["measured"]
+    assert set(figures["calibration"]) == {g.name for g in bundle.schema.groups if g.kind != "points"}
+    assert set(bundle.description["trained"]) == {"mean_points", "class_counts"}
+    assert f"({bundle.description['parameters']:,} parameters)" in said.out
+    assert (out / "bundle" / "MODEL_CARD.md").read_text().startswith(f"# {bundle.name}")
+
+
+def test_a_dry_run_says_how_much_and_how_long_and_trains_nothing(roots, tmp_path, capsys):
+    code, out, _ = smoke("fashion-product-two-step", roots, tmp_path / "run", "--dry-run")
+    said = capsys.readouterr().out
+    assert code == 0
+    assert '"most_frequent": 20' in said
+    assert "data: part 1 has 24 pictures, 0 left out" in said
+    assert "labels: articleType (categorical, 6)" in said
+    assert "pictures/s, memory" in said
+    assert "training: at most 12 steps" in said
+    assert not out.exists()
+
+
+def test_a_trained_bundle_is_evaluated_and_predicts(roots, tmp_path, capsys):
+    code, out, _ = smoke("flixstock-resnet18", roots, tmp_path / "run")
+    assert code == 0
+    assert run(["evaluate", str(out / "bundle"), str(roots["flixstock"]), "--out", str(tmp_path / "figures")]) == 0
+    measured = json.loads((tmp_path / "figures" / "figures.json").read_text())["measured"]
+    (figures,) = measured.values()
+    assert figures["pictures"]["measured"] == 12  # a fifth of 60
+    assert {"neck", "sleeve_length", "pattern"} <= set(figures)
+    assert len(list((tmp_path / "figures" / "plots").glob("*.png"))) == 6
+    assert "neck" in (tmp_path / "figures" / "MODEL_CARD.md").read_text()
+    photos = roots["flixstock"] / "images"
+    assert run(["predict", str(out / "bundle"), str(photos), "--out", str(tmp_path / "said"), "--limit", "5"]) == 0
+    assert (tmp_path / "said" / "contact_sheet.jpg").is_file()
+    capsys.readouterr()
+
+
+def test_an_evaluation_of_the_wrong_data_is_a_sentence(roots, tmp_path, capsys):
+    code, out, _ = smoke("garment-small", roots, tmp_path / "run")
+    assert code == 0
+    assert run(["evaluate", str(out / "bundle"), str(roots["celeba"] / "celeba")]) == 2
+    assert "knows no attributes" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylematch.errors import MissingExtraError
+from stylematch.evaluate.metrics import binary_figures
+from stylematch.evaluate.plots import plot_confusion, plot_label_bars, plot_reliability
+
+ODD = ["$x$ _cost_", "two\nlines", "a name that goes on and on and on and on"]
+
+
+def draw_all(folder):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (50, 3))
+    labels[:, 2] = -1
+    said = rng.random((50, 3))
+    plot_label_bars(folder / "bars.png", binary_figures(said, labels, ODD)["per_label"], "odd $names$")
+    plot_reliability(folder / "reliability.png", {"$before$": (said[:, 0], labels[:, 0] > 0)}, "reliability")
+    plot_confusion(folder / "confusion.png", said, rng.integers(-1, 3, 50), ODD, "confusion")
+    return folder
+
+
+@pytest.mark.filterwarnings("error")
+def test_plots_are_pictures_with_equal_bytes(tmp_path):
+    one, two = draw_all(tmp_path / "one"), draw_all(tmp_path / "two")
+    assert len(list(one.iterdir())) == 3
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes()
+        with Image.open(path) as picture:
+            assert min(picture.size) > 250
+            assert set(picture.info) == {"dpi"}  # no time, no version
+            assert len(picture.convert("L").getcolors()) > 20
+
+
+@pytest.mark.filterwarnings("error")
+def test_of_many_classes_the_most_frequent_are_drawn(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+    from matplotlib.axes import Axes
+
+    drawn = []
+    plain = Axes.imshow
+    monkeypatch.setattr(
+        Axes, "imshow", lambda self, values, **rest: drawn.append(values) or plain(self, values, **rest)
+    )
+    labels = np.repeat(np.arange(40), np.arange(40))  # class 39 is the most frequent, class 0 never occurs
+    said = labels.copy()
+    said[labels == 39] = 3  # not among the 30 most frequent
+    said[labels == 38] = 39
+    plot_confusion(tmp_path / "c.png", np.eye(40)[said], labels, [f"class {k}" for k in range(40)], "many")
+    shares = drawn[0]
+    assert shares.shape == (30, 31)
+    assert shares[0].tolist() == [0] * 30 + [1]
+    assert shares[1].tolist() == [1] + [0] * 30
+    assert (np.diag(shares)[2:] == 1).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_to_draw_is_an_empty_plot(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+    nothing = binary_figures(np.zeros((0, 1)), np.zeros((0, 1), int), ["a"])["per_label"]
+    plot_label_bars(tmp_path / "bars.png", nothing, "nothing")
+    plot_reliability(tmp_path / "reliability.png", {"all": (np.zeros(0), np.zeros(0, bool))}, "nothing")
+    plot_confusion(tmp_path / "confusion.png", np.zeros((0, 2)), np.zeros(0, int), ["a", "b"], "nothing")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_without_matplotlib_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"stylematch\[train\]"):
+        plot_label_bars(tmp_path / "bars.png", {}, "nothing")
+    assert not list(tmp_path.iterdir())
