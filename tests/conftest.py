@@ -34,3 +34,14 @@ def example_run(tmp_path_factory) -> Path:
     from program import EXAMPLES, scored
 
     return scored(EXAMPLES, tmp_path_factory.mktemp("examples") / "out", "--report")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -9,16 +9,7 @@ from stylematch.settings import Augment
 from stylematch.tables.contract import LANDMARKS
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 
-pytestmark = pytest.mark.train
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 
 STILL = Augment(flip=0)

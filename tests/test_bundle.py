@@ -18,16 +18,7 @@ from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import OnnxRuntime, TorchRuntime, load_runtime, resolve_device
 
-pytestmark = pytest.mark.train
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 
 ARCHITECTURES = {

@@ -7,25 +7,15 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
-import torch
 from conftest import REPOSITORY
 from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock
 
 from stylematch.cli import run
 from stylematch.vision.bundle import Bundle
 
-pytestmark = [pytest.mark.train, pytest.mark.slow]
+pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 JOBS = sorted(p.stem for p in (REPOSITORY / "jobs").glob("*.toml") if "model" in tomllib.loads(p.read_text()))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

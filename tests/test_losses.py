@@ -15,16 +15,7 @@ from stylematch.vision.losses import (
     teach_targets,
 )
 
-pytestmark = pytest.mark.train
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 
 SCHEMA = LabelSchema(

@@ -10,19 +10,10 @@ from stylematch.errors import UserError
 from stylematch.settings import Model
 from stylematch.vision.networks import Network, _PointHead, architecture, build_network
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 FACES = Model(backbone="mobilenet_v2", input_px=128, embedding_dim=128)
 GARMENTS = Model(backbone="small_resnet", input_px=28, embedding_dim=64)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other in busy loops, which takes minutes on cores that others use too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -248,7 +248,7 @@ def _fashion_product(data: TrainData, input_px: int, cache: Path) -> Source:
         [(cut(train), 1)],
         cut(val),
         lambda: iter([(title, cut(test))]),
-        f"Learned from {fashion_product.LICENCE}",
+        fashion_product.LICENCE,
         {"input": {"resize": data.resize}},
         notes,
     )
@@ -265,7 +265,7 @@ def _flixstock(data: TrainData, input_px: int, cache: Path) -> Source:
         [(cut(rest[kept]), 1)],
         cut(rest[held]),
         lambda: iter([("flixstock test (random fifth)", cut(test))]),
-        "Learned from FlixStock's garment pictures, which carry no licence.",
+        flixstock.LICENCE,
         {"input": {"resize": data.resize}},
         {f"rows dropped: {reason}": count for reason, count in garments.dropped.items() if count},
     )
