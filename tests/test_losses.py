@@ -137,13 +137,19 @@ def test_an_unmixed_picture_does_not_catch_its_partners_unknown_labels():
 def test_a_teacher_has_its_share_and_fills_what_is_unknown():
     outputs, labels = example()
     labels["attributes"][0] = -1
+    labels["landmarks"][1] = torch.nan
     targets = soft_targets(SCHEMA, labels)
-    taught = teach_targets(SCHEMA, targets, outputs, 0.25)
-    opinion = outputs["attributes"].sigmoid()
+    other = {name: values.flip(0) for name, values in outputs.items()}
+    taught = teach_targets(SCHEMA, targets, [outputs, other], 0.25)
+    opinion = (outputs["attributes"].sigmoid() + other["attributes"].sigmoid()) / 2
     torch.testing.assert_close(taught["attributes"][0], opinion[0])
     torch.testing.assert_close(taught["attributes"][1:], 0.75 * targets["attributes"][1:] + 0.25 * opinion[1:])
-    torch.testing.assert_close(taught["category"], 0.75 * targets["category"] + 0.25 * outputs["category"].softmax(1))
-    torch.testing.assert_close(taught["landmarks"], targets["landmarks"])
+    likely = (outputs["category"].softmax(1) + other["category"].softmax(1)) / 2
+    torch.testing.assert_close(taught["category"], 0.75 * targets["category"] + 0.25 * likely)
+    places = (outputs["landmarks"] + other["landmarks"]) / 2
+    expected = 0.75 * targets["landmarks"] + 0.25 * places  # where no point is known, none is made up
+    torch.testing.assert_close(taught["landmarks"], expected, equal_nan=True)
+    assert torch.equal(taught["landmarks"].isnan(), targets["landmarks"].isnan())
 
 
 def test_validation_does_not_smooth_labels():

@@ -111,13 +111,13 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     source = open_source(job.data, job.model.input_px, out.parent / "cache")
     torch.manual_seed(job.schedule.seed)
     network = first_network(job, source.schema)
-    teacher = None if job.distill is None else _teacher(job, source.schema)
+    teachers = _teachers(job, source.schema)
     steps = job.in_steps()
     for number, step in enumerate(steps, start=1):
         network.freeze(step.model.frozen)
         folder = out if len(steps) == 1 else out / f"step-{number}"
         parts = [(_most_frequent(part, source.schema, step.steps[0]), times) for part, times in source.parts]
-        network = train_network(network, step, parts, source.val, folder, teacher)
+        network = train_network(network, step, parts, source.val, folder, teachers)
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
     calibration, thresholds = _calibrate(network, source.val, job.model.input_px)
@@ -163,18 +163,18 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     return network
 
 
-def _teacher(job: TrainJob, schema: LabelSchema) -> Network:
-    """Return the network that a training listens to."""
+def _teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
+    """Return the networks that a training listens to."""
     from stylematch.vision.networks import load_network
 
-    assert job.distill is not None
-    bundle = Bundle.open(Path(job.distill.teacher))
-    if bundle.schema != schema or bundle.input_px != job.model.input_px:
-        raise UserError(
-            f"distill.teacher: {shown(bundle.directory)} has other labels than this job, or another model.input_px "
-            f"({bundle.input_px}); name the bundle of a job on the same data set and pictures."
-        )
-    return load_network(bundle)
+    bundles = [] if job.distill is None else [Bundle.open(Path(teacher)) for teacher in job.distill.teachers]
+    for bundle in bundles:
+        if bundle.schema != schema or bundle.input_px != job.model.input_px:
+            raise UserError(
+                f"distill.teachers: {shown(bundle.directory)} has other labels than this job, or another "
+                f"model.input_px ({bundle.input_px}); name bundles of jobs on the same data set and pictures."
+            )
+    return [load_network(bundle) for bundle in bundles]
 
 
 def _most_frequent(part: Examples, schema: LabelSchema, step: Step) -> Examples:

@@ -192,6 +192,10 @@ class Schedule(Section):
         Epochs without a lower validation loss after which training stops; 0 never does.
     keep : str
         The weights of the ``last`` epoch, or of the ``best`` by validation loss.
+    average : float
+        The network that is kept, watched and exported is the exponential moving average of the steps' weights with
+        this decay (Polyak and Juditsky, 1992; as in Tarvainen and Valpola, NeurIPS 2017); 0 keeps the weights as
+        they are.
     clip_norm : float
         Largest norm of a gradient; 0 is no limit.
     precision : str
@@ -219,6 +223,7 @@ class Schedule(Section):
     rate_patience: Count = 3
     patience: Natural = 0
     keep: Literal["last", "best"] = "last"
+    average: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = 0.0
     clip_norm: NotNegative = 0.0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     compile: bool = False
@@ -246,17 +251,20 @@ class Step(Section):
 
 
 class Distill(Section):
-    """Soft targets from a trained model.
+    """Soft targets from trained models.
 
     Attributes
     ----------
-    teacher : str
-        A model bundle that knows the same labels.
+    teachers : list of str
+        Model bundles that know the same labels; several are averaged.
+    mirror : bool
+        Every second teacher is shown the pictures' mirror images: what they agree on does not depend on the side.
     weight : float
-        Its share of every target; the label has the rest.
+        Their share of every target; the label has the rest.
     """
 
-    teacher: str
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)]
+    mirror: bool = False
     weight: Fraction = 0.5
 
 

@@ -21,21 +21,21 @@ from stylematch.vision.examples import Examples
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures with their labels, and the rows that they are."""
+    """Pictures with their labels and their names."""
 
     fields: Tensor
     targets: dict[str, Tensor]
-    rows: Tensor
+    ids: tuple[str, ...]
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU can copy from while it computes."""
         pinned = {name: values.pin_memory() for name, values in self.targets.items()}
-        return Batch(self.fields.pin_memory(), pinned, self.rows)
+        return Batch(self.fields.pin_memory(), pinned, self.ids)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
         moved = {name: values.to(device, non_blocking=non_blocking) for name, values in self.targets.items()}
-        return Batch(self.fields.to(device, non_blocking=non_blocking), moved, self.rows)
+        return Batch(self.fields.to(device, non_blocking=non_blocking), moved, self.ids)
 
 
 class Batches(Dataset[Batch]):
@@ -47,17 +47,14 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, rows: Any) -> Batch:
         """Return the batch of the given rows."""
-        fields, targets = [], []
+        fields, targets, ids = [], [], []
         for row in rows:
             part, local = self._place(row)
+            ids.append(self.parts[part].ids[local])
             fields.append(self.parts[part].fields[local])
             targets.append({name: values[local] for name, values in self.parts[part].targets.items()})
         stacked = {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]}
-        return Batch(torch.from_numpy(np.stack(fields)), stacked, torch.tensor(rows))
-
-    def ids(self, rows: list[int]) -> list[str]:
-        """Return the names of the pictures in the given rows."""
-        return [self.parts[part].ids[local] for part, local in map(self._place, rows)]
+        return Batch(torch.from_numpy(np.stack(fields)), stacked, tuple(ids))
 
     def _place(self, row: int) -> tuple[int, int]:
         part = int(np.searchsorted(self.starts, row, side="right")) - 1

@@ -6,6 +6,7 @@ one that was not. A loss that is not finite stops the training and says where.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -23,7 +24,7 @@ from stylematch.data.labels import LabelSchema
 from stylematch.errors import StylematchError
 from stylematch.settings import TrainJob
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
-from stylematch.vision.batches import Batch, Batches
+from stylematch.vision.batches import Batch
 from stylematch.vision.losses import SchemaLoss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.networks import Network
 
@@ -44,23 +45,31 @@ class Learner(lightning.LightningModule):
         Augmentation and schedule.
     steps : int
         Optimiser steps of the whole training.
-    pictures : Batches
-        For the names of pictures, where something is wrong with them.
-    teacher : Network, optional
-        Whose opinion the targets are drawn towards.
+    teachers : sequence of Network
+        Whose mean opinion the targets are drawn towards.
     """
 
     def __init__(
-        self, network: Network, loss: SchemaLoss, job: TrainJob, steps: int, pictures: Batches, teacher: Network | None
+        self,
+        network: Network,
+        loss: SchemaLoss,
+        job: TrainJob,
+        steps: int,
+        teachers: Sequence[Network] = (),
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.job, self.steps, self.pictures = network, loss, job, steps, pictures
+        self.network, self.loss, self.job, self.steps = network, loss, job, steps
         self.schema = loss.schema
         self.mirrors = {g.name: mirrored(g.labels) for g in self.schema.groups if g.kind == "points"}
         self.metrics = nn.ModuleDict(_metrics(self.schema))
-        # In a list, since a teacher is no part of what is trained and stored.
-        self.teachers = [] if teacher is None else [teacher.eval().requires_grad_(False)]
-        self._outputs = torch.compile(network.outputs) if job.schedule.compile else network.outputs
+        # In a list, since teachers are no part of what is trained and stored.
+        self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
+        self._outputs = network.outputs
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002 (Lightning's name)
+        """Compile the network, if the job says so: here, since what is compiled cannot be copied to be averaged."""
+        if self.job.schedule.compile:
+            self._outputs = torch.compile(self.network.outputs)
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.
@@ -83,11 +92,10 @@ class Learner(lightning.LightningModule):
             pictures, partner, share = mix_batch(pictures, augment, generator)
             targets = mix_targets(self.schema, targets, partner, share)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        for teacher in self.teachers:
+        if self.teachers:
             assert self.job.distill is not None
-            with torch.no_grad():
-                _, opinion = teacher.to(self.device).outputs(pictures)
-            targets = teach_targets(self.schema, targets, opinion, self.job.distill.weight)
+            opinions = [self._opinion(pictures, number) for number in range(len(self.teachers))]
+            targets = teach_targets(self.schema, targets, opinions, self.job.distill.weight)
         # Dropout draws from the global generator: seeded by the step too, so that a resumed run repeats it.
         torch.manual_seed(seed)
         _, outputs = self._outputs(pictures)
@@ -95,6 +103,20 @@ class Learner(lightning.LightningModule):
         if not torch.isfinite(total):
             raise self._diverged(batch, number, total)
         return total
+
+    @torch.no_grad()
+    def _opinion(self, pictures: Tensor, number: int) -> dict[str, Tensor]:
+        """Return the outputs of one teacher."""
+        assert self.job.distill is not None
+        teacher = self.teachers[number].to(self.device)
+        if not self.job.distill.mirror or number % 2 == 0:
+            return teacher.outputs(pictures)[1]
+        _, outputs = teacher.outputs(pictures.flip(3))
+        for name, partners in self.mirrors.items():
+            places = outputs[name].unflatten(1, (-1, 2))
+            there = torch.stack([1 - places[..., 0], places[..., 1]], 2).flatten(1)
+            outputs[name] = there[:, partners]
+        return outputs
 
     def validation_step(self, batch: Batch) -> None:
         """Log loss, accuracy and F1 of one batch without augmentation."""
@@ -119,7 +141,7 @@ class Learner(lightning.LightningModule):
         return total
 
     def _diverged(self, batch: Batch, number: int, total: Tensor) -> StylematchError:
-        names = self.pictures.ids(batch.rows.tolist())
+        names = batch.ids
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         few = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return StylematchError(

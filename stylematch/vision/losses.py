@@ -10,6 +10,7 @@ split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -73,28 +74,28 @@ def mix_targets(schema: LabelSchema, targets: Targets, partner: Tensor, share: T
     return mixed
 
 
-def teach_targets(schema: LabelSchema, targets: Targets, teacher: Targets, weight: float) -> Targets:
-    """Return targets drawn towards a teacher's outputs (distillation, Hinton et al., 2015).
+def teach_targets(schema: LabelSchema, targets: Targets, teachers: Sequence[Targets], weight: float) -> Targets:
+    """Return targets drawn towards what teachers say on average (distillation, Hinton et al., 2015).
 
     Parameters
     ----------
     schema : LabelSchema
         The groups.
     targets : dict of str to Tensor
-        Soft targets; what is unknown in them is the teacher's alone.
-    teacher : dict of str to Tensor
-        The teacher's logits for the same pictures; its points are not used.
+        Soft targets; labels that are unknown in them are the teachers' alone, unknown points stay unknown.
+    teachers : sequence of dict of str to Tensor
+        Each teacher's logits and points for the same pictures.
     weight : float
-        The teacher's share, 0 to 1.
+        The teachers' share, 0 to 1.
     """
     taught: Targets = {}
     for group in schema.groups:
         target = targets[group.name]
+        logits = torch.stack([teacher[group.name].float() for teacher in teachers])
         if group.kind == "points":
-            taught[group.name] = target
+            taught[group.name] = (1 - weight) * target + weight * logits.mean(0)
             continue
-        logits = teacher[group.name].float()
-        opinion = torch.sigmoid(logits) if group.kind == "binary" else torch.softmax(logits, dim=1)
+        opinion = (torch.sigmoid(logits) if group.kind == "binary" else torch.softmax(logits, dim=2)).mean(0)
         taught[group.name] = torch.where(target.isnan(), opinion, (1 - weight) * target + weight * opinion)
     return taught
 

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
@@ -44,7 +45,7 @@ def train_network(
     parts: list[tuple[Examples, int]],
     val: Examples,
     out: Path,
-    teacher: Network | None = None,
+    teachers: Sequence[Network] = (),
 ) -> Network:
     """Train, or go on with, a network.
 
@@ -60,8 +61,8 @@ def train_network(
         Watched after each epoch, never learned from.
     out : pathlib.Path
         Checkpoints (``out/checkpoints``) and the log (``out/log``); a checkpoint found there is gone on with.
-    teacher : Network, optional
-        Whose opinion the targets are drawn towards, as ``job.distill`` says.
+    teachers : sequence of Network
+        Whose mean opinion the targets are drawn towards, as ``job.distill`` says.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def train_network(
     training = _loader(pictures, order, schedule.workers)
     watching = _loader(Batches([val]), [part.tolist() for part in rows[trainer.global_rank :: trainer.world_size]], 0)
     network = network.to(memory_format=torch.channels_last)
-    learner = Learner(network, loss, job, len(order) * schedule.epochs, pictures, teacher)
+    learner = Learner(network, loss, job, len(order) * schedule.epochs, teachers)
     keep_memory()
     if last is not None:
         logger.info("going on from %s", last)
@@ -164,6 +165,8 @@ def _trainer(job: TrainJob, out: Path) -> lightning.Trainer:
         callbacks.append(
             ModelCheckpoint(out / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False)
         )
+    if schedule.average:
+        callbacks.append(EMAWeightAveraging(decay=schedule.average))
     if schedule.patience:
         callbacks.append(EarlyStopping("val_loss", patience=schedule.patience))
     on_terminal = sys.stderr.isatty()
@@ -215,10 +218,6 @@ def precision_of(wanted: str) -> Any:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
-
-
-def _progress() -> list[Any]:
-    return [TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else [_EpochLines()]
 
 
 class _EpochLines(lightning.Callback):
