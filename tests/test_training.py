@@ -172,7 +172,10 @@ def test_every_second_teacher_answers_from_the_mirrored_side():
     from stylematch.vision.learner import Learner
 
     schema = LabelSchema(
-        (BinaryGroup("attributes", ("Hat",)), PointGroup("landmarks", ("left_x", "left_y", "right_x", "right_y")))
+        (
+            BinaryGroup("attributes", ("Hat", "Smile")),
+            PointGroup("landmarks", ("left_x", "left_y", "right_x", "right_y")),
+        )
     )
     torch.manual_seed(0)
     teacher = Network(Model(backbone="mobilenet_v2", input_px=32, embedding_dim=8), schema)
