@@ -7,7 +7,7 @@ from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.decode import decode_photo
 from stylematch.tables.contract import LANDMARKS
 from stylematch.vision.crops import ALIGNED_TOP, cut, square_in_aligned
-from stylematch.vision.examples import FIELD, Examples, celeba_examples, fashion_mnist_examples
+from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples, field_px
 
 WIDTH, HEIGHT, COUNT = 60, 80, 6
 
@@ -47,20 +47,22 @@ def test_fields_are_the_canonical_crop_grown(folder, tmp_path):
     square = square_in_aligned(WIDTH, HEIGHT)
     for position, name in enumerate(examples.ids):
         pixels = np.asarray(Image.open(folder / name))
-        field = cut(pixels, WIDTH, HEIGHT, square.grown(FIELD), 60)
+        field = cut(pixels, WIDTH, HEIGHT, square.grown(60 / 48), 60)
         np.testing.assert_array_equal(examples.fields[position], field)
     crops = examples.crops(48)
     np.testing.assert_array_equal(crops, examples.fields[:, 6:54, 6:54])
 
 
-def test_the_middle_of_a_field_is_what_scoring_cuts(folder, tmp_path):
+@pytest.mark.parametrize("side_px", [128, 150, 75])
+def test_the_middle_of_a_field_is_what_scoring_cuts(side_px, folder, tmp_path):
     smooth = Image.new("RGB", (8, 8))
     smooth.putdata([(x * 4, y * 4, 100) for y in range(8) for x in range(8)])
     smooth.resize((178, 218), Image.Resampling.BICUBIC).save(folder / "000000.png")
-    examples = celeba_examples(folder, 0, input_px=128, cache=tmp_path / "cache")
+    examples = celeba_examples(folder, 0, input_px=side_px, cache=tmp_path / "cache")
+    assert examples.fields.shape[1] == field_px(side_px) >= 1.25 * side_px
     photo = decode_photo((folder / "000000.png").read_bytes(), max_side_px=640, max_megapixels=100)
-    scored = cut(photo.pixels, photo.width, photo.height, square_in_aligned(178, 218), 128)
-    difference = np.abs(examples.crops(128)[0].astype(int) - scored)
+    scored = cut(photo.pixels, photo.width, photo.height, square_in_aligned(178, 218), side_px)
+    difference = np.abs(examples.crops(side_px)[0].astype(int) - scored)
     assert difference.max() <= 2
 
 
@@ -137,7 +139,7 @@ def test_fashion_mnist_has_a_black_margin():
     items = fashion_mnist.read_fashion_mnist(fashion_mnist.DEBIAN_FOLDER, "test")
     np.testing.assert_array_equal(examples.crops(28)[..., 0], items.pictures[:50])
     margin = (examples.fields.shape[1] - 28) // 2
-    assert margin >= 28 * (FIELD - 1) / 2
+    assert margin >= 28 / 8
     assert examples.fields.sum() == items.pictures[:50].sum(dtype=np.int64)
     assert examples.ids == items.item_ids[:50]
     np.testing.assert_array_equal(examples.targets["category"], items.labels[:50])

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.labels import CategoricalGroup, LabelSchema
 from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
 from stylematch.errors import UserError
@@ -32,6 +33,19 @@ UNKNOWN = -1
 _NAME = "productDisplayName"
 _NO_LABEL = frozenset({"", "NA", "N/A", "NaN", "nan"})
 _REASONS = ("malformed_row", "duplicate_id", "no_picture", "unreadable_picture", "not_a_picture")
+
+# What both data sets mean alike.
+_CATEGORY = {
+    "T-shirt/top": ("Tshirts", "Tops"),
+    "Trouser": ("Trousers", "Jeans", "Track Pants"),
+    "Pullover": ("Sweaters", "Sweatshirts"),
+    "Dress": ("Dresses",),
+    "Coat": ("Jackets",),
+    "Sandal": ("Sandals", "Flip Flops"),
+    "Shirt": ("Shirts",),
+    "Sneaker": ("Sports Shoes", "Casual Shoes"),
+    "Bag": ("Handbags", "Backpacks", "Clutches", "Laptop Bag", "Duffel Bag"),
+}
 
 Rows = npt.NDArray[np.int64]
 
@@ -160,6 +174,13 @@ def schema(products: FashionProduct, groups: Sequence[str] = GROUPS) -> LabelSch
                 "lower min_label_count or leave the group out."
             )
     return LabelSchema(tuple(CategoricalGroup(group, products.classes[group]) for group in groups))
+
+
+def fashion_mnist_categories(products: FashionProduct) -> Rows:
+    """Return Fashion-MNIST's category of every product, shape (n,), where its article type leaves no doubt; else -1."""
+    of = {kind: CLASSES.index(category) for category, kinds in _CATEGORY.items() for kind in kinds}
+    places = np.array([of.get(kind, UNKNOWN) for kind in products.classes["articleType"]] + [UNKNOWN], np.int64)
+    return places[products.labels["articleType"]]
 
 
 def restrict(products: FashionProduct, keep: Mapping[str, Sequence[str]]) -> FashionProduct:

@@ -5,8 +5,7 @@ One function a data set, chosen by the job; everything after that is the same fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,73 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import celeba as celeba_data
-from stylematch.data import fashion_mnist as fashion_mnist_data
-from stylematch.data import fashion_product, flixstock
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import PhotoRejectedError
+from stylematch.pipelines.garment_sources import (
+    fashion_mnist_source,
+    fashion_product_source,
+    flixstock_source,
+    garments_source,
+)
+from stylematch.pipelines.source import Source
 from stylematch.settings import TrainData, data_root
-from stylematch.tables.manifest import usable_cores
 from stylematch.vision import crops
-from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples
+from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox
-from stylematch.vision.whole_pictures import whole_picture_examples
 
-_FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
 _LABELLED_OVERLAP = 0.3
-_TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a data set gives a training.
-
-    Attributes
-    ----------
-    schema : LabelSchema
-        The label groups to learn.
-    parts : list of (Examples, int)
-        What is learned from, and how often an epoch shows each.
-    val : Examples
-        What is watched, and what temperatures and thresholds are chosen on.
-    tests : callable
-        Gives titles and examples that nothing is learned from, one after another.
-    licence : str
-        Under which what was learned may be used.
-    description : dict
-        More to say in ``bundle.json``.
-    notes : dict
-        What a person should know of the data: what was dropped or left out, by name.
-    """
-
-    schema: LabelSchema
-    parts: list[tuple[Examples, int]]
-    val: Examples
-    tests: Callable[[], Iterator[tuple[str, Examples]]]
-    licence: str
-    description: dict[str, Any] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def pictures(self) -> int:
-        """Pictures that are learned from."""
-        return sum(len(part) for part, _ in self.parts)
-
-    def mean_shapes(self) -> dict[str, npt.NDArray[np.floating]]:
-        """Return the mean of every group of points over the first training part, where any is known."""
-        points = {g.name: self.parts[0][0].targets[g.name] for g in self.schema.groups if g.kind == "points"}
-        known = {name: values[np.isfinite(values).all(1)] for name, values in points.items()}
-        return {name: values.mean(axis=0) for name, values in known.items() if len(values)}
-
-    def trained_counts(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return how many training pictures each class of every categorical group has."""
-        counts = {}
-        for group in self.schema.groups:
-            if group.kind == "categorical":
-                labels = np.concatenate([part.targets[group.name] for part, _ in self.parts])
-                counts[group.name] = np.bincount(labels[labels >= 0], minlength=group.width)
-        return counts
 
 
 def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
@@ -201,106 +150,10 @@ def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator
         )
 
 
-def _fashion_mnist(data: TrainData, input_px: int, cache: Path) -> Source:
-    del input_px, cache  # the whole data set is one file in memory
-    root = Path(data.root) if data.root else None
-    examples = fashion_mnist_examples(root, "train", limit=data.limit)
-    watched = len(examples) // _FASHION_VALIDATION_SHARE
-    if watched == 0:
-        raise UserError("fashion-mnist needs at least 20 pictures (data.limit).")
-    rows = np.arange(len(examples))
-
-    def tests() -> Iterator[tuple[str, Examples]]:
-        yield "fashion-mnist test", fashion_mnist_examples(root, "test", limit=data.limit)
-
-    return Source(
-        fashion_mnist_data.SCHEMA,
-        [(examples.subset(rows[:-watched]), 1)],
-        examples.subset(rows[-watched:]),
-        tests,
-        f"Learned from {fashion_mnist_data.LICENCE}",
-    )
-
-
-def _fashion_product(data: TrainData, input_px: int, cache: Path) -> Source:
-    root = Path(data.root) if data.root else data_root() / "fashion_product"
-    products = fashion_product.read_fashion_product(root)
-    if data.min_label_count > 1:
-        products = fashion_product.mask_rare(products, data.min_label_count)
-    notes: dict[str, Any] = {f"rows dropped: {reason}": count for reason, count in products.dropped.items() if count}
-    if data.split == "years":
-        parts = fashion_product.split_by_year(products, data.validation, data.split_seed)
-        train, val, test = parts.train, parts.validation, parts.test
-        title = "fashion-product test (odd years)"
-        if len(parts.left_out):
-            notes["rows of no year, left out"] = len(parts.left_out)
-    else:
-        labels = products.labels["articleType"]
-        rest, test = fashion_product.split_stratified(labels, _TEST_SHARE, data.split_seed)
-        kept, held = fashion_product.split_stratified(labels[rest], data.validation, data.split_seed)
-        train, val, title = rest[kept], rest[held], "fashion-product test (stratified fifth)"
-    for group in data.label_groups:
-        if untrained := fashion_product.never_trained(products, train, test, group):
-            notes[f"{group} that no training picture has"] = list(untrained)
-    cut = _whole(data, input_px, cache, products.pictures, products.names, products.labels)
-    return Source(
-        fashion_product.schema(products, data.label_groups),
-        [(cut(train), 1)],
-        cut(val),
-        lambda: iter([(title, cut(test))]),
-        fashion_product.LICENCE,
-        {"input": {"resize": data.resize}},
-        notes,
-    )
-
-
-def _flixstock(data: TrainData, input_px: int, cache: Path) -> Source:
-    root = Path(data.root) if data.root else data_root() / "flixstock"
-    garments = flixstock.read_flixstock(root, data.missing)
-    rest, test = flixstock.split_random(len(garments), _TEST_SHARE, data.split_seed)
-    kept, held = flixstock.split_random(len(rest), data.validation, data.split_seed)
-    cut = _whole(data, input_px, cache, garments.pictures, garments.names, garments.labels)
-    return Source(
-        LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),
-        [(cut(rest[kept]), 1)],
-        cut(rest[held]),
-        lambda: iter([("flixstock test (random fifth)", cut(test))]),
-        flixstock.LICENCE,
-        {"input": {"resize": data.resize}},
-        {f"rows dropped: {reason}": count for reason, count in garments.dropped.items() if count},
-    )
-
-
-def _whole(
-    data: TrainData,
-    input_px: int,
-    cache: Path,
-    pictures: Path,
-    names: Sequence[str],
-    labels: Mapping[str, npt.NDArray[np.int64]],
-) -> Callable[[npt.NDArray[np.int64]], Examples]:
-    """Return what cuts some rows of a data set of whole pictures."""
-
-    def cut(rows: npt.NDArray[np.int64]) -> Examples:
-        rows = rows[: data.limit]
-        with Progress(len(rows), "pictures", f"cut {pictures.parent.name}") as progress:
-            return whole_picture_examples(
-                pictures,
-                [names[row] for row in rows],
-                {group: labels[group][rows] for group in data.label_groups},
-                input_px=input_px,
-                mode=data.resize,
-                cache=cache,
-                workers=usable_cores(),
-                progress=progress.update,
-            )
-
-    return cut
-
-
 _SOURCES: dict[str, Callable[[TrainData, int, Path], Source]] = {
     "celeba": _celeba,
-    "fashion-mnist": _fashion_mnist,
-    "fashion-product": _fashion_product,
-    "flixstock": _flixstock,
+    "fashion-mnist": fashion_mnist_source,
+    "fashion-product": fashion_product_source,
+    "flixstock": flixstock_source,
+    "garments": garments_source,
 }

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from stylematch.settings.base import Count, Degrees, Fraction, Natural, NotNegative, Positive, Section, Seed
 
-Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock"]
+Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments"]
 GROUPS: dict[str, tuple[str, ...]] = {
     "celeba": ("attributes", "landmarks", "box"),
     "fashion-mnist": ("category",),
@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "usage",
     ),
     "flixstock": ("neck", "sleeve_length", "pattern"),
+    "garments": ("category", "articleType", "gender", "baseColour", "season", "usage"),
 }
 """The label groups that each data set knows."""
 _USUAL_GROUPS = {**GROUPS, "celeba": ("attributes", "landmarks")}
@@ -37,9 +38,15 @@ class TrainData(Section):
     Attributes
     ----------
     dataset : str
-        ``celeba``, ``fashion-mnist``, ``fashion-product`` or ``flixstock``.
+        ``celeba``, ``fashion-mnist``, ``fashion-product``, ``flixstock``, or ``garments``: Fashion-MNIST and Fashion
+        Product together, in one look.
     root : str, optional
-        Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST).
+        Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST). For
+        ``garments``, Fashion Product's.
+    fashion_mnist : str, optional
+        Fashion-MNIST's folder (``garments``).
+    product_repeat : int
+        How often an epoch shows each picture of Fashion Product (``garments``).
     groups : list of str
         Label groups to learn; by default all (CelebA: attributes and landmarks, not the box).
     wild, wild_repeat : bool, int
@@ -57,7 +64,8 @@ class TrainData(Section):
     missing : str
         ``#N/A`` is an answer of its own (``category``) or no answer (``unknown``) (FlixStock).
     resize : str
-        Whole pictures are squashed to a square, or padded (``pad``).
+        Whole pictures are squashed to a square, padded (``pad``), or trimmed and negated (``garment``), as
+        ``garments`` always are.
     balance : str
         Rare labels are compensated by nothing (``none``), ``weights`` in the loss, or a ``sampler``.
     limit : int, optional
@@ -66,6 +74,8 @@ class TrainData(Section):
 
     dataset: Dataset
     root: str | None = None
+    fashion_mnist: str | None = None
+    product_repeat: Count = 1
     groups: tuple[str, ...] = ()
     wild: bool = True
     wild_repeat: Count = 1
@@ -74,7 +84,7 @@ class TrainData(Section):
     split_seed: Seed = 0
     min_label_count: Count = 1
     missing: Literal["category", "unknown"] = "unknown"
-    resize: Literal["squash", "pad"] = "squash"
+    resize: Literal["squash", "pad", "garment"] = "squash"
     balance: Literal["none", "weights", "sampler"] = "none"
     limit: Count | None = None
 
@@ -100,11 +110,18 @@ class Model(Section):
     input_px : int
         Side of the input.
     pool : str
-        The backbone's last maps become features by their ``mean``, or ``flatten``.
+        The backbone's last maps become features by their ``mean``, the means of a three by three ``grid`` (spatial
+        pooling; He et al., ECCV 2014), or ``flatten``.
     hidden : list of int
         Widths of dense layers (ReLU, dropout) after the features.
     embedding_dim : int
         Length of the embedding, a linear layer; 0 takes what is there (the last dense layer, or the features).
+    instance_dim : int
+        How much of the embedding tells pictures of one class apart; the rest is what the labels are read from. Both
+        have a length of their own (``instance_share`` is the second's share of a cosine); 0 is an undivided
+        embedding.
+    embedded : list of str
+        Groups that are read from the embedding; by default all. The others are read from the features.
     dropout : float
         Share of the features dropped while training.
     grayscale : bool
@@ -117,9 +134,12 @@ class Model(Section):
     weights: str = "none"
     start_from: str | None = None
     input_px: Annotated[int, Field(ge=16, le=1024, strict=True)]
-    pool: Literal["mean", "flatten"] = "mean"
+    pool: Literal["mean", "grid", "flatten"] = "mean"
     hidden: tuple[Count, ...] = ()
     embedding_dim: Annotated[int, Field(ge=0, le=4096, strict=True)] = 0
+    instance_dim: Natural = 0
+    instance_share: Fraction = 0.25
+    embedded: tuple[str, ...] = ()
     dropout: Fraction = 0.0
     grayscale: bool = False
     frozen: Literal["none", "backbone"] | Count = "none"
@@ -167,11 +187,21 @@ class Loss(Section):
         ``smooth_l1`` in hundredths of the crop's side, or ``mse`` in units of the ranges of the training split.
     label_smoothing : float
         For categorical groups.
+    group_weights : dict of str to float
+        What a group's loss counts; 1 where it is left out.
+    instance : float
+        Weight of a contrastive loss (NT-Xent; Chen et al., ICML 2020): every picture is shown in two augmented views,
+        each of which has to find the other by its embedding among all of the batch.
+    instance_temperature : float
+        Of that loss.
     """
 
     binary: Literal["bce", "focal", "asymmetric"] = "bce"
     points: Literal["smooth_l1", "mse"] = "smooth_l1"
     label_smoothing: Fraction = 0.0
+    group_weights: dict[str, NotNegative] = Field(default_factory=dict)
+    instance: NotNegative = 0.0
+    instance_temperature: Positive = 0.1
 
 
 class Schedule(Section):
@@ -287,18 +317,24 @@ class TrainJob(Section):
         if strange := [name for name in data.groups if name not in GROUPS[data.dataset]]:
             known = ", ".join(GROUPS[data.dataset])
             raise ValueError(f"data.groups: {data.dataset} has no '{strange[0]}'; it has {known}")
-        if (model.backbone == "small_resnet") != (data.dataset == "fashion-mnist"):
+        wanted = {"fashion-mnist": "small_resnet", "garments": "small_resnet_rgb"}.get(data.dataset)
+        if model.backbone != wanted and (wanted or model.backbone in ("small_resnet", "small_resnet_rgb")):
             raise ValueError(
                 f"model.backbone: '{model.backbone}' does not fit {data.dataset}; small_resnet is for fashion-mnist's "
-                "grey pictures, and for no other data set"
+                "grey pictures, small_resnet_rgb for garments, and neither for another data set"
             )
-        if data.dataset == "fashion-mnist" and model.input_px != 28:
-            raise ValueError(f"model.input_px: fashion-mnist's pictures need 28, not {model.input_px}")
-        if (
-            data.dataset != "fashion-mnist" and model.input_px % 8
-        ):  # so that a field is whole pixels wider on every side
-            raise ValueError(f"model.input_px: must be a multiple of 8, not {model.input_px}")
-        splits = {"fashion-product": ("years", "stratified"), "flixstock": ("random",)}.get(data.dataset, ("official",))
+        if wanted and model.input_px != 28:
+            raise ValueError(f"model.input_px: {data.dataset}'s pictures need 28, not {model.input_px}")
+        if model.instance_dim and model.instance_dim >= model.embedding_dim:
+            raise ValueError(f"model.instance_dim: must be less than model.embedding_dim, {model.embedding_dim}")
+        if strange := [name for name in model.embedded if name not in data.label_groups]:
+            raise ValueError(f"model.embedded: '{strange[0]}' is none of data.groups")
+        if strange := [name for name in self.loss.group_weights if name not in data.label_groups]:
+            raise ValueError(f"loss.group_weights: '{strange[0]}' is none of data.groups")
+        if self.loss.instance and self.augment.mixup:
+            raise ValueError("loss.instance: two views of a blend find each other by chance; set augment.mixup to 0")
+        own = {"fashion-product": ("years", "stratified"), "flixstock": ("random",), "garments": ("stratified",)}
+        splits = own.get(data.dataset, ("official",))
         if data.split not in splits:
             raise ValueError(f"data.split: {data.dataset} is split by {' or '.join(splits)}, not '{data.split}'")
         if {"landmarks", "box"} & set(data.label_groups) and self.augment.flip_vertical:
@@ -325,7 +361,7 @@ class TrainJob(Section):
     def smoke(self) -> TrainJob:
         """Return the job as a try of a few steps: few and small pictures, no pretrained weights, one epoch a step."""
         data = self.data.model_copy(update={"limit": _SMOKE_PICTURES, "min_label_count": 1, "wild_repeat": 1})
-        small = self.model.input_px if self.data.dataset == "fashion-mnist" else min(_SMOKE_PX, self.model.input_px)
+        small = min(_SMOKE_PX, self.model.input_px)
         model = self.model.model_copy(update={"weights": "none", "start_from": None, "input_px": small})
         schedule = self.schedule.model_copy(
             update={"epochs": 1, "batch_size": min(_SMOKE_BATCH, self.schedule.batch_size), "devices": 1, "workers": 0}

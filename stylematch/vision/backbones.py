@@ -10,6 +10,7 @@ CVPR 2016.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,6 +30,10 @@ from stylematch.errors import MissingExtraError, UserError
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _FINEST_STRIDE = 16
 _TIMM = "timm:"
+GRID = 3
+"""Rows and columns of the grid that ``pool = "grid"`` takes means over."""
+SMALL = {"small_resnet": 1, "small_resnet_rgb": 3}
+"""The small networks, and their channels."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,12 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     Parameters
     ----------
     name : str
-        ``small_resnet``, a classification model of torchvision, or ``timm:NAME``.
+        ``small_resnet`` (grey), ``small_resnet_rgb``, a classification model of torchvision, or ``timm:NAME``.
     weights : str
         ``imagenet``, ``none`` or the path of a file with weights of the whole network.
     input_px : int
         Side of the pictures that it will see.
-    pool : {"mean", "flatten"}
+    pool : {"mean", "grid", "flatten"}
         How maps become features.
 
     Raises
@@ -82,10 +87,11 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mean, std = _IMAGENET
-    if name == "small_resnet":
+    if name in SMALL:
         if weights != "none":
-            raise UserError('model.weights: small_resnet has no pretrained weights; set weights = "none".')
-        layers, mean, std = _small_resnet(), (0.5,), (0.5,)
+            raise UserError(f'model.weights: {name} has no pretrained weights; set weights = "none".')
+        channels = SMALL[name]
+        layers, mean, std = _small_resnet(channels), (0.5,) * channels, (0.5,) * channels
     elif name.startswith(_TIMM):
         layers, mean, std = _from_timm(name.removeprefix(_TIMM), weights, input_px)
     else:
@@ -111,7 +117,8 @@ def _examined(
     maps = values.ndim == 4
     if not maps and values.ndim != 2:
         raise UserError(f"model.backbone: {name} gives neither maps nor features; choose another.")
-    features = values.shape[1] if not maps or pool == "mean" else values[0].numel()
+    pooled = {"mean": 1, "grid": GRID * GRID, "flatten": math.prod(values.shape[2:])}[pool] if maps else 1
+    features = values.shape[1] * pooled
     return Anatomy(layers, mean, std, features, maps, finer_layers if maps else 0, finer_features)
 
 
@@ -121,8 +128,8 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
     known = models.list_models(module=models)
     if name not in known:
         raise UserError(
-            f"model.backbone: '{name}' is unknown; choose small_resnet, a classification model of torchvision (such as "
-            "mobilenet_v2, resnet50, vgg16, efficientnet_b3), or timm:NAME."
+            f"model.backbone: '{name}' is unknown; choose small_resnet, small_resnet_rgb, a classification "
+            "model of torchvision (such as mobilenet_v2, resnet50, vgg16, efficientnet_b3), or timm:NAME."
         )
     options: dict[str, Any] = {}
     if name.startswith("vit_") and weights != "imagenet":
@@ -227,10 +234,10 @@ class _Residual(nn.Module):
         return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
 
 
-def _small_resnet() -> nn.Sequential:
+def _small_resnet(channels: int) -> nn.Sequential:
     widths = (32, 80, 144)
     layers: list[nn.Module] = [
-        nn.Conv2d(1, widths[0], 3, 1, 1, bias=False),
+        nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
         _Residual(widths[0], widths[0], 1),

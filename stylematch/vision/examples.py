@@ -1,6 +1,6 @@
 """Training examples: pictures cut once into one memory-mapped uint8 array, with their targets beside it.
 
-Each picture is stored as the canonical crop grown by ``FIELD``, so that training can shift, zoom and turn it
+Each picture is stored as the canonical crop with a margin (a *field*), so that training can shift, zoom and turn it
 without meeting an edge, and evaluation takes exactly the middle. The array is written once per recipe into a
 cache folder and reused as long as the recipe (data set, sizes, crop constants) is the same.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from stylematch.errors import PhotoRejectedError
 from stylematch.vision import crops
 from stylematch.vision.faces import FaceBox, FaceLocator, SlimefaceLocator
 
-FIELD = 1.25
+_MARGIN = 8  # the share of the input's side that a field is wider on every side: 1/8, in whole pixels
 Targets = dict[str, npt.NDArray[Any]]
 
 
@@ -37,7 +37,7 @@ class Examples:
     ids : tuple of str
         File names or item ids, n of them.
     fields : ndarray of uint8, shape (n, field, field, channels)
-        Crops grown by ``FIELD`` (memory-mapped).
+        Crops with a margin around them (memory-mapped).
     targets : dict of str to ndarray
         By label group, as ``stylematch.data.labels`` describes.
     dropped : int
@@ -70,6 +70,21 @@ class Examples:
         return self.fields[:, start : start + size_px, start : start + size_px]
 
 
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Return examples of several sources as one, with copies of their pictures."""
+    return Examples(
+        ids=tuple(name for part in parts for name in part.ids),
+        fields=np.concatenate([part.fields for part in parts]),
+        targets={name: np.concatenate([part.targets[name] for part in parts]) for name in parts[0].targets},
+        dropped=sum(part.dropped for part in parts),
+    )
+
+
+def field_px(input_px: int) -> int:
+    """Return the side of what is stored for an input of ``input_px``: an eighth wider on every side."""
+    return input_px + 2 * -(-input_px // _MARGIN)
+
+
 def celeba_examples(
     root: Path,
     split: int | None,
@@ -89,7 +104,7 @@ def celeba_examples(
     split : int, optional
         0 train, 1 val, 2 test; None takes all.
     input_px : int
-        Side of the model's input; fields are ``FIELD`` times as wide.
+        Side of the model's input.
     cache : pathlib.Path
         Folder for the array.
     wild : bool
@@ -103,19 +118,19 @@ def celeba_examples(
     folder = read_celeba(root)
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
-    field_px = round(input_px * FIELD)
+    stored_px = field_px(input_px)
     ids = tuple(folder.image_ids[row] for row in rows)
-    recipe = [str(root.resolve()), ids, field_px, wild, FIELD, crops.SIDE_PER_BOX, crops.EYE_IN_BOX]
+    recipe = [str(root.resolve()), ids, stored_px, wild, stored_px / input_px, crops.SIDE_PER_BOX, crops.EYE_IN_BOX]
     recipe += [crops.EYE_LINE, crops.ALIGNED_TOP]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     stored, placed = cache / f"celeba-{digest}.npy", cache / f"celeba-{digest}-squares.npy"
     if not placed.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         locator: FaceLocator | None = SlimefaceLocator() if wild else None
-        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(rows), field_px, field_px, 3))
+        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(rows), stored_px, stored_px, 3))
         squares = np.full((len(rows), 3), np.nan)
         for position, row in enumerate(rows):
-            square = _cut_one(folder, int(row), locator, fields[position])
+            square = _cut_one(folder, int(row), locator, stored_px / input_px, fields[position])
             if square is not None:
                 squares[position] = (square.x, square.y, square.side)
             progress(1)
@@ -144,15 +159,15 @@ def celeba_examples(
 
 
 def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:
-    """Return one split of Fashion-MNIST; a field is the 28x28 picture in a black margin, ``FIELD`` in all."""
+    """Return one split of Fashion-MNIST; a field is the 28x28 picture in a black margin."""
     items = read_fashion_mnist(find_fashion_mnist(root), split)
-    margin = round(28 * (FIELD - 1) / 2)
+    margin = (field_px(28) - 28) // 2
     fields = np.pad(items.pictures[:limit], ((0, 0), (margin, margin), (margin, margin)))[..., None]
     return Examples(items.item_ids[:limit], fields, {"category": items.labels[:limit]})
 
 
 def _cut_one(
-    folder: CelebaFolder, row: int, locator: FaceLocator | None, out: npt.NDArray[np.uint8]
+    folder: CelebaFolder, row: int, locator: FaceLocator | None, growth: float, out: npt.NDArray[np.uint8]
 ) -> crops.Square | None:
     """Write one field into ``out`` and return the crop's square, or None where there is no face to be had."""
     try:
@@ -170,5 +185,5 @@ def _cut_one(
             return None
         best = max(met, key=lambda box: box.overlap(labelled))
         square = crops.square_around_box(best.x, best.y, best.width, best.height)
-    out[:] = crops.cut(photo.pixels, photo.width, photo.height, square.grown(FIELD), out.shape[0])
+    out[:] = crops.cut(photo.pixels, photo.width, photo.height, square.grown(growth), out.shape[0])
     return square

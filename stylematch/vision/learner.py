@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -25,7 +26,7 @@ from stylematch.errors import StylematchError
 from stylematch.settings import TrainJob
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 from stylematch.vision.batches import Batch
-from stylematch.vision.losses import SchemaLoss, mix_targets, soft_targets, teach_targets
+from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.networks import Network
 
 _STEP_STRIDE = 1_000_003
@@ -79,15 +80,12 @@ class Learner(lightning.LightningModule):
         StylematchError
             If it is not finite.
         """
-        targets = soft_targets(self.schema, batch.targets)
-        pictures = batch.fields.permute(0, 3, 1, 2).float() / 255.0
         seed = (self.job.schedule.seed * _STEP_STRIDE + self.global_step) * self.trainer.world_size + self.global_rank
         generator = torch.Generator().manual_seed(seed)
-        augment, input_px = self.job.augment, self.job.model.input_px
-        with torch.autocast(pictures.device.type, enabled=False):
-            points = {name: targets[name] for name in self.mirrors}
-            pictures, points = augment_batch(pictures, points, input_px, augment, generator, self.mirrors)
-        targets = {**targets, **points}
+        augment, contrast = self.job.augment, self.job.loss.instance
+        views = [self._view(batch, generator) for _ in range(2 if contrast else 1)]
+        pictures = torch.cat([pictures for pictures, _ in views])
+        targets = {name: torch.cat([targets[name] for _, targets in views]) for name in views[0][1]}
         if augment.mixup > 0:
             pictures, partner, share = mix_batch(pictures, augment, generator)
             targets = mix_targets(self.schema, targets, partner, share)
@@ -98,11 +96,27 @@ class Learner(lightning.LightningModule):
             targets = teach_targets(self.schema, targets, opinions, self.job.distill.weight)
         # Dropout draws from the global generator: seeded by the step too, so that a resumed run repeats it.
         torch.manual_seed(seed)
-        _, outputs = self._outputs(pictures)
-        total = self._logged(self.loss(outputs, targets), "train", len(pictures))
+        embedding, outputs = self._outputs(pictures)
+        losses = self.loss(outputs, targets)
+        if contrast:
+            instance = embedding[:, -self.job.model.instance_dim :]  # all of an undivided embedding
+            found = instance_loss(functional.normalize(instance, dim=1), self.job.loss.instance_temperature)
+            losses["instance"] = contrast * found
+        total = self._logged(losses, "train", len(pictures))
         if not torch.isfinite(total):
             raise self._diverged(batch, number, total)
         return total
+
+    def _view(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return an augmented view of a batch, and its targets."""
+        targets = soft_targets(self.schema, batch.targets)
+        pictures = batch.fields.permute(0, 3, 1, 2).float() / 255.0
+        with torch.autocast(pictures.device.type, enabled=False):
+            points = {name: targets[name] for name in self.mirrors}
+            pictures, points = augment_batch(
+                pictures, points, self.job.model.input_px, self.job.augment, generator, self.mirrors
+            )
+        return pictures, {**targets, **points}
 
     @torch.no_grad()
     def _opinion(self, pictures: Tensor, number: int) -> dict[str, Tensor]:

@@ -152,7 +152,8 @@ class SchemaLoss:
                 loss = ((values - target) / self.ranges[group.name].to(values.device)).square()
             else:
                 loss = functional.smooth_l1_loss(values * _POINT_UNITS, target * _POINT_UNITS, reduction="none")
-            losses[group.name] = (loss * known).sum() / known.sum().clamp(min=1)
+            counts = self.settings.group_weights.get(group.name, 1.0)
+            losses[group.name] = counts * (loss * known).sum() / known.sum().clamp(min=1)
         return losses
 
     def _binary(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
@@ -167,6 +168,28 @@ class SchemaLoss:
         negative = -(1 - shifted).clamp(min=1e-8).log() * shifted**_ASYMMETRIC_GAMMA
         positive = -functional.logsigmoid(logits) * (1.0 if weights is None else weights)
         return target * positive + (1 - target) * negative
+
+
+def instance_loss(views: Tensor, temperature: float) -> Tensor:
+    """Return how badly pictures find themselves again (NT-Xent; Chen et al., SimCLR, ICML 2020).
+
+    Parameters
+    ----------
+    views : Tensor of float, shape (2 n, dim)
+        Unit vectors: n pictures, then another view of each, in the same order.
+    temperature : float
+        Lower looks at the most alike pictures only.
+
+    Returns
+    -------
+    Tensor
+        The cross-entropy of choosing the other view among all that are not the picture itself.
+    """
+    count = len(views)
+    similarity = (views @ views.T).float() / temperature
+    similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=views.device), -torch.inf)
+    other = torch.arange(count, device=views.device).roll(count // 2)
+    return functional.cross_entropy(similarity, other)
 
 
 def label_weights(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from stylematch.errors import UserError
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox
+from stylematch.vision.garments import garment_square
 from stylematch.vision.whole_pictures import MODES, decode_whole, resize_whole
 
 
@@ -107,7 +108,7 @@ class WholePictures:
 
     def read(self, data: bytes) -> ModelPictures:
         """Read one photo; raises ``PhotoRejectedError`` if it cannot be decoded."""
-        photo = decode_whole(data, self._side_px, max_megapixels=self._max_megapixels)
+        photo = decode_whole(data, self._side_px, self._mode, max_megapixels=self._max_megapixels)
         pixels = resize_whole(photo.pixels, self._side_px, self._mode)
         if self._channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
@@ -116,9 +117,13 @@ class WholePictures:
         return ModelPictures(photo, pixels[None], np.array([self._area(photo)]), None)
 
     def _area(self, photo: DecodedPhoto) -> tuple[float, float, float, float]:
-        """Return what the model sees, as left, top, width and height: the photo, or a square padded around it."""
+        """Return what the model sees, as left, top, width and height: the photo, or a square."""
         if self._mode == "squash":
             return 0.0, 0.0, float(photo.width), float(photo.height)
+        if self._mode == "garment":
+            square, _ = garment_square(photo.pixels)
+            scale = photo.width / photo.pixels.shape[1]
+            return square.x * scale, square.y * scale, square.side * scale, square.side * scale
         side = float(max(photo.width, photo.height))
         return (photo.width - side) / 2, (photo.height - side) / 2, side, side
 

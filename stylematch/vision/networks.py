@@ -6,6 +6,10 @@ which is therefore a summary of just what the labels ask for. Points are read fr
 the expectation of a heat map (integral regression; Sun et al., ECCV 2018), and their gradients stop there: learning
 them cannot disturb the labels, nor need their losses be weighed against each other.
 
+An embedding may be divided: labels are read from the first part, and the second tells pictures of one class apart. Each
+part has a length of its own, so that neither drowns the other in a cosine (labels from unit vectors: Wang et al.,
+NormFace, ACM MM 2017).
+
 Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zisserman, ICLR 2015).
 """
 
@@ -24,10 +28,13 @@ from torch.nn import functional
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import Model
-from stylematch.vision.backbones import load_backbone
+from stylematch.vision.backbones import GRID, load_backbone
 from stylematch.vision.bundle import WEIGHTS, Bundle, damaged
 
 _LUMA = (0.299, 0.587, 0.114)
+# How long the vectors are that labels are read from: long enough for a softmax over ten classes to be sure of one.
+_LABEL_LENGTH = 12.0
+_DESCRIBED = ("backbone", "pool", "hidden", "grayscale", "instance_dim", "instance_share", "embedded")
 
 
 class Network(nn.Module):
@@ -61,11 +68,12 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(0.0 if dense else model.dropout)
         self.embedding = nn.Linear(width, model.embedding_dim) if model.embedding_dim else nn.Identity()
         self.embedding_dim = model.embedding_dim or width
+        self._label_dim = self.embedding_dim - model.instance_dim
         self.heads = nn.ModuleDict(
             {
                 g.name: _PointHead(anatomy.finer_features, g.width // 2)
                 if g.kind == "points" and self.finer_layers
-                else nn.Linear(self.embedding_dim, g.width)
+                else nn.Linear(self._label_dim if self._embeds(g.name) else width, g.width)
                 for g in schema.groups
             }
         )
@@ -142,12 +150,29 @@ class Network(nn.Module):
         finer = self.backbone[: self.finer_layers]((pictures - self.pixel_mean) / self.pixel_std)
         features = self.backbone[self.finer_layers :](finer)
         if self.maps:
-            features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else features.flatten(1)
-        embedding = self.embedding(self.dropout(self.dense(features)))
+            features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
+        features = self.dropout(self.dense(features))
+        embedding = labelled = self.embedding(features)
+        if self.model.instance_dim:
+            parts = embedding.split([self._label_dim, self.model.instance_dim], dim=1)
+            shares = (1 - self.model.instance_share, self.model.instance_share)
+            units = [functional.normalize(part, dim=1) for part in parts]
+            labelled = units[0] * _LABEL_LENGTH
+            embedding = torch.cat([unit * share**0.5 for unit, share in zip(units, shares, strict=True)], 1)
         return embedding, {
-            name: head(finer.detach() if isinstance(head, _PointHead) else embedding)
+            name: head(finer.detach() if isinstance(head, _PointHead) else labelled if self._embeds(name) else features)
             for name, head in self.heads.items()
         }
+
+    def _laid_out(self, maps: Tensor) -> Tensor:
+        """Return the maps, or their means over a grid: as products with matrices, which every runtime knows."""
+        if self.model.pool == "flatten":
+            return maps
+        rows, columns = (_windows(side).to(maps) for side in maps.shape[2:])
+        return rows @ maps @ columns.T
+
+    def _embeds(self, group: str) -> bool:
+        return not self.model.embedded or group in self.model.embedded
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return what a bundle promises for uint8 pictures.
@@ -171,6 +196,15 @@ class Network(nn.Module):
                 values = torch.softmax(values, dim=1)
             results.append(values)
         return tuple(results)
+
+
+def _windows(side: int) -> Tensor:
+    """Return the matrix (GRID, side) that averages over equal windows, which overlap where they do not fit."""
+    windows = torch.zeros(GRID, side)
+    for number in range(GRID):
+        start, end = number * side // GRID, -(-(number + 1) * side // GRID)
+        windows[number, start:end] = 1 / (end - start)
+    return windows
 
 
 class _PointHead(nn.Module):
@@ -198,14 +232,13 @@ class _PointHead(nn.Module):
 
 def architecture(network: Network) -> dict[str, Any]:
     """Return what a bundle says of a network, from which ``build_network`` builds it again."""
-    kept = ("backbone", "pool", "hidden", "grayscale")
-    described = {key: value for key, value in network.model.model_dump(mode="json").items() if key in kept}
+    described = {key: value for key, value in network.model.model_dump(mode="json").items() if key in _DESCRIBED}
     return {**described, "embedding_dim": network.embedding_dim, "projected": bool(network.model.embedding_dim)}
 
 
 def build_network(description: dict[str, Any], schema: LabelSchema, input_px: int, dropout: float = 0.0) -> Network:
     """Build the network that a bundle's ``architecture`` entry describes, with random weights."""
-    values = {key: description[key] for key in ("backbone", "pool", "hidden", "grayscale") if key in description}
+    values = {key: description[key] for key in _DESCRIBED if key in description}
     embedding_dim = int(description["embedding_dim"]) if description.get("projected", True) else 0
     return Network(Model(input_px=input_px, embedding_dim=embedding_dim, dropout=dropout, **values), schema)
 

@@ -24,9 +24,13 @@ from PIL import Image
 from stylematch.data.decode import DecodedPhoto, decode_photo, read_header
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.vision.crops import Square, cut
-from stylematch.vision.examples import FIELD, Examples, Targets
+from stylematch.vision.examples import Examples, Targets, field_px
+from stylematch.vision.faces import SlimefaceLocator
+from stylematch.vision.garments import cut_garment, cut_torso, torso_square
 
-MODES = ("squash", "pad")
+MODES = ("squash", "pad", "garment")
+WORN = "worn"
+_FINER = 4  # what is trimmed is decoded so many times larger, or little would be left
 # Raised with every change of read_whole that changes its pixels, so that no cached array is mistaken for new.
 _VERSION = 1
 _CHUNK = 32
@@ -41,8 +45,9 @@ def resize_whole(pixels: npt.NDArray[np.uint8], size_px: int, mode: str) -> npt.
         The picture.
     size_px : int
         Side of the result.
-    mode : {"squash", "pad"}
-        Stretch the shorter side, or keep the shape and repeat the picture's edge on both sides of it.
+    mode : {"squash", "pad", "garment"}
+        Stretch the shorter side, or keep the shape and repeat the picture's edge on both sides of it, or as
+        ``stylematch.vision.garments`` cuts shop pictures.
 
     Returns
     -------
@@ -57,13 +62,15 @@ def resize_whole(pixels: npt.NDArray[np.uint8], size_px: int, mode: str) -> npt.
     if mode == "pad":
         side = float(max(width, height))
         return cut(pixels, width, height, Square((width - side) / 2, (height - side) / 2, side), size_px)
+    if mode == "garment":
+        return cut_garment(pixels, size_px)
     if mode != "squash":
         raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join(MODES)}.')
     return np.asarray(Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
-def decode_whole(data: bytes, size_px: int, *, max_megapixels: float = 100.0) -> DecodedPhoto:
-    """Decode a picture so large that neither side has to be enlarged to ``size_px``, if it is that large at all.
+def decode_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 100.0) -> DecodedPhoto:
+    """Decode a picture so large that nothing of it has to be enlarged to ``size_px``, if it is that large at all.
 
     Raises
     ------
@@ -72,7 +79,8 @@ def decode_whole(data: bytes, size_px: int, *, max_megapixels: float = 100.0) ->
     """
     header = read_header(data)
     short, long = sorted((header.width, header.height))
-    return decode_photo(data, max_side_px=math.ceil(size_px * long / max(short, 1)), max_megapixels=max_megapixels)
+    wanted_px = size_px * (_FINER if mode == "garment" else 1)
+    return decode_photo(data, max_side_px=math.ceil(wanted_px * long / max(short, 1)), max_megapixels=max_megapixels)
 
 
 def read_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 100.0) -> npt.NDArray[np.uint8]:
@@ -84,7 +92,7 @@ def read_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 
         The whole file.
     size_px : int
         Side of the result.
-    mode : {"squash", "pad"}
+    mode : str
         As in ``resize_whole``.
     max_megapixels : float
         Pictures that claim more are rejected.
@@ -100,7 +108,7 @@ def read_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 
     UserError
         If there is no such mode.
     """
-    return resize_whole(decode_whole(data, size_px, max_megapixels=max_megapixels).pixels, size_px, mode)
+    return resize_whole(decode_whole(data, size_px, mode, max_megapixels=max_megapixels).pixels, size_px, mode)
 
 
 def whole_picture_examples(
@@ -129,9 +137,10 @@ def whole_picture_examples(
     targets : dict of str to ndarray, shape (n, ...)
         By label group.
     input_px : int
-        Side of the model's input; fields are ``FIELD`` times as wide.
-    mode : {"squash", "pad"}
-        As in ``resize_whole``.
+        Side of the model's input.
+    mode : {"squash", "pad", "garment", "worn"}
+        As in ``resize_whole``; ``worn`` cuts the clothes below the largest face out of a photo of a person, and leaves
+        out pictures without.
     cache : pathlib.Path
         Folder for the array.
     ids : sequence of str, optional
@@ -146,15 +155,15 @@ def whole_picture_examples(
     UserError
         If there is no such mode, or none of the pictures can be decoded.
     """
-    if mode not in MODES:
-        raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join(MODES)}.')
-    field_px = round(input_px * FIELD)
-    recipe = [_VERSION, str(pictures.resolve()), list(names), input_px, field_px, mode]
+    if mode not in (*MODES, WORN):
+        raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join((*MODES, WORN))}.')
+    stored_px = field_px(input_px)
+    recipe = [_VERSION, str(pictures.resolve()), list(names), input_px, stored_px, mode]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     stored, marker = cache / f"whole-{digest}.npy", cache / f"whole-{digest}-kept.npy"
     if not marker.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(names), field_px, field_px, 3))
+        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(names), stored_px, stored_px, 3))
         kept = _fill(fields, [pictures / name for name in names], input_px, mode, workers, progress)
         fields.flush()
         # This file says that the array is whole, so it appears whole or not at all.
@@ -183,23 +192,37 @@ def _fill(
     progress: Callable[[int], None],
 ) -> npt.NDArray[np.int64]:
     """Write the pictures that can be decoded into the first of ``fields`` and return their places in ``paths``."""
-    spare = fields.shape[1] - input_px
-    before, after = spare // 2, spare - spare // 2  # as Examples.crops cuts
     kept: list[int] = []
-    with _mapped(partial(_read_one, input_px, mode), paths, workers) as squares:
-        for row, square in enumerate(squares):
-            if square is not None:
-                fields[len(kept)] = np.pad(square, ((before, after), (before, after), (0, 0)), mode="edge")
+    with _mapped(partial(_read_one, input_px, fields.shape[1], mode), paths, workers) as read:
+        for row, field in enumerate(read):
+            if field is not None:
+                fields[len(kept)] = field
                 kept.append(row)
             progress(1)
     return np.array(kept, np.int64)
 
 
-def _read_one(input_px: int, mode: str, path: Path) -> npt.NDArray[np.uint8] | None:
+def _read_one(input_px: int, stored_px: int, mode: str, path: Path) -> npt.NDArray[np.uint8] | None:
+    """Return a field, or None where the file gives none."""
     try:
-        return read_whole(path.read_bytes(), input_px, mode)
+        data = path.read_bytes()
+        if mode == "garment":
+            photo = decode_whole(data, input_px, mode)
+            return cut_garment(photo.pixels, stored_px, stored_px / input_px)
+        if mode == WORN:
+            photo = decode_photo(data, max_side_px=640, max_megapixels=100.0)
+            faces = SlimefaceLocator().locate(photo).boxes
+            square = torso_square(faces[0], photo.width, photo.height) if faces else None
+            if square is None:
+                return None
+            grown = square.grown(stored_px / input_px)
+            return cut_torso(photo.pixels, photo.width, photo.height, grown, stored_px)
+        square_px = read_whole(data, input_px, mode)
     except (OSError, PhotoRejectedError):
         return None
+    spare = stored_px - input_px
+    before, after = spare // 2, spare - spare // 2  # as Examples.crops cuts
+    return np.pad(square_px, ((before, after), (before, after), (0, 0)), mode="edge")
 
 
 @contextmanager

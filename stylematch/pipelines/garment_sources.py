@@ -1,0 +1,175 @@
+"""Garment data sets as sources: Fashion-MNIST, Fashion Product Images, FlixStock, and the first two together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data import fashion_mnist as fashion_mnist_data
+from stylematch.data import fashion_product, flixstock
+from stylematch.data.labels import LabelSchema
+from stylematch.engines.progress import Progress
+from stylematch.errors import UserError
+from stylematch.pipelines.source import Source
+from stylematch.settings import TrainData, data_root
+from stylematch.tables.manifest import usable_cores
+from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
+from stylematch.vision.whole_pictures import whole_picture_examples
+
+_FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
+_TEST_SHARE = 0.2
+Rows = npt.NDArray[np.int64]
+
+
+def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open Fashion-MNIST; the last twentieth of its training split is watched."""
+    del input_px, cache  # the whole data set is one file in memory
+    root = Path(data.root) if data.root else None
+    examples = fashion_mnist_examples(root, "train", limit=data.limit)
+    watched = len(examples) // _FASHION_VALIDATION_SHARE
+    if watched == 0:
+        raise UserError("fashion-mnist needs at least 20 pictures (data.limit).")
+    rows = np.arange(len(examples))
+
+    def tests() -> Iterator[tuple[str, Examples]]:
+        yield "fashion-mnist test", fashion_mnist_examples(root, "test", limit=data.limit)
+
+    return Source(
+        fashion_mnist_data.SCHEMA,
+        [(examples.subset(rows[:-watched]), 1)],
+        examples.subset(rows[-watched:]),
+        tests,
+        f"Learned from {fashion_mnist_data.LICENCE}",
+    )
+
+
+def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open Fashion Product Images, split by years or stratified by article type."""
+    root = Path(data.root) if data.root else data_root() / "fashion_product"
+    products = fashion_product.read_fashion_product(root)
+    if data.min_label_count > 1:
+        products = fashion_product.mask_rare(products, data.min_label_count)
+    notes: dict[str, Any] = {f"rows dropped: {reason}": count for reason, count in products.dropped.items() if count}
+    if data.split == "years":
+        parts = fashion_product.split_by_year(products, data.validation, data.split_seed)
+        train, val, test = parts.train, parts.validation, parts.test
+        title = "fashion-product test (odd years)"
+        if len(parts.left_out):
+            notes["rows of no year, left out"] = len(parts.left_out)
+    else:
+        train, val, test = _stratified(products, data)
+        title = "fashion-product test (stratified fifth)"
+    for group in data.label_groups:
+        if untrained := fashion_product.never_trained(products, train, test, group):
+            notes[f"{group} that no training picture has"] = list(untrained)
+    cut = _whole(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
+    return Source(
+        fashion_product.schema(products, data.label_groups),
+        [(cut(train), 1)],
+        cut(val),
+        lambda: iter([(title, cut(test))]),
+        fashion_product.LICENCE,
+        {"input": {"resize": data.resize}},
+        notes,
+    )
+
+
+def _stratified(products: fashion_product.FashionProduct, data: TrainData) -> tuple[Rows, Rows, Rows]:
+    """Return the rows to learn from, to watch and to test on, article types shared out alike."""
+    labels = products.labels["articleType"]
+    rest, test = fashion_product.split_stratified(labels, _TEST_SHARE, data.split_seed)
+    kept, held = fashion_product.split_stratified(labels[rest], data.validation, data.split_seed)
+    return rest[kept], rest[held], test
+
+
+def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open Fashion-MNIST and Fashion Product Images together, in Fashion-MNIST's look.
+
+    Products are shown as a shop shows them and, where a person wears them, as the clothes below a face.
+    """
+    items = fashion_mnist_source(data.model_copy(update={"root": data.fashion_mnist}), input_px, cache)
+    root = Path(data.root) if data.root else data_root() / "fashion_product"
+    products = fashion_product.read_fashion_product(root)
+    category = fashion_product.fashion_mnist_categories(products)
+    products = fashion_product.mask_rare(products, data.min_label_count)
+    train, val, test = _stratified(products, data)
+    groups = [name for name in data.label_groups if name != "category"]
+    schema = LabelSchema((*fashion_mnist_data.SCHEMA.groups, *fashion_product.schema(products, groups).groups))
+    labels = {**products.labels, "category": category}
+    shop, worn = (
+        _whole(data, input_px, cache, products.pictures, products.names, labels, mode) for mode in ("garment", "worn")
+    )
+
+    def coloured(examples: Examples) -> Examples:
+        unknown = {name: np.full(len(examples), fashion_product.UNKNOWN) for name in groups}
+        shape = (*examples.fields.shape[:3], 3)
+        return replace(
+            examples, fields=np.broadcast_to(examples.fields, shape), targets={**examples.targets, **unknown}
+        )
+
+    def tests() -> Iterator[tuple[str, Examples]]:
+        for title, examples in items.tests():
+            yield title, coloured(examples)
+        yield "fashion-product test (stratified fifth), as a shop shows them", shop(test)
+        yield "fashion-product test (stratified fifth), below a face", worn(test)
+
+    return Source(
+        schema,
+        [(coloured(items.parts[0][0]), 1), (shop(train), data.product_repeat), (worn(train), data.product_repeat)],
+        joined([coloured(items.val), shop(val), worn(val)]),
+        tests,
+        f"{items.licence} {fashion_product.LICENCE}",
+        {"input": {"resize": "garment"}},
+        {f"rows dropped: {reason}": count for reason, count in products.dropped.items() if count},
+    )
+
+
+def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open FlixStock, split at random."""
+    root = Path(data.root) if data.root else data_root() / "flixstock"
+    garments = flixstock.read_flixstock(root, data.missing)
+    rest, test = flixstock.split_random(len(garments), _TEST_SHARE, data.split_seed)
+    kept, held = flixstock.split_random(len(rest), data.validation, data.split_seed)
+    cut = _whole(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
+    return Source(
+        LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),
+        [(cut(rest[kept]), 1)],
+        cut(rest[held]),
+        lambda: iter([("flixstock test (random fifth)", cut(test))]),
+        flixstock.LICENCE,
+        {"input": {"resize": data.resize}},
+        {f"rows dropped: {reason}": count for reason, count in garments.dropped.items() if count},
+    )
+
+
+def _whole(
+    data: TrainData,
+    input_px: int,
+    cache: Path,
+    pictures: Path,
+    names: Sequence[str],
+    labels: Mapping[str, npt.NDArray[np.int64]],
+    mode: str,
+) -> Callable[[npt.NDArray[np.int64]], Examples]:
+    """Return what cuts some rows of a data set of whole pictures."""
+
+    def cut(rows: npt.NDArray[np.int64]) -> Examples:
+        rows = rows[: data.limit]
+        with Progress(len(rows), "pictures", f"cut {pictures.parent.name}") as progress:
+            return whole_picture_examples(
+                pictures,
+                [names[row] for row in rows],
+                {group: labels[group][rows] for group in data.label_groups},
+                input_px=input_px,
+                mode=mode,
+                cache=cache,
+                workers=usable_cores(),
+                progress=progress.update,
+            )
+
+    return cut
