@@ -25,12 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-rules_app = typer.Typer(help="Rule sets: apply one to true labels.", no_args_is_help=True)
-index_app = typer.Typer(help="Indexes: build one from embeddings, say what one holds.", no_args_is_help=True)
+rules_app = typer.Typer(help="Rule sets: check one, apply one to labels, fit its pool.", no_args_is_help=True)
+index_app = typer.Typer(help="Indexes: build one from embeddings, change it, say what it holds.", no_args_is_help=True)
+catalog_app = typer.Typer(help="Catalogues: make one of your own items with their pictures.", no_args_is_help=True)
 data_app = typer.Typer(help="Data sets: put one's label files together.", no_args_is_help=True)
 merge_app = typer.Typer(help="Write a data set's label files as one table.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 app.add_typer(index_app, name="index")
+app.add_typer(catalog_app, name="catalog")
 app.add_typer(data_app, name="data")
 data_app.add_typer(merge_app, name="merge")
 
@@ -73,7 +75,21 @@ def score(
         int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
     ] = 0,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another choice among typical items.")] = 0,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
+    ] = None,
+    weight_similarity: Annotated[
+        float, typer.Option(metavar="X", help="How much it counts that an item looks like what is worn.")
+    ] = 0.6,
+    weight_tags: Annotated[
+        float, typer.Option(metavar="X", help="How much it counts that an item's tags fit the style.")
+    ] = 0.3,
+    weight_category: Annotated[
+        float, typer.Option(metavar="X", help="How much the order of a style's categories counts.")
+    ] = 0.1,
+    mmr_lambda: Annotated[float, typer.Option(metavar="X", help="1: the best scores alone; 0: variety alone.")] = 0.8,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another choice among near-equal items.")] = 0,
     report: Annotated[bool, typer.Option(help="Write the gallery.")] = True,
     min_face_px: Annotated[
         int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
@@ -103,6 +119,11 @@ def score(
         batch_size=batch_size,
         workers=workers,
         limit=limit,
+        where=where,
+        weight_similarity=weight_similarity,
+        weight_tags=weight_tags,
+        weight_category=weight_category,
+        mmr_lambda=mmr_lambda,
         seed=seed,
         report=report,
         min_face_px=min_face_px,
@@ -185,6 +206,44 @@ def evaluate(
     from stylematch.pipelines.evaluate import evaluate as run
 
     for line in run(bundle, data, out, split=split, faces=faces, limit=limit).lines():
+        typer.echo(line)
+
+
+@app.command("evaluate-recs")
+def evaluate_recs(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where report.json, report.md and plots go.")] = Path(
+        "stylematch-recs"
+    ),
+    garments: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="The garment encoder; by default the shipped one.")
+    ] = None,
+    fashion_mnist: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
+    ] = None,
+    fashion_product: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion Product Images.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(metavar="OUT", help="A run of score, whose lists are measured.")] = None,
+    index: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="What that run was given as --index; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures of each part.")
+    ] = None,
+) -> None:
+    """Measure retrieval and a run's lists beside baselines: one report with intervals and plots."""
+    from stylematch.pipelines.evaluate_recs import evaluate_recs as measure
+
+    summary = measure(
+        out,
+        garments=garments,
+        fashion_mnist=fashion_mnist,
+        fashion_product=fashion_product,
+        run=run,
+        indexes=index or (),
+        limit=limit,
+    )
+    for line in summary.lines():
         typer.echo(line)
 
 
@@ -304,8 +363,8 @@ def predict(
 def rules_apply(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A Parquet file with one column per attribute.")],
     rules: Annotated[
-        str, typer.Option(metavar="classic|FILE", help="A shipped rule set, or your own TOML file.")
-    ] = "classic",
+        str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")
+    ] = "wardrobe",
 ) -> None:
     """Evaluate a rule set on true labels and print how many people fall into each style."""
     from stylematch.pipelines.rules import apply_rules
@@ -314,18 +373,98 @@ def rules_apply(
         typer.echo(f"{style}\t{count}")
 
 
+@rules_app.command("check")
+def rules_check(
+    rules: Annotated[str, typer.Argument(metavar="FILE", help="Your TOML file, or a shipped rule set's name.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELS", help="Count these people (Parquet, as for apply), not the face gallery's."),
+    ] = None,
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="An index or collection, as for score: its categories and gallery count."),
+    ] = None,
+) -> None:
+    """Check a rule set: coverage, overlaps, unreachable rules and unknown names, each with its line and key."""
+    from stylematch.pipelines.rules import check_rules
+
+    for line in check_rules(rules, labels=labels, indexes=index or ()).lines():
+        typer.echo(line)
+
+
+@rules_app.command("fit")
+def rules_fit(
+    rules: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME|FILE...", help="Rule sets; by default all that are shipped.")
+    ] = None,
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="An index or collection, as for score: its gallery and model are fitted to."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of celeba/ and photos/, labelled people to fit to.")
+    ] = None,
+    report: Annotated[Path, typer.Option(metavar="DIR", help="Where figures go.")] = Path("stylematch-style"),
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a training keeps its cut faces.")] = None,
+) -> None:
+    """Fit how rules and neighbours are pooled, on people that neither has seen, and measure what each is worth."""
+    from stylematch.pipelines.fit_style import fit_style
+
+    for line in fit_style(rules or (), report, indexes=index or (), root=root, cache=cache).lines():
+        typer.echo(line)
+
+
 @index_app.command("build")
 def index_build(
     embeddings: Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="A directory that embed wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The index's directory, such as indexes/NAME.")],
+    kind: Annotated[
+        Literal["auto", "exact", "hnsw", "ivf", "ivfpq"],
+        typer.Option(help="By default chosen by size and memory: exact up to a million vectors."),
+    ] = "auto",
+    target_recall: Annotated[
+        float, typer.Option(metavar="X", help="The recall@10 that approximate kinds are tuned to.")
+    ] = 0.95,
+    max_memory_gb: Annotated[
+        float, typer.Option(metavar="X", help="Memory in GiB, for building and for searching each.")
+    ] = 8.0,
 ) -> None:
     """Build a FAISS index over embeddings."""
     from stylematch.pipelines.index import build_index
+    from stylematch.settings import OPTIONS, validated
+    from stylematch.settings.index import IndexSettings
 
-    infos = build_index(embeddings, out)
+    settings = validated(IndexSettings, OPTIONS, kind=kind, target_recall=target_recall, max_memory_gb=max_memory_gb)
+    infos = build_index(embeddings, out, settings, on_plan=lambda lines: typer.echo("\n".join(lines)))
     typer.echo(f"{infos['count']:,} {infos['kind']} of {infos['dim']} dimensions in {out}")
     if infos["kind"] == "faces" and not infos["attribute_names"]:
         typer.echo("these faces have no labels: score cannot vote with them (its gallery is embedded from celeba)")
+
+
+@index_app.command("add")
+def index_add(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An index; replaced when all is done.")],
+    embeddings: Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="A directory that embed wrote.")],
+    update: Annotated[bool, typer.Option("--update", help="Replace the vectors of ids that are there.")] = False,
+) -> None:
+    """Add embeddings to an index, without building it again."""
+    from stylematch.pipelines.index_change import add_to_index
+
+    for line in add_to_index(directory, embeddings, update=update).lines():
+        typer.echo(line)
+
+
+@index_app.command("remove")
+def index_remove(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An index; replaced when all is done.")],
+    ids: Annotated[Path, typer.Option(metavar="FILE", help="The ids to remove, one a line (UTF-8).")],
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
+) -> None:
+    """Remove vectors from an index by id, without building it again."""
+    from stylematch.pipelines.index_change import remove_from_index
+
+    for line in remove_from_index(directory, ids, missing_ok=missing_ok).lines():
+        typer.echo(line)
 
 
 @index_app.command("info")
@@ -334,6 +473,53 @@ def index_info(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An in
     from stylematch.pipelines.index import describe_index
 
     typer.echo(describe_index(path))
+
+
+@catalog_app.command("build")
+def catalog_build(
+    items: Annotated[
+        Path, typer.Argument(metavar="ITEMS", help="A .csv or .parquet table of items, or a directory of pictures.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The collection, such as indexes/NAME.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder that the column image is relative to; by default the table's."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN", help="What the table calls a column, such as item_id=sku; repeatable."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The garment encoder; by default the shipped one.")
+    ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Pictures may lie outside the folder.")
+    ] = False,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures a batch; changes no result.")] = 256,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
+    ] = 0,
+) -> None:
+    """Build a collection of your own items: pictures embedded, tags that are missing predicted."""
+    from stylematch.pipelines.catalog import build_catalog
+
+    pairs = [pair.partition("=") for pair in column or ()]
+    if broken := next(("".join(pair) for pair in pairs if not (pair[0] and pair[2])), None):
+        raise typer.BadParameter(f"{broken} is no NAME=COLUMN", param_hint="--column")
+    summary = build_catalog(
+        items,
+        out,
+        images=images,
+        columns={name: of for name, _, of in pairs},
+        bundle_dir=bundle,
+        allow_outside=allow_outside,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    for line in summary.lines():
+        typer.echo(line)
 
 
 @merge_app.command("celeba")

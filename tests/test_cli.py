@@ -238,7 +238,7 @@ def test_rules_apply_prints_style_and_count(tmp_path):
     ]
     columns = {name: [name in has for has, _ in people] for name in ATTRIBUTES}
     pq.write_table(pa.table({"image_id": [str(n) for n in range(len(people))], **columns}), tmp_path / "labels.parquet")
-    result = call("rules", "apply", tmp_path / "labels.parquet")
+    result = call("rules", "apply", tmp_path / "labels.parquet", "--rules", "classic")
     assert (result.code, result.err) == (0, "")
     counts = [line.split("\t") for line in result.out.splitlines()]
     assert {style: int(count) for style, count in counts if count != "0"} == Counter(style for _, style in people)
@@ -249,7 +249,7 @@ def test_rules_apply_prints_style_and_count(tmp_path):
 def test_rules_apply_names_a_column_that_is_missing(tmp_path):
     columns = {name: [True] for name in ATTRIBUTES if name != "Mustache"}
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
-    result = call("rules", "apply", tmp_path / "labels.parquet")
+    result = call("rules", "apply", tmp_path / "labels.parquet", "--rules", "classic")
     assert result.code == 2
     assert "Mustache" in result.sentence
 

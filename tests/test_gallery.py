@@ -88,7 +88,7 @@ def face_row(photo: dict, face: int = 0, style: str = "Casual", **changes) -> di
 
 def item_row(photo: dict, face: int = 0, rank: int = 1, **changes) -> dict:
     row = {"run_id": "r", "path": photo["path"], "photo_id": photo["photo_id"], "face": face, "rank": rank}
-    row |= {"item_id": f"test/{rank:05d}", "category": "Trouser", "score": 0.5, "similarity": 0.87654}
+    row |= {"item_id": f"test/{rank:05d}", "category": "Trouser", "score": 0.5, "similarity": 0.87654, "query": "worn"}
     return row | {"style": "Casual", "style_score": 0.7, "rule": "casual", "reason": "A typical Trouser."} | changes
 
 

@@ -77,7 +77,7 @@ def test_all_files_are_joined_by_name_and_gaps_are_null(folder, tmp_path):
 def test_only_the_attribute_file_is_needed(folder, tmp_path):
     for name in ("list_eval_partition", "list_landmarks_align_celeba", "list_bbox_celeba", "identity_CelebA"):
         (folder / f"{name}.txt").unlink()
-    summary = merge_celeba(folder, tmp_path / "merged.parquet")
+    summary = merge_celeba(folder, tmp_path / "merged.parquet", "classic")
     assert (summary.rows, set(summary.known.values())) == (4, {0})
     table = pq.read_table(tmp_path / "merged.parquet")
     assert table.column("identity").null_count == 4
@@ -125,7 +125,7 @@ def test_mistakes_are_sentences(folder, tmp_path):
 @pytest.mark.shared_data
 def test_the_local_folder(shared_data, tmp_path):
     out = tmp_path / "merged.parquet"
-    summary = merge_celeba(shared_data / "celeba", out)
+    summary = merge_celeba(shared_data / "celeba", out, "classic")
     assert summary.rows == 15_974
     table = pq.read_table(out)
     official = pq.read_table(shared_data / "celeba" / "labels_full.parquet")
@@ -135,7 +135,7 @@ def test_the_local_folder(shared_data, tmp_path):
         np.testing.assert_array_equal(table.column(name).to_pylist(), official.column(name).take(rows).to_pylist())
     assert set(table.column("partition").to_pylist()) == {0, 1, 2}
     # What `rules apply` says of the same table is what its own style column holds.
-    result = call("rules", "apply", out)
+    result = call("rules", "apply", out, "--rules", "classic")
     styles = table.column("style").to_pylist()
     counts = {style: int(count) for style, count in (line.split("\t") for line in result.out.splitlines())}
     assert {style: count for style, count in counts.items() if count} == {s: styles.count(s) for s in set(styles)}

@@ -1,6 +1,8 @@
 """Rule sets: reading, refusing, soft and hard evaluation, and counting styles in a labels file."""
 
 import hashlib
+import itertools
+import pickle
 import re
 import subprocess
 import sys
@@ -14,12 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from program import call
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
-from stylematch.pipelines.rules import apply_rules
+from stylematch.pipelines.rules import apply_rules, count_rules, read_labels
+from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules, shipped_rule_sets
+from stylematch.style.tags import TAGS
+from stylematch.style.toml_lines import KeyLines
 
 CLASSIC = load_rules("classic", attribute_names=ATTRIBUTES, categories=CLASSES)
 COUNTS = [
@@ -213,7 +219,7 @@ def test_evidence_gives_each_condition_its_own_probability():
 
 def test_last_rule_without_single_attribute_rules_before_it(tmp_path):
     rules = load_text(tmp_path, SMALL)
-    assert rules.rule_text("Plain") == "otherwise"
+    assert rules.rule_text("Plain") == "no other rule holds"
     assert rules.evidence(2, row()[0]) == []
     assert rules.items("Bold Female") == ("Dress", "Bag")
     alone = load_text(tmp_path, '[[rules]]\nstyle = "One"\nitems = ["Bag"]')
@@ -241,32 +247,32 @@ def test_wrong_arrays_are_refused():
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('"Smiling"', '"Smilling"', "rule 1 'Bold' (line 6), key all: unknown attribute 'Smilling', did"),
+        ('"Smiling"', '"Smilling"', "line 8, rule 1 'Bold', key all: unknown attribute 'Smilling', did"),
         ('"Smiling"', '"smiling"', "did you mean 'Smiling'?"),
         ('"Smiling"', '"Q"', "key all: unknown attribute 'Q'; known: 5_o_Clock_Shadow, Arched_Eyebrows"),
-        ('["Coat"]', '["Coats"]', "rule 2 'Plain' (line 13), key items: unknown category 'Coats', did"),
-        ('items.Male = ["Bag"]', 'items.Male = ["Bagg"]', "key items.Male: unknown category 'Bagg', did"),
-        ('items.Male = ["Bag"]', 'items.Man = ["Bag"]', "key items.Man: there is no such key"),
-        ('items.Male = ["Bag"]\n', "", "key items.Male: this list is missing"),
+        ('["Coat"]', '["Coats"]', "line 15, rule 2 'Plain', key items: unknown category 'Coats', did"),
+        ('items.Male = ["Bag"]', 'items.Male = ["Bagg"]', "line 10, rule 1 'Bold', key items.Male: unknown category"),
+        ('items.Male = ["Bag"]', 'items.Man = ["Bag"]', "line 10, rule 1 'Bold', key items.Man: there is no such key"),
+        ('items.Male = ["Bag"]\n', "", "key items.Male: this is missing"),
         ('items.Male = ["Bag"]', 'items.Male = ["Bag", "Bag"]', "key items.Male: names 'Bag' twice"),
         ('items.Male = ["Bag"]', "items.Male = []", "key items.Male: the list is empty"),
         ('items = ["Coat"]', 'items = "Coat"', "key items: must be a list of category names, not 'Coat'"),
         ('items = ["Coat"]', "items = [3]", "not 3"),
-        ('items = ["Coat"]', "", "rule 2 'Plain' (line 13), key items: this key is missing"),
-        ('style = "Plain"', "", "rule 2 (line 13), key style: this key is missing"),
+        ('items = ["Coat"]', "", "line 13, rule 2 'Plain', key items: this key is missing"),
+        ('style = "Plain"', "", "line 13, rule 2, key style: this key is missing"),
         ('style = "Plain"', 'style = "a\\nb"', "key style: must be a name of visible characters"),
         ('style = "Plain"', 'style = "Bold Male"', "key style: 'Bold Male' is already rule 1's style"),
         ('all = ["Bald", "Smiling"]', "all = []", "key all: the list is empty; leave `all` out"),
-        ('all = ["Bald", "Smiling"]', "", "rule 1 'Bold' (line 6), key all: a rule without `all`"),
+        ('all = ["Bald", "Smiling"]', "", "line 6, rule 1 'Bold', key all: a rule without `all`"),
         ('all = ["Bald", "Smiling"]', 'all = ["Bald", "Bald"]', "key all: names 'Bald' twice"),
         ('all = ["Bald", "Smiling"]', 'all = ["Bald", "Male"]', "key split: 'Male' is also in `all`"),
         ('all = ["Bald"', 'al = ["Bald"', "key al: there is no such key, did you mean 'all'?"),
         ('style = "Plain"', 'style = "Plain"\nall = ["Young"]', "key all: the last rule asks for attributes"),
         ('split = "Male"', 'split = "Mal"', "key split: unknown split 'Mal', did you mean 'Male'?"),
-        ("[splits.Male]", "[splits.Malle]", "key splits: unknown attribute 'Malle', did you mean 'Male'?"),
-        ('absent = "Female"', 'absent = "Male"', "key splits.Male: both endings are 'Male'"),
+        ("[splits.Male]", "[splits.Malle]", "line 2, key splits: unknown attribute 'Malle', did you mean 'Male'?"),
+        ('absent = "Female"', 'absent = "Male"', "line 2, key splits.Male: both endings are 'Male'"),
         ('absent = "Female"', "", "key splits.Male: it needs the two endings"),
-        ("[splits.Male]", 'nam = "x"\n[splits.Male]', "key nam: there is no such key, did you mean 'name'?"),
+        ("[splits.Male]", 'nam = "x"\n[splits.Male]', "line 2, key nam: there is no such key, did you mean 'name'?"),
         ("[[rules]]", "[rules]", "is not valid TOML"),
         ('style = "Plain"', "style = ", "is not valid TOML: Invalid value (at line 14"),
     ],
@@ -292,8 +298,8 @@ def test_a_set_without_rules_is_refused(tmp_path, text):
         load_text(tmp_path, text)
 
 
-def test_lines_are_left_out_where_headers_cannot_be_counted(tmp_path):
-    with pytest.raises(UserError, match=re.escape("rule 1 'A', key items: unknown category 'Hat'")):
+def test_rules_on_one_line_have_that_line(tmp_path):
+    with pytest.raises(UserError, match=re.escape("line 1, rule 1 'A', key items: unknown category 'Hat'")):
         load_text(tmp_path, 'rules = [{style = "A", items = ["Hat"]}]')
 
 
@@ -304,7 +310,9 @@ def test_categories_are_not_checked_where_none_are_given(tmp_path):
 
 
 def test_sources_that_are_no_rule_set(tmp_path):
-    with pytest.raises(UserError, match=r"'clasic' is no file and no shipped rule set \(classic\)"):
+    with pytest.raises(
+        UserError, match=r"'clasic' is no file and no shipped rule set \(classic, wardrobe, wardrobe-neutral\)"
+    ):
         load_rules("clasic", attribute_names=ATTRIBUTES)
     with pytest.raises(UserError, match="no file"):
         load_rules(tmp_path, attribute_names=ATTRIBUTES)
@@ -317,36 +325,325 @@ def test_sources_that_are_no_rule_set(tmp_path):
         load_rules("classic", attribute_names=["Young"])
 
 
-names = st.sampled_from(ATTRIBUTES)
+# Few attributes, so that rules meet; all that these rules can ask of a face can be tried.
+FEW = ("Bald", "Male", "Smiling", "Young", "Goatee", "Bangs")
+EVERY_FACE = np.array(list(itertools.product([False, True], repeat=len(FEW))))
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.sets(names, min_size=1, max_size=3), st.booleans()), max_size=6), st.data())
-def test_any_set_is_refused_or_agrees_with_a_plain_loop(tmp_path_factory, wanted, data):
-    """Sets made at random: refused where they should be, else evaluated as a loop over what was made."""
-    lines = ['[splits.Young]\npresent = "Young"\nabsent = "Old"\n']
-    for number, (attributes, split) in enumerate(wanted):
-        listed = ", ".join(f'"{name}"' for name in sorted(attributes))
-        lines.append(f'[[rules]]\nstyle = "S{number}"\nall = [{listed}]\nitems = ["Bag"]')
-        lines.append('split = "Young"' if split else "")
-    lines.append('[[rules]]\nstyle = "Rest"\nitems = ["Bag"]')
-    refused = any(split and "Young" in attributes for attributes, split in wanted) or any(
-        before[0] <= later[0] for at, later in enumerate(wanted) for before in wanted[:at]
-    )
-    directory = tmp_path_factory.mktemp("sets")
-    if refused:
-        with pytest.raises(UserError, match=r"always wins|could never be"):
-            load_text(directory, "\n".join(lines))
+def listed(names) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+@st.composite
+def rule_lists(draw):
+    """Random rules as ((all, any, not), split by Young?, weight) of attributes that are named once a rule."""
+    rules = []
+    for _ in range(draw(st.integers(0, 5))):
+        order = draw(st.permutations(FEW))
+        cuts = sorted(draw(st.lists(st.integers(0, 4), min_size=3, max_size=3)))
+        if cuts[2] == 0:
+            cuts[2] = 1
+        asked = order[: cuts[0]], order[cuts[0] : cuts[1]], order[cuts[1] : cuts[2]]
+        split = draw(st.booleans()) and "Young" not in order[: cuts[2]]
+        rules.append((asked, split, draw(st.sampled_from([1, 1, 0.25, 3]))))
+    return rules
+
+
+def set_text(wanted) -> str:
+    parts = ['[splits.Young]\npresent = "Young"\nabsent = "Old"\n']
+    for number, (asked, split, weight) in enumerate(wanted):
+        parts.append(f'[[rules]]\nstyle = "S{number}"\nitems = ["Bag"]\nweight = {weight}')
+        parts += [f"{key} = {listed(names)}" for key, names in zip(("all", "any", "not"), asked, strict=True) if names]
+        parts.append('split = "Young"' if split else "")
+    return "\n".join([*parts, '[[rules]]\nstyle = "Rest"\nitems = ["Bag"]\n'])
+
+
+def styles_of(wanted) -> list[str]:
+    return [
+        f"S{number}{ending}"
+        for number, (_, split, _) in enumerate(wanted)
+        for ending in ((" Young", " Old") if split else ("",))
+    ] + ["Rest"]
+
+
+def plain_style(wanted, face: dict[str, bool]) -> str:
+    """The style by a plain loop over what was written down."""
+    for number, ((every, some, none), split, _) in enumerate(wanted):
+        if all(face[n] for n in every) and (not some or any(face[n] for n in some)) and not any(face[n] for n in none):
+            return f"S{number}" + ((" Young" if face["Young"] else " Old") if split else "")
+    return "Rest"
+
+
+@settings(max_examples=150, deadline=None)
+@given(rule_lists(), hnp.arrays(np.float64, (3, len(FEW)), elements=st.floats(0, 1)))
+def test_any_set_is_refused_or_is_exactly_what_a_plain_loop_says(tmp_path_factory, wanted, probabilities):
+    """Random sets: refused where a style could never be, else hard as a loop and soft as the sum over all faces."""
+    expected = [plain_style(wanted, dict(zip(FEW, map(bool, face), strict=True))) for face in EVERY_FACE]
+    path = tmp_path_factory.mktemp("sets") / "set.toml"
+    path.write_text(set_text(wanted))
+    if set(expected) != set(styles_of(wanted)):
+        with pytest.raises(UserError, match=r"always wins|together take every face"):
+            load_rules(path, attribute_names=FEW)
         return
-    rules = load_text(directory, "\n".join(lines))
-    labels = data.draw(label_rows)
-    for face, chosen in zip(labels, rules.hard(labels), strict=True):
-        present = {name for name, value in zip(ATTRIBUTES, face, strict=True) if value}
-        expected = "Rest"
-        for number, (attributes, split) in reversed(list(enumerate(wanted))):
-            if attributes <= present:
-                expected = f"S{number}" + ((" Young" if "Young" in present else " Old") if split else "")
-        assert rules.styles[chosen] == expected
+    rules = load_rules(path, attribute_names=FEW)
+    assert [rules.styles[place] for place in rules.hard(EVERY_FACE)] == expected
+    assert list(rules.styles) == styles_of(wanted)
+    # Labels as probabilities: exactly the hard style, whatever the weights.
+    np.testing.assert_array_equal(rules.soft(EVERY_FACE), np.eye(len(rules.styles))[rules.hard(EVERY_FACE)])
+    # Independent attributes: a face's probability is the product of its attributes', a style's the sum over its faces.
+    chance = np.where(EVERY_FACE, probabilities[:, None], 1 - probabilities[:, None]).prod(axis=2)
+    weight = {"Rest": 1.0} | {
+        style: float(w) for n, (_, _, w) in enumerate(wanted) for style in (f"S{n}", f"S{n} Young", f"S{n} Old")
+    }
+    exact = np.stack([chance[:, [s == style for s in expected]].sum(axis=1) for style in rules.styles], axis=1)
+    exact *= [weight[style] for style in rules.styles]
+    soft = rules.soft(probabilities)
+    np.testing.assert_allclose(soft, exact / exact.sum(axis=1, keepdims=True), rtol=0, atol=1e-12)
+    assert (soft >= 0).all()
+    np.testing.assert_allclose(soft.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    for face, row_of in zip(probabilities, soft, strict=True):
+        assert rules.soft(face[None]).tobytes() == row_of.tobytes()
+
+
+FULL = """\
+# A comment, [[rules]] in it.
+
+[splits.Male]
+present = "Male"
+absent = "Female"
+
+[[ rules ]]
+style = "Bold"
+any = [
+  "Bald",
+  "Goatee",
+]
+not = ["Smiling"]
+split = "Male"
+items = ["Bag"]
+weight = { Male = 2, Female = 0.5 }
+[rules.tags.Male]
+usage = ["Party"]
+[rules.tags.Female]
+usage = ["Casual", "Travel"]
+season = ["Summer"]
+
+[[rules]]
+style = "Plain"
+all = ["Young", "Smiling"]
+any = ["Bangs", "Wearing_Hat"]
+items = ["Coat"]
+tags.gender = ["Women", "Unisex"]
+
+[[rules]]
+style = "Rest"
+items = ["Bag"]
+"""
+
+
+def test_any_not_weights_and_tags(tmp_path):
+    rules = load_text(tmp_path, FULL)
+    assert rules.rule_text("Bold Male") == "Male and (Bald or Goatee) and not Smiling"
+    assert rules.rule_text("Bold Female") == "(Bald or Goatee) and not Smiling and not Male"
+    assert rules.rule_text("Plain") == "Young and Smiling and (Bangs or Wearing_Hat)"
+    assert rules.tags("Bold Male") == {"usage": ("Party",)}
+    assert rules.tags("Bold Female") == {"usage": ("Casual", "Travel"), "season": ("Summer",)}
+    assert rules.tags("Plain") == {"gender": ("Women", "Unisex")}
+    assert rules.tags("Rest") == {}
+    face = row(Bald=0.5, Goatee=0.5, Smiling=0.2, Male=0.25)
+    # Bold holds with (1 - 0.5 * 0.5) * 0.8 = 0.6: 0.15 male, counted twice, 0.45 female, counted half; 0.4 is left.
+    np.testing.assert_allclose(rules.soft(face), np.array([[0.3, 0.225, 0, 0.4]]) / 0.925)
+    assert rules.evidence(1, row(Bald=0.5, Goatee=0.75, Smiling=0.25, Male=0.125)[0]) == [
+        ("Goatee", True, 0.75),
+        ("Smiling", False, 0.75),
+        ("Male", False, 0.875),
+    ]
+
+
+def test_rules_that_share_an_attribute_know_of_each_other(tmp_path):
+    """A product over the rules would leave a quarter for a style that no face has."""
+    text = "".join(
+        f'[[rules]]\nstyle = "{style}"\n{asked}\nitems = ["Bag"]\n'
+        for style, asked in (("A", 'all = ["Male"]'), ("B", 'not = ["Male"]\nany = ["Young"]'), ("C", ""))
+    )
+    np.testing.assert_array_equal(load_text(tmp_path, text).soft(row(Male=0.5, Young=1)), [[0.5, 0.5, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"Goatee"', '"Gotee"', "line 9, rule 1 'Bold', key any: unknown attribute 'Gotee', did you mean 'Goatee'?"),
+        ('not = ["Smiling"]', 'not = ["Bald"]', "line 13, rule 1 'Bold', key not: 'Bald' is also in `any`"),
+        ('not = ["Smiling"]', "not = []", "line 13, rule 1 'Bold', key not: the list is empty"),
+        ('not = ["Smiling"]', 'not = ["Male"]', "line 14, rule 1 'Bold', key split: 'Male' is also in `not`"),
+        ('any = ["Bangs"', 'any = ["Young"', "line 26, rule 2 'Plain', key any: 'Young' is also in `all`"),
+        ("Male = 2,", "", "line 16, rule 1 'Bold', key weight.Male: this is missing"),
+        ("Male = 2,", "Male = 0,", "line 16, rule 1 'Bold', key weight.Male: must be a number from 0.001 to 1000"),
+        ("Male = 2,", "Male = nan,", "key weight.Male: must be a number from 0.001 to 1000, not nan"),
+        ("Male = 2,", "Male = true,", "key weight.Male: must be a number from 0.001 to 1000, not True"),
+        ('["Party"]', '["Parti"]', "line 18, rule 1 'Bold', key tags.Male.usage: unknown value 'Parti', did you mean"),
+        ('["Party"]', '"Party"', "line 18, rule 1 'Bold', key tags.Male.usage: must be a list of value names"),
+        ("[rules.tags.Male]", "[rules.tags.Man]", "line 17, rule 1 'Bold', key tags.Man: there is no such key"),
+        ("season", "saison", "line 21, rule 1 'Bold', key tags.Female.saison: unknown tag 'saison', did you mean"),
+        ("tags.gender", "tags.colour", "line 28, rule 2 'Plain', key tags.colour: unknown tag 'colour', did you mean"),
+        ('tags.gender = ["Women", "Unisex"]', "tags = 3", "line 28, rule 2 'Plain', key tags: must be a table"),
+        ('all = ["Young", "Smiling"]', 'all = ["Bald"]\nnot = ["Smiling"]', "line 25, rule 2 'Plain', key all: rule 1"),
+        ('style = "Rest"', 'style = "Rest"\nany = ["Bald"]', "line 32, rule 3 'Rest', key any: the last rule asks for"),
+    ],
+)  # fmt: skip
+def test_problems_of_the_newer_keys_have_their_place(tmp_path, old, new, expected):
+    assert old in FULL
+    with pytest.raises(UserError, match=re.escape(expected)):
+        load_text(tmp_path, FULL.replace(old, new))
+
+
+@pytest.mark.parametrize("text", [FULL, FULL.replace("\n", "\r\n"), SMALL])
+def test_every_key_is_found_on_its_line(text):
+    """Every bare key of these texts stands where its name begins a line."""
+    at, where = -1, KeyLines(text)
+    for number, line in enumerate(text.splitlines(), start=1):
+        at += line.replace(" ", "") == "[[rules]]"
+        key = re.match(r"(style|all|any|not|split|weight|items\.\w+|items|tags\.gender) =", line)
+        if key:
+            assert where.line("rules", at, *key[1].split(".")) == number
+    assert where.line("rules", 0, "no such key") == where.line("rules", 0)
+    assert where.line("neither") == 1
+
+
+def test_all_problems_are_kept_and_survive_another_process(tmp_path):
+    text = FULL.replace('"Goatee"', '"Gotee"').replace('["Coat"]', '["Cote"]').replace('"Party"', '"Parti"')
+    with pytest.raises(
+        RuleProblemsError, match=r"Gotee.*\(2 more: 'stylematch-batch rules check' lists them\)"
+    ) as caught:
+        load_text(tmp_path, text)
+    assert [re.search(r"line (\d+).*unknown \w+ '(\w+)'", one).groups() for one in caught.value.problems] == [
+        ("9", "Gotee"),
+        ("18", "Parti"),
+        ("27", "Cote"),
+    ]
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.problems) == (str(caught.value), caught.value.problems)
+
+
+def test_a_rule_that_the_ones_before_it_take_together_is_refused(tmp_path):
+    text = '[[rules]]\nstyle = "A"\nall = ["Male"]\nitems = ["Bag"]\n'
+    text += '[[rules]]\nstyle = "B"\nnot = ["Male"]\nitems = ["Bag"]\n\n'
+    with pytest.raises(UserError, match="line 11, rule 3 'C', key style: the rules before it together take every face"):
+        load_text(tmp_path, text + '[[rules]]\nstyle = "C"\nitems = ["Bag"]\n')
+
+
+def test_a_style_of_a_split_that_can_never_be_is_refused(tmp_path):
+    rule = '[[rules]]\nstyle = "Men"\nall = ["Male"]\nitems = ["Bag"]\n\n'
+    with pytest.raises(UserError, match=re.escape("key split: 'Bold Male' can never be, since rule 1 (Male) always")):
+        load_text(tmp_path, SMALL.replace("[[rules]]", rule + "[[rules]]", 1))
+
+
+def test_rules_too_entangled_to_be_evaluated_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("stylematch.style.diagram.MAX_NODES", 3)
+    with pytest.raises(UserError, match=r"key rules: the rules share too many attributes"):
+        load_text(tmp_path, FULL)
+
+
+def test_the_example_of_the_docs_is_a_rule_set(tmp_path, repository):
+    page = (repository / "docs" / "how-it-works" / "own-rules.md").read_text(encoding="utf-8")
+    rules = load_text(tmp_path, re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    assert rules.styles == ("Black Tie Male", "Black Tie Female", "Garden Party", "Come As You Are")
+
+
+# The wardrobe
+
+NOT_WANTED = {"Attractive", "Chubby", "Double_Chin", "Big_Nose", "Big_Lips", "Pale_Skin", "Narrow_Eyes"}
+WARDROBES = ("wardrobe", "wardrobe-neutral")
+
+
+@pytest.mark.parametrize("name", WARDROBES)
+def test_the_wardrobe_rates_no_body_and_names_only_what_there_is(name):
+    rules = load_rules(name, attribute_names=ATTRIBUTES, categories=CLASSES)
+    assert rules.name == name
+    assert len(rules.styles) >= 10
+    assert not NOT_WANTED & set(rules.attributes)
+    for style in rules.styles:
+        assert len(rules.items(style)) >= 3
+        assert {"usage", "baseColour"} <= set(rules.tags(style)) <= set(TAGS)
+
+
+def test_the_neutral_wardrobe_knows_neither_gender_nor_age():
+    rules = load_rules("wardrobe-neutral", attribute_names=[n for n in ATTRIBUTES if n not in ("Male", "Young")])
+    assert all("gender" not in rules.tags(style) for style in rules.styles)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", WARDROBES)
+def test_no_style_of_the_wardrobe_is_a_catch_all_or_empty(shared_data, name):
+    counts = dict(apply_rules(shared_data / "celeba" / "labels_full.parquet", name))
+    people = sum(counts.values())
+    assert people == 202_599
+    assert all(0.02 <= count / people <= 0.25 for count in counts.values()), counts
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", WARDROBES)
+def test_shrunk_true_labels_give_about_the_true_shares(shared_data, name):
+    """Probabilities that are calibrated and sure (0.02 or 0.98) leave the styles' shares about where they are."""
+    rules = load_rules(name, attribute_names=ATTRIBUTES)
+    labels = read_labels(shared_data / "celeba" / "labels_full.parquet", rules)[::20]
+    shares = np.bincount(rules.hard(labels), minlength=len(rules.styles)) / len(labels)
+    np.testing.assert_allclose(rules.soft(np.where(labels, 0.98, 0.02)).mean(axis=0), shares, atol=0.04)
+
+
+# Checking a set
+
+
+def faces_of(*present: set[str]) -> np.ndarray:
+    return np.array([[name in names for name in ATTRIBUTES] for names in present])
+
+
+def test_a_check_counts_styles_before_and_after_priority(tmp_path):
+    rules = load_text(tmp_path, FULL)
+    labels = faces_of({"Bald", "Male"}, {"Goatee"}, {"Young", "Smiling", "Bangs"}, set(), {"Bald", "Smiling"})
+    checked = count_rules(rules, labels, "five people")
+    assert (checked.people, checked.counts, checked.holding) == (5, (1, 1, 1, 2), (1, 1, 1, 5))
+    assert checked.overlaps == ()
+    classic = count_rules(CLASSIC, faces_of({"Black_Hair", "Smiling", "Wearing_Earrings", "Young"}, {"Young"}), "two")
+    assert classic.overlaps == (("Sunny Chic Female", "Casual", 1),)
+    assert "  Sunny Chic Female + Casual" in "\n".join(classic.lines())
+    assert any(line.startswith("styles that nobody here has: Rugged Casual Male, ") for line in classic.lines())
+    nobody = count_rules(CLASSIC, np.zeros((0, len(ATTRIBUTES)), np.bool_), "nobody")
+    assert nobody.counts == (0,) * 12
+    assert nobody.lines()
+
+
+def test_the_check_command_needs_no_data(tmp_path):
+    result = call("rules", "check", "wardrobe")
+    assert result.code == 0, result.err
+    assert "14 styles of rule set 'wardrobe' by 16 attributes, on 11,838 people of" in result.out
+    shares = [float(share) for share in re.findall(r"^\w[\w ]+? +[\d,]+ +([\d.]+) %", result.out, re.MULTILINE)]
+    assert len(shares) == 14
+    assert sum(shares) == pytest.approx(100, abs=1)
+    for line in ("unreachable rules: none", "unknown names: none", "styles that nobody here has: none"):
+        assert line in result.out.splitlines()
+
+
+def test_the_check_command_lists_every_problem(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(FULL.replace('"Goatee"', '"Gotee"').replace('["Coat"]', '["Cote"]'))
+    result = call("rules", "check", path)
+    assert result.code == 2
+    assert [re.search(r"line \d+, rule \d '\w+', key \w+", line)[0] for line in result.out.splitlines()] == [
+        "line 9, rule 1 'Bold', key any",
+        "line 27, rule 2 'Plain', key items",
+    ]
+    assert result.sentence.startswith(f"stylematch-batch: 2 problems in {path}; ")
+
+
+def test_the_check_command_counts_the_given_people(tmp_path):
+    path = write_labels(tmp_path / "few.parquet", all_columns([True, False], Male=[False, False]))
+    result = call("rules", "check", "classic", "--labels", path)
+    assert result.code == 0, result.err
+    assert f"on 2 people of {path}" in result.out
+    assert re.search(r"^Rugged Casual Female +1 +50\.0 % +1$", result.out, re.MULTILINE)
+    assert call("rules", "check", "classic", "--labels", tmp_path / "none.parquet").code == 2
+    assert call("rules", "check", tmp_path / "none.toml", "--labels", path).code == 2
 
 
 @pytest.mark.shared_data

@@ -142,6 +142,11 @@ def test_what_names_a_run_leaves_out_how_it_is_run():
         "limit": 10,
         "seed": 1,
         "follow_links": True,
+        "where": "price < 50",
+        "weight_similarity": 0.5,
+        "weight_tags": 0.5,
+        "weight_category": 0.5,
+        "mmr_lambda": 0.5,
     }
     for name, value in changes.items():
         assert ScoreSettings(**{name: value}).naming() != plain.naming(), name

@@ -47,6 +47,64 @@ _CATEGORY = {
     "Bag": ("Handbags", "Backpacks", "Clutches", "Laptop Bag", "Duffel Bag"),
 }
 
+OTHER_ARTICLE_TYPES = (
+    "Accessory Gift Set",
+    "Bangle",
+    "Bath Robe",
+    "Belts",
+    "Boxers",
+    "Bra",
+    "Bracelet",
+    "Briefs",
+    "Camisoles",
+    "Caps",
+    "Compact",
+    "Cufflinks",
+    "Deodorant",
+    "Dupatta",
+    "Earrings",
+    "Eyeshadow",
+    "Face Moisturisers",
+    "Face Wash and Cleanser",
+    "Foundation and Primer",
+    "Fragrance Gift Set",
+    "Free Gifts",
+    "Gloves",
+    "Hair Colour",
+    "Highlighter and Blush",
+    "Innerwear Vests",
+    "Jewellery Set",
+    "Kajal and Eyeliner",
+    "Lip Care",
+    "Lip Gloss",
+    "Lip Liner",
+    "Lipstick",
+    "Lounge Shorts",
+    "Mufflers",
+    "Nail Polish",
+    "Necklace and Chains",
+    "Pendant",
+    "Perfume and Body Mist",
+    "Ring",
+    "Scarves",
+    "Shoe Accessories",
+    "Shorts",
+    "Skirts",
+    "Socks",
+    "Stockings",
+    "Stoles",
+    "Sunglasses",
+    "Sunscreen",
+    "Suspenders",
+    "Swimwear",
+    "Ties",
+    "Trunk",
+    "Umbrellas",
+    "Wallets",
+    "Watches",
+)
+"""Frequent article types that are like none of Fashion-MNIST's categories."""
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -181,6 +239,11 @@ def fashion_mnist_categories(products: FashionProduct) -> Rows:
     of = {kind: CLASSES.index(category) for category, kinds in _CATEGORY.items() for kind in kinds}
     places = np.array([of.get(kind, UNKNOWN) for kind in products.classes["articleType"]] + [UNKNOWN], np.int64)
     return places[products.labels["articleType"]]
+
+
+def fashion_mnist_category(article_type: str) -> str | None:
+    """Return Fashion-MNIST's category of an article type, where that leaves no doubt."""
+    return next((category for category, kinds in _CATEGORY.items() if article_type in kinds), None)
 
 
 def restrict(products: FashionProduct, keep: Mapping[str, Sequence[str]]) -> FashionProduct:

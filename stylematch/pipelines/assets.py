@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from stylematch.errors import UserError
+from stylematch.report.item_pictures import PICTURES_FILE
 from stylematch.search.directory import INFOS_FILE, index_info
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import DESCRIPTION, Bundle
@@ -23,15 +24,19 @@ PARTS = ("attributes", "garments", "faces", "items")
 
 @dataclass(frozen=True)
 class Assets:
-    """Directories of the parts: the attribute model, the garment encoder, the face gallery and the items."""
+    """Directories of the parts: the attribute model, the garment encoder, the face gallery and the items.
+
+    ``pictures`` is the file of the items' pictures in colour, where their catalogue has one.
+    """
 
     attributes: Path
     garments: Path
     faces: Path
     items: Path
+    pictures: Path | None = None
 
     def bundle_sha256(self) -> str:
-        """Return the attribute model's digest, the only model that scoring runs."""
+        """Return the attribute model's digest; the garment encoder's is part of the items' (``bundle_sha256``)."""
         return Bundle.open(self.attributes).sha256
 
     def index_sha256(self) -> dict[str, str]:
@@ -78,13 +83,15 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
                 f"--index {shown(directory)} is neither an index (no {INFOS_FILE}) nor a collection of any of "
                 f"{', '.join(PARTS)}; 'stylematch-batch index build' makes one."
             )
+        if "items" in parts:
+            found.pop("pictures", None)
         found |= parts
-    if set(found) != set(PARTS):
+    if not set(found) >= set(PARTS):
         found = _parts_of(default_index()) | found
     missing = [part for part in PARTS if part not in found]
     if missing:
         raise UserError(f"The index has no {', '.join(missing)}; build the parts or name a directory that has them.")
-    assets = Assets(**{field.name: found[field.name] for field in fields(Assets)})
+    assets = Assets(**{field.name: found[field.name] for field in fields(Assets) if field.name in found})
     for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
         made_by = index_info(index)["bundle_sha256"]
         if made_by != Bundle.open(model).sha256:
@@ -105,8 +112,11 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
 def _parts_of(directory: Path) -> dict[str, Path]:
     if (directory / INFOS_FILE).is_file():
         return {index_info(directory)["kind"]: directory}
-    return {
+    parts = {
         part: directory / part
         for part in PARTS
         if any((directory / part / name).is_file() for name in (INFOS_FILE, DESCRIPTION))
     }
+    if "items" in parts and (directory / PICTURES_FILE).is_file():
+        parts["pictures"] = directory / PICTURES_FILE
+    return parts

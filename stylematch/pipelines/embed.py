@@ -27,6 +27,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.assets import default_index
 from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index, check_index_out
+from stylematch.pipelines.item_tags import tag_columns, tag_fields, tag_names
 from stylematch.search.directory import PICTURE_TYPE
 from stylematch.settings import OPTIONS, EmbedJob, data_root, load_job, validated
 from stylematch.tables.contract import Reason
@@ -36,7 +37,8 @@ from stylematch.tables.replace import replaced_directory
 from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
-from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches
+from stylematch.vision.item_picture import sees_clothes
+from stylematch.vision.runtime import Predictions, Runtime, load_runtime, resolve_device, run_in_batches
 
 SHARD_ROWS = 16_384
 SKIPPED_FILE = "skipped.csv"
@@ -92,6 +94,8 @@ class _Source:
         For ``embeddings.json``.
     total : int, optional
         Pictures in all, where that is known.
+    predicted : callable, optional
+        Turns predictions into more columns.
     """
 
     kind: str
@@ -99,6 +103,7 @@ class _Source:
     batches: Iterator[_Batch]
     description: dict[str, Any]
     total: int | None
+    predicted: Callable[[Predictions], Rows] = lambda _: {}
 
 
 def embed_job(job_file: Path, device: str = "auto") -> EmbedSummary:
@@ -178,8 +183,9 @@ def _write(source: _Source, runtime: Runtime, staged: Path, batch_size: int) -> 
                 while batch is not None:
                     skipped += batch.skipped
                     if len(batch.crops):
-                        vectors = run_in_batches(runtime, batch.crops, batch_size).embedding.astype(np.float16)
-                        writer.write({**batch.rows, "embedding": vectors})
+                        predictions = run_in_batches(runtime, batch.crops, batch_size)
+                        vectors = predictions.embedding.astype(np.float16)
+                        writer.write({**batch.rows, **source.predicted(predictions), "embedding": vectors})
                     progress.update(batch.pictures)
                     batch = next(waiting, None) if writer.rows < SHARD_ROWS else None
                 count += writer.rows
@@ -190,14 +196,15 @@ def _write(source: _Source, runtime: Runtime, staged: Path, batch_size: int) -> 
 def _open_source(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:
     if job.source == "fashion-mnist":
         return _fashion_mnist(job, runtime)
-    if runtime.bundle.channels != 3:
-        raise UserError(f"{shown(runtime.bundle.directory)} takes grey garments; faces need the attribute model.")
+    if runtime.bundle.channels != 3 or sees_clothes(runtime.bundle):
+        raise UserError(f"{shown(runtime.bundle.directory)} takes garments; faces need the attribute model.")
     return _celeba(job, runtime, threads) if job.source == "celeba" else _directory(job, runtime, threads)
 
 
 def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
-    if (runtime.bundle.input_px, runtime.bundle.channels) != (28, 1):
-        raise UserError(f"{shown(runtime.bundle.directory)} does not take Fashion-MNIST's 28x28 grey pictures.")
+    bundle = runtime.bundle
+    if bundle.input_px != 28 or not (bundle.channels == 1 or sees_clothes(bundle)):
+        raise UserError(f"{shown(bundle.directory)} does not take Fashion-MNIST's 28x28 pictures.")
     folder = fashion_mnist.find_fashion_mnist(Path(job.root) if job.root else None)
     splits = [name for name in ("train", "test") if name in job.splits]
     if not splits:
@@ -215,12 +222,14 @@ def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
                     "split": [name] * len(pictures),
                     "picture": [picture.tobytes() for picture in pictures],
                 }
-                yield _Batch(len(pictures), pictures[..., None], rows, [])
+                crops = np.repeat(pictures[..., None], bundle.channels, axis=-1)
+                yield _Batch(len(pictures), crops, rows, [])
 
     columns = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("category", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
+        *tag_fields(tag_names(bundle)),
         pa.field("picture", PICTURE_TYPE, nullable=False),
     ]
     description = {
@@ -228,7 +237,8 @@ def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
         "licence": fashion_mnist.LICENCE,
         "categories": list(fashion_mnist.CLASSES),
     }
-    return _Source("items", columns, batches(), description, sum(len(split.labels) for split in items.values()))
+    total = sum(len(split.labels) for split in items.values())
+    return _Source("items", columns, batches(), description, total, lambda found: tag_columns(bundle, found))
 
 
 def _celeba(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:

@@ -1,76 +1,104 @@
 """``index build``, ``index info``: embedding shards -> an index directory; what such a directory holds.
 
-Shards are Parquet files ``part-NNNNN.parquet`` beside ``embeddings.json``; their rows, in the order of the
-files' names, become the index. The new index is written beside OUT and appears by one rename.
+The shards' rows, in the order of the files' names, become the index. The new index is written beside OUT and appears
+by one rename.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from stylematch.errors import UserError
-from stylematch.search.directory import INFOS_FILE, LABELS_KEY, index_info, save_index_directory
+from stylematch.pipelines.shards import EMBEDDINGS_FILE as EMBEDDINGS_FILE
+from stylematch.pipelines.shards import read_embeddings
+from stylematch.search.base import SearchIndex
+from stylematch.search.directory import INFOS_FILE, LABELS_KEY, SPEED_KEY, index_info, save_index_directory
 from stylematch.search.index import VectorIndex
+from stylematch.search.plan import GIB, make_plan
+from stylematch.search.tuning import build_tuned, queries_per_s
+from stylematch.search.units import unit_rows
+from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown
 from stylematch.tables.replace import check_replaceable, replaced_directory
 from stylematch.vision.bundle import Bundle
 
-EMBEDDINGS_FILE = "embeddings.json"
 _COLLECTION = (("attributes", "faces"), ("garments", "items"))  # a model bundle and the index that it made
 
 
-def build_index(embeddings_dir: Path, out: Path) -> dict[str, Any]:
+def build_index(
+    embeddings_dir: Path,
+    out: Path,
+    settings: IndexSettings | None = None,
+    *,
+    on_plan: Callable[[list[str]], None] | None = None,
+) -> dict[str, Any]:
     """Build an index directory from embedding shards.
 
     Parameters
     ----------
     embeddings_dir : pathlib.Path
-        ``embeddings.json`` (``kind``, ``dim``, ``count``, ``bundle_sha256``, ``source``,
-        ``licence``, ``attribute_names`` or ``categories``) and ``part-NNNNN.parquet`` with columns ``id``,
-        ``embedding`` (fixed-size list of float or half float) and those that the index's rows keep.
+        What ``embed`` wrote; see ``pipelines/shards``.
     out : pathlib.Path
         The index directory to make. An index that is there is replaced; anything else is refused.
+    settings : IndexSettings, optional
+        Which kind, how good, how large. Without them the index is exact and nothing is measured.
+    on_plan : callable, optional
+        Is given lines about what is going to be built and what that will need, before it starts.
 
     Returns
     -------
     dict
-        The contents of ``infos.json``. Equal embeddings give an equal directory.
+        The contents of ``infos.json``. Equal embeddings give an equal directory, but for ``speed`` in it.
 
     Raises
     ------
     UserError
         If the shards are missing, damaged or do not fit ``embeddings.json``, an id occurs twice, an embedding
-        has no direction, or OUT holds something else.
+        has no direction, the memory or the recall is out of reach, or OUT holds something else.
     StylematchError
         If OUT cannot be written.
     """
     check_index_out(out)
-    description = _read_description(embeddings_dir)
-    table = _read_shards(embeddings_dir, description)
-    index = VectorIndex.build(table["id"].to_pylist(), _vectors(table, embeddings_dir, description["dim"]))
-    with replaced_directory(out, INFOS_FILE, _is_index_file, "an index") as staged:
+    embeddings = read_embeddings(embeddings_dir)
+    description, rows, ids = embeddings.description, embeddings.rows, embeddings.ids
+    index: SearchIndex
+    search, speed = None, None
+    if settings is None:
+        index = VectorIndex.build(ids, embeddings.vectors)
+    else:
+        plan = make_plan(
+            len(ids),
+            description["dim"],
+            max_memory_bytes=int(settings.max_memory_gb * GIB),
+            kind=None if settings.kind == "auto" else settings.kind,
+        )
+        if on_plan is not None:
+            on_plan(plan.lines())
+        halves = unit_rows(ids, embeddings.vectors, "fp16")
+        del embeddings  # the vectors as they were read: as much memory again
+        index, recall = build_tuned(plan, ids, halves, target_recall=settings.target_recall)
+        search = {"target_recall": settings.target_recall, **recall.as_dict()}
+        speed = queries_per_s(index)
+    with replaced_directory(out, INFOS_FILE, is_index_file, "an index") as staged:
         return save_index_directory(
             staged,
             index,
-            table.drop_columns(["embedding"]),
+            rows,
             kind=description["kind"],
             labels=description[LABELS_KEY[description["kind"]]],
             bundle_sha256=description["bundle_sha256"],
             source=description["source"],
             licence=description["licence"],
+            search=search,
+            speed=speed,
         )
 
 
 def check_index_out(out: Path) -> None:
     """Raise a UserError if no index can be put at ``out``; changes nothing."""
-    check_replaceable(out, INFOS_FILE, _is_index_file, "an index")
+    check_replaceable(out, INFOS_FILE, is_index_file, "an index")
 
 
 def describe_index(path: Path) -> str:
@@ -88,7 +116,7 @@ def describe_index(path: Path) -> str:
         If it is neither.
     """
     if (path / INFOS_FILE).is_file():
-        return "\n".join(_describe_infos(index_info(path)))
+        return "\n".join(_describe_infos(index_info(path, with_speed=True)))
     lines: list[str] = []
     for model, index in _COLLECTION:
         made_by = None
@@ -102,7 +130,7 @@ def describe_index(path: Path) -> str:
                 f"  sha256: {made_by}",
             ]
         if (path / index).is_dir():
-            infos = index_info(path / index)
+            infos = index_info(path / index, with_speed=True)
             first, *rest = _describe_infos(infos)
             lines += [f"{index}/: {first}", *rest]
             if made_by not in (None, infos["bundle_sha256"]):
@@ -120,6 +148,7 @@ def _describe_infos(infos: dict[str, Any]) -> list[str]:
     return [
         f"{infos['count']:,} {infos['kind']}, {infos['dim']} dimensions, {infos['metric']}",
         f"  faiss: {infos['faiss']}, {infos['bytes_per_vector']} bytes per vector",
+        *_describe_search(infos),
         *(f"  {name}: {file['bytes']:,} bytes" for name, file in infos["files"].items()),
         f"  {labels.replace('_', ' ')}: {shown(', '.join(infos[labels]))}",
         f"  made by the model with sha256: {shown(infos['bundle_sha256'])}",
@@ -128,55 +157,22 @@ def _describe_infos(infos: dict[str, Any]) -> list[str]:
     ]
 
 
-def _is_index_file(directory: Path, name: str) -> bool:
-    return name in index_info(directory)["files"]
-
-
-def _read_description(directory: Path) -> dict[str, Any]:
-    path = directory / EMBEDDINGS_FILE
-    try:
-        description = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{shown(path)} cannot be read ({error.strerror}); name a directory that 'stylematch-batch embed' wrote."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{shown(path)} is damaged (no JSON); embed the data again.") from error
-    kind = description.get("kind") if isinstance(description, dict) else None
-    if kind not in LABELS_KEY:
-        raise UserError(f"{shown(path)}: 'kind' is {kind!r}; it must be one of {', '.join(LABELS_KEY)}.")
-    needed = ("dim", "count", "bundle_sha256", "source", "licence", LABELS_KEY[kind])
-    if missing := [key for key in needed if key not in description]:
-        raise UserError(f"{shown(path)} lacks {', '.join(missing)}; embed the data again.")
-    return description
-
-
-def _read_shards(directory: Path, description: dict[str, Any]) -> pa.Table:
-    tables = []
-    for path in sorted(directory.glob("part-*.parquet")):
-        try:
-            with pq.ParquetFile(path) as file:
-                tables.append(file.read())
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{shown(path)} cannot be read ({error}); embed the data again.") from error
-        if tables[-1].schema != tables[0].schema:
-            raise UserError(f"{shown(path)} has other columns than the first shard; embed the data again.")
-    rows = sum(table.num_rows for table in tables)
-    if rows != description["count"] or not rows:
-        raise UserError(
-            f"{shown(directory)} holds {rows} embeddings in {len(tables)} shards, {EMBEDDINGS_FILE} says "
-            f"{description['count']}; embed the data again."
+def _describe_search(infos: dict[str, Any]) -> list[str]:
+    lines = []
+    if search := infos.get("search"):
+        asked = f", {search['recall_queries']:,} queries" if search["recall_queries"] else ""
+        lines.append(
+            f"  {search['kind']}: recall@10 {search['recall_at_10']:.4f}{asked}; "
+            f"{search['memory_bytes_per_vector']} bytes per vector in memory, {search['disk_bytes_per_vector']} on disk"
         )
-    table = pa.concat_tables(tables)
-    for name in ("id", "embedding"):
-        if name not in table.column_names or table[name].null_count:
-            raise UserError(f"{shown(directory)}: column {name!r} is missing or has empty cells; embed again.")
-    return table
+    if speed := infos.get(SPEED_KEY):
+        lines.append(
+            f"  {speed['queries_per_s']:,.0f} queries/s in batches of {speed['batch']}, measured with "
+            f"{speed['threads']} threads"
+        )
+    return lines
 
 
-def _vectors(table: pa.Table, directory: Path, dim: int) -> npt.NDArray[Any]:
-    column = table["embedding"]
-    if not pa.types.is_fixed_size_list(column.type) or column.type.list_size != dim:
-        raise UserError(f"{shown(directory)}: column 'embedding' is {column.type}, not a list of {dim} numbers.")
-    # from_dlpack, since Arrow's own to_numpy imports pandas.
-    return np.from_dlpack(column.combine_chunks().flatten()).reshape(-1, dim)
+def is_index_file(directory: Path, name: str) -> bool:
+    """Return whether a file of an index directory is part of the index."""
+    return name in index_info(directory)["files"]

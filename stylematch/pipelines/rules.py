@@ -1,4 +1,4 @@
-"""``rules apply``: how many faces of a labels file fall into each style, by their true labels.
+"""``rules apply`` and ``rules check``: what a rule set makes of people whose true labels are known.
 
 Only the columns that the rules use are read, whole columns at a time. Labels may be booleans, 0/1 or CelebA's
 -1/1; whatever else a column holds is refused, since a silent guess would move faces between styles.
@@ -6,6 +6,8 @@ Only the columns that the rules use are read, whole columns at a time. Labels ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,83 @@ from pyarrow.parquet import ParquetFile
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
+from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import RuleSet, load_rules
+from stylematch.tables.disk import shown
+
+MOST_OVERLAPS = 20
+"""So many pairs of styles are printed, the most frequent ones."""
+
+
+class RuleCheckError(UserError):
+    """``rules check`` found a file that is no valid rule set.
+
+    Parameters
+    ----------
+    rules : str
+        The file.
+    problems : sequence of str
+        A sentence each; they are the ``lines`` that are printed beside the error.
+    """
+
+    def __init__(self, rules: str, problems: Sequence[str]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{count} in {shown(rules)}; 'score' refuses it until they are mended")
+        self.lines = tuple(shown(problem) for problem in problems)
+
+
+@dataclass(frozen=True)
+class RuleCheck:
+    """What a valid rule set makes of labelled people.
+
+    Attributes
+    ----------
+    rules : RuleSet
+        The set.
+    source : str
+        Where the labels come from.
+    people : int
+        How many they are.
+    counts : tuple of int
+        By style, how many have it.
+    holding : tuple of int
+        By style, how many its own rule holds for, whatever the rules before it say.
+    overlaps : tuple of (str, str, int)
+        Two styles whose rules both hold for so many people, the one that wins first; the most frequent pairs first.
+        The last rule, which holds for everybody, is left out.
+    """
+
+    rules: RuleSet
+    source: str
+    people: int
+    counts: tuple[int, ...]
+    holding: tuple[int, ...]
+    overlaps: tuple[tuple[str, str, int], ...]
+
+    def lines(self) -> list[str]:
+        """Return what the command prints."""
+        styles = self.rules.styles
+        width = max(len("style"), *map(len, styles))
+        told = [
+            f"{len(styles)} styles of rule set {self.rules.name!r} by {len(self.rules.attributes)} attributes, "
+            f"on {self.people:,} people of {self.source}",
+            f"{'style':{width}}  {'people':>9}  {'share':>7}  {'rule holds':>10}",
+        ]
+        for style, count, holding in zip(styles, self.counts, self.holding, strict=True):
+            told.append(f"{style:{width}}  {count:9,}  {self._share(count)}  {holding:10,}")
+        told.append("overlaps (both rules hold, the first wins):" if self.overlaps else "overlaps: none")
+        told += [
+            f"  {count:9,}  {self._share(count)}  {first} + {second}"
+            for first, second, count in self.overlaps[:MOST_OVERLAPS]
+        ]
+        if len(self.overlaps) > MOST_OVERLAPS:
+            told.append(f"  and {len(self.overlaps) - MOST_OVERLAPS} rarer pairs")
+        nobody = [style for style, count in zip(styles, self.counts, strict=True) if not count]
+        told.append(f"styles that nobody here has: {', '.join(nobody) or 'none'}")
+        return [*told, "unreachable rules: none", "unknown names: none"]
+
+    def _share(self, count: int) -> str:
+        return f"{100 * count / self.people:5.1f} %" if self.people else "      -"
 
 
 def apply_rules(labels_path: Path, rules: str) -> list[tuple[str, int]]:
@@ -28,7 +106,7 @@ def apply_rules(labels_path: Path, rules: str) -> list[tuple[str, int]]:
         A Parquet file with one row a face and one column per attribute, named as CelebA names them. Other
         columns are not read, nor are attributes that no rule uses.
     rules : str
-        The name of a shipped rule set ("classic") or the path of a rule file.
+        The name of a shipped rule set ("wardrobe") or the path of a rule file.
 
     Returns
     -------
@@ -46,6 +124,78 @@ def apply_rules(labels_path: Path, rules: str) -> list[tuple[str, int]]:
     counts = np.bincount(styles, minlength=len(rule_set.styles))
     order = np.argsort(-counts, kind="stable")
     return [(rule_set.styles[index], int(counts[index])) for index in order]
+
+
+def check_rules(rules: str, *, labels: Path | None = None, indexes: Sequence[Path] = ()) -> RuleCheck:
+    """Check a rule set as ``score`` would, and count whom its rules hold for.
+
+    Parameters
+    ----------
+    rules : str
+        The path of a rule file or the name of a shipped set.
+    labels : Path, optional
+        As for ``apply_rules``; without it the people of the face gallery are counted.
+    indexes : sequence of Path
+        As for ``score``: whose gallery is counted, and whose categories the items may name. Where only labels are
+        given, CelebA's attributes and Fashion-MNIST's categories are known and no index is needed.
+
+    Raises
+    ------
+    RuleCheckError
+        The file is no valid rule set: everything that is wrong with it.
+    UserError
+        The file or the labels cannot be read, or the indexes do not belong together.
+    """
+    attributes: Sequence[str] = ATTRIBUTES
+    categories: Sequence[str] = CLASSES
+    if labels is None or indexes:
+        # FAISS and the model's format take longer to import than the labels take to count.
+        from stylematch.pipelines.assets import resolve_assets
+        from stylematch.search.directory import index_info
+        from stylematch.search.index import ROWS_FILE
+        from stylematch.vision.bundle import Bundle
+
+        assets = resolve_assets(indexes)
+        attributes = Bundle.open(assets.attributes).schema.group("attributes").labels
+        categories = index_info(assets.items)["categories"]
+        labels = labels or assets.faces / ROWS_FILE
+    try:
+        rule_set = load_rules(rules, attribute_names=attributes, categories=categories)
+    except RuleProblemsError as error:
+        raise RuleCheckError(rules, error.problems) from error
+    return count_rules(rule_set, read_labels(labels, rule_set), shown(labels))
+
+
+def count_rules(rule_set: RuleSet, labels: NDArray[np.bool_], source: str) -> RuleCheck:
+    """Count whom the rules of a set hold for.
+
+    Parameters
+    ----------
+    rule_set : RuleSet
+        The set.
+    labels : ndarray of bool, shape (n, a)
+        True labels, columns as in the set's ``attribute_names``.
+    source : str
+        What the labels are called.
+    """
+    holds = rule_set.holds(labels)
+    counts = np.bincount(holds.argmax(axis=1), minlength=len(rule_set.styles))
+    named = holds[:, : -len(rule_set.rules[-1].styles)].astype(np.float64)
+    # Counts are whole numbers far below 2 ** 53, so the product of matrices is exact.
+    both = (named.T @ named).astype(np.int64)
+    pairs = [
+        (rule_set.styles[first], rule_set.styles[second], int(both[first, second]))
+        for first, second in zip(*np.triu_indices(len(both), k=1), strict=True)
+        if both[first, second]
+    ]
+    return RuleCheck(
+        rule_set,
+        source,
+        len(labels),
+        tuple(counts.tolist()),
+        tuple(holds.sum(axis=0).tolist()),
+        tuple(sorted(pairs, key=lambda pair: -pair[2])),
+    )
 
 
 def read_labels(path: Path, rule_set: RuleSet) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ left as it is, an unfinished one is gone on with.
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 import tempfile
 import time
@@ -17,16 +18,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
-from stylematch.errors import LimitExceededError
+from stylematch.errors import LimitExceededError, UserError
 from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
+from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
 from stylematch.report.gallery import write_gallery
-from stylematch.search.catalog import ItemCatalog
+from stylematch.report.item_pictures import ItemPictures
+from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import index_info, load_index_directory
+from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.disk import explained, shown
@@ -133,7 +140,8 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     started, clock = datetime.now(UTC), time.perf_counter()
     root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
-    digests = _digests(settings, assets, device)
+    allowed = _allowed_items(settings, assets)
+    digests = _digests(settings, assets, device, allowed)
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -157,7 +165,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             if was_there:
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
-                job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, threads=1)
+                job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
                 stages |= _run(job, listing, _prepare(staging, job))
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
@@ -171,7 +179,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         code_version=code_version(),
                         sha256={name: value for name, value in digests.items() if isinstance(value, str)}
                         | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
-                        settings=settings.model_dump(),
+                        settings=settings.model_dump() | {"style_fusion": digests["settings"]["style_fusion"]},
                         device=device,
                         started=started,
                         finished=datetime.now(UTC),
@@ -191,13 +199,33 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     return summary
 
 
-def _digests(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:
+def _allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
+    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks."""
+    if settings.where is None:
+        return None
+    allowed = positions_where(read_rows(assets.items), settings.where)
+    if not len(allowed):
+        raise UserError(
+            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
+        )
+    return allowed
+
+
+def _digests(
+    settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
+) -> dict[str, Any]:
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(settings.rules, attribute_names=names, categories=index_info(assets.items)["categories"])
     # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs. And who
     # installs the heic extra because photos were rejected without it must not hear that nothing is left to do.
     return {
-        "settings": {**settings.naming(), "device": device, "heic": has_heif()},
+        "settings": {
+            **settings.naming(),
+            "device": device,
+            "heic": has_heif(),
+            "style_fusion": described(fit_of(assets, rules)),
+        }
+        | ({} if allowed is None else {"allowed_items": hashlib.sha256(allowed.tobytes()).hexdigest()}),
         "bundle": assets.bundle_sha256(),
         "rules": rules.sha256,
         **assets.index_sha256(),
@@ -228,10 +256,16 @@ def _report(job: ScoreJob, tables: Counts) -> Stage:
     clock = time.perf_counter()
     catalog = ItemCatalog(load_index_directory(job.assets.items))
     position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
+    in_colour = ItemPictures(job.assets.pictures) if job.assets.pictures else lambda _: None
+
+    def item_picture(item_id: str) -> npt.NDArray[np.uint8] | None:
+        picture = in_colour(item_id)
+        return catalog.picture(position_of[item_id]) if picture is None else picture
+
     with explained("write", job.staged / "report"):
         write_gallery(
             job.staged,
-            item_picture=lambda item_id: catalog.picture(position_of[item_id]),
+            item_picture=item_picture,
             title=f"stylematch: {shown(job.root.resolve().name)}",
             summary={
                 "Run": job.run_id,

@@ -24,14 +24,14 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.inputs import no_face_row, read_listed, read_row, rejected_row
+from stylematch.pipelines.judging import fit_of, load_judge
 from stylematch.pipelines.partitions import PartitionResult
-from stylematch.recommend import Recommender
+from stylematch.recommend import FaceQuery, Recommender
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
 from stylematch.settings import ScoreSettings
 from stylematch.style.judge import Judgement, StyleJudge
-from stylematch.style.neighbours import StyleVote
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import (
     LANDMARKS,
@@ -45,6 +45,7 @@ from stylematch.tables.disk import explained
 from stylematch.tables.writer import ShardWriter, shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
+from stylematch.vision.item_picture import sees_clothes, torso_crop
 from stylematch.vision.runtime import Predictions, Runtime, load_runtime, run_in_batches
 
 Rows = dict[str, list[Any]]
@@ -68,6 +69,8 @@ class ScoreJob:
         "cpu" or "cuda".
     threads : int
         Threads of one model call or search.
+    allowed_items : ndarray of int64, optional
+        The positions of the items that may be recommended; None for all.
     """
 
     settings: ScoreSettings
@@ -78,6 +81,7 @@ class ScoreJob:
     run_id: str
     device: str
     threads: int
+    allowed_items: npt.NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -90,6 +94,7 @@ class ScoreState:
     judge: StyleJudge
     recommender: Recommender
     attribute_names: tuple[str, ...]
+    garments: Runtime | None = None  # the encoder of worn clothes, where it knows such
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class _Read:
     photo: FoundPhoto
     row: dict[str, Any]
     faces: PhotoFaces | None
+    torsos: tuple[npt.NDArray[np.uint8] | None, ...] = ()  # of each face
 
 
 def load_state(job: ScoreJob) -> ScoreState:
@@ -114,14 +120,17 @@ def load_state(job: ScoreJob) -> ScoreState:
     gallery = load_index_directory(job.assets.faces, device=job.device, threads=job.threads)
     items = load_index_directory(job.assets.items, device=job.device, threads=job.threads)
     rules = load_rules(job.settings.rules, attribute_names=names, categories=items.infos["categories"])
-    labels = np.stack([gallery.rows[name].to_numpy() for name in names], axis=1)
-    vote = StyleVote(gallery.index, rules.hard(labels), len(rules.styles))
+    judge = load_judge(rules, gallery, fit_of(job.assets, rules))
     recommender = Recommender(
-        ItemCatalog(items),
+        ItemCatalog(items, job.allowed_items),
         {style: rules.items(style) for style in rules.styles},
+        tags_of_style={style: rules.tags(style) for style in rules.styles},
         top_k=job.settings.top_k,
         seed=job.settings.seed,
+        ranking=job.settings,
     )
+    encoder = Bundle.open(job.assets.garments)
+    garments = load_runtime(encoder, job.device, job.threads) if sees_clothes(encoder) else None
     reader = FaceReader(
         job.settings.faces,
         bundle.input_px,
@@ -129,7 +138,7 @@ def load_state(job: ScoreJob) -> ScoreState:
         max_megapixels=job.settings.max_megapixels,
     )
     runtime = load_runtime(bundle, job.device, job.threads)
-    return ScoreState(job, runtime, reader, StyleJudge(rules, vote), recommender, names)
+    return ScoreState(job, runtime, reader, judge, recommender, names, garments)
 
 
 def score_partition(state: ScoreState, partition: Partition, advance: Callable[[int], None]) -> PartitionResult:
@@ -182,8 +191,10 @@ def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionRe
     with result.timed("style", len(keys), "faces"):
         judgement = state.judge.judge(predictions.heads["attributes"], predictions.embedding)
     rows["faces"] = _face_rows(state, keys, predictions, judgement)
+    torsos = [torso for entry in read if entry.faces for torso in entry.torsos]
+    worn = _worn_clothes(state, torsos, result)
     with result.timed("items", len(keys), "faces"):
-        rows["recommendations"] = _item_rows(state, rows["faces"])
+        rows["recommendations"] = _item_rows(state, rows["faces"], worn)
     return rows
 
 
@@ -201,8 +212,26 @@ def _read(state: ScoreState, photo: FoundPhoto) -> _Read:
         row = no_face_row(photo, decoded, faces.too_small, job.settings.min_face_px)
         return _Read(photo, {**row, "faces": 0}, None)
     row = {**read_row(photo, decoded, Status.SCORED), "faces": len(faces.boxes)}
+    torsos: tuple[npt.NDArray[np.uint8] | None, ...] = (None,) * len(faces.boxes)
+    if state.garments is not None:
+        torsos = tuple(torso_crop(decoded, box, state.garments.bundle.input_px) for box in faces.boxes)
     # Only the crops wait for the rest of the batch, not the photos that they were cut from.
-    return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))))
+    return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))), torsos)
+
+
+def _worn_clothes(
+    state: ScoreState, torsos: list[npt.NDArray[np.uint8] | None], result: PartitionResult
+) -> list[npt.NDArray[np.float32] | None]:
+    """Return the embedding of each face's clothes, None where they cannot be seen."""
+    worn: list[npt.NDArray[np.float32] | None] = [None] * len(torsos)
+    seen = [(place, torso) for place, torso in enumerate(torsos) if torso is not None]
+    if state.garments is not None and seen:
+        with result.timed("clothes", len(seen), "faces"):
+            crops = np.stack([torso for _, torso in seen])
+            vectors = run_in_batches(state.garments, crops, state.job.settings.batch_size).embedding
+        for (place, _), vector in zip(seen, vectors, strict=True):
+            worn[place] = vector
+    return worn
 
 
 def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
@@ -259,11 +288,17 @@ def _face_rows(
     return rows
 
 
-def _item_rows(state: ScoreState, faces: Rows) -> Rows:
+def _item_rows(state: ScoreState, faces: Rows, worn: list[npt.NDArray[np.float32] | None]) -> Rows:
     rows: Rows = {name: [] for name in recommendations_schema().names}
     columns = (faces[name] for name in ("path", "photo_id", "face", "style", "style_score", "rule"))
-    for path, photo_id, face, style, style_score, rule in zip(*columns, strict=True):
-        for item in state.recommender.recommend(photo_id, face, style, float(style_score), rule):
+    keys = list(zip(*columns, strict=True))
+    queries = [
+        FaceQuery(photo_id, face, style, float(style_score), rule, clothes)
+        for (_, photo_id, face, style, style_score, rule), clothes in zip(keys, worn, strict=True)
+    ]
+    answers = state.recommender.recommend_all(queries)
+    for (path, photo_id, face, style, style_score, rule), items in zip(keys, answers, strict=True):
+        for item in items:
             values = (
                 state.job.run_id,
                 path,
@@ -274,6 +309,8 @@ def _item_rows(state: ScoreState, faces: Rows) -> Rows:
                 item.category,
                 item.score,
                 item.similarity,
+                item.query,
+                item.tag_fit,
                 style,
                 float(style_score),
                 rule,

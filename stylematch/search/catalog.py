@@ -1,25 +1,60 @@
-"""The items of a catalogue: categories, pictures, what is typical of a category, which pictures look alike.
+"""The items of a catalogue: categories, tags, pictures, what is typical of a style, which items look alike.
 
-- A category's *prototype* is the normalised mean of its items' embeddings.
-- Its typical items are those nearest to the prototype, brought by FAISS, which searches that category alone.
+- An item is of a category if that is its own (``category``) or the one that it looks like (``category_predicted``).
+- How well an item's tags *fit* is the mean, over the tags that are asked for, of: 1 where the item's value is among the
+  wanted, else 0; the model's probability in place of the 1 where it predicted the value; 0.5 where nothing is known.
+- A *prototype* is the normalised mean of the embeddings of those of some items whose tags fit best.
 - Two pictures are *near-equal* when their pixels correlate (Pearson) with at least 0.98. Looked at on
   Fashion-MNIST's test pictures: from there on most pairs are one cut with the same details, the tone aside;
   below 0.975 plain and striped shirts pair up. It holds for 0.04 % of the pairs of trousers and for at most
   0.003 % of the pairs of other categories. Items without a picture are near-equal when their embeddings are.
+
+Sums run in the order of the items' ids, so the order of a catalogue's rows changes nothing.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
+from stylematch.search.base import Hits
 from stylematch.search.directory import PICTURE_SIDE_PX, StoredIndex
-from stylematch.search.index import Hits
+from stylematch.search.files import ROWS_FILE
+from stylematch.tables.disk import shown
 
 NEAR_EQUAL_CORRELATION = 0.98
+TYPICAL_ITEMS = 20
+"""Of how many items at least a prototype is the mean, where there are so many."""
 _PIXELS = PICTURE_SIDE_PX * PICTURE_SIDE_PX
-_BLOCK_ROWS = 256
+_UNKNOWN_FIT = 0.5
+
+Positions = npt.NDArray[np.int64]
+Tags = Mapping[str, Sequence[str]]
+
+
+def read_rows(directory: Path) -> pa.Table:
+    """Read what an index directory knows of its items, by position, without their pictures.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    path = directory / ROWS_FILE
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=[name for name in file.schema_arrow.names if name != "picture"])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
 
 
 class ItemCatalog:
@@ -29,6 +64,8 @@ class ItemCatalog:
     ----------
     stored : StoredIndex
         As ``load_index_directory`` returns it.
+    allowed : ndarray of int64, optional
+        The positions of the items that may be recommended (``search/where``); by default all.
 
     Raises
     ------
@@ -36,17 +73,17 @@ class ItemCatalog:
         If it is an index of faces.
     """
 
-    def __init__(self, stored: StoredIndex) -> None:
+    def __init__(self, stored: StoredIndex, allowed: npt.NDArray[np.int64] | None = None) -> None:
         if stored.infos["kind"] != "items":
             raise UserError(f"This is an index of {stored.infos['kind']}; recommendations need one of items.")
         self.index = stored.index
-        self._categories: list[str] = stored.rows["category"].to_pylist()
-        self._positions: dict[str, list[int]] = {}
-        for position, category in enumerate(self._categories):
-            self._positions.setdefault(category, []).append(position)
+        self._rows = stored.rows
+        self._allowed = np.ones(len(stored.index), np.bool_)
+        if allowed is not None:
+            self._allowed[:] = False
+            self._allowed[allowed] = True
         self._pictures = stored.rows["picture"] if "picture" in stored.rows.column_names else None
-        self._prototypes: dict[str, npt.NDArray[np.float32]] = {}
-        self._nearest: dict[tuple[str, int], Hits] = {}
+        self._names: dict[str, npt.NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -56,99 +93,132 @@ class ItemCatalog:
         """The items' ids, by position."""
         return self.index.ids
 
-    @property
+    @cached_property
+    def id_ranks(self) -> Positions:
+        """Numbers that order positions as the ids do, shape (n,)."""
+        ranks = np.empty(len(self), np.int64)
+        ranks[pc.sort_indices(self.index.id_column).to_numpy()] = np.arange(len(self))
+        return ranks
+
+    @cached_property
     def categories(self) -> tuple[str, ...]:
-        """The categories that have items, by name."""
-        return tuple(sorted(self._positions))
+        """The categories that have items that may be recommended, by name."""
+        kept = self._rows.select(self._category_columns).filter(pa.array(self._allowed))
+        names = {name for column in kept.columns for name in column.unique().to_pylist()}
+        return tuple(sorted(name for name in names if name is not None))
 
     def category(self, position: int) -> str:
-        """Return the category of the item at a position."""
-        return self._categories[position]
+        """Return an item's own category."""
+        return str(self._rows["category"][int(position)].as_py())
 
-    def positions_of(self, category: str) -> npt.NDArray[np.int64]:
-        """Return the positions of a category's items, ascending; none for a category without items."""
-        return np.asarray(self._positions.get(category, []), np.int64)
+    def value(self, column: str, position: int) -> str | None:
+        """Return an item's cell of a column of text, None where it is empty or there is no such column."""
+        if column not in self._rows.column_names:
+            return None
+        cell = self._rows[column][int(position)].as_py()
+        return None if cell is None else str(cell)
 
-    def prototype(self, category: str) -> npt.NDArray[np.float32]:
-        """Return the normalised mean embedding (d,) of a category.
+    def positions_of(self, category: str) -> Positions:
+        """Return the positions of a category's items that may be recommended, ascending; none for an unknown one."""
+        return np.flatnonzero(self._is_of(category) & self._allowed)
+
+    def groups(self, categories: Sequence[str]) -> list[Positions]:
+        """Return each category's items, an item that is of two in the first alone."""
+        left = self._allowed.copy()
+        groups = []
+        for category in categories:
+            found = np.flatnonzero(self._is_of(category) & left)
+            left[found] = False
+            groups.append(found)
+        return groups
+
+    def others(self, categories: Sequence[str]) -> Positions:
+        """Return the items that may be recommended and are of none of the categories."""
+        left = self._allowed.copy()
+        for category in categories:
+            left &= ~self._is_of(category)
+        return np.flatnonzero(left)
+
+    def fit(self, tags: Tags) -> npt.NDArray[np.float64]:
+        """Return how well every item's tags fit, float64 (n,), 0 to 1; 1 where none is asked for."""
+        if not tags:
+            return np.ones(len(self))
+        return np.add.reduce([self.tag_fit(tag, tags[tag]) for tag in sorted(tags)]) / len(tags)
+
+    def tag_fit(self, tag: str, wanted: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return how well one tag of every item fits, float64 (n,)."""
+        if tag not in self._rows.column_names or not pa.types.is_string(self._rows.schema.field(tag).type):
+            return np.full(len(self), _UNKNOWN_FIT)
+        values = self._rows[tag]
+        fits = pc.is_in(values, value_set=pa.array(wanted, pa.string())).to_numpy().astype(np.float64)
+        if f"{tag}_probability" in self._rows.column_names:
+            fits *= pc.fill_null(self._rows[f"{tag}_probability"].cast(pa.float64()), 1.0).to_numpy()
+        fits[values.is_null().to_numpy()] = _UNKNOWN_FIT
+        return fits
+
+    def prototype(
+        self, positions: npt.ArrayLike, fit: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the normalised mean embedding (d,) of the items among some that fit best.
+
+        Parameters
+        ----------
+        positions : array_like of int64, shape (m,)
+            The items, at least one.
+        fit : ndarray of float64, shape (n,), optional
+            Of every item of the catalogue, from ``fit``. The mean is over those that fit no worse than the
+            ``TYPICAL_ITEMS``-th best does; by default over all of them.
 
         Raises
         ------
         UserError
-            If there are no such items, or their embeddings cancel out.
+            If their embeddings cancel out.
         """
-        if category not in self._prototypes:
-            if category not in self._positions:
-                raise UserError(f"The catalogue has no {category!r}; it has {', '.join(self.categories)}.")
-            vectors = self.index.vectors(self._positions[category])
-            mean = vectors.mean(axis=0, dtype=np.float64)
-            length = float(np.sqrt((mean * mean).sum()))
-            if length < 1e-9:
-                raise UserError(f"The embeddings of {category!r} cancel out; embed the catalogue again.")
-            self._prototypes[category] = (mean / length).astype(np.float32)
-        return self._prototypes[category]
+        chosen = np.asarray(positions, np.int64)
+        if fit is not None and len(chosen) > TYPICAL_ITEMS:
+            best = np.sort(fit[chosen])[::-1]
+            chosen = chosen[fit[chosen] >= best[TYPICAL_ITEMS - 1]]
+        vectors = self.index.vectors(chosen[np.argsort(self.id_ranks[chosen])])
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        length = float(np.sqrt((mean * mean).sum()))
+        if length < 1e-9:
+            raise UserError("The embeddings of a category cancel out; embed the catalogue again.")
+        return (mean / length).astype(np.float32)
 
-    def nearest(self, category: str, n: int = 200) -> Hits:
-        """Return the n items of a category nearest to its prototype, best first, as (1, n). Cached.
-
-        Fewer items than n leave -1 and -inf at the end, as in ``VectorIndex.search``.
-        """
-        if (category, n) not in self._nearest:
-            allowed = self.positions_of(category)
-            self._nearest[category, n] = self.index.search(self.prototype(category)[None], n, allowed=allowed)
-        return self._nearest[category, n]
+    def nearest(self, queries: npt.ArrayLike, n: int, among: Positions) -> Hits:
+        """Return the n items among some that are nearest to each query, as ``VectorIndex.search`` does."""
+        return self.index.search(queries, n, allowed=among)
 
     def picture(self, position: int) -> npt.NDArray[np.uint8] | None:
         """Return an item's picture, uint8 (28, 28) grey, or None where the catalogue has none."""
-        data = None if self._pictures is None else self._pictures[position].as_py()
+        data = None if self._pictures is None else self._pictures[int(position)].as_py()
         if data is None:
             return None
         return np.frombuffer(data, np.uint8).reshape(PICTURE_SIDE_PX, PICTURE_SIDE_PX)
 
     def near_equal(self, position_a: int, position_b: int) -> bool:
         """Return whether two items look the same; see the module's description for the measure."""
-        return bool(SameLook(self, np.array([position_a, position_b])).row(0)[1])
+        first, second = self.picture(position_a), self.picture(position_b)
+        if first is None or second is None:
+            vectors = self.index.vectors(np.array([position_a, position_b], np.int64))
+            return bool((vectors[0] == vectors[1]).all())
+        # Whole numbers until the root: 784 times the sums of products of the centred pixels.
+        a, b = first.ravel().astype(np.int64), second.ravel().astype(np.int64)
+        sum_a, sum_b = int(a.sum()), int(b.sum())
+        square_a, square_b = _PIXELS * int(a @ a) - sum_a**2, _PIXELS * int(b @ b) - sum_b**2
+        if not (square_a and square_b):  # a picture of one tone correlates with nothing
+            return bool((a == b).all())
+        product = _PIXELS * int(a @ b) - sum_a * sum_b
+        return product >= NEAR_EQUAL_CORRELATION * math.sqrt(square_a * square_b)
 
+    @property
+    def _category_columns(self) -> list[str]:
+        return [name for name in ("category", "category_predicted") if name in self._rows.column_names]
 
-class SameLook:
-    """Which of some items look the same, worked out a block of rows at a time as they are asked for.
-
-    Parameters
-    ----------
-    catalog : ItemCatalog
-        Where the items are.
-    positions : ndarray of int64, shape (m,)
-        The items to compare.
-    """
-
-    def __init__(self, catalog: ItemCatalog, positions: npt.NDArray[np.int64]) -> None:
-        pictures = [catalog.picture(int(position)) for position in positions]
-        blank = np.zeros((PICTURE_SIDE_PX, PICTURE_SIDE_PX), np.uint8)
-        self._pixels = np.array([blank if p is None else p for p in pictures], np.float64).reshape(-1, _PIXELS)
-        self._sums = self._pixels.sum(axis=1)
-        # 784 times the sums of the centred pixels' squares: whole numbers, like everything until the root.
-        self._squares = _PIXELS * (self._pixels * self._pixels).sum(axis=1) - self._sums**2
-        self._has_picture = np.array([p is not None for p in pictures], np.bool_)
-        self._vectors = catalog.index.vectors(positions)
-        self._blocks: dict[int, npt.NDArray[np.bool_]] = {}
-
-    def row(self, item: int) -> npt.NDArray[np.bool_]:
-        """Return bool (m,): which items look like ``positions[item]``; itself does."""
-        block, row = divmod(item, _BLOCK_ROWS)
-        if block not in self._blocks:
-            self._blocks[block] = self._compare(np.arange(len(self._pixels))[block * _BLOCK_ROWS :][:_BLOCK_ROWS])
-        return self._blocks[block][row]
-
-    def _compare(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        # Whole numbers below 2**53 are exact in float64, so BLAS gets the same in any order of adding.
-        products = _PIXELS * (self._pixels[items] @ self._pixels.T) - np.outer(self._sums[items], self._sums)
-        same = products >= NEAR_EQUAL_CORRELATION * np.sqrt(np.outer(self._squares[items], self._squares))
-        for row, item in enumerate(items):
-            # A picture of one tone correlates with nothing: it equals those with the same pixels only.
-            flat = (self._squares == 0) | (self._squares[item] == 0)
-            if flat.any():
-                same[row, flat] = (self._pixels[flat] == self._pixels[item]).all(axis=1)
-            compared = self._has_picture & self._has_picture[item]
-            if not compared.all():
-                same[row, ~compared] = (self._vectors[~compared] == self._vectors[item]).all(axis=1)
-        return same
+    def _is_of(self, category: str) -> npt.NDArray[np.bool_]:
+        if category not in self._names:
+            is_of = np.zeros(len(self), np.bool_)
+            for name in self._category_columns:
+                is_of |= pc.fill_null(pc.equal(self._rows[name], category), False).to_numpy()
+            self._names[category] = is_of
+        return self._names[category]

@@ -1,7 +1,9 @@
 """An index on disk: ``index.faiss``, ``rows.parquet`` (one row a vector, in its order) and ``infos.json``.
 
-``infos.json`` says what the vectors are, which model made them and what both files hash to. It names no time
-and no machine, so equal embeddings give an equal directory. Loading checks the files against it.
+``infos.json`` says what the vectors are, which model made them and what the files hash to. It names no time
+and no machine, so equal embeddings give an equal directory; but for ``speed``, where it was measured, which
+``index_info`` leaves out for whoever compares. Loading checks the files against it. Approximate kinds
+add ``search.json``, ``labels.npy`` and, for inverted lists, ``vectors.npy``.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.search.index import FACTORY, INDEX_FILE, ROWS_FILE, VectorIndex
+from stylematch.search.base import SearchIndex
+from stylematch.search.files import ROWS_FILE
+from stylematch.search.kinds import load_index
 from stylematch.tables.disk import explained, file_sha256, shown, write_durably
 
 Kind = Literal["faces", "items"]
 INFOS_FILE = "infos.json"
+SPEED_KEY = "speed"
 LABELS_KEY: dict[Kind, str] = {"faces": "attribute_names", "items": "categories"}
 """Where ``infos.json`` (and ``embeddings.json``) list the labels that the rows carry."""
 PICTURE_SIDE_PX = 28
@@ -34,7 +39,7 @@ class StoredIndex:
 
     Attributes
     ----------
-    index : VectorIndex
+    index : SearchIndex
         The vectors and their ids.
     rows : pyarrow.Table
         ``id`` and what is known of each vector: for faces a bool column per attribute; for items ``category``
@@ -43,14 +48,14 @@ class StoredIndex:
         The contents of ``infos.json``.
     """
 
-    index: VectorIndex
+    index: SearchIndex
     rows: pa.Table
     infos: dict[str, Any]
 
 
 def save_index_directory(
     directory: Path,
-    index: VectorIndex,
+    index: SearchIndex,
     rows: pa.Table,
     *,
     kind: Kind,
@@ -58,6 +63,8 @@ def save_index_directory(
     bundle_sha256: str,
     source: str,
     licence: str,
+    search: dict[str, Any] | None = None,
+    speed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write an index directory; the caller stages it, so that it appears whole.
 
@@ -65,7 +72,7 @@ def save_index_directory(
     ----------
     directory : pathlib.Path
         An existing, empty directory.
-    index : VectorIndex
+    index : SearchIndex
         The vectors.
     rows : pyarrow.Table
         One row a vector, in the index's order.
@@ -77,6 +84,10 @@ def save_index_directory(
         The model bundle that made the vectors: only its embeddings can be compared with them.
     source, licence : str
         Where the pictures come from and on what terms.
+    search : dict, optional
+        What was asked and measured of the answers: target and recall.
+    speed : dict, optional
+        What the clock said, other on every run and machine.
 
     Returns
     -------
@@ -92,17 +103,16 @@ def save_index_directory(
     """
     _check_rows(rows, kind, labels, len(index))
     with explained("write", directory):
-        index.save(directory, rows)
         files = {
             name: {"bytes": (directory / name).stat().st_size, "sha256": file_sha256(directory / name)}
-            for name in (INDEX_FILE, ROWS_FILE)
+            for name in index.save(directory, rows)
         }
     infos: dict[str, Any] = {
         "kind": kind,
         "count": len(index),
         "dim": index.dim,
         "metric": "cosine",
-        "faiss": FACTORY[index.storage],
+        "faiss": index.factory,
         "storage": index.storage,
         "bytes_per_vector": index.bytes_per_vector,
         "bundle_sha256": bundle_sha256,
@@ -111,12 +121,29 @@ def save_index_directory(
         "files": files,
         LABELS_KEY[kind]: list(labels),
     }
+    if search is not None:
+        on_disk = sum((directory / name).stat().st_size for name in files if name != ROWS_FILE)
+        infos["search"] = {
+            "kind": index.kind,
+            **search,
+            "memory_bytes_per_vector": round(index.memory_bytes / len(index), 1),
+            "disk_bytes_per_vector": round(on_disk / len(index), 1),
+        }
+    if speed is not None:
+        infos[SPEED_KEY] = speed
     write_durably(directory / INFOS_FILE, (json.dumps(infos, indent=2) + "\n").encode())
     return infos
 
 
-def index_info(directory: Path) -> dict[str, Any]:
+def index_info(directory: Path, *, with_speed: bool = False) -> dict[str, Any]:
     """Read ``infos.json`` alone.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        An index directory.
+    with_speed : bool
+        Keep ``speed``, the one entry that differs between equal indexes.
 
     Raises
     ------
@@ -147,11 +174,13 @@ def index_info(directory: Path) -> dict[str, Any]:
     missing = [key for key in needed if not isinstance(infos, dict) or key not in infos]
     if missing or infos["kind"] not in LABELS_KEY or LABELS_KEY[infos["kind"]] not in infos:
         raise UserError(f"{shown(path)} does not describe an index (damaged or foreign); build the index again.")
-    return cast(dict[str, Any], infos)
+    return {key: value for key, value in cast(dict[str, Any], infos).items() if with_speed or key != SPEED_KEY}
 
 
-def load_index_directory(directory: Path, *, device: str = "cpu", threads: int | None = None) -> StoredIndex:
-    """Load an index directory and check its files against ``infos.json``.
+def load_index_directory(
+    directory: Path, *, device: str = "cpu", threads: int | None = None, mapped: bool = False
+) -> StoredIndex:
+    """Load an index directory of any kind and check its files against ``infos.json``.
 
     Parameters
     ----------
@@ -159,6 +188,9 @@ def load_index_directory(directory: Path, *, device: str = "cpu", threads: int |
         What ``save_index_directory`` wrote.
     device, threads
         As in ``VectorIndex.load``.
+    mapped : bool
+        Leave the vectors on disk and page them in as they are searched. Files are then checked by their size
+        alone: to hash them would be to read them.
 
     Raises
     ------
@@ -169,6 +201,8 @@ def load_index_directory(directory: Path, *, device: str = "cpu", threads: int |
     for name, expected in infos["files"].items():
         path = directory / name
         try:
+            if mapped and path.stat().st_size == expected["bytes"]:
+                continue
             found = file_sha256(path)
         except OSError as error:
             raise UserError(
@@ -179,7 +213,7 @@ def load_index_directory(directory: Path, *, device: str = "cpu", threads: int |
                 f"{shown(path)} is damaged: it is not the file that {INFOS_FILE} describes (sha256). "
                 "Copy the whole index again, or build it again."
             )
-    index = VectorIndex.load(directory, device=device, threads=threads)
+    index = load_index(directory, device=device, threads=threads, mapped=mapped)
     with pq.ParquetFile(directory / ROWS_FILE) as file:
         rows = file.read()
     if (len(index), index.dim) != (infos["count"], infos["dim"]):

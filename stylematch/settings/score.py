@@ -6,10 +6,34 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, Fraction, Positive, Section
+from stylematch.settings.base import Count, Fraction, NotNegative, Positive, Section
 
 
-class ScoreSettings(Section):
+class Ranking(Section):
+    """How items are ranked: the score is the weighted mean of three parts, each at most 1; then variety counts.
+
+    The defaults let what an item looks like decide, tags choose among similar ones, and the order of a rule's
+    categories settle what is left.
+
+    Attributes
+    ----------
+    weight_similarity : float
+        Of the cosine with the worn clothes, or with the style's prototype.
+    weight_tags : float
+        Of how well gender, season, usage and colour fit the style, times the style's score.
+    weight_category : float
+        Of the category's place in the style's rule: 1 for the first, falling to 1/n for the last of n.
+    mmr_lambda : float
+        Maximal marginal relevance: 1 takes the best scores alone, 0 variety alone.
+    """
+
+    weight_similarity: NotNegative = 0.6
+    weight_tags: NotNegative = 0.3
+    weight_category: NotNegative = 0.1
+    mmr_lambda: Fraction = 0.8
+
+
+class ScoreSettings(Ranking):
     """What ``score`` was asked for; those that change the tables are part of the run's name.
 
     Attributes
@@ -26,8 +50,10 @@ class ScoreSettings(Section):
         Larger photos are rejected.
     limit : int, optional
         Only the first so many photos.
+    where : str, optional
+        Only items that this condition (SQL) over the columns of the item index holds for.
     seed : int
-        Varies the choice among typical items.
+        Varies the choice among near-equal items, for faces whose clothes cannot be seen.
     device : {"auto", "cpu", "cuda"}
         Where the model runs.
     batch_size, workers : int
@@ -43,12 +69,13 @@ class ScoreSettings(Section):
     """
 
     top_k: Count = 5
-    rules: str = "classic"
+    rules: str = "wardrobe"
     faces: Literal["find", "aligned"] = "find"
     min_face_px: Annotated[int, Field(ge=1)] = 24
     max_megapixels: Positive = 200.0
     max_file_mb: Positive = 200.0
     limit: Count | None = None
+    where: str | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: Count = 32
@@ -69,5 +96,7 @@ class ScoreSettings(Section):
             "limit",
             "seed",
             "follow_links",
+            "where",
+            *Ranking.model_fields,
         )
         return {name: getattr(self, name) for name in kept}

@@ -1,7 +1,7 @@
 """Attribute probabilities and embeddings -> each face's style, how sure, and why.
 
-Asks the rules and the neighbours, pools the two opinions, takes the most probable style (the first in rule
-order where several are equal) and says in one sentence what each of the two said.
+Asks the rules and the neighbours, pools the two opinions (``style/fusion``), takes the most probable style (the first
+in rule order where several are equal) and says in one sentence what each of the two said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stylematch.style.fusion import NEIGHBOUR_WEIGHT, fuse
+from stylematch.style.fusion import PoolWeights, fuse
 from stylematch.style.neighbours import StyleVote
 from stylematch.style.rules import RuleSet
 
@@ -59,23 +59,21 @@ class StyleJudge:
         The rules, over the attribute model's columns.
     neighbours : StyleVote
         The vote, over the same rule set's styles.
-    neighbour_weight : float
-        The neighbours' share in the pooled opinion, 0 to 1.
+    weights : PoolWeights, optional
+        What each opinion counts.
 
     Raises
     ------
     ValueError
-        The vote has another number of styles than the rules, or the weight is not within 0 to 1.
+        The vote has another number of styles than the rules.
     """
 
-    def __init__(self, rules: RuleSet, neighbours: StyleVote, *, neighbour_weight: float = NEIGHBOUR_WEIGHT) -> None:
+    def __init__(self, rules: RuleSet, neighbours: StyleVote, weights: PoolWeights | None = None) -> None:
         if len(neighbours.prior) != len(rules.styles):
             raise ValueError(f"the vote knows {len(neighbours.prior)} styles, the rules {len(rules.styles)}")
-        if not 0.0 <= neighbour_weight <= 1.0:
-            raise ValueError(f"neighbour_weight must lie within 0 to 1, not {neighbour_weight}")
         self.rules = rules
         self.neighbours = neighbours
-        self.neighbour_weight = neighbour_weight
+        self.weights = weights or PoolWeights()
 
     def judge(self, probabilities: NDArray[np.floating], embeddings: NDArray[np.float32]) -> Judgement:
         """Judge n faces; a face's judgement does not depend on the others.
@@ -96,7 +94,7 @@ class StyleJudge:
             raise ValueError(f"{len(probabilities)} rows of probabilities, {len(embeddings)} embeddings")
         by_rules = self.rules.soft(probabilities)
         vote = self.neighbours.vote(embeddings)
-        fused = fuse(by_rules, vote.distribution, neighbour_weight=self.neighbour_weight)
+        fused = fuse(by_rules, vote.distribution, self.neighbours.prior, self.weights)
         style, style_score = _best(fused)
         rule_style, rule_score = _best(by_rules)
         neighbour_style, neighbour_score = _best(vote.distribution)

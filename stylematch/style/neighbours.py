@@ -1,17 +1,16 @@
 """Embeddings -> style, by a vote of the nearest labelled faces.
 
 1. The index brings the k nearest faces of the gallery with their cosine similarities.
-2. The nearest face's vote weighs 1; that of a face less similar by ``gap`` weighs g / (g + gap), half at g.
-3. A style's share is the sum of its faces' weights over all weights.
-4. A small part of the result is the gallery's own frequency of styles, so that no style has probability zero.
+2. The nearest face's vote weighs 1; that of a face less similar by ``gap`` weighs exp(-gap / temperature).
+3. A style's share is the sum of its faces' weights and its part of the pseudo-count, over all weights and the
+   pseudo-count. The pseudo-count's parts are the gallery's own frequencies of styles, so no style has probability 0,
+   and a face that stands alone is told by the gallery as a whole.
 
-Only additions, products and divisions in a fixed order are used: a face's vote does not depend on its batch.
+Each face's weights are added in one order: its vote does not depend on its batch.
 
-Source: weights that fall with distance, Dudani, "The Distance-Weighted k-Nearest-Neighbor Rule", IEEE
-Transactions on Systems, Man, and Cybernetics, 1976. His weights fall linearly to zero at the k-th neighbour,
-which gives near-equal neighbours very unequal votes; here they fall as a reciprocal, softened by g, so that a
-tiny difference stays tiny and a face that is itself in the gallery does not outvote all others. Smoothing:
-add-one, after Laplace.
+Source: the kernel vote is Nadaraya's and Watson's (1964) over the nearest neighbours; that nearer ones count more,
+Dudani, "The Distance-Weighted k-Nearest-Neighbor Rule", IEEE Transactions on Systems, Man, and Cybernetics, 1976.
+Smoothing: pseudo-counts, after Laplace.
 """
 
 from __future__ import annotations
@@ -69,6 +68,29 @@ class Vote:
     styles: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class VoteSettings:
+    """How neighbours vote.
+
+    Attributes
+    ----------
+    k : int
+        Neighbours asked; the whole gallery where that is smaller.
+    temperature : float
+        How far below the nearest face's similarity a neighbour counts 1 / e, in units of cosine similarity.
+    pseudo_count : float
+        How many faces, as near as the nearest, the gallery's frequency of styles counts for.
+    """
+
+    k: int = 100
+    temperature: float = 0.05
+    pseudo_count: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.k >= 1 and 0 < self.temperature < np.inf and 0 < self.pseudo_count < np.inf):
+            raise ValueError(f"k must be at least 1, temperature and pseudo_count above 0: {self}")
+
+
 class StyleVote:
     """Votes on styles by the nearest faces of a gallery whose styles are known from their true labels.
 
@@ -80,21 +102,15 @@ class StyleVote:
         The style of each row of the index, 0 to ``style_count`` - 1.
     style_count : int
         Number of styles, S.
-    k : int
-        Neighbours asked; all m where the gallery has fewer.
-    half_weight_gap : float
-        How far below the nearest face's similarity a neighbour counts half (g above), in units of cosine
-        similarity.
-    prior_weight : float
-        Share of the result, between 0 and 1, that is the gallery's add-one-smoothed frequency of styles.
+    settings : VoteSettings, optional
+        How they vote.
 
     Raises
     ------
     UserError
         The gallery is empty.
     ValueError
-        The index has another number of rows, a style is not one of ``style_count``, or a parameter is out of
-        range.
+        The index has another number of rows, or a style is not one of ``style_count``.
     """
 
     def __init__(
@@ -102,10 +118,7 @@ class StyleVote:
         index: NeighbourIndex,
         gallery_styles: NDArray[np.int64],
         style_count: int,
-        k: int = 15,
-        *,
-        half_weight_gap: float = 0.1,
-        prior_weight: float = 0.02,
+        settings: VoteSettings | None = None,
     ) -> None:
         if len(gallery_styles) == 0:
             raise UserError("the face gallery is empty; build the faces index from labelled faces, or use the default")
@@ -113,15 +126,11 @@ class StyleVote:
             raise ValueError(f"the index has {len(index)} rows, but {len(gallery_styles)} styles are given")
         if gallery_styles.min() < 0 or gallery_styles.max() >= style_count:
             raise ValueError(f"gallery styles must lie within 0 to {style_count - 1}")
-        if k < 1 or not half_weight_gap > 0 or not 0 < prior_weight < 1:
-            raise ValueError("k must be at least 1, half_weight_gap above 0, prior_weight between 0 and 1")
         self.index = index
         self.gallery_styles = np.asarray(gallery_styles, dtype=np.int64)
-        self.k = min(k, len(gallery_styles))
-        self.half_weight_gap = half_weight_gap
-        self.prior_weight = prior_weight
-        counts = np.bincount(self.gallery_styles, minlength=style_count).astype(np.float64)
-        self.prior = (counts + 1.0) / (len(gallery_styles) + style_count)
+        self.settings = settings or VoteSettings()
+        self.k = min(self.settings.k, len(gallery_styles))
+        self.prior = style_frequencies(self.gallery_styles, style_count)
 
     def vote(self, embeddings: NDArray[np.float32]) -> Vote:
         """Let the nearest faces vote.
@@ -133,14 +142,47 @@ class StyleVote:
         """
         found = self.index.search(embeddings, self.k)
         styles = self.gallery_styles[found.positions]
-        gaps = found.scores[:, :1] - found.scores
-        weights = self.half_weight_gap / (self.half_weight_gap + gaps)
-        rows = np.arange(len(styles))
-        sums = np.zeros((len(styles), len(self.prior)), dtype=np.float64)
-        total = np.zeros(len(styles), dtype=np.float64)
-        # One neighbour rank after the other: each row's additions then have one order, whatever the batch.
-        for rank in range(self.k):
-            sums[rows, styles[:, rank]] += weights[:, rank]
-            total += weights[:, rank]
-        distribution = (1.0 - self.prior_weight) * (sums / total[:, None]) + self.prior_weight * self.prior
+        distribution = count_votes(styles, found.scores, self.prior, self.settings)
         return Vote(distribution, found.positions, found.scores, styles)
+
+
+def style_frequencies(gallery_styles: NDArray[np.int64], style_count: int) -> NDArray[np.float64]:
+    """Return how frequent each style is in a gallery, one added to each count; shape (style_count,)."""
+    counts = np.bincount(gallery_styles, minlength=style_count).astype(np.float64)
+    return (counts + 1.0) / (len(gallery_styles) + style_count)
+
+
+def count_votes(
+    styles: NDArray[np.int64],
+    similarities: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    settings: VoteSettings,
+) -> NDArray[np.float64]:
+    """Count the votes of neighbours that were found, of which the first ``settings.k`` are asked.
+
+    Parameters
+    ----------
+    styles : ndarray of int64, shape (n, k or more)
+        The neighbours' styles, nearest first.
+    similarities : ndarray of float64, shape (n, k or more)
+        Their cosine similarities.
+    prior : ndarray of float64, shape (S,)
+        The gallery's frequencies of styles.
+    settings : VoteSettings
+        How they vote.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, S)
+        Probability of each style; rows sum to 1 up to rounding, all values are above 0.
+    """
+    asked = min(settings.k, styles.shape[1])
+    weights = np.exp((similarities[:, :asked] - similarities[:, :1]) / settings.temperature)
+    rows = np.arange(len(styles))
+    sums = np.tile(settings.pseudo_count * prior, (len(styles), 1))
+    total = np.full(len(styles), settings.pseudo_count)
+    # One neighbour rank after the other: each row's additions then have one order, whatever the batch.
+    for rank in range(asked):
+        sums[rows, styles[:, rank]] += weights[:, rank]
+        total += weights[:, rank]
+    return np.asarray(sums / total[:, None])

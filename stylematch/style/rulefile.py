@@ -1,58 +1,33 @@
 """A rule set's TOML text -> checked rules, in order.
 
-Each ``[[rules]]`` table becomes one ``Rule``. Everything that could make a rule silently useless is refused
-here: unknown keys, attributes or categories, empty or repeated entries, two rules of one style, a rule that
-an earlier one always beats, a list without a last rule that takes every face left. Every refusal names the
-file, the rule and the key.
+Each ``[[rules]]`` table becomes one ``Rule``. Everything that could make a rule silently useless is a problem:
+unknown keys, attributes, categories or tags, empty or repeated entries, two rules of one style, a rule that
+the ones before it always beat, a list without a last rule that takes every face left. All problems of a text are
+collected, each a sentence that names the file, the line, the rule and the key.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 import tomllib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from stylematch.errors import UserError
+from stylematch.style.diagram import Condition, DecisionDiagram, TooEntangledError
+from stylematch.style.rule import Rule, Tags, Vocabulary
+from stylematch.style.rule_problems import Problems, RuleProblemsError, UnreadableError
 
 SET_KEYS = ("name", "splits", "rules")
 SPLIT_KEYS = ("present", "absent")
-RULE_KEYS = ("style", "all", "split", "items")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: its conditions and the one or two styles it ends in.
-
-    Attributes
-    ----------
-    all : tuple of str
-        Attributes that must all be present; empty for the last rule, which always holds.
-    split : str or None
-        Attribute whose presence chooses between the two styles.
-    styles : tuple of str
-        One style, or with a split two: first where the split's attribute is present, then where it is absent.
-    items : tuple of tuple of str
-        The categories to recommend, one tuple per style.
-    """
-
-    all: tuple[str, ...]
-    split: str | None
-    styles: tuple[str, ...]
-    items: tuple[tuple[str, ...], ...]
+RULE_KEYS = ("style", "all", "any", "not", "split", "weight", "items", "tags")
+CONDITION_KEYS = ("all", "any", "not")
+WEIGHTS = (0.001, 1000.0)
+"""The smallest and the largest weight: 0 would make a style that never is."""
 
 
 def parse_rules(
-    text: str,
-    *,
-    label: str,
-    default_name: str,
-    attribute_names: Sequence[str],
-    categories: Sequence[str] | None,
-) -> tuple[str, tuple[Rule, ...]]:
-    """Read a rule set's name and its rules.
+    text: str, *, label: str, default_name: str, vocabulary: Vocabulary
+) -> tuple[str, tuple[Rule, ...], DecisionDiagram]:
+    """Read a rule set's name, its rules and which style is the first that holds.
 
     Parameters
     ----------
@@ -62,177 +37,243 @@ def parse_rules(
         What errors call the text, already safe to print (a quoted path).
     default_name : str
         The set's name where the text gives none.
-    attribute_names : sequence of str
-        The attributes that rules may ask for.
-    categories : sequence of str or None
-        The categories that items may name; None checks none.
+    vocabulary : Vocabulary
+        What rules may name.
 
     Raises
     ------
-    UserError
-        The text is no TOML or no valid rule set; names the rule, its line where it can be found, and the key.
+    RuleProblemsError
+        The text is no TOML or no valid rule set.
     """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{label} is not valid TOML: {error}") from error
-    return _Reader(text, label, document, attribute_names, categories).read(default_name)
+        raise RuleProblemsError([f"{label} is not valid TOML: {error}"]) from error
+    problems = Problems(text, document, label)
+    name, rules = _Reader(document, vocabulary, problems).read(default_name)
+    problems.raise_any()
+    diagram = _draw(rules, problems)
+    problems.raise_any()
+    return name, rules, diagram
 
 
 class _Reader:
-    """Walks one parsed document and knows where it is, so that every refusal can say so."""
+    """Walks one parsed document; what is wrong with it is noted, and reading goes on where it can."""
 
-    def __init__(
-        self,
-        text: str,
-        label: str,
-        document: dict[str, Any],
-        attribute_names: Sequence[str],
-        categories: Sequence[str] | None,
-    ) -> None:
-        self.where = label
-        self.label = label
+    def __init__(self, document: dict[str, Any], vocabulary: Vocabulary, problems: Problems) -> None:
         self.document = document
-        self.attribute_names = attribute_names
-        self.categories = categories
-        # tomllib keeps no positions. The headers' lines are only used where there is one for each rule.
-        self.header_lines = [
-            number for number, line in enumerate(text.split("\n"), start=1) if re.match(r"\s*\[\[\s*rules\s*\]\]", line)
-        ]
+        self.known = vocabulary
+        self.problems = problems
 
     def read(self, default_name: str) -> tuple[str, tuple[Rule, ...]]:
-        self.refuse_unknown_keys(self.document, SET_KEYS)
-        name = self.read_name(self.document.get("name", default_name), "name")
-        splits = self.read_splits()
-        tables = self.document.get("rules", [])
-        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-            self.refuse("rules", "there must be at least one rule, each in its own [[rules]] table")
-        rules: list[Rule] = []
-        for number, table in enumerate(tables, start=1):
-            self.where = self.place(number, table, len(tables))
-            rule = self.read_rule(table, splits)
-            self.refuse_useless(rule, rules, is_last=number == len(tables))
-            rules.append(rule)
-        return name, tuple(rules)
+        self.problems.check_keys(self.document, SET_KEYS)
+        try:
+            name = self.read_name(self.document.get("name", default_name), "name")
+            return name, self.read_rules(self.read_splits())
+        except UnreadableError:
+            return default_name, ()
 
     def read_splits(self) -> dict[str, tuple[str, str]]:
         tables = self.document.get("splits", {})
         if not isinstance(tables, dict):
-            self.refuse("splits", 'write a table such as [splits.Male] with present = "Male" and absent = "Female"')
+            self.problems.refuse(
+                "splits", 'write a table such as [splits.Male] with present = "Male" and absent = "Female"'
+            )
         splits: dict[str, tuple[str, str]] = {}
         for attribute, table in tables.items():
             key = f"splits.{attribute}"
-            self.refuse_unknown(attribute, self.attribute_names, "attribute", "splits")
+            path = ("splits", attribute)
+            self.problems.check_known(attribute, self.known.attributes, "attribute", "splits", path)
             if not isinstance(table, dict) or not set(SPLIT_KEYS) <= set(table):
-                self.refuse(key, 'it needs the two endings, such as present = "Male" and absent = "Female"')
-            self.refuse_unknown_keys(table, SPLIT_KEYS, prefix=f"{key}.")
-            present, absent = (self.read_name(table[part], f"{key}.{part}") for part in SPLIT_KEYS)
+                self.problems.refuse(
+                    key, 'it needs the two endings, such as present = "Male" and absent = "Female"', path
+                )
+            self.problems.check_keys(table, SPLIT_KEYS, path)
+            present, absent = (self.read_name(table[part], f"{key}.{part}", (*path, part)) for part in SPLIT_KEYS)
             if present == absent:
-                self.refuse(key, f"both endings are {present!r}; give each its own")
+                self.problems.refuse(key, f"both endings are {present!r}; give each its own", path)
             splits[attribute] = (present, absent)
         return splits
 
+    def read_rules(self, splits: dict[str, tuple[str, str]]) -> tuple[Rule, ...]:
+        tables = self.document.get("rules", [])
+        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+            self.problems.refuse("rules", "there must be at least one rule, each in its own [[rules]] table")
+        rules: list[tuple[int, Rule]] = []
+        for number, table in enumerate(tables):
+            self.problems.rule = number
+            before = len(self.problems.found)
+            try:
+                rule = self.read_rule(table, splits)
+                if len(self.problems.found) == before:
+                    self.check_place(rule, rules, is_last=number == len(tables) - 1)
+                    rules.append((number, rule))
+            except UnreadableError:
+                continue
+        self.problems.rule = None
+        return tuple(rule for _, rule in rules)
+
     def read_rule(self, table: dict[str, Any], splits: dict[str, tuple[str, str]]) -> Rule:
-        self.refuse_unknown_keys(table, RULE_KEYS)
+        self.problems.check_keys(table, RULE_KEYS)
         for key in ("style", "items"):
             if key not in table:
-                self.refuse(key, "this key is missing; every rule needs a style and its items")
+                self.problems.refuse(key, "this key is missing; every rule needs a style and its items")
         style = self.read_name(table["style"], "style")
-        conditions: tuple[str, ...] = ()
-        if "all" in table:
-            conditions = self.read_names(
-                table["all"], "all", self.attribute_names, "attribute", "leave `all` out in the last rule"
-            )
-        if "split" not in table:
-            return Rule(conditions, None, (style,), (self.read_items(table["items"], "items"),))
-        split = self.read_name(table["split"], "split")
-        self.refuse_unknown(split, splits, "split", "split", fix=f"describe it in a table [splits.{split}]")
-        if split in conditions:
-            self.refuse("split", f"{split!r} is also in `all`, so one of the two styles could never be; drop one")
-        endings = splits[split]
+        asked = {key: self.read_condition(table, key) for key in CONDITION_KEYS}
+        for key, other in (("not", "all"), ("not", "any"), ("any", "all")):
+            for name in asked[key]:
+                if name in asked[other]:
+                    self.problems.note(
+                        key, f"{name!r} is also in `{other}`, so one of the two says nothing or too much; drop one"
+                    )
+        endings: tuple[str, ...] = ()
+        split = None
+        if "split" in table:
+            split = self.read_name(table["split"], "split")
+            if split not in splits:
+                self.problems.check_known(
+                    split, splits, "split", "split", fix=f"describe it in a table [splits.{split}]"
+                )
+                raise UnreadableError
+            for key in CONDITION_KEYS:
+                if split in asked[key]:
+                    self.problems.refuse(
+                        "split", f"{split!r} is also in `{key}`; of two styles it would leave one, so drop it"
+                    )
+            endings = splits[split]
         return Rule(
-            conditions,
+            asked["all"],
+            asked["any"],
+            asked["not"],
             split,
-            (f"{style} {endings[0]}", f"{style} {endings[1]}"),
-            self.read_split_items(table["items"], endings),
+            tuple(f"{style} {ending}" for ending in endings) or (style,),
+            tuple(self.read_items(value, key) for value, key in self.by_ending(table["items"], "items", endings)),
+            tuple(
+                self.read_weight(value, key) for value, key in self.by_ending(table.get("weight", 1), "weight", endings)
+            ),
+            tuple(self.read_tags(value, key) for value, key in self.by_ending(table.get("tags", {}), "tags", endings)),
         )
 
-    def read_split_items(self, items: object, endings: tuple[str, str]) -> tuple[tuple[str, ...], ...]:
-        if not isinstance(items, dict):
-            shared = self.read_items(items, "items")
-            return shared, shared
-        self.refuse_unknown_keys(items, endings, prefix="items.")
+    def by_ending(self, value: object, key: str, endings: Sequence[str]) -> list[tuple[object, str]]:
+        """Return a key's value for each style: one for all, or where it is a table of the endings, each its own."""
+        each = isinstance(value, dict) and (key != "tags" or any(isinstance(inner, dict) for inner in value.values()))
+        if not endings or not isinstance(value, dict) or not each:
+            return [(value, key)] * (len(endings) or 1)
+        self.problems.check_keys(value, endings, (key,))
         for ending in endings:
-            if ending not in items:
-                self.refuse(f"items.{ending}", "this list is missing; give one for each ending, or one `items` list")
-        return tuple(self.read_items(items[ending], f"items.{ending}") for ending in endings)
+            if ending not in value:
+                self.problems.refuse(
+                    f"{key}.{ending}", f"this is missing; give one for each ending, or one `{key}` for both"
+                )
+        return [(value[ending], f"{key}.{ending}") for ending in endings]
+
+    def read_condition(self, table: dict[str, Any], key: str) -> tuple[str, ...]:
+        if key not in table:
+            return ()
+        return self.read_names(
+            table[key], key, self.known.attributes, "attribute", f"leave `{key}` out where nothing is asked"
+        )
 
     def read_items(self, value: object, key: str) -> tuple[str, ...]:
-        return self.read_names(value, key, self.categories, "category", "name at least one category")
+        return self.read_names(value, key, self.known.categories, "category", "name at least one category")
+
+    def read_weight(self, value: object, key: str) -> float:
+        smallest, largest = WEIGHTS
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not smallest <= value <= largest:  # type: ignore[operator]
+            self.problems.refuse(key, f"must be a number from {smallest:g} to {largest:g}, not {value!r}")
+        return float(value)  # type: ignore[arg-type]
+
+    def read_tags(self, value: object, key: str) -> Tags:
+        if not isinstance(value, dict):
+            self.problems.refuse(key, f'must be a table such as {{ usage = ["Casual"] }}, not {value!r}')
+        read = []
+        for tag, values in value.items():
+            path = f"{key}.{tag}"
+            self.read_name(tag, path)
+            if self.known.tags is not None and tag not in self.known.tags:
+                self.problems.check_known(tag, self.known.tags, "tag", path)
+                continue
+            known = None if self.known.tags is None else self.known.tags[tag]
+            read.append((tag, self.read_names(values, path, known, "value", "leave a tag out that may be anything")))
+        return tuple(read)
 
     def read_names(
         self, value: object, key: str, known: Collection[str] | None, kind: str, if_empty: str
     ) -> tuple[str, ...]:
         if not isinstance(value, list):
-            self.refuse(key, f"must be a list of {kind} names, not {value!r}")
+            self.problems.refuse(key, f"must be a list of {kind} names, not {value!r}")
         if not value:
-            self.refuse(key, f"the list is empty; {if_empty}")
+            self.problems.refuse(key, f"the list is empty; {if_empty}")
         names = tuple(self.read_name(entry, key) for entry in value)
         for position, name in enumerate(names):
             if known is not None:
-                self.refuse_unknown(name, known, kind, key)
+                self.problems.check_known(name, known, kind, key)
             if name in names[:position]:
-                self.refuse(key, f"names {name!r} twice; drop one")
+                self.problems.note(key, f"names {name!r} twice; drop one")
         return names
 
-    def read_name(self, value: object, key: str) -> str:
+    def read_name(self, value: object, key: str, path: Sequence[str] | None = None) -> str:
         # Names end up in tables, terminals and pages: one line of visible text.
         if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not value:
-            self.refuse(key, f"must be a name of visible characters without spaces around it, not {value!r}")
+            self.problems.refuse(
+                key, f"must be a name of visible characters without spaces around it, not {value!r}", path
+            )
         return value
 
-    def refuse_useless(self, rule: Rule, earlier: Sequence[Rule], *, is_last: bool) -> None:
-        if is_last and rule.all:
-            self.refuse(
-                "all",
+    def check_place(self, rule: Rule, earlier: Sequence[tuple[int, Rule]], *, is_last: bool) -> None:
+        asks = bool(rule.all or rule.any or rule.none)
+        if is_last and asks:
+            key = next(key for key, names in zip(CONDITION_KEYS, (rule.all, rule.any, rule.none), strict=True) if names)
+            self.problems.note(
+                key,
                 "the last rule asks for attributes, so faces without them would have no style; "
-                "end with a rule that has no `all`",
+                "end with a rule that has no `all`, `any` or `not`",
             )
-        if not is_last and not rule.all:
-            self.refuse("all", "a rule without `all` takes every face, so it must be the last one; give it conditions")
-        for number, before in enumerate(earlier, start=1):
+        if not is_last and not asks:
+            self.problems.note(
+                "all",
+                "a rule without `all`, `any` or `not` takes every face, so it must be the last one; give it conditions",
+            )
+        for number, before in earlier:
             for style in rule.styles:
                 if style in before.styles:
-                    self.refuse("style", f"{style!r} is already rule {number}'s style; give each rule its own")
-            if rule.all and set(before.all) <= set(rule.all):
-                self.refuse(
-                    "all",
-                    f"rule {number} ({' and '.join(before.all)}) always wins over this one; put this rule before it",
-                )
-
-    def refuse_unknown_keys(self, table: dict[str, Any], known: Collection[str], prefix: str = "") -> None:
-        for key in table:
-            if key not in known:
-                self.refuse(f"{prefix}{key}", f"there is no such key{_suggestion(key, known)}")
-
-    def refuse_unknown(self, name: str, known: Collection[str], kind: str, key: str, fix: str | None = None) -> None:
-        if name not in known:
-            self.refuse(key, f"unknown {kind} {name!r}{_suggestion(name, known)}{f'; {fix}' if fix else ''}")
-
-    def place(self, number: int, table: dict[str, Any], count: int) -> str:
-        style = table.get("style")
-        name = f" {style!r}" if isinstance(style, str) else ""
-        line = f" (line {self.header_lines[number - 1]})" if len(self.header_lines) == count else ""
-        return f"{self.label}, rule {number}{name}{line}"
-
-    def refuse(self, key: str, message: str) -> NoReturn:
-        raise UserError(f"{self.where}, key {key if key.isprintable() else repr(key)}: {message}")
+                    self.problems.note(
+                        "style", f"{style!r} is already rule {number + 1}'s style; give each rule its own"
+                    )
 
 
-def _suggestion(name: str, known: Collection[str]) -> str:
-    """Return the end of a sentence: the closest known name, or all of them where none is close."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
-    if close:
-        return f", did you mean {by_folded[close[0]]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
+def _draw(rules: Sequence[Rule], problems: Problems) -> DecisionDiagram:
+    """Return the rules' diagram, and note the styles that no face could ever have."""
+    try:
+        diagram = DecisionDiagram([condition for rule in rules for condition in rule.conditions])
+    except TooEntangledError as error:
+        problems.note("rules", "the rules share too many attributes to be evaluated; write fewer or shorter ones")
+        raise RuleProblemsError(problems.found) from error
+    places = iter(range(sum(len(rule.styles) for rule in rules)))
+    for number, rule in enumerate(rules):
+        problems.rule = number
+        pairs = zip(rule.styles, rule.conditions, strict=True)
+        never = [(style, condition) for style, condition in pairs if next(places) not in diagram.reachable]
+        if never:
+            _note_unreachable(rule, rules[:number], never, problems)
+    return diagram
+
+
+def _note_unreachable(
+    rule: Rule, earlier: Sequence[Rule], never: Sequence[tuple[str, Condition]], problems: Problems
+) -> None:
+    def beats(wins: Condition) -> bool:
+        return all(1 not in DecisionDiagram([wins, one, Condition()]).reachable for _, one in never)
+
+    asked = [Condition(before.all, before.any, before.none) for before in earlier]
+    winner = next((number for number, wins in enumerate(asked, start=1) if beats(wins)), None)
+    if winner is None:
+        why, fix = "the rules before it together take every face that it asks for", "put this rule earlier"
+    else:
+        why, fix = f"rule {winner} ({asked[winner - 1]}) always wins over this one", "put this rule before it"
+    if len(never) < len(rule.styles):
+        problems.note("split", f"{never[0][0]!r} can never be, since {why}; {fix} or drop the split")
+        return
+    keys = zip(CONDITION_KEYS, (rule.all, rule.any, rule.none), strict=True)
+    problems.note(next((key for key, names in keys if names), "style"), f"{why}; {fix}")

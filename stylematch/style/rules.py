@@ -1,17 +1,16 @@
 """Attributes -> style, by an ordered rule list in which the first rule that holds wins.
 
-A rule's probability is the product of its attributes' probabilities, as if they were independent. A style's
-is its rule's times the product of (1 - p) of the rules before it; a rule that is split by an attribute shares
-its own out by that attribute's probability. At probabilities 0 and 1 exactly one style has 1: the one that
-hard checking would choose. Only elementwise products in a fixed order are used, so a face's result never
-depends on the batch it is in.
+A style's probability is that of its rule being the first that holds, if the attributes were independent
+(``style/diagram``), times the style's weight, over the sum of these products. At probabilities 0 and 1 exactly one
+style has 1, whatever the weights: the one that hard checking would choose. Only elementwise operations in a fixed
+order are used, so a face's result never depends on the batch it is in.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -20,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.errors import UserError
-from stylematch.style.rulefile import Rule, parse_rules
+from stylematch.style.diagram import Condition, DecisionDiagram
+from stylematch.style.rule import Rule, Tags, Vocabulary
+from stylematch.style.rulefile import parse_rules
+from stylematch.style.tags import TAGS
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,15 @@ class RuleSet:
         The columns, in order, of every array of probabilities or labels given to this set (a columns).
     rules : tuple of Rule
         The rules in order; the last has no conditions.
+    diagram : DecisionDiagram
+        Which style's rule is the first that holds.
     """
 
     name: str
     sha256: str
     attribute_names: tuple[str, ...]
     rules: tuple[Rule, ...]
+    diagram: DecisionDiagram = field(repr=False, compare=False)
 
     @cached_property
     def styles(self) -> tuple[str, ...]:
@@ -52,7 +57,7 @@ class RuleSet:
     @cached_property
     def attributes(self) -> tuple[str, ...]:
         """The attributes that any rule asks for or is split by, in the order of ``attribute_names``."""
-        used = {name for rule in self.rules for name in (*rule.all, rule.split)}
+        used = {name for rule in self.rules for name in (*rule.all, *rule.any, *rule.none, rule.split)}
         return tuple(name for name in self.attribute_names if name in used)
 
     def items(self, style: str) -> tuple[str, ...]:
@@ -65,19 +70,30 @@ class RuleSet:
         """
         return self._items[style]
 
-    def rule_text(self, style: str) -> str:
-        """Return a style's conditions as text, such as ``Big_Lips and Heavy_Makeup and not Male``.
+    def tags(self, style: str) -> dict[str, tuple[str, ...]]:
+        """Return what a style's items should be tagged with: by tag, such as ``usage``, its values.
 
-        That no earlier rule holds is left out. The last rule is told by the rules of one attribute just
-        before it (``not Young``), or ``otherwise`` where there are none.
+        A tag that is not there may be anything.
 
         Raises
         ------
         KeyError
             The set has no such style.
         """
-        words = [name if wanted else f"not {name}" for name, wanted in self._conditions[style]]
-        return " and ".join(words) or "otherwise"
+        return dict(self._tags[style])
+
+    def rule_text(self, style: str) -> str:
+        """Return a style's conditions as text, such as ``Big_Lips and Heavy_Makeup and not Male``.
+
+        That no earlier rule holds is left out. The last rule is told by the rules of one attribute just
+        before it (``not Young``), or ``no other rule holds`` where there are none.
+
+        Raises
+        ------
+        KeyError
+            The set has no such style.
+        """
+        return str(self._conditions[style]) or "no other rule holds"
 
     def soft(self, probabilities: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the probability of every style.
@@ -98,22 +114,13 @@ class RuleSet:
             The shape is not (n, a), or a value that a rule needs is not within 0 to 1.
         """
         columns = self._columns(np.asarray(probabilities))
-        count = len(probabilities)
-        styles = np.empty((count, len(self.styles)), dtype=np.float64)
-        none_before = np.ones(count, dtype=np.float64)
-        column = 0
-        for rule in self.rules:
-            holds = np.ones(count, dtype=np.float64)
-            for name in rule.all:
-                holds = holds * columns[name]
-            fires = none_before * holds
-            if rule.split is None:
-                styles[:, column] = fires
-            else:
-                styles[:, column] = fires * columns[rule.split]
-                styles[:, column + 1] = fires * (1.0 - columns[rule.split])
-            column += len(rule.styles)
-            none_before = none_before * (1.0 - holds)
+        styles = self.diagram.probabilities(columns, len(probabilities))
+        if len(set(self._weights)) > 1:
+            styles *= np.array(self._weights)
+            total = np.zeros(len(styles))
+            for column in range(styles.shape[1]):  # numpy's sum of a row may group otherwise for another batch
+                total += styles[:, column]
+            styles /= total[:, None]
         return styles
 
     def hard(self, labels: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -136,11 +143,40 @@ class RuleSet:
         ValueError
             The shape is not (n, a).
         """
+        return self.holds(labels).argmax(axis=1).astype(np.int64, copy=False)
+
+    def holds(self, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return for which faces each style's own rule holds, whatever the rules before it say.
+
+        Parameters
+        ----------
+        labels : ndarray of bool, shape (n, a)
+            Whether each attribute of ``attribute_names`` is present.
+
+        Returns
+        -------
+        ndarray of bool, shape (n, S)
+            The first True of a row is the face's style; the last rule always holds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``hard``.
+        """
         labels = np.asarray(labels)
         if labels.dtype != np.bool_:
             raise TypeError(f"labels must be bool, not {labels.dtype}")
-        # At 0 and 1 the products are exact: one style has 1, the others 0.
-        return self.soft(labels).argmax(axis=1).astype(np.int64, copy=False)
+        self._check_shape(labels)
+        conditions = [condition for rule in self.rules for condition in rule.conditions]
+        holds = np.ones((len(labels), len(conditions)), np.bool_)
+        for column, asked in enumerate(conditions):
+            for name in asked.all:
+                holds[:, column] &= labels[:, self._place[name]]
+            for name in asked.none:
+                holds[:, column] &= ~labels[:, self._place[name]]
+            if asked.any:
+                holds[:, column] &= labels[:, [self._place[name] for name in asked.any]].any(axis=1)
+        return holds
 
     def evidence(self, style_index: int, probabilities_row: NDArray[np.floating]) -> list[tuple[str, bool, float]]:
         """Return what speaks for a style: its conditions as in ``rule_text``, with how sure each is.
@@ -156,13 +192,16 @@ class RuleSet:
         -------
         list of (attribute, wanted, probability)
             ``wanted`` is False for "not Male"; the probability is that of the condition, so 1 - P(Male)
-            there.
+            there. Of the attributes of which one suffices, the most probable one is told.
         """
-        told = []
-        for name, wanted in self._conditions[self.styles[style_index]]:
-            present = float(probabilities_row[self._place[name]])
-            told.append((name, wanted, present if wanted else 1.0 - present))
-        return told
+        asked = self._conditions[self.styles[style_index]]
+
+        def present(name: str) -> float:
+            return float(probabilities_row[self._place[name]])
+
+        strongest = (max(asked.any, key=present),) if asked.any else ()
+        told = [(name, True, present(name)) for name in (*asked.all, *strongest)]
+        return [*told, *((name, False, 1.0 - present(name)) for name in asked.none)]
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -173,21 +212,33 @@ class RuleSet:
         return {style: items for rule in self.rules for style, items in zip(rule.styles, rule.items, strict=True)}
 
     @cached_property
-    def _conditions(self) -> dict[str, tuple[tuple[str, bool], ...]]:
-        """What each style asks for, as (attribute, wanted)."""
-        conditions: dict[str, tuple[tuple[str, bool], ...]] = {}
+    def _tags(self) -> dict[str, Tags]:
+        return {style: tags for rule in self.rules for style, tags in zip(rule.styles, rule.tags, strict=True)}
+
+    @cached_property
+    def _weights(self) -> tuple[float, ...]:
+        return tuple(weight for rule in self.rules for weight in rule.weights)
+
+    @cached_property
+    def _conditions(self) -> dict[str, Condition]:
+        """What each style is told by: its conditions, and for the last rule what the ones just before it deny."""
+        conditions: dict[str, Condition] = {}
         singles_before: tuple[str, ...] = ()
         for rule in self.rules:
-            asked = tuple((name, True) for name in rule.all) or tuple((name, False) for name in singles_before)
-            for style, wanted in zip(rule.styles, (True, False), strict=False):
-                conditions[style] = asked if rule.split is None else (*asked, (rule.split, wanted))
-            singles_before = (*singles_before, *rule.all) if len(rule.all) == 1 else ()
+            for style, asked in zip(rule.styles, rule.conditions, strict=True):
+                is_last = not (rule.all or rule.any or rule.none)
+                conditions[style] = replace(asked, none=(*singles_before, *asked.none)) if is_last else asked
+            is_single = len(rule.all) == 1 and not rule.any and not rule.none
+            singles_before = (*singles_before, *rule.all) if is_single else ()
         return conditions
+
+    def _check_shape(self, values: NDArray[np.generic]) -> None:
+        if values.ndim != 2 or values.shape[1] != len(self.attribute_names):
+            raise ValueError(f"expected shape (n, {len(self.attribute_names)}), got {values.shape}")
 
     def _columns(self, probabilities: NDArray[np.generic]) -> dict[str, NDArray[np.float64]]:
         """Return the used columns as contiguous float64 of shape (n,), checked."""
-        if probabilities.ndim != 2 or probabilities.shape[1] != len(self.attribute_names):
-            raise ValueError(f"expected shape (n, {len(self.attribute_names)}), got {probabilities.shape}")
+        self._check_shape(probabilities)
         columns = {name: probabilities[:, self._place[name]].astype(np.float64) for name in self.attributes}
         for name, values in columns.items():
             # The negation also catches NaN.
@@ -203,23 +254,31 @@ def shipped_rule_sets() -> tuple[str, ...]:
 
 
 def load_rules(
-    source: str | Path, *, attribute_names: Sequence[str], categories: Sequence[str] | None = None
+    source: str | Path,
+    *,
+    attribute_names: Sequence[str],
+    categories: Sequence[str] | None = None,
+    tags: Mapping[str, Sequence[str]] | None = TAGS,
 ) -> RuleSet:
     """Load and check a rule set.
 
     Parameters
     ----------
     source : str or Path
-        The name of a shipped set ("classic") or the path of a TOML file. A ``Path`` is always a file.
+        The name of a shipped set ("wardrobe") or the path of a TOML file. A ``Path`` is always a file.
     attribute_names : sequence of str
         The attributes that rules may ask for, in the order of the arrays' columns.
     categories : sequence of str, optional
         The categories that items may name; without it they are not checked.
+    tags : mapping of str to sequence of str, optional
+        By tag the values that rules may ask for; None checks none.
 
     Raises
     ------
+    RuleProblemsError
+        The file is no valid rule set; it holds all that is wrong with it.
     UserError
-        There is no such set or file, it cannot be read, or it is no valid rule set.
+        There is no such set or file, or it cannot be read.
     """
     shipped = shipped_rule_sets()
     if isinstance(source, str) and source in shipped:
@@ -241,11 +300,6 @@ def load_rules(
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{label} is not UTF-8 text (byte {error.start}); save it as UTF-8 TOML") from error
-    name, rules = parse_rules(
-        text,
-        label=label,
-        default_name=default_name,
-        attribute_names=attribute_names,
-        categories=categories,
-    )
-    return RuleSet(name, hashlib.sha256(data).hexdigest(), tuple(attribute_names), rules)
+    vocabulary = Vocabulary(attribute_names, categories, tags)
+    name, rules, diagram = parse_rules(text, label=label, default_name=default_name, vocabulary=vocabulary)
+    return RuleSet(name, hashlib.sha256(data).hexdigest(), tuple(attribute_names), rules, diagram)

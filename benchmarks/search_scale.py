@@ -1,0 +1,258 @@
+"""Build, save, memory-map and search indexes of millions of vectors, and say what that took.
+
+``python benchmarks/search_scale.py`` takes 1 and 10 million vectors of 64 dimensions; ``--count 100000`` tries it.
+Every step is a process of its own, so that its peak memory (``ru_maxrss``, mapped pages included) is its own:
+
+1. ``shards``: clustered vectors, a chunk at a time with a seed each, as embedding shards on disk.
+2. ``build``: what ``stylematch-batch index build --kind KIND`` does, from the shards to the index directory.
+3. ``search``: the index is memory-mapped; queries that it does not hold, in batches of 256, plain and filtered.
+
+Writes ``search_scale.json`` and ``search_scale.md``. Fails if a step's peak is above ``--limit-gib``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DIM = 64
+SPREAD = 0.5
+CLUSTER_SIZE = 1000
+CHUNK_ROWS = 250_000
+SEED = 4
+QUERIES = 1024
+BATCH = 256
+K = 10
+TARGET_RECALL = 0.95
+KINDS = {"exact": 1_000_000, "hnsw": 2_000_000, "ivf": 10**9, "ivfpq": 10**9}
+"""The most vectors with which a kind is tried: as the planner chooses."""
+CATEGORIES = 100
+
+
+def vectors(clusters: int, chunk: int, rows: int) -> np.ndarray:
+    """Return clustered vectors (rows, 64) of float16; the same whatever else was generated."""
+    centres = np.random.default_rng([SEED, 0]).standard_normal((clusters, DIM), dtype=np.float32)
+    rng = np.random.default_rng([SEED, 1, chunk])
+    member = rng.integers(clusters, size=rows)
+    return (centres[member] + SPREAD * rng.standard_normal((rows, DIM), dtype=np.float32)).astype(np.float16)
+
+
+def shards(count: int, out: Path) -> dict[str, Any]:
+    """Write embedding shards."""
+    out.mkdir(parents=True)
+    for chunk, start in enumerate(range(0, count, CHUNK_ROWS)):
+        rows = min(CHUNK_ROWS, count - start)
+        values = vectors(clusters_of(count), chunk, rows)
+        table = pa.table(
+            {
+                "id": pa.array([f"v{number:010d}" for number in range(start, start + rows)]),
+                "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), DIM),
+                "category": pa.array([f"c{number % CATEGORIES:02d}" for number in range(start, start + rows)]),
+            }
+        )
+        pq.write_table(table, out / f"part-{chunk:05d}.parquet", compression="none", use_dictionary=["category"])
+    description = {
+        "kind": "items",
+        "dim": DIM,
+        "count": count,
+        "bundle_sha256": "0" * 64,
+        "source": "synthetic",
+        "licence": "none",
+        "categories": [f"c{number:02d}" for number in range(CATEGORIES)],
+    }
+    (out / "embeddings.json").write_text(json.dumps(description))
+    return {}
+
+
+def build(embeddings: Path, out: Path, kind: str) -> dict[str, Any]:
+    """Build and save an index of one kind."""
+    from stylematch.pipelines.index import build_index
+    from stylematch.search.plan import GIB, make_plan
+    from stylematch.settings.index import IndexSettings
+
+    count = json.loads((embeddings / "embeddings.json").read_text())["count"]
+    plan = make_plan(count, DIM, max_memory_bytes=8 * GIB, kind=kind)  # type: ignore[arg-type]
+    settings = IndexSettings(kind=kind, target_recall=TARGET_RECALL)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    infos = build_index(embeddings, out, settings, on_plan=lambda lines: print("\n".join(lines), file=sys.stderr))
+    search = out / "search.json"
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "expected_peak_gib": gib(plan.build_bytes),
+        "faiss": infos["faiss"],
+        "held_out_recall_at_10": infos["search"]["recall_at_10"],
+        "memory_bytes_per_vector": infos["search"]["memory_bytes_per_vector"],
+        "disk_bytes_per_vector": infos["search"]["disk_bytes_per_vector"],
+        "parameters": json.loads(search.read_text()) if search.exists() else {},
+        "queries_per_s_in_memory": infos["speed"]["queries_per_s"],
+    }
+
+
+def search(directory: Path) -> dict[str, Any]:
+    """Memory-map an index and search it with fresh queries."""
+    import faiss
+
+    from stylematch.search.base import SearchIndex
+    from stylematch.search.directory import load_index_directory
+    from stylematch.search.where import positions_where
+
+    started = time.perf_counter()
+    stored = load_index_directory(directory, mapped=True)
+    index: SearchIndex = stored.index
+    loaded = time.perf_counter() - started
+    queries = vectors(clusters_of(len(index)), 10**6, QUERIES).astype(np.float32)
+    figures: dict[str, Any] = {"load_seconds": round(loaded, 2), "threads": faiss.omp_get_max_threads()}
+    started = time.perf_counter()
+    index.search(queries[:1], K)
+    figures["first_query_ms"] = round(1000 * (time.perf_counter() - started), 1)
+    conditions = {"all": None, "half": "CAST(category[2:] AS INT) < 50", "one_in_a_hundred": "category = 'c07'"}
+    for name, where in conditions.items():
+        allowed = None if where is None else positions_where(stored.rows, where)
+        index.search(queries[:BATCH], K, allowed=allowed)  # what is paged in
+        started = time.perf_counter()
+        scores = [
+            index.search(queries[start : start + BATCH], K, allowed=allowed).scores
+            for start in range(0, QUERIES, BATCH)
+        ]
+        seconds = time.perf_counter() - started
+        # The truth, by a scan of the stored rows.
+        asked = queries[:BATCH].astype(np.float64)
+        unit = asked / np.linalg.norm(asked, axis=1, keepdims=True)
+        available = len(index) if allowed is None else len(allowed)
+        truth = index._search_exactly(unit, K, available, index._scan(allowed))[1]
+        figures[name] = {
+            "queries_per_s": round(QUERIES / seconds, 1),
+            "recall_at_10": round(float((scores[0] >= truth[:, -1:] - 1e-9).mean()), 4),
+            "fewer_than_k": int(np.isneginf(np.concatenate(scores)).any(axis=1).sum()),
+        }
+    return figures
+
+
+def clusters_of(count: int) -> int:
+    """Return how many clusters there are among so many vectors."""
+    return max(10, count // CLUSTER_SIZE)
+
+
+def gib(size: float) -> float:
+    """Return bytes as GiB, rounded."""
+    return round(size / 2**30, 3)
+
+
+def step(*arguments: str) -> dict[str, Any]:
+    """Run one step in a process of its own and return its figures."""
+    print(" ".join(arguments), file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--step", *arguments], stdout=subprocess.PIPE, check=True, text=True
+    )
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def run_step(name: str, *arguments: str) -> None:
+    """Run a step here and print its figures, with this process's peak memory, as one line."""
+    if name == "shards":
+        figures = shards(int(arguments[0]), Path(arguments[1]))
+    elif name == "build":
+        figures = build(Path(arguments[0]), Path(arguments[1]), arguments[2])
+    else:
+        figures = search(Path(arguments[0]))
+    unit = 1 if sys.platform == "darwin" else 1024
+    figures["peak_gib"] = gib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    print(json.dumps(figures))
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Return the figures as a table."""
+    lines = [
+        f"Clustered vectors of {DIM} dimensions, k = {K}, batches of {BATCH}, tuned to recall@10 {TARGET_RECALL}; "
+        f"{results['cpu']}, {results['threads']} threads.",
+        "",
+        "| vectors | kind | build, s | peak, GiB (expected) | memory, bytes/vector | disk, bytes/vector | recall@10 | "
+        "queries/s | mapped: peak, GiB | recall@10 | queries/s | half allowed | 1 % allowed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for run in results["runs"]:
+        made, mapped = run["build"], run["search"]
+        filtered = [
+            f"{mapped[name]['queries_per_s']:,.0f}/s, recall {mapped[name]['recall_at_10']:.3f}"
+            for name in ("half", "one_in_a_hundred")
+        ]
+        cells = [
+            f"{run['count']:,}",
+            f"{run['kind']} (`{made['faiss']}`)",
+            f"{made['seconds']:,.0f}",
+            f"{made['peak_gib']:.2f} ({made['expected_peak_gib']:.2f})",
+            f"{made['memory_bytes_per_vector']:.0f}",
+            f"{made['disk_bytes_per_vector']:.0f}",
+            f"{made['held_out_recall_at_10']:.3f}",
+            f"{made['queries_per_s_in_memory']:,.0f}",
+            f"{mapped['peak_gib']:.2f}",
+            f"{mapped['all']['recall_at_10']:.3f}",
+            f"{mapped['all']['queries_per_s']:,.0f}",
+            *filtered,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, action="append", help="vectors; repeatable; by default 1 and 10 million")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="repeatable; by default all that suit the count")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where the figures go")
+    parser.add_argument("--scratch", type=Path, help="where vectors and indexes go meanwhile (10 GiB)")
+    parser.add_argument("--limit-gib", type=float, default=8.0, help="the most memory that a step may take")
+    options = parser.parse_args()
+    results: dict[str, Any] = {
+        "dim": DIM,
+        "seed": SEED,
+        "target_recall": TARGET_RECALL,
+        "cpu": cpu_name(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "runs": [],
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="search-scale-", dir=options.scratch) as scratch:
+        for count in options.count or [1_000_000, 10_000_000]:
+            embeddings, directory = Path(scratch) / f"embeddings-{count}", Path(scratch) / "index"
+            step("shards", str(count), str(embeddings))
+            for kind in options.kind or [name for name, most in KINDS.items() if count <= most]:
+                made = step("build", str(embeddings), str(directory), kind)
+                run = {"count": count, "kind": kind, "build": made, "search": step("search", str(directory))}
+                results["runs"].append(run)
+                # After every run: what is measured stays, whatever happens to the next.
+                (options.out / "search_scale.json").write_text(json.dumps(results, indent=2) + "\n")
+                (options.out / "search_scale.md").write_text(markdown(results))
+    print(markdown(results))
+    peak = max(run[name]["peak_gib"] for run in results["runs"] for name in ("build", "search"))
+    if peak > options.limit_gib:
+        sys.exit(f"a step took {peak} GiB, more than {options.limit_gib} GiB")
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--step"]:
+        run_step(*sys.argv[2:])
+    else:
+        main()

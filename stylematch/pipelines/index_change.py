@@ -1,0 +1,188 @@
+"""``index add``, ``index remove``: change an index by id.
+
+The changed index is written beside the old one and takes its place by one rename. The recall of an approximate index is
+measured again, and its effort raised where that fell below its target. The speed is left out: it was another index's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stylematch.errors import UserError
+from stylematch.pipelines.index import check_index_out, is_index_file
+from stylematch.pipelines.shards import read_embeddings
+from stylematch.search.directory import INFOS_FILE, LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.tuning import retune
+from stylematch.tables.disk import shown
+from stylematch.tables.replace import replaced_directory
+
+_SHOWN_IDS = 5
+
+
+@dataclass(frozen=True)
+class IndexChange:
+    """What a change did.
+
+    Attributes
+    ----------
+    count : int
+        Vectors in the index now.
+    added, updated, removed, missing : int
+        Ids that were added, replaced, removed, and named but not there.
+    recall_at_10 : float or None
+        Measured again, where the index says one.
+    """
+
+    count: int
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    missing: int = 0
+    recall_at_10: float | None = None
+
+    def lines(self) -> list[str]:
+        """Return the change as sentences."""
+        done = [f"{number:,} {word}" for word in ("added", "updated", "removed") if (number := getattr(self, word))]
+        if self.missing:
+            done.append(f"{self.missing:,} not there")
+        recall = "" if self.recall_at_10 is None else f"; recall@10 {self.recall_at_10:.4f}"
+        return [f"{', '.join(done) or 'nothing to change'}; {self.count:,} vectors now{recall}"]
+
+
+def add_to_index(directory: Path, embeddings_dir: Path, *, update: bool = False) -> IndexChange:
+    """Add the vectors of embedding shards to an index.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        An index directory of any kind; it is replaced at the end.
+    embeddings_dir : pathlib.Path
+        Embeddings by the same model, with the index's columns.
+    update : bool
+        Replace the vector and the row of an id that is there; otherwise that is refused.
+
+    Raises
+    ------
+    UserError
+        If either is damaged, they do not belong together, or an id is there already.
+    """
+    check_index_out(directory)
+    stored, embeddings = load_index_directory(directory), read_embeddings(embeddings_dir)
+    _check_belong_together(stored, embeddings.description, embeddings.rows, directory, embeddings_dir)
+    index, new_rows = stored.index, embeddings.rows.select(stored.rows.column_names)
+    positions = index.positions_of(embeddings.ids)
+    there, fresh = np.flatnonzero(positions >= 0), np.flatnonzero(positions < 0)
+    if there.size and not update:
+        named = ", ".join(repr(embeddings.ids[int(row)].as_py()) for row in there[:_SHOWN_IDS])
+        raise UserError(
+            f"{there.size} ids are in {shown(directory)} already: {shown(named)}{', ...' * (len(there) > _SHOWN_IDS)}. "
+            "Leave them out, or replace them with --update."
+        )
+    rows = stored.rows
+    if there.size:
+        index.update(embeddings.ids.take(pa.array(there)), embeddings.vectors[there])
+        source = np.arange(rows.num_rows)
+        source[positions[there]] = rows.num_rows + there
+        rows = pa.concat_tables([rows, new_rows]).take(pa.array(source))
+    if fresh.size:
+        index.add(embeddings.ids.take(pa.array(fresh)), embeddings.vectors[fresh])
+        rows = pa.concat_tables([rows, new_rows.take(pa.array(fresh))])
+    key = LABELS_KEY[stored.infos["kind"]]
+    known = stored.infos[key]
+    labels = known if key != "categories" else known + [c for c in embeddings.description[key] if c not in known]
+    recall = _replace(directory, stored, rows, labels)
+    return IndexChange(len(index), added=len(fresh), updated=len(there), recall_at_10=recall)
+
+
+def remove_from_index(directory: Path, ids_file: Path, *, missing_ok: bool = False) -> IndexChange:
+    """Remove vectors from an index.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        An index directory of any kind; it is replaced at the end.
+    ids_file : pathlib.Path
+        One id a line; empty lines and repeats do not matter.
+    missing_ok : bool
+        Count ids that are not there instead of refusing them.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, an id is not there, or none would stay.
+    """
+    check_index_out(directory)
+    ids = _read_ids(ids_file)
+    stored = load_index_directory(directory)
+    positions = stored.index.positions_of(ids)
+    missing = [name for name, position in zip(ids, positions, strict=True) if position < 0]
+    if missing and not missing_ok:
+        named = ", ".join(repr(name) for name in missing[:_SHOWN_IDS])
+        raise UserError(
+            f"{shown(ids_file)}: {len(missing)} of {len(ids)} ids are not in {shown(directory)}: {shown(named)}"
+            f"{', ...' * (len(missing) > _SHOWN_IDS)}. Mend the file, or pass over them with --missing-ok."
+        )
+    there = [name for name, position in zip(ids, positions, strict=True) if position >= 0]
+    if not there:
+        return IndexChange(len(stored.index), missing=len(missing))
+    kept = stored.index.remove(there)
+    recall = _replace(
+        directory, stored, stored.rows.take(pa.array(kept)), stored.infos[LABELS_KEY[stored.infos["kind"]]]
+    )
+    return IndexChange(len(kept), removed=len(there), missing=len(missing), recall_at_10=recall)
+
+
+def _replace(directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[str]) -> float | None:
+    search: dict[str, Any] | None = stored.infos.get("search")
+    recall = None
+    if search is not None:
+        measured = retune(stored.index, target_recall=search["target_recall"])
+        search = {"target_recall": search["target_recall"], **measured.as_dict()}
+        recall = measured.at_10
+    infos = stored.infos
+    with replaced_directory(directory, INFOS_FILE, is_index_file, "an index") as staged:
+        save_index_directory(
+            staged,
+            stored.index,
+            rows,
+            kind=infos["kind"],
+            labels=labels,
+            bundle_sha256=infos["bundle_sha256"],
+            source=infos["source"],
+            licence=infos["licence"],
+            search=search,
+        )
+    return recall
+
+
+def _check_belong_together(
+    stored: StoredIndex, description: dict[str, Any], rows: pa.Table, directory: Path, embeddings_dir: Path
+) -> None:
+    for key in ("kind", "dim", "bundle_sha256"):
+        if stored.infos[key] != description[key]:
+            raise UserError(
+                f"{shown(embeddings_dir)} has {key} {shown(str(description[key]))}, {shown(directory)} has "
+                f"{shown(str(stored.infos[key]))}; embed with the model that made the index."
+            )
+    for field in stored.rows.schema:
+        if field.name not in rows.column_names or rows.schema.field(field.name).type != field.type:
+            raise UserError(
+                f"{shown(embeddings_dir)} has no column {shown(field.name)!r} of type {field.type}, which "
+                f"{shown(directory)} keeps; embed the data again with it."
+            )
+
+
+def _read_ids(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown(path)} cannot be read ({error}); give a text file of one id a line.") from error
+    ids = list(dict.fromkeys(line for line in text.split("\n") if line.strip()))
+    if not ids:
+        raise UserError(f"{shown(path)} names no id; give a text file of one id a line.")
+    return ids

@@ -1,0 +1,133 @@
+"""What the garment encoder says of items, as columns of their index: which category, gender, season, usage, colour.
+
+A tag that the catalogue gives stands as it is given; the others are predicted, and ``TAG_probability`` says how sure
+the model is (null where the tag was given). ``category_predicted`` is the one of the model's categories that an item
+looks like, so that a rule set that names those finds items whose category is the catalogue's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stylematch.data.fashion_product import OTHER_ARTICLE_TYPES, fashion_mnist_category
+from stylematch.data.labels import CategoricalGroup
+from stylematch.style.tags import TAGS
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.runtime import Predictions
+
+CATEGORY, ARTICLE_TYPE = "category", "articleType"
+CATEGORY_PREDICTED = "category_predicted"
+LIKE_A_CATEGORY = 0.5
+"""How probable a predicted category has to be for an item of another name to be taken for one of it."""
+_NO_TAG = frozenset({"", "na", "n/a", "nan", "none"})
+Cells = Sequence[str | None]
+
+
+def probability_of(name: str) -> str:
+    """Return the name of the column that says how sure a predicted tag is."""
+    return f"{name}_probability"
+
+
+def tag_names(bundle: Bundle) -> tuple[str, ...]:
+    """Return what a bundle predicts of an item besides its category."""
+    groups = bundle.schema.groups
+    return tuple(group.name for group in groups if isinstance(group, CategoricalGroup) and group.name != CATEGORY)
+
+
+def tag_fields(names: Sequence[str]) -> list[pa.Field]:
+    """Return the columns of some tags: each a string, and its probability."""
+    return [
+        field for name in names for field in (pa.field(name, pa.string()), pa.field(probability_of(name), pa.float32()))
+    ]
+
+
+def tag_columns(bundle: Bundle, predictions: Predictions, given: Mapping[str, Cells] | None = None) -> dict[str, Any]:
+    """Return the columns of ``tag_fields`` for n items.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Of the model.
+    predictions : Predictions
+        What it says of the n items.
+    given : mapping of str to sequence of str or None, length n
+        By tag what the catalogue says; also tags that the model knows nothing of.
+    """
+    columns: dict[str, Any] = {}
+    predicted = tag_names(bundle)
+    for name in dict.fromkeys((*predicted, *(given or {}))):
+        known = (given or {}).get(name) or [None] * len(predictions.embedding)
+        values: list[str | None] = [_as_spelled(name, cell) for cell in known]
+        probabilities: list[float | None] = [None] * len(values)
+        if name in predicted:
+            labels, chances = _best(bundle, predictions, name)
+            for row, value in enumerate(values):
+                if value is None:
+                    values[row], probabilities[row] = labels[row], chances[row]
+        columns[name], columns[probability_of(name)] = values, probabilities
+    return columns
+
+
+def category_columns(bundle: Bundle, predictions: Predictions, given: Cells) -> dict[str, Any]:
+    """Return ``category``, ``category_predicted`` and its probability for n items.
+
+    Parameters
+    ----------
+    bundle, predictions
+        As for ``tag_columns``; the model has a head ``category``.
+    given : sequence of str or None, length n
+        The catalogue's own categories. Where it has none, the category is the predicted one.
+    """
+    labels, chances = _best(bundle, predictions, CATEGORY)
+    own = {name.lower(): name for name in bundle.schema.group(CATEGORY).labels}
+    like = _like_a_garment(bundle, predictions)
+    columns: dict[str, Any] = {CATEGORY: [], CATEGORY_PREDICTED: [], probability_of(CATEGORY_PREDICTED): []}
+    for row, cell in enumerate(given):
+        predicted: str | None = labels[row]
+        chance: float | None = chances[row]
+        if cell is not None:
+            known = own.get(cell.lower()) or fashion_mnist_category(cell)
+            if known is not None or cell in OTHER_ARTICLE_TYPES:
+                predicted, chance = known, None
+            elif round(float(like[row]) * chances[row], 2) < LIKE_A_CATEGORY:
+                predicted = None
+        category = labels[row] if cell is None else own.get(cell.lower(), cell)
+        for column, value in zip(columns.values(), (category, predicted, chance), strict=True):
+            column.append(value)
+    return columns
+
+
+def category_fields() -> list[pa.Field]:
+    """Return the columns of ``category_columns``."""
+    return [pa.field(CATEGORY, pa.string(), nullable=False), *tag_fields([CATEGORY_PREDICTED])]
+
+
+def _best(bundle: Bundle, predictions: Predictions, name: str) -> tuple[list[str], list[float]]:
+    """Return the most probable label of a head for each item, and its probability to two places."""
+    labels = bundle.schema.group(name).labels
+    head = predictions.heads[name]
+    best = head.argmax(axis=1)
+    chances = np.round(head[np.arange(len(head)), best].astype(np.float64), 2)
+    return [labels[place] for place in best], chances.tolist()
+
+
+def _like_a_garment(bundle: Bundle, predictions: Predictions) -> npt.NDArray[np.float64]:
+    """Return how probable it is that an item is of a kind that the model's ten categories can name."""
+    if ARTICLE_TYPE not in predictions.heads:
+        return np.ones(len(predictions.embedding))
+    labels = bundle.schema.group(ARTICLE_TYPE).labels
+    others = [place for place, label in enumerate(labels) if label in OTHER_ARTICLE_TYPES]
+    return 1.0 - predictions.heads[ARTICLE_TYPE][:, others].astype(np.float64).sum(axis=1)
+
+
+def _as_spelled(name: str, cell: str | None) -> str | None:
+    """Return a given tag as the rule sets spell it; None where it says nothing."""
+    if cell is None or cell.strip().lower() in _NO_TAG:
+        return None
+    spelled = {value.lower(): value for value in TAGS.get(name, ())}
+    return spelled.get(cell.strip().lower(), cell)

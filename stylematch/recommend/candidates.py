@@ -1,0 +1,143 @@
+"""Which items a list is drawn from: those of each of the style's categories that are nearest to a query, with scores.
+
+Without a query of its own every face of a style has the same candidates. So that not everybody gets the same items,
+a face then prefers a few of the near-equal best, chosen by a hash of the photo, the face and the item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.search.base import Hits
+from stylematch.search.catalog import ItemCatalog
+from stylematch.settings.score import Ranking
+
+NEAREST = 200
+"""How many items of a category are brought by similarity alone, where that suffices."""
+_NEAR_EQUAL_SHARE, _PREFERRED_SHARE = 0.1, 0.2
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Items of some categories, side by side; m of them, by category and then by id.
+
+    Attributes
+    ----------
+    positions : ndarray of int64, shape (m,)
+        In the catalogue.
+    place : ndarray of int64, shape (m,)
+        Which category: its place among the style's; that of ``others`` is one more than the last.
+    similarity, fit : ndarray of float64, shape (m,)
+        Cosine with the query; how well the tags fit the style.
+    vectors : ndarray of float64, shape (m, d)
+        The embeddings.
+    is_whole : bool
+        Whether these are all items of the categories.
+    """
+
+    positions: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
+    similarity: npt.NDArray[np.float64]
+    fit: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float64]
+    is_whole: bool
+
+    def scores(self, style_score: float, priors: Sequence[float], ranking: Ranking) -> npt.NDArray[np.float64]:
+        """Return the weighted mean of similarity, tag fit times style score, and category prior, float64 (m,)."""
+        total = ranking.weight_similarity + ranking.weight_tags + ranking.weight_category
+        prior = np.asarray(priors, np.float64)[self.place]
+        weighted = ranking.weight_similarity * self.similarity + ranking.weight_tags * (self.fit * style_score)
+        return (weighted + ranking.weight_category * prior) / total
+
+
+def gather(
+    catalog: ItemCatalog,
+    groups: Sequence[npt.NDArray[np.int64]],
+    hits: Sequence[Hits | None],
+    row: int,
+    fit: npt.NDArray[np.float64],
+    first_place: int = 0,
+) -> Candidates:
+    """Put together what searches among each group brought for one query.
+
+    Parameters
+    ----------
+    catalog : ItemCatalog
+        Where the items are.
+    groups : sequence of ndarray of int64
+        Each category's items.
+    hits : sequence of Hits or None
+        The search's answers among each group; None for an empty one.
+    row : int
+        The query's row in them.
+    fit : ndarray of float64, shape (n,)
+        Of every item of the catalogue.
+    first_place : int
+        The place of the first group.
+    """
+    found = [np.empty(0, np.int64) if hit is None else hit.positions[row] for hit in hits]
+    scores = [np.empty(0) if hit is None else hit.scores[row] for hit in hits]
+    positions, similarity = np.concatenate(found), np.concatenate(scores)
+    place = np.repeat(np.arange(len(groups)) + first_place, [len(part) for part in found])
+    there = positions >= 0
+    positions, similarity, place = positions[there], similarity[there], place[there]
+    order = np.lexsort((catalog.id_ranks[positions], place))
+    positions = positions[order]
+    return Candidates(
+        positions,
+        place[order],
+        similarity[order],
+        fit[positions],
+        catalog.index.vectors(positions).astype(np.float64),
+        len(positions) == sum(len(group) for group in groups),
+    )
+
+
+def preferred(
+    candidates: Candidates,
+    scores: npt.NDArray[np.float64],
+    sizes: Sequence[int],
+    item_ids: Sequence[str],
+    key: hashlib.blake2b,
+    top_k: int,
+) -> npt.NDArray[np.bool_]:
+    """Return which candidates a face without a query of its own prefers, bool (m,).
+
+    Of each category the best tenth, at most ``NEAREST`` and at least ``2 * top_k`` items, are near-equal; the fifth of
+    them (at least ``top_k``) whose hashes are smallest are preferred.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        The items.
+    scores : ndarray of float64, shape (m,)
+        Theirs.
+    sizes : sequence of int
+        How many items each category has in all, by place.
+    item_ids : sequence of str
+        The catalogue's, by position.
+    key : hashlib.blake2b
+        What the face brings into the hash.
+    top_k : int
+        Items that are asked for.
+    """
+    chosen = np.zeros(len(scores), np.bool_)
+    for place in np.unique(candidates.place):
+        members = np.flatnonzero(candidates.place == place)
+        near_equal = max(2 * top_k, min(NEAREST, int(_NEAR_EQUAL_SHARE * sizes[place])))
+        best = members[np.argsort(-scores[members], kind="stable")[:near_equal]]
+        hashes = [_hashed(key, item_ids[position]) for position in candidates.positions[best]]
+        count = max(top_k, int(_PREFERRED_SHARE * len(best)))
+        chosen[best[np.argsort(np.array(hashes), kind="stable")[:count]]] = True
+    return chosen
+
+
+def _hashed(key: hashlib.blake2b, item_id: str) -> bytes:
+    item_key = key.copy()
+    item_key.update(item_id.encode())
+    return item_key.digest()

@@ -1,0 +1,48 @@
+"""Why an item was recommended, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_NAMES = {"baseColour": "colour"}
+
+
+def reason_for(
+    *,
+    category: str,
+    named: str | None,
+    similarity: float,
+    is_worn: bool,
+    fitting: Sequence[tuple[str, str]],
+    style: str,
+    rule: str,
+) -> str:
+    """Return the sentence.
+
+    Parameters
+    ----------
+    category : str
+        What the catalogue calls the item.
+    named : str or None
+        The category of the style that it was taken for; None where it is of another.
+    similarity : float
+        With the query.
+    is_worn : bool
+        Whether the query was what the person wears, and not what is typical of the style.
+    fitting : sequence of (tag, value)
+        The item's tags that the style asks for.
+    style, rule : str
+        The style, and the conditions of its rule.
+    """
+    if is_worn:
+        lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
+    else:
+        lead = f"A typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"
+    tags = " and ".join(f"{_NAMES.get(tag, tag)} {value}" for tag, value in fitting)
+    if tags:
+        lead += f", fitting by {tags}"
+    if named is None:
+        lead += ", to fill the list, as the style's own categories have no more items"
+    elif named != category:
+        lead += f", taken for a {named}"
+    return f"{lead}; for {style}, because {rule}."

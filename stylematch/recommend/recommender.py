@@ -1,0 +1,321 @@
+"""Faces of known style, and what they wear -> k items each, ranked, each with a reason.
+
+- The query is the embedding of the worn clothes where these can be seen, else for each of the style's categories its
+  *prototype*: the mean of those of its items whose tags fit the style best.
+- FAISS brings the 200 items of each category that are nearest to the query (400, 800, ... where k needs them).
+- score = weighted mean of the similarity, the tags' fit times the style's score, and the category's place in the rule.
+- Slots go round the categories; each takes the item of highest marginal relevance (``choose``).
+- The chosen are ranked by score, then by id. Other categories come in only where the style's own run out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.errors import UserError
+from stylematch.recommend.candidates import NEAREST, Candidates, gather, preferred
+from stylematch.recommend.choose import Choice
+from stylematch.recommend.reasons import reason_for
+from stylematch.search.base import Hits
+from stylematch.search.catalog import ItemCatalog, Tags
+from stylematch.settings.score import Ranking
+
+Query = Literal["worn", "style"]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item for one face.
+
+    Attributes
+    ----------
+    rank : int
+        1 is best.
+    item_id, category : str
+        The item and what its catalogue calls it.
+    score : float
+        What the list is ranked by.
+    similarity : float
+        Cosine of the item with the query.
+    query : {"worn", "style"}
+        The clothes in the photo, or the style's prototype of the category.
+    tag_fit : float or None
+        How well the item's tags fit the style, 0 to 1; None where the style asks for none.
+    reason : str
+        One sentence a person can read.
+    """
+
+    rank: int
+    item_id: str
+    category: str
+    score: float
+    similarity: float
+    query: Query
+    tag_fit: float | None
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class FaceQuery:
+    """One face that wants items.
+
+    Attributes
+    ----------
+    photo_id : str
+        The photo's key.
+    face : int
+        The face's number in the photo.
+    style : str
+        One of the recommender's styles.
+    style_score : float
+        How sure the style is, 0 to 1.
+    rule : str
+        The style's rule in words ("Young"), for the reason.
+    worn : ndarray of float32, shape (d,), optional
+        The embedding of the clothes below the face, by the model that made the catalogue.
+    """
+
+    photo_id: str
+    face: int
+    style: str
+    style_score: float
+    rule: str
+    worn: npt.NDArray[np.float32] | None = None
+
+
+class Recommender:
+    """Recommends items of a catalogue for faces of known style.
+
+    Parameters
+    ----------
+    catalog : ItemCatalog
+        The items.
+    categories_of_style : mapping of str to sequence of str
+        For every style the categories to recommend, in the order in which they get slots. A category that the
+        catalogue lacks leaves its slots to the others.
+    tags_of_style : mapping of str to mapping of str to sequence of str, optional
+        For a style, by tag, what its items should be.
+    top_k : int
+        Items per face, at least 1. There are fewer only where the catalogue has fewer.
+    seed : int
+        Another seed, another choice among near-equal items for faces whose clothes cannot be seen.
+    ranking : Ranking
+        Weights, and how much variety counts.
+
+    Raises
+    ------
+    UserError
+        If ``top_k`` is below 1, no weight is above 0, or the catalogue has no items (left).
+    """
+
+    def __init__(
+        self,
+        catalog: ItemCatalog,
+        categories_of_style: Mapping[str, Sequence[str]],
+        *,
+        tags_of_style: Mapping[str, Tags] | None = None,
+        top_k: int = 5,
+        seed: int = 0,
+        ranking: Ranking | None = None,
+    ) -> None:
+        if top_k < 1:
+            raise UserError(f"top_k is {top_k}; ask for at least 1 item per face.")
+        self.ranking = ranking or Ranking()
+        if not (self.ranking.weight_similarity + self.ranking.weight_tags + self.ranking.weight_category > 0):
+            raise UserError("All three weights are 0; give at least one of them a value above 0.")
+        if not len(catalog.others(())):
+            raise UserError("The catalogue has no items that may be recommended.")
+        self.top_k, self.seed = top_k, seed
+        self._catalog = catalog
+        self._styles = {
+            style: _Style(catalog, tuple(dict.fromkeys(wanted)), (tags_of_style or {}).get(style, {}))
+            for style, wanted in categories_of_style.items()
+        }
+
+    def recommend(
+        self,
+        photo_id: str,
+        face: int,
+        style: str,
+        style_score: float,
+        rule: str,
+        worn: npt.NDArray[np.float32] | None = None,
+    ) -> list[Recommendation]:
+        """Choose and rank the items for one face; parameters as in ``FaceQuery``."""
+        return self.recommend_all([FaceQuery(photo_id, face, style, style_score, rule, worn)])[0]
+
+    def recommend_all(self, faces: Sequence[FaceQuery]) -> list[list[Recommendation]]:
+        """Choose and rank the items for some faces; the same for each as if it were alone.
+
+        Returns
+        -------
+        list of list of Recommendation
+            For each face its items by rank: ``top_k`` of them or all that there are, no item twice, and none that
+            looks like another as long as there are others.
+        """
+        answers: list[list[Recommendation]] = [[] for _ in faces]
+        by_style: dict[str, list[int]] = {}
+        for number, face in enumerate(faces):
+            if face.style not in self._styles:
+                raise UserError(f"Unknown style {face.style!r}; the recommender knows {', '.join(self._styles)}.")
+            by_style.setdefault(face.style, []).append(number)
+        for name, numbers in by_style.items():
+            style = self._styles[name]
+            worn = [number for number in numbers if faces[number].worn is not None]
+            queries = np.array([faces[number].worn for number in worn])
+            hits = style.search(queries, NEAREST) if worn else []
+            for row, number in enumerate(worn):
+                answers[number] = self._answer(style, faces[number], style.candidates(hits, row))
+            for number in set(numbers) - set(worn):
+                answers[number] = self._answer(style, faces[number], style.typical(NEAREST))
+        return answers
+
+    def _answer(self, style: _Style, face: FaceQuery, candidates: Candidates) -> list[Recommendation]:
+        choice = Choice(self._catalog, self.top_k, self.ranking.mmr_lambda)
+        size = NEAREST
+        while True:
+            scores = candidates.scores(face.style_score, style.priors, self.ranking)
+            everything = np.ones(len(scores), np.bool_)
+            if face.worn is None:
+                choice.fill(candidates, scores, self._preferred(style, face, candidates, scores))
+            choice.fill(candidates, scores, everything)
+            if choice.is_full or candidates.is_whole:
+                break
+            # Nothing is taken twice, so a larger choice starts again: its lists must not depend on NEAREST's multiples.
+            size *= 2
+            choice = Choice(self._catalog, self.top_k, self.ranking.mmr_lambda)
+            candidates = (
+                style.typical(size) if face.worn is None else style.candidates(style.search(face.worn[None], size), 0)
+            )
+        choice.fill(candidates, scores, everything, looks_alike=True)
+        parts = [(candidates, scores)]
+        if not choice.is_full and len(style.other_items):
+            parts.append(self._fill_up(style, face, choice))
+        return self._ranked(style, face, choice, parts)
+
+    def _fill_up(self, style: _Style, face: FaceQuery, choice: Choice) -> tuple[Candidates, npt.NDArray[np.float64]]:
+        """Fill the list with the nearest items of other categories, all of them looked at."""
+        query = style.other_prototype if face.worn is None else face.worn
+        candidates = style.other_candidates(query)
+        scores = candidates.scores(face.style_score, style.priors, self.ranking)
+        everything = np.ones(len(scores), np.bool_)
+        choice.fill(candidates, scores, everything)
+        choice.fill(candidates, scores, everything, looks_alike=True)
+        return candidates, scores
+
+    def _preferred(
+        self, style: _Style, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
+        # A tuple's repr says where it ends, so nothing of it can run into the item's id.
+        key = hashlib.blake2b(repr((face.photo_id, face.face, self.seed)).encode(), digest_size=8)
+        return preferred(candidates, scores, style.sizes, self._catalog.item_ids, key, self.top_k)
+
+    def _ranked(
+        self,
+        style: _Style,
+        face: FaceQuery,
+        choice: Choice,
+        parts: Sequence[tuple[Candidates, npt.NDArray[np.float64]]],
+    ) -> list[Recommendation]:
+        chosen = set(choice.positions)
+        found = []
+        for part, (candidates, scores) in enumerate(parts):
+            for item in np.flatnonzero(np.isin(candidates.positions, list(chosen))).tolist():
+                position = int(candidates.positions[item])
+                found.append((-float(scores[item]), self._catalog.item_ids[position], part, item, position))
+        query: Query = "style" if face.worn is None else "worn"
+        rows = []
+        for rank, (negative, item_id, part, item, position) in enumerate(sorted(found), start=1):
+            candidates = parts[part][0]
+            similarity, place = float(candidates.similarity[item]), int(candidates.place[item])
+            category = self._catalog.category(position)
+            named = style.categories[place] if place < len(style.categories) else None
+            rows.append(
+                Recommendation(
+                    rank=rank,
+                    item_id=item_id,
+                    category=category,
+                    score=-negative,
+                    similarity=similarity,
+                    query=query,
+                    tag_fit=float(candidates.fit[item]) if style.tags else None,
+                    reason=reason_for(
+                        category=category,
+                        named=named,
+                        similarity=similarity,
+                        is_worn=query == "worn",
+                        fitting=style.fitting(self._catalog, position),
+                        style=face.style,
+                        rule=face.rule,
+                    ),
+                )
+            )
+        return rows
+
+
+class _Style:
+    """What the recommender keeps of one style: its categories' items, their fit, and its prototypes."""
+
+    def __init__(self, catalog: ItemCatalog, categories: tuple[str, ...], tags: Tags) -> None:
+        self.categories, self.tags = categories, dict(tags)
+        self._catalog = catalog
+        self._groups = catalog.groups(categories)
+        self.sizes = [len(group) for group in self._groups]
+        self.fit = catalog.fit(self.tags)
+        count = len(categories)
+        self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
+        self.other_items = catalog.others(categories)
+        self._typical: dict[int, Candidates] = {}
+        self._prototypes: list[npt.NDArray[np.float32]] | None = None
+        self._other_prototype: npt.NDArray[np.float32] | None = None
+
+    def search(self, queries: npt.NDArray[np.float32], size: int) -> list[Hits | None]:
+        """Search every category for some queries (q, d)."""
+        return [
+            self._catalog.nearest(queries, min(size, len(group)), group) if len(group) else None
+            for group in self._groups
+        ]
+
+    def candidates(self, hits: Sequence[Hits | None], row: int) -> Candidates:
+        """Return what a search brought for one of its queries."""
+        return gather(self._catalog, self._groups, hits, row, self.fit)
+
+    def typical(self, size: int) -> Candidates:
+        """Return the items that are nearest to the style's prototype of each category."""
+        if size not in self._typical:
+            if self._prototypes is None:
+                self._prototypes = [
+                    self._catalog.prototype(group, self.fit if self.tags else None)
+                    for group in self._groups
+                    if len(group)
+                ]
+            prototypes = iter(self._prototypes)
+            hits = [
+                self._catalog.nearest(next(prototypes)[None], min(size, len(group)), group) if len(group) else None
+                for group in self._groups
+            ]
+            self._typical[size] = self.candidates(hits, 0)
+        return self._typical[size]
+
+    @property
+    def other_prototype(self) -> npt.NDArray[np.float32]:
+        """The prototype of the items of other categories."""
+        if self._other_prototype is None:
+            self._other_prototype = self._catalog.prototype(self.other_items, self.fit if self.tags else None)
+        return self._other_prototype
+
+    def other_candidates(self, query: npt.NDArray[np.float32]) -> Candidates:
+        """Return all items of other categories."""
+        hits = self._catalog.nearest(query[None], len(self.other_items), self.other_items)
+        return gather(self._catalog, [self.other_items], [hits], 0, self.fit, first_place=len(self.categories))
+
+    def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str]]:
+        """Return the tags of an item, with their values, that the style asks for."""
+        values = ((tag, catalog.value(tag, position)) for tag in sorted(self.tags))
+        return [(tag, value) for tag, value in values if value is not None and value in self.tags[tag]]

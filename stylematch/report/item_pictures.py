@@ -1,0 +1,99 @@
+"""``pictures.parquet`` of a catalogue: small JPEGs of its items, read one by one when the gallery shows them.
+
+They lie beside the index, not in it, so that scoring never loads them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylematch.errors import UserError
+from stylematch.tables.disk import explained, shown
+
+PICTURES_FILE = "pictures.parquet"
+_SCHEMA = pa.schema(
+    [pa.field("item_id", pa.string(), nullable=False), pa.field("picture", pa.binary(), nullable=False)]
+)
+_GROUP_ROWS = 256  # some hundred KB: what is read to show one
+
+
+class ItemPicturesWriter:
+    """A ``with`` block that writes the file, in any batches; equal pictures give equal bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ids: list[str] = []
+        self._pictures: list[bytes] = []
+
+    def __enter__(self) -> ItemPicturesWriter:
+        with explained("write", self._path):
+            self._file: BinaryIO = self._path.open("wb")
+        self._writer = pq.ParquetWriter(self._file, _SCHEMA, compression="none", use_dictionary=False)
+        return self
+
+    def write(self, item_ids: Sequence[str], pictures: Sequence[bytes]) -> None:
+        """Append pictures, each a whole JPEG file."""
+        self._ids += item_ids
+        self._pictures += pictures
+        while len(self._ids) >= _GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        group = pa.table([self._ids[:_GROUP_ROWS], self._pictures[:_GROUP_ROWS]], schema=_SCHEMA)
+        del self._ids[:_GROUP_ROWS], self._pictures[:_GROUP_ROWS]
+        with explained("write", self._path):
+            self._writer.write_table(group)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file, explained("write", self._path):
+            if kind is None and self._ids:
+                self._flush()
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+
+class ItemPictures:
+    """Reads the file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of ``pictures.parquet``.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = pq.ParquetFile(path)
+            ids = self._file.read(columns=["item_id"])["item_id"].to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{shown(path)} cannot be read ({error}); build the catalogue again.") from error
+        self._place = {item_id: place for place, item_id in enumerate(ids)}
+
+    def __call__(self, item_id: str) -> NDArray[np.uint8] | None:
+        """Return an item's picture, uint8 (height, width, 3), or None where there is none of it."""
+        place = self._place.get(item_id)
+        if place is None:
+            return None
+        group, row = divmod(place, _GROUP_ROWS)
+        data = self._file.read_row_group(group, columns=["picture"])["picture"][row].as_py()
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+            return np.asarray(picture.convert("RGB"))

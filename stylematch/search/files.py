@@ -1,0 +1,108 @@
+"""Reading and writing the files of an index: FAISS's own, whole arrays, and ``rows.parquet``."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stylematch.errors import StylematchError, UserError
+from stylematch.tables.disk import explained, shown, write_durably
+
+INDEX_FILE = "index.faiss"
+ROWS_FILE = "rows.parquet"
+
+
+def write_faiss(index: Any, directory: Path) -> None:
+    """Write ``index.faiss`` without a second copy in memory; the caller stages the directory."""
+    path = directory / INDEX_FILE
+    with explained("write", path), path.open("wb") as file:
+        try:
+            faiss.write_index(index, _name_of(file))
+        except RuntimeError as error:  # FAISS's word for a full disk
+            raise StylematchError(f"could not write {shown(path)}: {error}; make room and run it again") from error
+        os.fsync(file.fileno())
+
+
+def read_faiss(directory: Path, *, mapped: bool) -> Any:
+    """Read ``index.faiss``; ``mapped`` leaves its arrays on disk, to be paged in as they are used.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
+    path = directory / INDEX_FILE
+    try:
+        with path.open("rb") as file:
+            return faiss.read_index(_name_of(file), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{shown(path)} cannot be read ({type(error).__name__}); build the index again.") from error
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as ``.npy``; the caller stages the directory."""
+    with explained("write", path), path.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool) -> npt.NDArray[Any]:
+    """Read an array of a known shape and kind.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged or another one.
+    """
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{shown(path)} cannot be read ({type(error).__name__}); build the index again.") from error
+    if array.shape != shape or array.dtype != dtype:
+        raise UserError(
+            f"{shown(path)} holds {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}; build the index again."
+        )
+    return array
+
+
+def write_rows(ids: pa.Array, rows: pa.Table | None, directory: Path) -> None:
+    """Write ``rows.parquet``: ``id``, then the columns of ``rows`` but its own ``id``."""
+    table = pa.table({"id": ids})
+    if rows is not None:
+        for name in rows.column_names:
+            if name != "id":
+                table = table.append_column(rows.schema.field(name), rows[name])
+    # Ids and pictures do not repeat: dictionaries would only cost space.
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", compression_level=15, use_dictionary=False)
+    write_durably(directory / ROWS_FILE, buffer.getvalue())
+
+
+def read_ids(directory: Path) -> pa.Array:
+    """Read the ids of ``rows.parquet``.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged or has none.
+    """
+    path = directory / ROWS_FILE
+    try:
+        with pq.ParquetFile(path) as file:
+            return pa.concat_arrays(file.read(columns=["id"])["id"].chunks or [pa.array([], pa.string())])
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
+
+
+def _name_of(file: IO[bytes]) -> str:
+    # FAISS opens UTF-8 names only; a path may be any bytes.
+    return f"/dev/fd/{file.fileno()}"

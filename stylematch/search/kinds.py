@@ -1,0 +1,30 @@
+"""Every kind of index by its name, and a stored one of whichever kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stylematch.search.approximate import ApproximateIndex
+from stylematch.search.base import SearchIndex
+from stylematch.search.hnsw import HnswIndex
+from stylematch.search.index import VectorIndex
+from stylematch.search.ivf import IvfIndex, IvfPqIndex
+from stylematch.search.parameters import SEARCH_FILE, read_search
+
+APPROXIMATE: dict[str, type[ApproximateIndex]] = {kind.kind: kind for kind in (HnswIndex, IvfIndex, IvfPqIndex)}
+
+
+def load_index(
+    directory: Path, *, device: str = "cpu", threads: int | None = None, mapped: bool = False
+) -> SearchIndex:
+    """Load an index of any kind; the parameters are those of ``VectorIndex.load``.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, damaged or of no kind that is known.
+    """
+    if not (directory / SEARCH_FILE).exists():
+        return VectorIndex.load(directory, device=device, threads=threads, mapped=mapped)
+    kind = APPROXIMATE[str(read_search(directory)["kind"])]
+    return kind.load(directory, device=device, threads=threads, mapped=mapped)

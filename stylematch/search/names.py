@@ -1,0 +1,35 @@
+"""Columns of ids: putting two together, what stays when some go, and naming a few in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stylematch.errors import UserError
+
+
+def appended(old: pa.Array, new: Sequence[str] | pa.Array) -> pa.Array:
+    """Return two columns of ids as one."""
+    return pa.concat_arrays([old, new if isinstance(new, pa.Array) else pa.array(new, pa.string())])
+
+
+def staying(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the positions that stay when those in ``gone`` go.
+
+    Raises
+    ------
+    UserError
+        If none stays.
+    """
+    kept = np.setdiff1d(np.arange(count), gone)
+    if not kept.size:
+        raise UserError("Removing these ids would leave an empty index; delete its directory instead.")
+    return kept
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first few names, quoted."""
+    return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")

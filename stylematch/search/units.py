@@ -1,0 +1,82 @@
+"""Vectors of unit length in the stored form, made in blocks, so that ten million never lie in memory as float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stylematch.errors import UserError
+
+Storage = Literal["fp16", "fp32"]
+_BLOCK_ROWS = 2**16
+
+
+def normalise(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the rows (n, d), none of them zero, scaled to length 1."""
+    # The largest component first: squares of very small or very large vectors would leave float64's range.
+    scaled = wide / np.abs(wide).max(axis=1, keepdims=True)
+    return scaled / np.sqrt((scaled * scaled).sum(axis=1, keepdims=True))
+
+
+def has_direction(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return bool (n,): which rows are finite and not zero."""
+    return np.isfinite(wide).all(axis=1) & (wide != 0).any(axis=1)
+
+
+def unit_rows(ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, storage: Storage) -> npt.NDArray[Any]:
+    """Normalise vectors in float64 and round them to the stored form.
+
+    Parameters
+    ----------
+    ids : sequence of str or pyarrow.Array, length n
+        Unique names of the vectors.
+    vectors : array_like of float, shape (n, d)
+        Any length but zero.
+    storage : {"fp16", "fp32"}
+        Half floats or floats.
+
+    Returns
+    -------
+    ndarray of float16 or float32, shape (n, d)
+        Rounded by IEEE's rule: FAISS's own rounding depends on its build; halves it stores unchanged.
+
+    Raises
+    ------
+    UserError
+        If there are no vectors, an id occurs twice, or a vector is zero or not finite; the id is named.
+    """
+    given = np.asarray(vectors)
+    if given.ndim != 2 or len(given) != len(ids):
+        raise ValueError(f"vectors of shape {given.shape} for {len(ids)} ids: expected (n, d) and n ids")
+    if given.size == 0:
+        raise UserError("There are no embeddings to index; an index needs at least one.")
+    _check_unique(ids)
+    rows = np.empty(given.shape, np.float16 if storage == "fp16" else np.float32)
+    bad: list[int] = []
+    for start in range(0, len(given), _BLOCK_ROWS):
+        wide = np.ascontiguousarray(given[start : start + _BLOCK_ROWS], np.float64)
+        broken = np.flatnonzero(~has_direction(wide))
+        bad.extend(start + int(row) for row in broken)
+        if not bad:
+            rows[start : start + _BLOCK_ROWS] = normalise(wide)
+    if bad:
+        raise UserError(
+            f"The embedding of {str(ids[bad[0]])!r} (row {bad[0]}) is zero or not finite, without a "
+            f"direction; {len(bad)} such in all. Leave these rows out, or embed them again."
+        )
+    return rows
+
+
+def _check_unique(ids: Sequence[str] | pa.Array) -> None:
+    column = pa.array(ids, pa.string()) if not isinstance(ids, pa.Array) else ids
+    if pc.count_distinct(column).as_py() == len(column):
+        return
+    counts = column.value_counts()
+    repeated = sorted(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
+    named = ", ".join(repr(name) for name in repeated[:5]) + (", ..." if len(repeated) > 5 else "")
+    raise UserError(f"{len(repeated)} ids occur more than once: {named}. Give every embedding its own id.")

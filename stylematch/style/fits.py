@@ -1,0 +1,90 @@
+"""``style.json``: what was fitted to rule sets over one face gallery; it lies beside the gallery's directory.
+
+A fit holds for one rule set, one gallery and one attribute model, each known by its SHA-256; for anything else there
+is none, and the defaults of ``VoteSettings`` and ``PoolWeights`` are used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from stylematch.errors import UserError
+from stylematch.style.fitting import Fit
+from stylematch.style.fusion import PoolWeights
+from stylematch.style.neighbours import VoteSettings
+from stylematch.tables.disk import shown, write_durably
+
+STYLE_FILE = "style.json"
+_FORMAT = 1
+
+
+def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:
+    """Write fits; those to other rule sets over the same gallery and model stay.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    fits : mapping of str to (str, Fit)
+        By a rule set's SHA-256: its name and fit.
+    gallery : mapping of str to str
+        The SHA-256 of the ``bundle`` and of the ``faces``.
+    about : str
+        Whom they were fitted to.
+    """
+    known = _read(path) if path.is_file() else {}
+    kept = known["fits"] if known and known["sha256"] == dict(gallery) else {}
+    entries = {
+        sha256: {
+            "rules": name,
+            "fitted_to": about,
+            "vote": asdict(fit.vote),
+            "weights": {key: round(value, 4) for key, value in asdict(fit.weights).items()},
+            "log_loss": round(fit.log_loss, 4),
+        }
+        for sha256, (name, fit) in fits.items()
+    }
+    content = {"format": _FORMAT, "sha256": dict(gallery), "fits": {**kept, **entries}}
+    write_durably(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def find_fit(path: Path, rules_sha256: str, gallery: Mapping[str, str]) -> Fit | None:
+    """Return the fit to a rule set over a gallery, None where there is none.
+
+    Raises
+    ------
+    UserError
+        The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    known = _read(path)
+    if known["sha256"] != dict(gallery) or rules_sha256 not in known["fits"]:
+        return None
+    try:
+        entry = known["fits"][rules_sha256]
+        return Fit(VoteSettings(**entry["vote"]), PoolWeights(**entry["weights"]), float(entry["log_loss"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise _damaged(path) from error
+    if not isinstance(known, dict) or known.get("format") != _FORMAT or not {"sha256", "fits"} <= set(known):
+        raise _damaged(path)
+    return known
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(
+        f"{shown(path)} is damaged; remove it (defaults are used then) or run 'stylematch-batch rules fit'."
+    )

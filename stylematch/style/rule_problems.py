@@ -1,0 +1,124 @@
+"""What is wrong with a rule file: every problem is a sentence that names the file, the line, the rule and the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NoReturn
+
+from stylematch.errors import UserError
+from stylematch.style.toml_lines import KeyLines
+from stylematch.tables.disk import shown
+
+
+class RuleProblemsError(UserError):
+    """A text that is no valid rule set.
+
+    Parameters
+    ----------
+    problems : sequence of str
+        A sentence each, in the order of the text; at least one.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = len(problems) - 1
+        hint = f" ({more} more: 'stylematch-batch rules check' lists them)" if more else ""
+        super().__init__(f"{problems[0]}{hint}")
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type[RuleProblemsError], tuple[tuple[str, ...]]]:
+        """Return how it is made again in another process: of its problems, not of the message."""
+        return type(self), (self.problems,)
+
+
+class UnreadableError(Exception):
+    """What is being read cannot be used and is skipped; the problem is noted."""
+
+
+class Problems:
+    """Collects the problems of one text; knows where in it the reader is.
+
+    Parameters
+    ----------
+    text : str
+        The TOML text.
+    document : dict
+        What it holds.
+    label : str
+        What sentences call the text.
+
+    Attributes
+    ----------
+    found : list of str
+        The sentences so far.
+    rule : int or None
+        The rule that is being read, counted from 0.
+    """
+
+    def __init__(self, text: str, document: Mapping[str, Any], label: str) -> None:
+        self.text = text
+        self.document = document
+        self.label = label
+        self.found: list[str] = []
+        self.rule: int | None = None
+
+    def raise_any(self) -> None:
+        """Raise the problems, if there are any."""
+        if self.found:
+            raise RuleProblemsError(self.found)
+
+    def check_keys(self, table: dict[str, Any], known: Collection[str], path: Sequence[str] = ()) -> None:
+        """Note the keys of a table that mean nothing."""
+        for key in table:
+            if key not in known:
+                self.note(".".join((*path, key)), f"there is no such key{_suggestion(key, known)}", (*path, key))
+
+    def check_known(
+        self,
+        name: str,
+        known: Collection[str],
+        kind: str,
+        key: str,
+        path: Sequence[str] | None = None,
+        *,
+        fix: str | None = None,
+    ) -> None:
+        """Note a name that is not known."""
+        if name not in known:
+            self.note(key, f"unknown {kind} {name!r}{_suggestion(name, known)}{f'; {fix}' if fix else ''}", path)
+
+    def note(self, key: str, message: str, path: Sequence[str] | None = None) -> None:
+        """Note a problem and go on."""
+        where = self.label
+        path = tuple(key.split(".")) if path is None else tuple(path)
+        rules = self.document.get("rules")
+        if self.rule is None or not isinstance(rules, list):
+            where += f", line {self.lines.line(*path)}"
+        else:
+            style = rules[self.rule].get("style")
+            where += f", line {self.lines.line('rules', self.rule, *path)}, rule {self.rule + 1}"
+            # A style that is no name of one line is its own problem, which shows it safely.
+            where += f" {style!r}" if isinstance(style, str) else ""
+        problem = f"{where}, key {shown(key)}: {message}"
+        if problem not in self.found:  # what two styles share is read for each
+            self.found.append(problem)
+
+    def refuse(self, key: str, message: str, path: Sequence[str] | None = None) -> NoReturn:
+        """Note a problem and give up what is being read."""
+        self.note(key, message, path)
+        raise UnreadableError
+
+    @cached_property
+    def lines(self) -> KeyLines:
+        """Where the keys stand: only looked for where there is a problem."""
+        return KeyLines(self.text)
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    """Return the end of a sentence: the closest known name, or all of them where none is close."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
+    if close:
+        return f", did you mean {by_folded[close[0]]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""

@@ -1,0 +1,104 @@
+"""From a catalogue picture's bytes to what the garment encoder sees of it.
+
+Where a person shows the clothes, the torso below the face is cut out as it is from photos of people; else the garment
+is trimmed as in a shop picture. So worn clothes meet worn clothes where the catalogue has such pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from stylematch.data.decode import DecodedPhoto, decode_photo
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.face_reader import FINDER_SIDE_PX
+from stylematch.vision.faces import FaceBox, SlimefaceLocator
+from stylematch.vision.garments import cut_garment, cut_torso, torso_square
+
+Shown = Literal["torso", "garment"]
+Pixels = npt.NDArray[np.uint8]
+_FACE_SIDE_PX = 224  # one look: a face that is smaller in a shop picture has no torso worth a look
+
+
+def sees_clothes(bundle: Bundle) -> bool:
+    """Return whether a bundle knows coloured garments, worn ones too; else it knows Fashion-MNIST's grey ones alone."""
+    settings: Mapping[str, Any] = bundle.description["input"]
+    return settings.get("resize") == "garment" and bundle.channels == 3
+
+
+def torso_crop(photo: DecodedPhoto, face: FaceBox, size_px: int) -> Pixels | None:
+    """Return the clothes below a face, uint8 (size_px, size_px, 3), negated; None where too little of them shows."""
+    square = torso_square(face, photo.width, photo.height)
+    return None if square is None else cut_torso(photo.pixels, photo.width, photo.height, square, size_px)
+
+
+@dataclass(frozen=True)
+class ItemPicture:
+    """One item's picture.
+
+    Attributes
+    ----------
+    photo : DecodedPhoto
+        The picture, upright.
+    crop : ndarray of uint8, shape (input_px, input_px, channels)
+        What the model sees.
+    shown : {"torso", "garment"}
+        How it was cut.
+    """
+
+    photo: DecodedPhoto
+    crop: Pixels
+    shown: Shown
+
+
+class ItemPictureReader:
+    """Reads catalogue pictures for a bundle.
+
+    Parameters
+    ----------
+    input_px, channels : int
+        Of the model's input.
+    torsos : bool
+        Whether the model knows worn clothes (``sees_clothes``).
+    max_megapixels : float
+        Pictures that claim more are rejected.
+    """
+
+    def __init__(self, input_px: int, channels: int, *, torsos: bool, max_megapixels: float = 200.0) -> None:
+        self._input_px, self._channels, self._max_megapixels = input_px, channels, max_megapixels
+        self._locator = SlimefaceLocator(sides_px=(_FACE_SIDE_PX,)) if torsos else None
+
+    def read(self, data: bytes, *, may_be_worn: bool = True) -> ItemPicture:
+        """Read one picture.
+
+        Parameters
+        ----------
+        data : bytes
+            The file.
+        may_be_worn : bool
+            False for what is no clothing of the torso, whatever the person in the picture wears.
+
+        Raises
+        ------
+        PhotoRejectedError
+            If the bytes are no picture that can be decoded.
+        """
+        photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=self._max_megapixels)
+        faces = self._locator.locate(photo).boxes if self._locator is not None and may_be_worn else ()
+        torso = torso_crop(photo, faces[0], self._input_px) if faces else None
+        crop = cut_garment(photo.pixels, self._input_px) if torso is None else torso
+        if self._channels == 1:
+            crop = grey(crop)[..., None]
+        return ItemPicture(photo, crop, "garment" if torso is None else "torso")
+
+
+def grey(pixels: Pixels) -> Pixels:
+    """Return the luma (ITU-R 601) of RGB pixels (h, w, 3) as uint8 (h, w); grey ones (h, w, 1) as they are."""
+    if pixels.shape[2] == 1:
+        return pixels[..., 0]
+    return np.asarray(Image.fromarray(pixels).convert("L"))

@@ -1,0 +1,231 @@
+"""``catalog build`` and ``score --where``: small shops of real pictures, as people keep them."""
+
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from program import DEFAULT_INDEX, EXAMPLES, call, digests, rows, score, scored
+
+from stylematch.data.fashion_mnist import CLASSES
+from stylematch.data.item_table import read_items
+from stylematch.errors import UserError
+from stylematch.report.item_pictures import ItemPictures
+
+HEADER = "item_id,image,category,price,gender"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Twelve items of Fashion-MNIST as a shop shows them: dark on white, larger; two people; two bad files."""
+    folder = tmp_path_factory.mktemp("shop") / "pictures"
+    folder.mkdir()
+    items = pq.read_table(DEFAULT_INDEX / "items" / "rows.parquet").slice(0, 12).to_pylist()
+    for number, item in enumerate(items):
+        shown = Image.frombytes("L", (28, 28), item["picture"]).point(lambda value: 255 - value).resize((140, 140))
+        canvas = Image.new("RGB", (200, 180), "white")
+        canvas.paste(shown, (30, 20))
+        canvas.save(folder / f"{number:03d}.png")
+    shutil.copy(EXAMPLES / "astronaut.jpg", folder / "person.jpg")
+    shutil.copy(EXAMPLES / "truncated.jpg", folder / "half.jpg")
+    (folder / "notes.jpg").write_text("no picture")
+    (folder.parent / "secret.png").write_bytes((folder / "000.png").read_bytes())
+    (folder / "link.png").symlink_to(folder.parent / "secret.png")
+    return folder
+
+
+def write_table(path, lines, header=HEADER):
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(pictures):
+    lines = [
+        f"sku-{n},{n:03d}.png,{'Jeans' if n % 2 else 'Robes'},{10 * n}.5,{'women' if n < 8 else ''}" for n in range(12)
+    ]
+    lines += [
+        ",000.png,Robes,1,Men",
+        "sku-3,000.png,Robes,1,Men",
+        "gone,none.png,Robes,1,Men",
+        "none,,Robes,1,Men",
+        "up,../secret.png,Robes,1,Men",
+        "linked,link.png,Robes,1,Men",
+        "absolute,/etc/hostname,Robes,1,Men",
+        "web,https://example.org/a.jpg,Robes,1,Men",
+        "half,half.jpg,Robes,1,Men",
+        "text,notes.jpg,Robes,1,Men",
+        "short,000.png",
+        '"broken"quote",000.png,Robes,1,Men',
+        "",
+        "person,person.jpg,T-shirt/Top,1,Men",
+    ]
+    return write_table(pictures / "items.csv", lines)
+
+
+WHY = {
+    None: "no_id",
+    "sku-3": "duplicate_id",
+    "gone": "missing_picture",
+    "none": "no_image",
+    "up": "outside_folder",
+    "linked": "outside_folder",
+    "absolute": "outside_folder",
+    "web": "missing_picture",
+    "half": "truncated",
+    "text": "not_a_picture",
+}
+
+
+def build(source, out, *options):
+    return call("catalog", "build", source, "--out", out, "--device", "cpu", *options)
+
+
+@pytest.fixture(scope="module")
+def shop(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "shop"
+    result = build(table, out)
+    assert result.code == 0, result.err
+    assert "25 rows: 13 items, 12 rejected" in result.out
+    assert "outside_folder 3" in result.out
+    return out
+
+
+def test_every_row_is_an_item_or_rejected_with_its_reason(shop):
+    items = pq.read_table(shop / "items" / "rows.parquet")
+    assert items["id"].to_pylist() == [*(f"sku-{n}" for n in range(12)), "person"]
+    rejected = pq.read_table(shop / "rejected.parquet").to_pylist()
+    assert len(rejected) == 12
+    malformed = [row["row"] for row in rejected if row["reason"] == "malformed_row"]
+    assert malformed == [24, 25]  # lines of the file
+    assert {row["item_id"]: row["reason"] for row in rejected if row["reason"] != "malformed_row"} == WHY
+    assert all(row["message"] for row in rejected)
+    assert [row["row"] for row in rejected] == sorted(row["row"] for row in rejected)
+
+
+def test_columns_given_and_predicted(shop):
+    items = pq.read_table(shop / "items" / "rows.parquet")
+    assert items.schema.field("price").type == pa.float64()
+    assert items["price"].to_pylist()[:3] == [0.5, 10.5, 20.5]
+    assert items["gender"].to_pylist() == ["Women"] * 8 + [None] * 4 + ["Men"]  # as the rule sets spell it
+    by_id = {row["id"]: row for row in items.to_pylist()}
+    assert by_id["sku-1"]["category"] == "Jeans"
+    assert by_id["sku-1"]["category_predicted"] == "Trouser"  # known by its name, not guessed
+    assert by_id["sku-1"]["category_predicted_probability"] is None
+    assert by_id["sku-2"]["category"] == "Robes"
+    assert by_id["person"]["category"] == by_id["person"]["category_predicted"] == "T-shirt/top"
+    true = pq.read_table(DEFAULT_INDEX / "items" / "rows.parquet", columns=["category"])["category"].to_pylist()
+    guessed = [by_id[f"sku-{n}"]["category_predicted"] for n in range(0, 12, 2)]
+    assert sum(guess == kind for guess, kind in zip(guessed, true[:12:2], strict=True)) >= 4
+    assert set(json.loads((shop / "items" / "infos.json").read_text())["categories"]) == {*CLASSES, "Jeans", "Robes"}
+
+
+def test_equal_tables_give_equal_bytes(table, shop, tmp_path):
+    for options in (("--batch-size", 3, "--workers", 1), ("--batch-size", 64)):
+        assert build(table, tmp_path / "again", *options).code == 0
+        assert digests(tmp_path / "again") == digests(shop)
+    assert [path.name for path in tmp_path.iterdir()] == ["again"]
+
+
+def test_it_scores_with_the_pictures_in_colour(shop, tmp_path):
+    out = scored(EXAMPLES / "group.jpg", tmp_path / "out", "--index", shop, "--rules", "wardrobe", "--report")
+    items = rows(out, "recommendations")
+    assert len(items) == 5 * 3
+    assert {row["item_id"] for row in items} <= {*(f"sku-{n}" for n in range(12)), "person"}
+    assert {row["query"] for row in items} <= {"worn", "style"}
+    picture = ItemPictures(shop / "pictures.parquet")
+    assert picture("person").shape == (128, 128, 3)
+    assert picture("nobody") is None
+    shown = [Image.open(path).mode for path in (out / "report" / "items").iterdir()]
+    assert shown
+    assert set(shown) == {"RGB"}
+
+
+def test_where_keeps_to_the_condition_and_names_the_run(shop, tmp_path):
+    def run(name, where):
+        return score(EXAMPLES / "group.jpg", tmp_path / name, "--index", shop, "--rules", "wardrobe", "--where", where)
+
+    assert run("cheap", "price < 50 AND gender = 'Women'").code == 0
+    assert {row["item_id"] for row in rows(tmp_path / "cheap", "recommendations")} == {f"sku-{n}" for n in range(5)}
+    assert run("other", "price < 40 AND gender = 'Women'").code == 0
+    ids = [rows(tmp_path / name, "recommendations")[0]["run_id"] for name in ("cheap", "other")]
+    assert ids[0] != ids[1]
+    for where, said in (
+        ("price < 0", "none of the items"),
+        ("prise < 50", "prise"),
+        ("price <", "cannot be read"),
+        ("true) ; DROP TABLE items; (", "more than one|cannot be read"),
+        ("id IN (SELECT content FROM read_text('/etc/hostname'))", "cannot be read"),
+    ):
+        result = run("none", where)
+        assert result.code == 2
+        assert any(part in result.sentence for part in said.split("|")), result.sentence
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_and_a_table_without_images(pictures, tmp_path):
+    assert build(pictures, tmp_path / "folder").code == 0
+    items = pq.read_table(tmp_path / "folder" / "items" / "rows.parquet")
+    assert items["id"].to_pylist() == [*(f"{n:03d}.png" for n in range(12)), "person.jpg"]
+    assert items["category"].to_pylist() == items["category_predicted"].to_pylist()
+    rejected = pq.read_table(tmp_path / "folder" / "rejected.parquet")
+    assert {"half.jpg", "notes.jpg"} == set(rejected["item_id"].to_pylist())
+    bare = write_table(tmp_path / "bare.csv", ["001,Jeans,3", "777,Jeans,4"], "id,kind,id2")
+    result = build(bare, tmp_path / "bare", "--images", pictures, "--column", "category=kind")
+    assert result.code == 0, result.err
+    items = pq.read_table(tmp_path / "bare" / "items" / "rows.parquet")
+    assert items["id"].to_pylist() == ["001"]
+    assert items["id2"].to_pylist() == [3]
+
+
+def test_parquet_says_the_same_as_csv(pictures, shop, tmp_path):
+    columns = {
+        "item_id": [f"sku-{n}" for n in range(4)],
+        "image": [f"{n:03d}.png" for n in range(4)],
+        "price": [0.5, 10.5, 20.5, 30.5],
+        "sizes": [["S"], ["M"], [], ["L"]],
+    }
+    pq.write_table(pa.table(columns), pictures / "items.parquet")
+    result = build(pictures / "items.parquet", tmp_path / "out")
+    (pictures / "items.parquet").unlink()
+    assert result.code == 0, result.err
+    assert "columns not kept: sizes" in result.out
+    found, expected = (pq.read_table(f / "items" / "rows.parquet") for f in (tmp_path / "out", shop))
+    assert found["picture"].to_pylist() == expected["picture"].to_pylist()[:4]
+    assert found["price"].to_pylist() == expected["price"].to_pylist()[:4]
+
+
+def test_mistakes_are_one_sentence_and_leave_nothing(pictures, table, tmp_path):
+    open_quote = write_table(tmp_path / "open.csv", ["a,000.png,x,1,y", '"b,000.png,x,1,y'])
+    doubled = write_table(tmp_path / "twice.csv", ["a,b"], "item_id,item_id")
+    nameless = write_table(tmp_path / "nameless.csv", ["a,b"], "sku,image")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.txt").write_text("keep me")
+    for source, options, said in (
+        (tmp_path / "absent.csv", (), "absent.csv"),
+        (open_quote, (), "line 3"),
+        (doubled, (), "twice"),
+        (nameless, (), "--column item_id"),
+        (table, ("--column", "item_id=nope"), "nope"),
+        (table, ("--column", "colour=x"), "baseColour"),
+        (table, ("--images", tmp_path), "None of the 25 rows"),
+        (table, ("--bundle", DEFAULT_INDEX / "attributes"), "category"),
+    ):
+        result = build(source, tmp_path / "out", *options)
+        assert result.code == 2, (source, result)
+        assert said in result.sentence
+        assert not (tmp_path / "out").exists()
+    assert build(table, tmp_path / "here").code == 2
+    assert digests(tmp_path / "here").keys() == {"mine.txt"}
+    assert build(table, DEFAULT_INDEX).code == 2
+
+
+def test_outside_only_where_it_is_allowed(pictures):
+    table = write_table(pictures / "out.csv", ["up,../secret.png"], "item_id,image")
+    assert len(read_items(table)) == 0
+    assert len(read_items(table, allow_outside=True)) == 1
+    table.unlink()
+    with pytest.raises(UserError, match="directory of pictures"):
+        read_items(pictures, images=pictures)

@@ -1,0 +1,258 @@
+"""The pool of two opinions, what is fitted to it, its file, its figures, and ``rules fit`` as a command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from program import DEFAULT_INDEX, EXAMPLES, call, manifest, score
+from tiny import write_celeba
+
+from stylematch.errors import UserError
+from stylematch.evaluate.style_figures import opinion_figures
+from stylematch.pipelines.assets import resolve_assets
+from stylematch.pipelines.judging import fit_of, gallery_sha256
+from stylematch.style.fits import STYLE_FILE, find_fit, write_fits
+from stylematch.style.fitting import Fit, HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
+from stylematch.style.fusion import PoolWeights, fuse, log_opinions
+from stylematch.style.neighbours import VoteSettings, count_votes
+from stylematch.style.rules import load_rules
+
+S = 4
+PRIOR = np.array([0.4, 0.3, 0.2, 0.1])
+distributions = hnp.arrays(np.float64, (5, S), elements=st.floats(0.01, 1)).map(
+    lambda values: values / values.sum(axis=1, keepdims=True)
+)
+weights = st.builds(PoolWeights, st.floats(0.1, 2), st.floats(0, 2), st.floats(0, 1))
+
+
+@settings(deadline=None)
+@given(distributions, distributions, weights)
+def test_pool_is_the_weighted_product(rules, votes, chosen):
+    pooled = fuse(rules, votes, PRIOR, chosen)
+    product = rules**chosen.rules * votes**chosen.neighbours / PRIOR**chosen.prior
+    np.testing.assert_allclose(pooled, product / product.sum(axis=1, keepdims=True), atol=1e-12)
+    for row in range(len(rules)):
+        one = slice(row, row + 1)
+        assert fuse(rules[one], votes[one], PRIOR, chosen).tobytes() == pooled[one].tobytes()
+
+
+@given(distributions, distributions)
+def test_pool_of_one_opinion_is_that_opinion(rules, votes):
+    np.testing.assert_allclose(fuse(rules, votes, PRIOR, PoolWeights(1, 0)), rules, atol=1e-12)
+    np.testing.assert_allclose(fuse(rules, votes, PRIOR, PoolWeights(0, 1)), votes, atol=1e-12)
+
+
+def test_neither_opinion_can_forbid_what_the_other_is_sure_of():
+    sure, other = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    np.testing.assert_allclose(fuse(sure, other, np.array([0.5, 0.5]), PoolWeights(0.5, 0.5)), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("wrong", [(-0.1, 1.0), (0.0, 0.0), (float("nan"), 1.0), (float("inf"), 1.0), (1.0, 0.0, -1.0)])
+def test_wrong_weights_are_refused(wrong):
+    with pytest.raises(ValueError, match="weights of opinions"):
+        PoolWeights(*wrong)
+
+
+def test_opinions_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="differ in shape"):
+        fuse(np.full((2, 4), 0.25), np.full((2, 3), 1 / 3), PRIOR)
+
+
+def drawn(count: int, seed: int, *, overconfident: float = 1.0, rules_see: float = 2.0, neighbours_see: float = 2.0):
+    """Held-out people whose rules and neighbours each see the truth through noise of their own."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, S, count)
+    # Unit noise and a shift of s of the true style: exp(s * value) is the likelihood, so this is calibrated.
+    seen = rng.normal(size=(count, S))
+    seen[np.arange(count), truth] += rules_see
+    logits = overconfident * rules_see * seen
+    rules = np.exp(logits - logits.max(axis=1, keepdims=True))
+    keeps = rng.random((count, 200)) < neighbours_see / 4
+    styles = np.where(keeps, truth[:, None], rng.integers(0, S, (count, 200)))
+    similarities = -np.sort(rng.random((count, 200)) * 0.2, axis=1)
+    prior = np.full(S, 1 / S)
+    return HeldOut(rules / rules.sum(axis=1, keepdims=True), styles, similarities, prior, truth, np.arange(count) // 5)
+
+
+SMALL_GRID = (VoteSettings(15, 0.1, 1.0), VoteSettings(100, 0.1, 1.0))
+
+
+def test_two_independent_opinions_are_worth_more_than_each():
+    held_out, others = drawn(600, 1, neighbours_see=0.6), drawn(600, 2, neighbours_see=0.6)
+    fits = [fit_pool(held_out, SMALL_GRID), fit_rules(held_out), fit_neighbours(held_out, SMALL_GRID)]
+    pooled, rules, neighbours = (mean_log_loss(others.pooled(fit), others.truth) for fit in fits)
+    assert pooled < 0.9 * min(rules, neighbours)
+    assert fits[0].weights.rules > 0.5
+    assert fits[0].weights.neighbours > 0.1
+
+
+def test_an_opinion_that_knows_nothing_is_not_heard():
+    held_out = drawn(600, 3, neighbours_see=0.0)
+    fit = fit_pool(held_out, SMALL_GRID)
+    assert fit.weights.neighbours < 0.1
+    assert fit.weights.rules == pytest.approx(1, abs=0.15)
+
+
+def test_an_overconfident_opinion_is_softened():
+    fit = fit_rules(drawn(2000, 4, overconfident=3.0))
+    assert fit.weights.rules == pytest.approx(1 / 3, rel=0.15)
+    assert fit.weights.neighbours == 0
+
+
+def test_fitting_is_deterministic():
+    assert fit_pool(drawn(200, 5), SMALL_GRID) == fit_pool(drawn(200, 5), SMALL_GRID)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(1, 200))
+def test_fitted_weights_are_a_minimum_among_those_not_negative(seed, penalty):
+    held_out, start = drawn(60, seed, overconfident=2.0), np.array([1.0, 0.0])
+    opinions = log_opinions(held_out.rules, held_out.votes(SMALL_GRID[0]))
+
+    def cost(values):
+        logits = values[0] * opinions[0] + values[1] * opinions[1]
+        logits -= logits.max(axis=1, keepdims=True)
+        shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return -shares[np.arange(60), held_out.truth].sum() + penalty / 2 * ((values - start) ** 2).sum()
+
+    fitted = fit_weights(opinions, held_out.truth, start, penalty=penalty)
+    assert (fitted >= 0).all()
+    for step in np.array([[1, 0], [0, 1], [1, 1], [1, -1]]) * 1e-3:
+        for other in (fitted + step, fitted - step):
+            assert (other < 0).any() or cost(other) >= cost(fitted) - 1e-9
+
+
+def test_vote_asks_only_the_first_k():
+    held_out = drawn(20, 6)
+    some = VoteSettings(7, 0.1, 1.0)
+    cut = count_votes(held_out.neighbour_styles[:, :7], held_out.similarities[:, :7], held_out.prior, some)
+    np.testing.assert_array_equal(held_out.votes(some), cut)
+
+
+FIT = Fit(VoteSettings(60, 0.07, 0.3), PoolWeights(0.9, 0.2, 0.1), 0.5)
+GALLERY = {"bundle": "b" * 64, "faces": "f" * 64}
+
+
+def test_fits_are_found_by_rules_and_gallery_alone(tmp_path):
+    path = tmp_path / STYLE_FILE
+    assert find_fit(path, "r1", GALLERY) is None
+    write_fits(path, {"r1": ("one", FIT)}, GALLERY, "people")
+    write_fits(path, {"r2": ("two", FIT)}, GALLERY, "people")
+    assert find_fit(path, "r1", GALLERY) == find_fit(path, "r2", GALLERY) == FIT
+    assert find_fit(path, "r3", GALLERY) is None
+    assert find_fit(path, "r1", {**GALLERY, "faces": "0" * 64}) is None
+    written = path.read_bytes()
+    write_fits(path, {"r2": ("two", FIT)}, GALLERY, "people")
+    assert path.read_bytes() == written
+    # Another gallery's fits say nothing of this one's.
+    write_fits(path, {"r3": ("three", FIT)}, {**GALLERY, "faces": "0" * 64}, "people")
+    assert find_fit(path, "r1", GALLERY) is None
+
+
+@pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 2, "sha256": {}, "fits": {}}'])
+def test_a_damaged_file_of_fits_is_named(tmp_path, broken):
+    path = tmp_path / STYLE_FILE
+    path.write_text(broken)
+    with pytest.raises(UserError, match=r"style\.json is damaged"):
+        find_fit(path, "r1", GALLERY)
+
+
+def test_a_damaged_fit_is_named(tmp_path):
+    path = tmp_path / STYLE_FILE
+    write_fits(path, {"r1": ("one", FIT)}, GALLERY, "people")
+    content = json.loads(path.read_text())
+    content["fits"]["r1"]["weights"]["rules"] = -1
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"style\.json is damaged"):
+        find_fit(path, "r1", GALLERY)
+
+
+def test_figures_by_hand():
+    truth = np.array([0] * 30 + [1] * 10)
+    sure, unsure = np.eye(2)[truth] * 0.8 + 0.1, np.full((40, 2), 0.5)
+    figures = opinion_figures({"pooled": sure, "rules": unsure}, truth, np.arange(40) // 4, ("a", "b"), pooled="pooled")
+    assert (figures["faces"], figures["people"], figures["support"]) == (40, 10, {"a": 30, "b": 10})
+    assert figures["opinions"]["pooled"]["log_loss"] == pytest.approx(-np.log(0.9), abs=1e-4)
+    # Only style a has 30 faces; answered always, it has F1 2 * 30 / (40 + 30).
+    assert figures["opinions"]["rules"]["macro_f1"] == pytest.approx(60 / 70, abs=1e-4)
+    against = figures["against"]["rules"]["log_loss"]
+    assert against["difference"] == pytest.approx(np.log(0.5) - np.log(0.9), abs=1e-4)
+    # Every face gains as much, so that no resample differs.
+    np.testing.assert_allclose(
+        against["over_pictures"] + against["over_people"], [against["difference"]] * 4, atol=1e-4
+    )
+
+
+def test_intervals_over_people_are_wider_where_pictures_of_one_resemble():
+    rng = np.random.default_rng(7)
+    truth, people = np.zeros(400, np.int64), np.arange(400) // 20
+    sure = np.repeat(rng.uniform(0.2, 0.9, 20), 20)
+    said = {"pooled": np.stack([sure, 1 - sure], 1), "rules": np.full((400, 2), 0.5)}
+    against = opinion_figures(said, truth, people, ("a", "b"), pooled="pooled")["against"]["rules"]["log_loss"]
+    assert np.diff(against["over_people"])[0] > 2 * np.diff(against["over_pictures"])[0]
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory) -> tuple[Path, Path]:
+    """A collection with a gallery of its own place, to which two rule sets were fitted on a tiny CelebA."""
+    folder = tmp_path_factory.mktemp("fit")
+    write_celeba(folder / "data" / "celeba", ("Young", "Smiling"))
+    collection = folder / "collection"
+    collection.mkdir()
+    for part in ("attributes", "faces"):
+        (collection / part).symlink_to(DEFAULT_INDEX / part)
+    arguments = ("--index", collection, "--root", folder / "data", "--report", folder / "report")
+    done = call("rules", "fit", "classic", "wardrobe", *arguments)
+    assert done.code == 0, done.err
+    return collection, folder
+
+
+def test_rules_fit_writes_fits_and_figures(fitted):
+    collection, folder = fitted
+    figures = json.loads((folder / "report" / "style-figures.json").read_text())
+    assert set(figures["rule_sets"]) == {"classic", "wardrobe"}
+    measured = figures["rule_sets"]["classic"]["measured"]
+    assert [group["faces"] for group in measured.values()] == [1]
+    page = (folder / "report" / "style-figures.md").read_text()
+    assert "## wardrobe" in page
+    assert "| **pooled** |" in page
+    content = json.loads((collection / STYLE_FILE).read_text())
+    assert sorted(entry["rules"] for entry in content["fits"].values()) == ["classic", "wardrobe"]
+
+
+def test_score_uses_what_was_fitted_and_says_so(fitted, tmp_path):
+    collection, _ = fitted
+    photos = EXAMPLES / "astronaut.jpg"
+    assets = resolve_assets([collection])
+    rules = load_rules("classic", attribute_names=rule_attributes(assets))
+    assert fit_of(assets, rules) is not None
+    first = score(photos, tmp_path / "fitted", "--index", collection, "--rules", "classic")
+    assert first.code == 0, first.err
+    told = manifest(tmp_path / "fitted")
+    assert told["settings"]["style_fusion"]["fitted"]
+    # Another fit, another run; and rules that nothing was fitted to get the defaults.
+    write_fits(collection / STYLE_FILE, {rules.sha256: (rules.name, FIT)}, gallery_sha256(assets), "people")
+    assert score(photos, tmp_path / "other", "--index", collection, "--rules", "classic").code == 0
+    other = manifest(tmp_path / "other")
+    assert other["run_id"] != told["run_id"]
+    assert other["settings"]["style_fusion"]["weights"] == {"rules": 0.9, "neighbours": 0.2, "prior": 0.1}
+    assert score(photos, tmp_path / "own", "--index", collection, "--rules", "wardrobe-neutral").code == 0
+    own = manifest(tmp_path / "own")["settings"]["style_fusion"]
+    assert own["fitted"] is False
+    assert own["vote"]["k"] == VoteSettings().k
+
+
+def rule_attributes(assets):
+    from stylematch.vision.bundle import Bundle
+
+    return Bundle.open(assets.attributes).schema.group("attributes").labels
+
+
+def test_rules_fit_without_data_says_what_is_missing(tmp_path):
+    done = call("rules", "fit", "classic", "--root", tmp_path, "--report", tmp_path / "report")
+    assert done.code == 2
+    assert "no folder 'celeba'" in done.sentence

@@ -1,0 +1,171 @@
+"""``index build`` with a kind, ``index add``, ``index remove``, conditions on columns: over files and commands."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_index import ATTRIBUTES, clustered, names, write_embeddings
+
+from stylematch.cli import run
+from stylematch.errors import UserError
+from stylematch.pipelines.index import build_index, describe_index
+from stylematch.pipelines.index_change import add_to_index, remove_from_index
+from stylematch.search.directory import index_info, load_index_directory
+from stylematch.search.plan import KINDS
+from stylematch.search.where import positions_where
+from stylematch.settings.index import IndexSettings
+
+COUNT, DIM = 1200, 8
+
+
+def built(tmp_path, kind="exact", count=COUNT):
+    write_embeddings(tmp_path / "shards", clustered(2, count, DIM), names(count))
+    build_index(tmp_path / "shards", tmp_path / "index", IndexSettings(kind=kind))
+    return tmp_path / "index"
+
+
+def contents(directory):
+    files = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "infos.json"}
+    return files | {"infos": index_info(directory)}
+
+
+def more_embeddings(tmp_path, ids, seed=9, **changes):
+    write_embeddings(tmp_path / "more", clustered(seed, len(ids), DIM), ids, **changes)
+    return tmp_path / "more"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_says_what_it_needs_and_what_it_measured(tmp_path, kind, capsys):
+    write_embeddings(tmp_path / "shards", clustered(2, COUNT, DIM), names(COUNT))
+    arguments = [
+        "index",
+        "build",
+        str(tmp_path / "shards"),
+        "--kind",
+        kind,
+        "--target-recall",
+        "0.9",
+        "--max-memory-gb",
+        "1",
+    ]
+    for out in ("one", "two"):
+        assert run([*arguments, "--out", str(tmp_path / out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"1,200 vectors of 8 dimensions: {kind}")
+    assert said[1].startswith("expected: 0.")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    infos = json.loads((tmp_path / "one" / "infos.json").read_text())
+    assert infos["search"]["kind"] == kind
+    assert infos["search"]["recall_at_10"] >= infos["search"]["target_recall"] == 0.9
+    assert infos["speed"]["batch"] == 256
+    assert infos["speed"]["queries_per_s"] > 0
+    disk = sum(f["bytes"] for name, f in infos["files"].items() if name != "rows.parquet")
+    assert infos["search"]["disk_bytes_per_vector"] == round(disk / COUNT, 1)
+    text = describe_index(tmp_path / "one")
+    assert f"{kind}: recall@10" in text
+    assert "queries/s in batches of 256" in text
+    stored = load_index_directory(tmp_path / "one", mapped=True)
+    assert stored.index.kind == kind
+    assert stored.rows["id"].to_pylist() == list(stored.index.ids) == names(COUNT)
+
+
+def test_what_cannot_be_built(tmp_path, capsys):
+    write_embeddings(tmp_path / "shards", clustered(2, COUNT, DIM), names(COUNT))
+    arguments = ["index", "build", str(tmp_path / "shards"), "--out", str(tmp_path / "one")]
+    assert run([*arguments, "--max-memory-gb", "0.01"]) == 2
+    assert "--max-memory-gb 0.01" in capsys.readouterr().err
+    assert run([*arguments, "--target-recall", "1.5"]) == 2
+    assert "--target-recall" in capsys.readouterr().err
+    assert not (tmp_path / "one").exists()
+
+
+def test_adding_to_an_exact_index_is_building_it_of_both(tmp_path):
+    index = built(tmp_path)
+    change = add_to_index(index, more_embeddings(tmp_path, names(COUNT + 50)[COUNT:]))
+    assert (change.count, change.added, change.updated, change.recall_at_10) == (COUNT + 50, 50, 0, 1.0)
+    tables = [pq.read_table(p) for d in ("shards", "more") for p in sorted((tmp_path / d).glob("part-*.parquet"))]
+    both = tmp_path / "both"
+    both.mkdir()
+    pq.write_table(pa.concat_tables(tables), both / "part-00000.parquet")
+    description = json.loads((tmp_path / "shards" / "embeddings.json").read_text())
+    (both / "embeddings.json").write_text(json.dumps(description | {"count": COUNT + 50}))
+    build_index(both, tmp_path / "rebuilt", IndexSettings())
+    again, infos = contents(tmp_path / "rebuilt"), contents(index)
+    for each in (again, infos):
+        each["infos"]["search"].pop("held_out")
+    assert infos == again
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_update_and_remove_by_the_command_line(tmp_path, kind, capsys):
+    index = built(tmp_path, kind)
+    ids = [names(COUNT)[5], "fresh", names(COUNT)[700]]
+    more = more_embeddings(tmp_path, ids, categories=["Shirt", "Coat", "Dress", "Hat"])
+    before = contents(index)
+    assert run(["index", "add", str(index), str(more)]) == 2
+    error = capsys.readouterr().err
+    assert "2 ids are in" in error
+    assert "--update" in error
+    assert contents(index) == before
+    assert run(["index", "add", str(index), str(more), "--update"]) == 0
+    assert f"1 added, 2 updated; {COUNT + 1:,} vectors now; recall@10" in capsys.readouterr().out
+    stored = load_index_directory(index)
+    assert stored.infos["categories"] == ["Coat", "Dress", "Shirt", "Hat"]
+    assert list(stored.index.ids) == stored.rows["id"].to_pylist() == [*names(COUNT), "fresh"]
+    new = pq.read_table(sorted(more.glob("part-*.parquet"))[0])
+    np.testing.assert_array_equal(stored.rows["price_eur"].to_numpy()[[4, 5, 6, 700, 1200]], [4, 0, 6, 2, 1])
+    vectors = clustered(9, 3, DIM)
+    assert new["id"][0].as_py() == ids[0]
+    hits = stored.index.search(vectors, 1)
+    np.testing.assert_allclose(hits.scores[:, 0], 1, atol=2e-3)
+    assert [stored.index.ids[p] for p in hits.positions[:, 0]] == ids
+
+    (tmp_path / "gone.txt").write_text(f"{ids[1]}\n{ids[0]}\n\n{ids[0]}\nnobody\n", encoding="utf-8")
+    command = ["index", "remove", str(index), "--ids", str(tmp_path / "gone.txt")]
+    assert run(command) == 2
+    assert "1 of 3 ids are not in" in capsys.readouterr().err
+    assert run([*command, "--missing-ok"]) == 0
+    assert f"2 removed, 1 not there; {COUNT - 1:,} vectors now" in capsys.readouterr().out
+    stored = load_index_directory(index)
+    assert stored.rows["id"].to_pylist() == [name for name in names(COUNT) if name != ids[0]]
+    assert stored.rows["price_eur"].to_numpy()[5] == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gone.txt", "index", "more", "shards"]
+    assert run([*command, "--missing-ok"]) == 0
+    assert "3 not there" in capsys.readouterr().out
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path):
+    index = built(tmp_path)
+    for changes, message in (
+        ({"bundle_sha256": "cd" * 32}, "embed with the model"),
+        ({"kind": "faces", "attribute_names": list(ATTRIBUTES)}, "has kind faces"),
+    ):
+        with pytest.raises(UserError, match=message):
+            add_to_index(index, more_embeddings(tmp_path, ["x", "y"], **changes))
+    more = more_embeddings(tmp_path, ["x", "y"])
+    for path in more.glob("part-*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["price_eur"]), path)
+    with pytest.raises(UserError, match="'price_eur'"):
+        add_to_index(index, more)
+    (tmp_path / "none").write_text("\n\n")
+    with pytest.raises(UserError, match="names no id"):
+        remove_from_index(index, tmp_path / "none")
+    with pytest.raises(UserError, match="cannot be read"):
+        remove_from_index(index, tmp_path / "absent")
+
+
+def test_conditions_on_columns(tmp_path):
+    stored = load_index_directory(built(tmp_path, count=40))
+    np.testing.assert_array_equal(positions_where(stored.rows, "category = 'Coat' AND price_eur < 7"), [0, 2, 4, 6])
+    np.testing.assert_array_equal(positions_where(stored.rows, "price_eur >= 38 -- the dear ones"), [38, 39])
+    assert positions_where(stored.rows, "price_eur < 0").shape == (0,)
+    assert positions_where(stored.rows, "NULL").dtype == np.int64
+    for wrong in ("colour = 'red'", "price_eur <", "true; DROP TABLE items", "price_eur IN (SELECT * FROM 'a.csv')"):
+        with pytest.raises(UserError, match="condition"):
+            positions_where(stored.rows, wrong)
+    allowed = positions_where(stored.rows, "category = 'Dress'")
+    hits = stored.index.search(clustered(4, 3, DIM), 25, allowed=allowed)
+    assert (np.sort(hits.positions[:, :20], axis=1) == allowed).all()
+    assert (hits.positions[:, 20:] == -1).all()
