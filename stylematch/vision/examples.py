@@ -64,6 +64,12 @@ class Examples:
             targets={name: values[rows] for name, values in self.targets.items()},
         )
 
+    def in_channels(self, channels: int) -> Examples:
+        """Return grey pictures as pictures of ``channels`` equal ones, without copying them; others as they are."""
+        if self.fields.shape[3] != 1:
+            return self
+        return replace(self, fields=np.broadcast_to(self.fields, (*self.fields.shape[:3], channels)))
+
     def crops(self, size_px: int) -> npt.NDArray[np.uint8]:
         """Return the middle ``size_px`` square of every field: what the model sees without augmentation."""
         start = (self.fields.shape[1] - size_px) // 2
