@@ -22,10 +22,12 @@ JOBS = sorted(p.stem for p in (REPOSITORY / "jobs").glob("*.toml") if "model" in
 def roots(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_celeba(folder / "celeba", ("Young", "Smiling"))
+    products = write_fashion_product(folder / "fashion_product")
     return {
+        "garments": products,
         "celeba": folder,
         "fashion-mnist": write_fashion_mnist(folder / "fashion_mnist"),
-        "fashion-product": write_fashion_product(folder / "fashion_product"),
+        "fashion-product": products,
         "flixstock": write_flixstock(folder / "flixstock"),
     }
 
@@ -34,6 +36,8 @@ def smoke(name, roots, out, *more):
     job = REPOSITORY / "jobs" / f"{name}.toml"
     dataset = tomllib.loads(job.read_text())["data"]["dataset"]
     changes = [f"data.root='{roots[dataset]}'", f"out='{out}'", "data.wild=false", "schedule.precision='32-true'"]
+    if dataset == "garments":
+        changes.append(f"data.fashion_mnist='{roots['fashion-mnist']}'")
     options = [part for change in changes for part in ("--set", change)]
     return run(["train", str(job), "--smoke", *options, *more]), Path(f"{out}-smoke"), dataset
 
@@ -86,3 +90,23 @@ def test_an_evaluation_of_the_wrong_data_is_a_sentence(roots, tmp_path, capsys):
     assert code == 0
     assert run(["evaluate", str(out / "bundle"), str(roots["celeba"] / "celeba")]) == 2
     assert "knows no attributes" in capsys.readouterr().err
+
+
+def test_the_benchmark_of_a_training_measures_both_rates(roots, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import train_throughput
+
+    out = tmp_path / "figures.json"
+    changes = [f"data.root='{roots['celeba']}'", "data.wild=false", "schedule.batch_size=4", "model.weights='none'"]
+    changes += ["model.input_px=64", "schedule.precision='32-true'", "schedule.workers=0"]
+    options = [part for change in changes for part in ("--set", change)]
+    job = str(REPOSITORY / "jobs" / "celeba-mobilenet.toml")
+    monkeypatch.setattr(
+        "sys.argv", ["train_throughput", job, "--pictures", "8", "--steps", "1", "--out", str(out), *options]
+    )
+    train_throughput.main()
+    figures = json.loads(out.read_text())
+    assert figures["pictures"] == 8
+    assert 0 < figures["jpeg_pictures_per_s"] <= figures["cached_pictures_per_s"]
+    assert figures["celeba_epoch_hours"] == pytest.approx(162_770 / figures["jpeg_pictures_per_s"] / 3600, rel=0.02)
+    capsys.readouterr()

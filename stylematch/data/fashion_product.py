@@ -217,14 +217,6 @@ def class_counts(products: FashionProduct, group: str, rows: Rows | None = None)
     return np.bincount(labels[labels >= 0], minlength=len(products.classes[group]))
 
 
-def most_frequent(
-    products: FashionProduct, count: int, rows: Rows | None = None, group: str = "articleType"
-) -> tuple[str, ...]:
-    """Return the ``count`` most frequent classes (of ``rows``), most frequent first, equal ones by name."""
-    order = np.argsort(-class_counts(products, group, rows), kind="stable")[:count]
-    return tuple(products.classes[group][place] for place in order)
-
-
 def split_stratified(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Split rows at random so that every class is shared out alike.
 

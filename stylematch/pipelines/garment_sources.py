@@ -116,11 +116,13 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
         for title, examples in items.tests():
             yield title, coloured(examples)
         yield "fashion-product test (stratified fifth), as a shop shows them", shop(test)
-        yield "fashion-product test (stratified fifth), below a face", worn(test)
+        if len(below := worn(test)):
+            yield "fashion-product test (stratified fifth), below a face", below
 
+    parts = [(coloured(items.parts[0][0]), 1), (shop(train), data.product_repeat), (worn(train), data.product_repeat)]
     return Source(
         schema,
-        [(coloured(items.parts[0][0]), 1), (shop(train), data.product_repeat), (worn(train), data.product_repeat)],
+        [(part, times) for part, times in parts if len(part)],
         joined([coloured(items.val), shop(val), worn(val)]),
         tests,
         f"{items.licence} {fashion_product.LICENCE}",
