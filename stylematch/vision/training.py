@@ -98,7 +98,9 @@ def train_network(
             f"{order.total} pictures to learn from do not fill a batch of schedule.batch_size = "
             f"{schedule.batch_size}, or none of {len(val)} is left to watch; use more pictures (data.limit)."
         )
-    rows = np.array_split(np.arange(len(val)), -(-len(val) // _WATCHED_BATCH))
+    # As many batches for every process: Lightning refuses a process that has none.
+    each = -(-len(val) // (_WATCHED_BATCH * trainer.world_size))
+    rows = np.array_split(np.arange(len(val)), each * trainer.world_size)
     training = _loader(pictures, order, schedule.workers)
     watching = _loader(Batches([val]), [part.tolist() for part in rows[trainer.global_rank :: trainer.world_size]], 0)
     network = network.to(memory_format=torch.channels_last)
@@ -225,5 +227,7 @@ class _EpochLines(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:  # noqa: ARG002 (Lightning's name)
         """Write the epoch's losses."""
+        if not trainer.is_global_zero:
+            return
         values = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         logger.info("epoch %d of %d: %s", trainer.current_epoch + 1, trainer.max_epochs or 0, values)
