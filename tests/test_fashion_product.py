@@ -14,8 +14,8 @@ from stylematch.data.fashion_product import (
     restrict,
     schema,
     split_by_year,
-    split_stratified,
 )
+from stylematch.data.splits import split_stratified
 from stylematch.errors import UserError
 
 COLUMNS = ("id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage")
