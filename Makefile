@@ -40,10 +40,9 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/lint-imports
 
 default-index: $(VENV)/.installed-train
-	$(BIN)/stylematch-batch train jobs/garments.toml
+	$(BIN)/stylematch-batch train jobs/garment-small.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
-	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-student.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
 
 indexes: $(VENV)/.installed-base

@@ -355,10 +355,10 @@ def merge_celeba(
 def default_index(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the collection goes.")] = Path("indexes/default"),
     attributes: Annotated[Path, typer.Option(metavar="DIR", help="The attribute model's bundle.")] = Path(
-        "runs/celeba-mobilenet-student/bundle"
+        "runs/celeba-mobilenet-distilled/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
-        "runs/garments/bundle"
+        "runs/garment-small/bundle"
     ),
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
     fashion_mnist: Annotated[

@@ -148,12 +148,20 @@ def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt
 
 def _last_checkpoint(job: TrainJob, out: Path) -> Path | None:
     """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
-    described = job.model_dump(mode="json", exclude={"out": True, "schedule": set(_RUNNING)})
+    hidden: Any = {"out": True, "schedule": set(_RUNNING)}
     note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
-    if last.is_file() and note.is_file() and json.loads(note.read_text(encoding="utf-8")) != described:
-        raise UserError(
-            f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete {out}."
-        )
+    if last.is_file() and note.is_file():
+        try:
+            # Read as a job, so that settings that were added since have their defaults.
+            then = TrainJob.model_validate({**json.loads(note.read_text(encoding="utf-8")), "out": job.out})
+        except ValueError:
+            then = None
+        if then is None or then.model_dump(exclude=hidden) != job.model_dump(exclude=hidden):
+            raise UserError(
+                f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete "
+                f"{out}."
+            )
+    described = job.model_dump(mode="json", exclude=hidden)
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return last if last.is_file() else None
