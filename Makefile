@@ -19,7 +19,7 @@ help:
 	@echo 'make test           install everything (torch too) and run all tests'
 	@echo 'make test-fast      run the tests that need no torch and are quick'
 	@echo 'make lint           ruff, mypy, import-linter'
-	@echo 'make default-index  train both models and build indexes/default (needs the data)'
+	@echo 'make default-index  train the models and build indexes/default (needs the data)'
 	@echo 'make indexes        embed CelebA and Fashion-MNIST and build their indexes (needs the data)'
 	@echo 'make tables-page    write docs/reference/tables.md from the contract'
 	@echo 'make clean          remove outputs, builds and caches (not .venv, runs or indexes)'
@@ -42,6 +42,7 @@ lint: $(VENV)/.installed-lint
 default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/garment-small.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
+	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
 
 indexes: $(VENV)/.installed-base

@@ -541,7 +541,7 @@ def merge_celeba(
 def default_index(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the collection goes.")] = Path("indexes/default"),
     attributes: Annotated[Path, typer.Option(metavar="DIR", help="The attribute model's bundle.")] = Path(
-        "runs/celeba-mobilenet/bundle"
+        "runs/celeba-mobilenet-distilled/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
         "runs/garment-small/bundle"

@@ -3,18 +3,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.fashion_product import (
     GROUPS,
     class_counts,
+    fashion_mnist_categories,
     mask_rare,
-    most_frequent,
     never_trained,
     read_fashion_product,
     restrict,
     schema,
     split_by_year,
-    split_stratified,
 )
+from stylematch.data.splits import split_stratified
 from stylematch.errors import UserError
 
 COLUMNS = ("id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage")
@@ -178,11 +179,16 @@ def test_restricting_keeps_the_named_classes(tmp_path):
     assert articles_of(restrict(kept, {"articleType": ["Tops"]})) == ["Tops", None, None]
 
 
-def test_the_most_frequent_classes(tmp_path):
+def test_classes_are_counted(tmp_path):
     products = products_of(tmp_path, ["Tops", "Belts", "Shirts", "Tops", "Shirts", "Ties", "Tops"])
-    assert most_frequent(products, 3) == ("Tops", "Shirts", "Belts")
-    assert most_frequent(products, 1, np.array([1, 2, 4])) == ("Shirts",)
+    assert class_counts(products, "articleType", np.array([1, 2, 4])).tolist() == [1, 2, 0, 0]
     assert class_counts(products, "articleType").tolist() == [1, 2, 1, 3]
+
+
+def test_only_article_types_without_doubt_have_fashion_mnists_category(tmp_path):
+    products = products_of(tmp_path, ["Tshirts", "Belts", "Jeans", "Casual Shoes", "Heels", "Handbags"])
+    found = [CLASSES[place] if place >= 0 else None for place in fashion_mnist_categories(products)]
+    assert found == ["T-shirt/top", None, "Trouser", "Sneaker", None, "Bag"]
 
 
 def test_the_schema_has_the_chosen_groups_in_order(tmp_path):

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylematch.data.flixstock import read_flixstock, split_random
+from stylematch.data.flixstock import read_flixstock
+from stylematch.data.splits import split_random
 from stylematch.errors import UserError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)

@@ -1,6 +1,9 @@
 """Every training job file runs: a few steps on tiny data sets in the layouts of the real ones, and what follows."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,10 +25,12 @@ JOBS = sorted(p.stem for p in (REPOSITORY / "jobs").glob("*.toml") if "model" in
 def roots(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_celeba(folder / "celeba", ("Young", "Smiling"))
+    products = write_fashion_product(folder / "fashion_product")
     return {
+        "garments": products,
         "celeba": folder,
         "fashion-mnist": write_fashion_mnist(folder / "fashion_mnist"),
-        "fashion-product": write_fashion_product(folder / "fashion_product"),
+        "fashion-product": products,
         "flixstock": write_flixstock(folder / "flixstock"),
     }
 
@@ -34,6 +39,8 @@ def smoke(name, roots, out, *more):
     job = REPOSITORY / "jobs" / f"{name}.toml"
     dataset = tomllib.loads(job.read_text())["data"]["dataset"]
     changes = [f"data.root='{roots[dataset]}'", f"out='{out}'", "data.wild=false", "schedule.precision='32-true'"]
+    if dataset == "garments":
+        changes.append(f"data.fashion_mnist='{roots['fashion-mnist']}'")
     options = [part for change in changes for part in ("--set", change)]
     return run(["train", str(job), "--smoke", *options, *more]), Path(f"{out}-smoke"), dataset
 
@@ -86,3 +93,40 @@ def test_an_evaluation_of_the_wrong_data_is_a_sentence(roots, tmp_path, capsys):
     assert code == 0
     assert run(["evaluate", str(out / "bundle"), str(roots["celeba"] / "celeba")]) == 2
     assert "knows no attributes" in capsys.readouterr().err
+
+
+def test_the_benchmark_of_a_training_measures_both_rates(roots, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import train_throughput
+
+    out = tmp_path / "figures.json"
+    changes = [f"data.root='{roots['celeba']}'", "data.wild=false", "schedule.batch_size=4", "model.weights='none'"]
+    changes += ["model.input_px=64", "schedule.precision='32-true'", "schedule.workers=0"]
+    options = [part for change in changes for part in ("--set", change)]
+    job = str(REPOSITORY / "jobs" / "celeba-mobilenet.toml")
+    monkeypatch.setattr(
+        "sys.argv", ["train_throughput", job, "--pictures", "8", "--steps", "1", "--out", str(out), *options]
+    )
+    train_throughput.main()
+    figures = json.loads(out.read_text())
+    assert figures["pictures"] == 4  # whole batches of the six there are
+    assert 0 < figures["jpeg_pictures_per_s"] <= figures["cached_pictures_per_s"]
+    assert figures["celeba_epoch_hours"] == pytest.approx(162_770 / figures["jpeg_pictures_per_s"] / 3600, rel=0.02)
+    capsys.readouterr()
+
+
+def test_two_processes_share_a_training(roots, tmp_path):
+    changes = [f"data.root='{roots['fashion-product']}'", f"out='{tmp_path / 'run'}'", "data.min_label_count=1"]
+    changes += ["model.weights='none'", "model.input_px=64", "schedule.epochs=1", "schedule.batch_size=8"]
+    changes += ["schedule.precision='32-true'", "schedule.devices=2"]
+    options = [part for change in changes for part in ("--set", change)]
+    job = str(REPOSITORY / "jobs" / "fashion-product-mobilenet.toml")
+    command = [sys.executable, "-m", "stylematch.cli", "train", job, *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MEMBER: 2/2" in done.stderr
+    assert done.stderr.count("epoch 1 of 1") == 1
+    assert done.stdout.count("bundle: ") == 1
+    assert Bundle.open(tmp_path / "run" / "bundle").schema.groups[0].name == "articleType"

@@ -8,6 +8,7 @@ from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema, P
 from stylematch.settings import Loss
 from stylematch.vision.losses import (
     SchemaLoss,
+    instance_loss,
     label_weights,
     mix_targets,
     point_ranges,
@@ -210,3 +211,29 @@ def test_squared_errors_are_measured_in_the_training_splits_ranges():
     outputs = {"landmarks": torch.tensor([[0.4, 0.6], [0.6, 9.0], [0.4, 0.5]])}
     loss = SchemaLoss(schema, Loss(points="mse"), ranges=ranges)(outputs, targets)["landmarks"]
     assert float(loss) == pytest.approx((0.25 + 0.01) / 5)
+
+
+def test_pictures_that_find_themselves_have_a_low_instance_loss():
+    generator = torch.Generator().manual_seed(1)
+    first = functional.normalize(torch.randn(16, 8, generator=generator), dim=1)
+    other = functional.normalize(torch.randn(16, 8, generator=generator), dim=1)
+    same = instance_loss(torch.cat([first, first]), 0.1)
+    chance = instance_loss(torch.cat([first, other]), 0.1)
+    assert same < 0.3 < chance
+    # By hand, for two pictures: a view has to be told from the two views of the other picture.
+    views = functional.normalize(torch.randn(4, 3, generator=generator), dim=1)
+    expected = 0.0
+    for row, partner in ((0, 2), (1, 3), (2, 0), (3, 1)):
+        scores = torch.tensor([float(views[row] @ views[c]) / 0.5 for c in range(4) if c != row])
+        place = [c for c in range(4) if c != row].index(partner)
+        expected += float(-scores.log_softmax(0)[place]) / 4
+    assert abs(float(instance_loss(views, 0.5)) - expected) < 1e-5
+
+
+def test_a_group_counts_as_much_as_it_is_said_to():
+    outputs, labels = example()
+    targets = soft_targets(SCHEMA, labels)
+    plain = SchemaLoss(SCHEMA)(outputs, targets)
+    weighed = SchemaLoss(SCHEMA, Loss(group_weights={"category": 0.25}))(outputs, targets)
+    torch.testing.assert_close(weighed["category"], 0.25 * plain["category"])
+    torch.testing.assert_close(weighed["attributes"], plain["attributes"])

@@ -180,6 +180,7 @@ def test_real_labels_have_the_shares_that_they_have(shared_data):
     both = (share > 0) & (share < 1)
     np.testing.assert_allclose(np.array(precise, float)[both], share[both], atol=1e-4)  # of equal scores
     assert landmarks["normalised_mean_error"] == landmarks["mean_shape_error"] == pytest.approx(0.089, abs=0.002)
+    assert landmarks["own_mean_shape_error"] == landmarks["mean_shape_error"]
     by_hand = binary_figures(said, folder.attributes, ATTRIBUTES)
     assert {key: attributes[key] for key in by_hand} == by_hand
     assert set(attributes["subgroups"]) == {"Male", "Young"}

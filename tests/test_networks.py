@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from stylematch.data import celeba, fashion_mnist
-from stylematch.data.labels import BinaryGroup, LabelSchema
+from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import Model
 from stylematch.vision.networks import Network, _PointHead, architecture, build_network
@@ -232,3 +232,36 @@ def test_timms_networks_are_backbones():
             assert network.outputs(torch.rand(2, 3, 64, 64))[1]["attributes"].shape == (2, 40)
     with pytest.raises(UserError, match="timm has no 'nothing'"):
         Network(Model(backbone="timm:nothing", input_px=64), celeba.SCHEMA)
+
+
+def test_a_divided_embedding_keeps_both_parts_shares_and_reads_labels_from_the_first():
+    model = Model(
+        backbone="small_resnet_rgb",
+        input_px=28,
+        pool="grid",
+        embedding_dim=12,
+        instance_dim=8,
+        instance_share=0.25,
+        embedded=("category",),
+    )
+    schema = LabelSchema((CategoricalGroup("category", ("a", "b")), CategoricalGroup("season", ("x", "y", "z"))))
+    torch.manual_seed(0)
+    net = Network(model, schema).eval()
+    pictures = torch.rand(5, 3, 28, 28)
+    embedding, heads = net.outputs(pictures)
+    torch.testing.assert_close(embedding[:, :4].square().sum(1), torch.full((5,), 0.75))
+    torch.testing.assert_close(embedding[:, 4:].square().sum(1), torch.full((5,), 0.25))
+    assert net.heads["category"].in_features == 4
+    assert net.heads["season"].in_features == 9 * 140
+    # Labels read from a part that has always the same length: another length changes nothing.
+    with torch.no_grad():
+        net.embedding.weight[:4] *= 3
+        net.embedding.bias[:4] *= 3
+    torch.testing.assert_close(net.outputs(pictures)[1]["category"], heads["category"])
+
+
+def test_a_grid_of_means_is_torchs_own_adaptive_pooling():
+    model = Model(backbone="small_resnet_rgb", input_px=28, pool="grid", embedding_dim=4)
+    net = Network(model, LabelSchema((CategoricalGroup("category", ("a", "b")),)))
+    maps = torch.rand(2, 140, 7, 8)
+    torch.testing.assert_close(net._laid_out(maps), torch.nn.functional.adaptive_avg_pool2d(maps, 3))

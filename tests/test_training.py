@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -243,6 +244,21 @@ def test_a_checkpoint_of_another_job_is_not_gone_on_with(uninterrupted):
     _, out = uninterrupted
     with pytest.raises(UserError, match="is of another job than this one"):
         train_tiny(out, learning_rate=1e-3)
+
+
+def test_a_checkpoint_is_gone_on_with_though_a_setting_was_added_since(tmp_path):
+    train_tiny(tmp_path)
+    note = tmp_path / "job.json"
+    described = json.loads(note.read_text())
+    del described["schedule"]["average"]
+    note.write_text(json.dumps(described))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns
+    train_tiny(tmp_path)
+    assert last.stat().st_mtime_ns == before
+    note.write_text(json.dumps({**described, "loss": {"binary": "unheard of"}}))
+    with pytest.raises(UserError, match="is of another job than this one"):
+        train_tiny(tmp_path)
 
 
 def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from stylematch.errors import PhotoRejectedError, UserError
-from stylematch.vision.whole_pictures import MODES, decode_whole, read_whole, resize_whole, whole_picture_examples
+from stylematch.vision.examples import field_px
+from stylematch.vision.whole_pictures import decode_whole, read_whole, resize_whole, whole_picture_examples
 
 SIZES = ((40, 40), (30, 50), (64, 20), (40, 40), (90, 120))
 NAMES = tuple(f"{number}.png" for number in range(len(SIZES)))
@@ -55,13 +56,13 @@ def test_padding_keeps_the_shape_and_repeats_the_edge():
     np.testing.assert_array_equal(resize_whole(tall.transpose(1, 0, 2), 40, "pad")[..., 0], pixels.T)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["squash", "pad"])
 def test_a_square_of_the_size_is_left_as_it_is(mode):
     pixels = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize_whole(pixels, 24, mode), pixels)
 
 
-def test_there_are_two_modes(pictures, tmp_path):
+def test_another_mode_is_refused(pictures, tmp_path):
     with pytest.raises(UserError, match=r'"crop" is no way .* squash, pad'):
         resize_whole(halves(4, 8), 4, "crop")
     with pytest.raises(UserError, match='"crop" is no way'):
@@ -72,26 +73,46 @@ def test_there_are_two_modes(pictures, tmp_path):
 def test_a_large_picture_is_decoded_smaller_but_never_too_small(tmp_path):
     for size in ((1600, 400), (400, 1600), (1000, 1000)):
         Image.new("RGB", size, "green").save(tmp_path / "large.jpg")
-        photo = decode_whole((tmp_path / "large.jpg").read_bytes(), 96)
+        photo = decode_whole((tmp_path / "large.jpg").read_bytes(), 96, "squash")
         assert 96 <= min(photo.pixels.shape[:2]) < 200, size
         assert (photo.width, photo.height) == size
-    small = decode_whole((tmp_path / "large.jpg").read_bytes(), 4000)
+    small = decode_whole((tmp_path / "large.jpg").read_bytes(), 4000, "squash")
     assert small.pixels.shape == (1000, 1000, 3)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["squash", "pad"])
 @pytest.mark.parametrize("input_px", [24, 25, 28])  # margins of unequal halves, too
 def test_training_sees_what_inference_sees(pictures, tmp_path, mode, input_px):
     done = []
     examples = examples_of(pictures, tmp_path / "cache", mode=mode, input_px=input_px, progress=done.append)
     assert (examples.ids, examples.dropped, sum(done)) == (NAMES, 0, len(NAMES))
-    assert examples.fields.shape[1:] == (round(input_px * 1.25),) * 2 + (3,)
+    assert examples.fields.shape[1:] == (field_px(input_px),) * 2 + (3,)
     for position, name in enumerate(NAMES):
         seen = read_whole((pictures / name).read_bytes(), input_px, mode)
         np.testing.assert_array_equal(examples.crops(input_px)[position], seen)
         start = (examples.fields.shape[1] - input_px) // 2
         np.testing.assert_array_equal(examples.fields[position, 0, start : start + input_px], seen[0])
         np.testing.assert_array_equal(examples.fields[position, start : start + input_px, -1], seen[:, -1])
+
+
+def test_the_middle_of_a_garments_field_is_what_inference_sees(tmp_path):
+    picture = Image.new("RGB", (224, 224), "white")
+    picture.paste(Image.linear_gradient("L").resize((90, 140)).convert("RGB"), (60, 50))
+    picture.save(tmp_path / "shirt.png")
+    examples = whole_picture_examples(
+        tmp_path, ["shirt.png"], {"kind": np.zeros(1)}, input_px=28, mode="garment", cache=tmp_path / "cache"
+    )
+    assert examples.fields.shape == (1, field_px(28), field_px(28), 3)
+    seen = read_whole((tmp_path / "shirt.png").read_bytes(), 28, "garment")
+    difference = np.abs(examples.crops(28)[0].astype(int) - seen)
+    assert np.median(difference) <= 1
+    assert difference.mean() < 3
+    assert (examples.fields[0, :, :3] == 0).all()  # what lies around it is the shop's white, negated
+
+
+def test_worn_clothes_need_a_face(pictures, tmp_path):
+    nobody = examples_of(pictures, tmp_path / "cache", mode="worn")
+    assert (len(nobody), nobody.dropped) == (0, len(NAMES))
 
 
 def test_pictures_that_cannot_be_decoded_are_dropped_and_counted(pictures, tmp_path):

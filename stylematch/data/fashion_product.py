@@ -11,7 +11,6 @@ Source: Param Aggarwal, "Fashion Product Images Dataset", Kaggle 2019. The pictu
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.labels import CategoricalGroup, LabelSchema
-from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
+from stylematch.data.picture_table import picture_files, read_lines, why_no_picture
+from stylematch.data.splits import Rows, split_stratified
 from stylematch.errors import UserError
 
 GROUPS = ("gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "usage")
@@ -105,8 +104,6 @@ OTHER_ARTICLE_TYPES = (
 )
 """Frequent article types that are like none of Fashion-MNIST's categories."""
 
-Rows = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class FashionProduct:
@@ -186,34 +183,6 @@ def read_fashion_product(root: Path) -> FashionProduct:
     )
 
 
-def picture_files(folder: Path) -> dict[str, Path]:
-    """List the regular files of a folder by name, at once: most rows of the table have none, and to ask is slow."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: Path(entry.path) for entry in entries if entry.is_file()}
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} is missing; the pictures belong there.") from error
-    except OSError as error:
-        raise UserError(f"{folder} cannot be listed: {error.strerror}.") from error
-
-
-def why_no_picture(path: Path | None) -> str | None:
-    """Return why a file cannot be a picture that is read here, or None; only its first bytes are looked at.
-
-    Returns
-    -------
-    {"no_picture", "unreadable_picture", "not_a_picture"} or None
-    """
-    if path is None:
-        return "no_picture"
-    try:
-        with path.open("rb", buffering=0) as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
-        return "unreadable_picture"
-    return None if sniff_format(head) in READABLE_FORMATS else "not_a_picture"
-
-
 def schema(products: FashionProduct, groups: Sequence[str] = GROUPS) -> LabelSchema:
     """Return the label schema of the chosen groups.
 
@@ -280,53 +249,6 @@ def class_counts(products: FashionProduct, group: str, rows: Rows | None = None)
     return np.bincount(labels[labels >= 0], minlength=len(products.classes[group]))
 
 
-def most_frequent(
-    products: FashionProduct, count: int, rows: Rows | None = None, group: str = "articleType"
-) -> tuple[str, ...]:
-    """Return the ``count`` most frequent classes (of ``rows``), most frequent first, equal ones by name."""
-    order = np.argsort(-class_counts(products, group, rows), kind="stable")[:count]
-    return tuple(products.classes[group][place] for place in order)
-
-
-def split_stratified(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split rows at random so that every class is shared out alike.
-
-    Each class gives ``fraction`` of its rows, rounded by largest remainders so that the sum fits; but never
-    all of them, so a class with one row stays in the first part. Unknown labels count as a class.
-
-    Parameters
-    ----------
-    labels : ndarray of int64, shape (n,)
-        What to stratify by.
-    fraction : float
-        Share of the second part, 0 to 1.
-    seed : int
-        Another seed, another choice.
-
-    Returns
-    -------
-    tuple of two ndarrays of int64
-        Ascending rows of the rest (train) and of the share that was asked for (test).
-    """
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"a share must lie within 0 to 1, not {fraction}")
-    _, stratum, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    quota = sizes * fraction
-    # The small number keeps 0.2 * 5 from falling short of 1.
-    held = np.floor(quota + 1e-9).astype(np.int64)
-    spare = round(float(quota[sizes > 1].sum())) - int(np.minimum(held, sizes - 1).sum())
-    by_remainder = np.argsort(held - quota, kind="stable")
-    by_remainder = by_remainder[(held < sizes - 1)[by_remainder]]
-    held[by_remainder[: max(spare, 0)]] += 1
-    held = np.minimum(held, sizes - 1)
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    grouped = shuffled[np.argsort(stratum[shuffled], kind="stable")]
-    place_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    is_held = np.zeros(len(labels), np.bool_)
-    is_held[grouped] = place_in_class < np.repeat(held, sizes)
-    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
-
-
 def split_by_year(
     products: FashionProduct, validation: float = 0.1, seed: int = 0, group: str = "articleType"
 ) -> YearSplit:
@@ -350,13 +272,7 @@ def never_trained(products: FashionProduct, train: Rows, test: Rows, group: str 
 
 def _read_rows(path: Path) -> Iterator[dict[str, str] | None]:
     """Yield each row of the table, or None where it is malformed."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: this is not a folder of Fashion Product Images.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    header, *lines = text.split("\n")
+    header, *lines = read_lines(path, "Fashion Product Images")
     columns = _cells(header) or []
     missing = [name for name in ("id", *GROUPS, "year") if name not in columns]
     if missing:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from stylematch.data.fashion_product import picture_files, why_no_picture
 from stylematch.data.labels import CategoricalGroup, LabelSchema
+from stylematch.data.picture_table import picture_files, read_lines, why_no_picture
+from stylematch.data.splits import Rows
 from stylematch.errors import UserError
 
 GROUPS = {"neck": 7, "sleeve_length": 4, "pattern": 10}
@@ -31,8 +31,6 @@ UNKNOWN = -1
 _NO_LABEL = "#N/A"
 _COLUMNS = ["filename", *GROUPS]
 _REASONS = ("malformed_row", "duplicate_name", "no_picture", "unreadable_picture", "not_a_picture")
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,39 +114,9 @@ def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -
     return FlixStock(root / "images", tuple(names), labels, classes, dropped)
 
 
-def split_random(count: int, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split ``count`` rows at random.
-
-    Parameters
-    ----------
-    count : int
-        How many rows there are.
-    fraction : float
-        Share of the second part, 0 to 1.
-    seed : int
-        Another seed, another choice.
-
-    Returns
-    -------
-    tuple of two ndarrays of int64
-        Ascending rows of the rest (train) and of the share that was asked for (test).
-    """
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"a share must lie within 0 to 1, not {fraction}")
-    shuffled = np.random.default_rng(seed).permutation(count)
-    held = round(count * fraction)
-    return np.sort(shuffled[held:]), np.sort(shuffled[:held])
-
-
 def _read_rows(path: Path) -> Iterator[tuple[str, list[int]] | None]:
     """Yield each row's file name and its three classes (-1 for ``#N/A``), or None where it is malformed."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: this is not a folder of FlixStock's pictures.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    header, *lines = text.replace("\r", "").split("\n")
+    header, *lines = read_lines(path, "FlixStock's pictures")
     if header.split(",") != _COLUMNS:
         raise UserError(f"{path}: line 1 is not '{','.join(_COLUMNS)}'.")
     for line in lines:

@@ -22,7 +22,8 @@ _INTENDED = {
     ),
     "landmarks": "Finding the eyes, the nose and the corners of the mouth in a crop of a face.",
     "category": (
-        "Telling ten kinds of garment apart in 28x28 grey pictures like Fashion-MNIST's, and embedding them for search."
+        "Telling ten kinds of garment apart in 28x28 pictures of Fashion-MNIST's look (light on black, trimmed), and "
+        "embedding them for search."
     ),
     "articleType": "Telling what kind of article a product picture on a plain background shows.",
     "neck": "Telling the neckline of a garment in a picture of a shop.",
@@ -37,7 +38,8 @@ _FACES = (
 _NOT_FOR = {
     "attributes": _FACES,
     "landmarks": _FACES,
-    "category": "Not for photos of worn clothes.",
+    "category": "Not for pictures of another look: they have to be trimmed and negated first, as the tool does.",
+    "gender": "Not for telling a person's gender: it is the shop's label of a garment.",
 }
 _ANY_NOT_FOR = (
     "Not for pictures of another kind than those that it learned from, and not for any decision about a person."
@@ -54,6 +56,10 @@ _DATA = {
     "fashion-product": (
         "Fashion Product Images (Kaggle): product pictures of a shop with its own categories. The pictures carry no "
         "licence that would let them be passed on."
+    ),
+    "garments": (
+        "Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), MIT licence, and Fashion Product Images (Kaggle), whose pictures "
+        "carry no licence that would let them be passed on: trimmed, negated and reduced to 28x28 pixels alike."
     ),
     "flixstock": (
         "FlixStock's garment attributes: neck, sleeve length and pattern. The pictures carry no licence that would let "
@@ -115,7 +121,8 @@ def write_card(bundle: Bundle, figures: dict[str, Any]) -> None:
 def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
     """Return the card as Markdown; arguments as ``write_card`` takes them."""
     groups = bundle.schema.groups
-    dataset = figures["job"].get("settings", {}).get("data", {}).get("dataset")
+    job = figures.get("job", {})  # a bundle that was copied without its figures has none
+    dataset = job.get("settings", bundle.description).get("data", {}).get("dataset")
     intended = [_INTENDED.get(g.name) or _ANY_INTENDED.format(_text(g.name)) for g in groups]
     lines = [
         f"# {_text(bundle.name)}",
@@ -123,7 +130,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         f"- Network: {_text(bundle.description['architecture']['backbone'])}, {bundle.description['parameters']:,} "
         f"parameters, {bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
         f"- Predicts: {', '.join(f'{_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
-        f"- Learned from: {figures['learned_from']:,} pictures (job {_text(figures['job']['name'])})",
+        *([f"- Learned from: {figures['learned_from']:,} pictures (job {_text(job['name'])})"] if job else []),
         f"- Licence: {_text(bundle.description['licence'])}",
         "",
         "## Intended use",

@@ -167,16 +167,20 @@ def landmark_figures(
     Returns
     -------
     dict
-        ``count``, ``unknown``, ``normalised_mean_error``, ``mean_shape_error`` (None if no row is known).
+        ``count``, ``unknown``, ``normalised_mean_error``, ``mean_shape_error`` (of the baseline),
+        ``own_mean_shape_error`` (of the mean of these very points, which no constant answer can do much better than);
+        None if no row is known.
     """
     errors = landmark_errors(points, truth)
     known = np.isfinite(errors)
     baseline = None if mean_shape is None else landmark_errors(np.broadcast_to(mean_shape, truth.shape), truth)
+    own = landmark_errors(np.broadcast_to(truth[known].mean(0), truth.shape), truth) if known.any() else errors
     return {
         "count": int(known.sum()),
         "unknown": int((~known).sum()),
         "normalised_mean_error": _rounded(_mean(errors)),
         "mean_shape_error": None if baseline is None else _rounded(_mean(baseline)),
+        "own_mean_shape_error": _rounded(_mean(own)),
     }
 
 

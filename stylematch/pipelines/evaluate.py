@@ -7,6 +7,7 @@ figure means the same in both.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ _BATCH = 64
 
 def predict_examples(runtime: Runtime, examples: Examples) -> Predictions:
     """Run a model over examples, without augmentation."""
-    pictures = examples.crops(runtime.bundle.input_px)
+    pictures = examples.in_channels(runtime.bundle.channels).crops(runtime.bundle.input_px)
     with Progress(len(pictures), "pictures", "measure") as progress:
         return run_in_batches(runtime, pictures, _BATCH, progress.update)
 
@@ -126,8 +127,8 @@ def evaluate(
     directory : pathlib.Path
         The bundle.
     data : str
-        A folder in CelebA's layout, or the folder of the data set that the bundle learned from; "fashion-mnist" where
-        that is found.
+        A folder in CelebA's layout, or the folder (or, where it is at its usual place, the name) of the data set that
+        the bundle learned from; "fashion-mnist" for any bundle of garments.
     out : pathlib.Path
         Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; created.
     split : {"train", "val", "test", "all"}
@@ -149,10 +150,11 @@ def evaluate(
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
     measured: dict[str, Any] = {}
-    for title, examples in _labelled(bundle, data, out, split, faces, limit):
-        heads = predict_examples(runtime, examples).heads
-        measured[title] = _figures(bundle, heads, examples, shapes, counts)
-        _draw(bundle.schema, heads, examples, measured[title], out / "plots", title)
+    with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
+        for title, examples in _labelled(bundle, data, Path(cache), split, faces, limit):
+            heads = predict_examples(runtime, examples).heads
+            measured[title] = _figures(bundle, heads, examples, shapes, counts)
+            _draw(bundle.schema, heads, examples, measured[title], out / "plots", title)
     known = _read_json(bundle.directory / FIGURES)
     figures = {**known, "measured": measured}
     out.mkdir(parents=True, exist_ok=True)
@@ -162,9 +164,9 @@ def evaluate(
 
 
 def _labelled(
-    bundle: Bundle, data: str, out: Path, split: str, faces: str, limit: int | None
+    bundle: Bundle, data: str, cache: Path, split: str, faces: str, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
-    root, cache = Path(data), out / "cache"
+    root = Path(data)
     if (root / _CELEBA_FILE).is_file():
         if "attributes" not in [group.name for group in bundle.schema.groups]:
             raise UserError(f"{shown(bundle.directory)} knows no attributes; {shown(root)} labels nothing else.")
@@ -183,8 +185,11 @@ def _labelled(
         )
     if split != "test":
         raise UserError(f"--split {split}: {learned['dataset']} is measured on what the training held out, test.")
-    changed = {"root": None if data == learned["dataset"] else data, "limit": limit}
-    source = open_source(TrainData(**{**learned, **changed}), bundle.input_px, cache)
+    if data == "fashion-mnist":
+        wanted = TrainData(dataset="fashion-mnist", limit=limit)
+    else:
+        wanted = TrainData(**{**learned, "root": None if data == learned["dataset"] else data, "limit": limit})
+    source = open_source(wanted, bundle.input_px, cache)
     for title, examples in source.tests():
         yield title, _renamed(examples, source.schema, bundle.schema)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from stylematch.data import fashion_mnist as fashion_mnist_data
 from stylematch.data import fashion_product, flixstock
 from stylematch.data.labels import LabelSchema
+from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.source import Source
@@ -23,7 +24,6 @@ from stylematch.vision.whole_pictures import whole_picture_examples
 
 _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
 _TEST_SHARE = 0.2
-Rows = npt.NDArray[np.int64]
 
 
 def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
@@ -82,8 +82,8 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
 def _stratified(products: fashion_product.FashionProduct, data: TrainData) -> tuple[Rows, Rows, Rows]:
     """Return the rows to learn from, to watch and to test on, article types shared out alike."""
     labels = products.labels["articleType"]
-    rest, test = fashion_product.split_stratified(labels, _TEST_SHARE, data.split_seed)
-    kept, held = fashion_product.split_stratified(labels[rest], data.validation, data.split_seed)
+    rest, test = split_stratified(labels, _TEST_SHARE, data.split_seed)
+    kept, held = split_stratified(labels[rest], data.validation, data.split_seed)
     return rest[kept], rest[held], test
 
 
@@ -116,11 +116,13 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
         for title, examples in items.tests():
             yield title, coloured(examples)
         yield "fashion-product test (stratified fifth), as a shop shows them", shop(test)
-        yield "fashion-product test (stratified fifth), below a face", worn(test)
+        if len(below := worn(test)):
+            yield "fashion-product test (stratified fifth), below a face", below
 
+    parts = [(coloured(items.parts[0][0]), 1), (shop(train), data.product_repeat), (worn(train), data.product_repeat)]
     return Source(
         schema,
-        [(coloured(items.parts[0][0]), 1), (shop(train), data.product_repeat), (worn(train), data.product_repeat)],
+        [(part, times) for part, times in parts if len(part)],
         joined([coloured(items.val), shop(val), worn(val)]),
         tests,
         f"{items.licence} {fashion_product.LICENCE}",
@@ -133,8 +135,8 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open FlixStock, split at random."""
     root = Path(data.root) if data.root else data_root() / "flixstock"
     garments = flixstock.read_flixstock(root, data.missing)
-    rest, test = flixstock.split_random(len(garments), _TEST_SHARE, data.split_seed)
-    kept, held = flixstock.split_random(len(rest), data.validation, data.split_seed)
+    rest, test = split_random(len(garments), _TEST_SHARE, data.split_seed)
+    kept, held = split_random(len(rest), data.validation, data.split_seed)
     cut = _whole(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
     return Source(
         LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),

@@ -24,6 +24,7 @@ from stylematch.pipelines.garment_sources import (
 )
 from stylematch.pipelines.source import Source
 from stylematch.settings import TrainData, data_root
+from stylematch.tables.manifest import usable_cores
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader
@@ -64,6 +65,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
                 cache=cache,
                 wild=wild,
                 limit=data.limit,
+                workers=usable_cores(),
                 progress=progress.update,
             )
 

@@ -32,8 +32,8 @@ _FINEST_STRIDE = 16
 _TIMM = "timm:"
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
-SMALL = {"small_resnet": 1, "small_resnet_rgb": 3}
-"""The small networks, and their channels."""
+# The small networks: channels of the input, and widths that keep a whole model below a million parameters.
+_SMALL = {"small_resnet": (1, (32, 80, 144)), "small_resnet_rgb": (3, (32, 80, 140))}
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mean, std = _IMAGENET
-    if name in SMALL:
+    if name in _SMALL:
         if weights != "none":
             raise UserError(f'model.weights: {name} has no pretrained weights; set weights = "none".')
-        channels = SMALL[name]
-        layers, mean, std = _small_resnet(channels), (0.5,) * channels, (0.5,) * channels
+        channels, widths = _SMALL[name]
+        layers, mean, std = _small_resnet(channels, widths), (0.5,) * channels, (0.5,) * channels
     elif name.startswith(_TIMM):
         layers, mean, std = _from_timm(name.removeprefix(_TIMM), weights, input_px)
     else:
@@ -234,8 +234,7 @@ class _Residual(nn.Module):
         return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
 
 
-def _small_resnet(channels: int) -> nn.Sequential:
-    widths = (32, 80, 144)
+def _small_resnet(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
         nn.BatchNorm2d(widths[0]),

@@ -2,28 +2,30 @@
 
 Each picture is stored as the canonical crop with a margin (a *field*), so that training can shift, zoom and turn it
 without meeting an edge, and evaluation takes exactly the middle. The array is written once per recipe into a
-cache folder and reused as long as the recipe (data set, sizes, crop constants) is the same.
+cache folder (``stylematch.vision.cut_cache``).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import CelebaFolder, corners_in_picture, read_celeba
+from stylematch.data.celeba import corners_in_picture, read_celeba
 from stylematch.data.decode import decode_photo
 from stylematch.data.fashion_mnist import find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision import crops
-from stylematch.vision.faces import FaceBox, FaceLocator, SlimefaceLocator
+from stylematch.vision.cut_cache import Cut, cut_once
+from stylematch.vision.faces import FaceBox, SlimefaceLocator
 
+_VERSION = 2  # raised with every change of what is cut
+_SAME_FACE = 0.3
 _MARGIN = 8  # the share of the input's side that a field is wider on every side: 1/8, in whole pixels
 Targets = dict[str, npt.NDArray[Any]]
 
@@ -64,6 +66,12 @@ class Examples:
             targets={name: values[rows] for name, values in self.targets.items()},
         )
 
+    def in_channels(self, channels: int) -> Examples:
+        """Return grey pictures as pictures of ``channels`` equal ones, without copying them; others as they are."""
+        if self.fields.shape[3] != 1:
+            return self
+        return replace(self, fields=np.broadcast_to(self.fields, (*self.fields.shape[:3], channels)))
+
     def crops(self, size_px: int) -> npt.NDArray[np.uint8]:
         """Return the middle ``size_px`` square of every field: what the model sees without augmentation."""
         start = (self.fields.shape[1] - size_px) // 2
@@ -93,6 +101,7 @@ def celeba_examples(
     cache: Path,
     wild: bool = False,
     limit: int | None = None,
+    workers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Examples:
     """Cut one split of a CelebA folder.
@@ -112,6 +121,8 @@ def celeba_examples(
         Without it the pictures are face crops already.
     limit : int, optional
         Only the first so many pictures.
+    workers : int
+        Processes that decode; changes no result.
     progress : callable
         Told the number of pictures done, one by one.
     """
@@ -119,43 +130,34 @@ def celeba_examples(
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
     stored_px = field_px(input_px)
-    ids = tuple(folder.image_ids[row] for row in rows)
-    recipe = [str(root.resolve()), ids, stored_px, wild, stored_px / input_px, crops.SIDE_PER_BOX, crops.EYE_IN_BOX]
-    recipe += [crops.EYE_LINE, crops.ALIGNED_TOP]
-    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-    stored, placed = cache / f"celeba-{digest}.npy", cache / f"celeba-{digest}-squares.npy"
-    if not placed.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        locator: FaceLocator | None = SlimefaceLocator() if wild else None
-        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(rows), stored_px, stored_px, 3))
-        squares = np.full((len(rows), 3), np.nan)
-        for position, row in enumerate(rows):
-            square = _cut_one(folder, int(row), locator, stored_px / input_px, fields[position])
-            if square is not None:
-                squares[position] = (square.x, square.y, square.side)
-            progress(1)
-        fields.flush()
-        # This file says that the array is whole, so it appears whole or not at all.
-        np.save(unfinished := placed.with_suffix(".part.npy"), squares, allow_pickle=False)
-        unfinished.replace(placed)
-    fields = np.load(stored, mmap_mode="r", allow_pickle=False)
-    squares = np.load(placed, allow_pickle=False)
+    constants = [crops.SIDE_PER_BOX, crops.EYE_IN_BOX, crops.EYE_LINE, crops.ALIGNED_TOP]
+    names = [folder.image_ids[row] for row in rows]
+    cuts = cut_once(
+        partial(_cut_one, wild, stored_px / input_px, stored_px),
+        [(folder.pictures / name, tuple(folder.boxes_px[row].tolist())) for name, row in zip(names, rows, strict=True)],
+        stored_px,
+        cache=cache,
+        name="celeba",
+        recipe=[_VERSION, str(root.resolve()), names, input_px, wild, *constants],
+        workers=workers,
+        progress=progress,
+    )
+    kept, squares = rows[cuts.rows], cuts.squares
 
     def placed_in_crop(points_px: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         origin = np.tile(squares[:, :2], points_px.shape[1] // 2)
         return ((points_px - origin) / squares[:, 2:3]).astype(np.float32)
 
-    examples = Examples(
-        ids=ids,
-        fields=fields,
+    return Examples(
+        ids=tuple(folder.image_ids[row] for row in kept),
+        fields=cuts.fields,
         targets={
-            "attributes": folder.attributes[rows],
-            "landmarks": placed_in_crop(folder.landmarks_px[rows]),
-            "box": placed_in_crop(corners_in_picture(folder)[rows]),
+            "attributes": folder.attributes[kept],
+            "landmarks": placed_in_crop(folder.landmarks_px[kept]),
+            "box": placed_in_crop(corners_in_picture(folder)[kept]),
         },
+        dropped=len(rows) - len(kept),
     )
-    usable = np.flatnonzero(np.isfinite(squares[:, 0]))
-    return replace(examples.subset(usable), dropped=len(rows) - len(usable)) if len(usable) < len(rows) else examples
 
 
 def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:
@@ -167,23 +169,21 @@ def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None =
 
 
 def _cut_one(
-    folder: CelebaFolder, row: int, locator: FaceLocator | None, growth: float, out: npt.NDArray[np.uint8]
-) -> crops.Square | None:
-    """Write one field into ``out`` and return the crop's square, or None where there is no face to be had."""
+    wild: bool, growth: float, stored_px: int, task: tuple[Path, tuple[float, float, float, float]]
+) -> Cut | None:
+    """Return a field and its crop's square, or None where there is no face to be had."""
+    path, labelled = task
     try:
-        data = (folder.pictures / folder.image_ids[row]).read_bytes()
-        photo = decode_photo(data, max_side_px=None, max_megapixels=100)
+        photo = decode_photo(path.read_bytes(), max_side_px=None, max_megapixels=100)
     except (OSError, PhotoRejectedError):
         return None
-    if locator is None:
-        square = crops.square_in_aligned(photo.width, photo.height)
-    else:
-        x, y, width, height = (float(value) for value in folder.boxes_px[row])
-        labelled = FaceBox(x, y, width, height, 1.0)
-        met = [box for box in locator.locate(photo).boxes if box.overlap(labelled) > 0.3]
+    if wild:
+        face = FaceBox(*labelled, 1.0)
+        met = [box for box in SlimefaceLocator().locate(photo).boxes if box.overlap(face) > _SAME_FACE]
         if not met:
             return None
-        best = max(met, key=lambda box: box.overlap(labelled))
+        best = max(met, key=lambda box: box.overlap(face))
         square = crops.square_around_box(best.x, best.y, best.width, best.height)
-    out[:] = crops.cut(photo.pixels, photo.width, photo.height, square.grown(growth), out.shape[0])
-    return square
+    else:
+        square = crops.square_in_aligned(photo.width, photo.height)
+    return crops.cut(photo.pixels, photo.width, photo.height, square.grown(growth), stored_px), square

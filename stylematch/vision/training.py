@@ -98,7 +98,9 @@ def train_network(
             f"{order.total} pictures to learn from do not fill a batch of schedule.batch_size = "
             f"{schedule.batch_size}, or none of {len(val)} is left to watch; use more pictures (data.limit)."
         )
-    rows = np.array_split(np.arange(len(val)), -(-len(val) // _WATCHED_BATCH))
+    # As many batches for every process: Lightning refuses a process that has none.
+    each = -(-len(val) // (_WATCHED_BATCH * trainer.world_size))
+    rows = np.array_split(np.arange(len(val)), each * trainer.world_size)
     training = _loader(pictures, order, schedule.workers)
     watching = _loader(Batches([val]), [part.tolist() for part in rows[trainer.global_rank :: trainer.world_size]], 0)
     network = network.to(memory_format=torch.channels_last)
@@ -146,12 +148,20 @@ def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt
 
 def _last_checkpoint(job: TrainJob, out: Path) -> Path | None:
     """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
-    described = job.model_dump(mode="json", exclude={"out": True, "schedule": set(_RUNNING)})
+    hidden: Any = {"out": True, "schedule": set(_RUNNING)}
     note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
-    if last.is_file() and note.is_file() and json.loads(note.read_text(encoding="utf-8")) != described:
-        raise UserError(
-            f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete {out}."
-        )
+    if last.is_file() and note.is_file():
+        try:
+            # Read as a job, so that settings that were added since have their defaults.
+            then = TrainJob.model_validate({**json.loads(note.read_text(encoding="utf-8")), "out": job.out})
+        except ValueError:
+            then = None
+        if then is None or then.model_dump(exclude=hidden) != job.model_dump(exclude=hidden):
+            raise UserError(
+                f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete "
+                f"{out}."
+            )
+    described = job.model_dump(mode="json", exclude=hidden)
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return last if last.is_file() else None
@@ -225,5 +235,7 @@ class _EpochLines(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:  # noqa: ARG002 (Lightning's name)
         """Write the epoch's losses."""
+        if not trainer.is_global_zero:
+            return
         values = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         logger.info("epoch %d of %d: %s", trainer.current_epoch + 1, trainer.max_epochs or 0, values)

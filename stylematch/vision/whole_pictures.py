@@ -7,13 +7,8 @@ it, and the fields are kept in one memory-mapped array as ``stylematch.vision.ex
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +19,16 @@ from PIL import Image
 from stylematch.data.decode import DecodedPhoto, decode_photo, read_header
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.vision.crops import Square, cut
+from stylematch.vision.cut_cache import Cut, cut_once
 from stylematch.vision.examples import Examples, Targets, field_px
 from stylematch.vision.faces import SlimefaceLocator
-from stylematch.vision.garments import cut_garment, cut_torso, torso_square
+from stylematch.vision.garments import cut_garment, cut_torso, garment_square, torso_square
 
 MODES = ("squash", "pad", "garment")
 WORN = "worn"
 _FINER = 4  # what is trimmed is decoded so many times larger, or little would be left
 # Raised with every change of read_whole that changes its pixels, so that no cached array is mistaken for new.
-_VERSION = 1
-_CHUNK = 32
+_VERSION = 2
 
 
 def resize_whole(pixels: npt.NDArray[np.uint8], size_px: int, mode: str) -> npt.NDArray[np.uint8]:
@@ -158,84 +153,45 @@ def whole_picture_examples(
     if mode not in (*MODES, WORN):
         raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join((*MODES, WORN))}.')
     stored_px = field_px(input_px)
-    recipe = [_VERSION, str(pictures.resolve()), list(names), input_px, stored_px, mode]
-    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-    stored, marker = cache / f"whole-{digest}.npy", cache / f"whole-{digest}-kept.npy"
-    if not marker.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(names), stored_px, stored_px, 3))
-        kept = _fill(fields, [pictures / name for name in names], input_px, mode, workers, progress)
-        fields.flush()
-        # This file says that the array is whole, so it appears whole or not at all.
-        np.save(unfinished := marker.with_suffix(".part.npy"), kept, allow_pickle=False)
-        unfinished.replace(marker)
-    kept = np.load(marker, allow_pickle=False)
-    if not len(kept):
+    cuts = cut_once(
+        partial(_cut_one, input_px, stored_px, mode),
+        [pictures / name for name in names],
+        stored_px,
+        cache=cache,
+        name="whole",
+        recipe=[_VERSION, str(pictures.resolve()), list(names), input_px, mode],
+        workers=workers,
+        progress=progress,
+    )
+    if not len(cuts.rows) and mode != WORN:  # a shop may well show nobody
         raise UserError(f"none of the {len(names):,} pictures looked for in {pictures} can be decoded.")
-    fields = np.load(stored, mmap_mode="r", allow_pickle=False)
     named = names if ids is None else ids
     return Examples(
-        ids=tuple(named[row] for row in kept),
-        # Pictures are stored without gaps, so that what is left stays memory-mapped.
-        fields=fields[: len(kept)],
-        targets={group: values[kept] for group, values in targets.items()},
-        dropped=len(names) - len(kept),
+        ids=tuple(named[row] for row in cuts.rows),
+        fields=cuts.fields,
+        targets={group: values[cuts.rows] for group, values in targets.items()},
+        dropped=len(names) - len(cuts.rows),
     )
 
 
-def _fill(
-    fields: npt.NDArray[np.uint8],
-    paths: list[Path],
-    input_px: int,
-    mode: str,
-    workers: int,
-    progress: Callable[[int], None],
-) -> npt.NDArray[np.int64]:
-    """Write the pictures that can be decoded into the first of ``fields`` and return their places in ``paths``."""
-    kept: list[int] = []
-    with _mapped(partial(_read_one, input_px, fields.shape[1], mode), paths, workers) as read:
-        for row, field in enumerate(read):
-            if field is not None:
-                fields[len(kept)] = field
-                kept.append(row)
-            progress(1)
-    return np.array(kept, np.int64)
-
-
-def _read_one(input_px: int, stored_px: int, mode: str, path: Path) -> npt.NDArray[np.uint8] | None:
+def _cut_one(input_px: int, stored_px: int, mode: str, path: Path) -> Cut | None:
     """Return a field, or None where the file gives none."""
+    growth = stored_px / input_px
     try:
         data = path.read_bytes()
         if mode == "garment":
             photo = decode_whole(data, input_px, mode)
-            return cut_garment(photo.pixels, stored_px, stored_px / input_px)
+            return cut_garment(photo.pixels, stored_px, growth), garment_square(photo.pixels)[0]
         if mode == WORN:
             photo = decode_photo(data, max_side_px=640, max_megapixels=100.0)
             faces = SlimefaceLocator().locate(photo).boxes
             square = torso_square(faces[0], photo.width, photo.height) if faces else None
             if square is None:
                 return None
-            grown = square.grown(stored_px / input_px)
-            return cut_torso(photo.pixels, photo.width, photo.height, grown, stored_px)
-        square_px = read_whole(data, input_px, mode)
+            return cut_torso(photo.pixels, photo.width, photo.height, square.grown(growth), stored_px), square
+        seen = read_whole(data, input_px, mode)
     except (OSError, PhotoRejectedError):
         return None
     spare = stored_px - input_px
     before, after = spare // 2, spare - spare // 2  # as Examples.crops cuts
-    return np.pad(square_px, ((before, after), (before, after), (0, 0)), mode="edge")
-
-
-@contextmanager
-def _mapped(
-    function: Callable[[Path], npt.NDArray[np.uint8] | None], paths: list[Path], workers: int
-) -> Iterator[Iterator[npt.NDArray[np.uint8] | None]]:
-    """Apply ``function`` to every path, in order, here or in processes that end with the block."""
-    if workers <= 1:
-        yield map(function, paths)
-        return
-    # Spawned, not forked: torch's threads and locks would be copied broken.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool.map(function, paths, chunksize=_CHUNK)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return np.pad(seen, ((before, after), (before, after), (0, 0)), mode="edge"), Square(0.0, 0.0, float(input_px))

@@ -1,0 +1,116 @@
+"""How fast a training job sees pictures: from JPEG files, and on synthetic tensors that already lie on the device.
+
+``python benchmarks/train_throughput.py jobs/celeba-vgg16.toml`` takes the first ``--pictures`` of the job's data and
+
+1. ``synthetic``: steps of the job's network, loss and optimiser on one resident random batch;
+2. ``jpeg``: one epoch of the real training from a cold cache: decode and cut every JPEG file, augment, learn. On a GPU
+   its busy share is asked for ten times a second (NVML through ``torch.cuda.utilization``).
+
+Writes ``train_throughput.json``: both rates, their ratio, and the hours that ``--epochs`` over all 162,770 training
+pictures of CelebA take at the rate from JPEG files (later epochs read the cut pictures, so this is an upper bound).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stylematch.pipelines.sources import open_source
+from stylematch.pipelines.train import first_network, read_train_job
+from stylematch.settings import TrainJob
+from stylematch.vision.step_time import measure_steps
+from stylematch.vision.training import train_network
+
+CELEBA_TRAIN = 162_770
+SEED_HOURS = 35.0  # one epoch that the seed's author gave up on
+
+
+class BusyShare:
+    """The mean of the GPU's utilisation while the block runs; None without a GPU or without NVML."""
+
+    def __init__(self) -> None:
+        self.samples: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> BusyShare:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def share(self) -> float | None:
+        """Between 0 and 1."""
+        return float(np.mean(self.samples)) / 100 if self.samples else None
+
+    def _watch(self) -> None:
+        while torch.cuda.is_available() and not self._stop.wait(0.1):
+            try:
+                self.samples.append(float(torch.cuda.utilization()))
+            except (ModuleNotFoundError, RuntimeError):
+                return
+
+
+def run(job: TrainJob, steps: int) -> dict[str, object]:
+    """Measure one job."""
+    with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
+        started = time.perf_counter()
+        source = open_source(job.data, job.model.input_px, Path(scratch) / "cache")
+        cut_s = time.perf_counter() - started
+        network = first_network(job, source.schema)
+        step_s, _, _ = measure_steps(network, job, source.parts[0][0], steps)
+        count = source.pictures // job.schedule.batch_size * job.schedule.batch_size
+        watched = len(source.val)
+        with BusyShare() as busy:
+            started = time.perf_counter()
+            train_network(network, job, source.parts, source.val, Path(scratch) / "run")
+            epoch_s = time.perf_counter() - started
+    # The validation split is cut and run through the network, too; its share of the cutting is taken off.
+    cut_s *= source.pictures / (source.pictures + watched)
+    rate = count / (cut_s + epoch_s)
+    synthetic = job.schedule.batch_size / step_s
+    return {
+        "job": job.name,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "pictures": count,
+        "watched": watched,
+        "cut_s": round(cut_s, 2),
+        "epoch_s": round(epoch_s, 2),
+        "jpeg_pictures_per_s": round(rate, 1),
+        "cached_pictures_per_s": round(count / epoch_s, 1),
+        "synthetic_pictures_per_s": round(synthetic, 1),
+        "ratio": round(rate / synthetic, 3),
+        "gpu_busy_share": busy.share,
+        "celeba_epoch_hours": round(CELEBA_TRAIN / rate / 3600, 3),
+        "seed_epoch_hours": f"more than {SEED_HOURS:.0f}",
+    }
+
+
+def main() -> None:
+    """Read the arguments, measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--pictures", type=int, default=12_000, help="of every part of the data")
+    parser.add_argument("--steps", type=int, default=30, help="synthetic steps that are timed")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/train_throughput.json"))
+    arguments = parser.parse_args()
+    changes = [f"data.limit={arguments.pictures}", "schedule.epochs=1", "schedule.keep='last'", *arguments.overrides]
+    figures = run(read_train_job(arguments.job, changes), arguments.steps)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What data sets of a table and a folder of pictures share: the table's lines, and which files can be pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
+from stylematch.errors import UserError
+
+
+def read_lines(table: Path, what: str) -> list[str]:
+    """Return the lines of a table in UTF-8, the header first; bytes that are none become U+FFFD.
+
+    Raises
+    ------
+    UserError
+        If it is missing (``what`` says what its folder should be) or cannot be read.
+    """
+    try:
+        text = table.read_bytes().decode("utf-8-sig", errors="replace")
+    except FileNotFoundError as error:
+        raise UserError(f"{table} is missing: this is not a folder of {what}.") from error
+    except OSError as error:
+        raise UserError(f"{table} cannot be read: {error.strerror}.") from error
+    return text.replace("\r\n", "\n").split("\n")
+
+
+def picture_files(folder: Path) -> dict[str, Path]:
+    """List the regular files of a folder by name, at once: most rows of the table have none, and to ask is slow."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: Path(entry.path) for entry in entries if entry.is_file()}
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is missing; the pictures belong there.") from error
+    except OSError as error:
+        raise UserError(f"{folder} cannot be listed: {error.strerror}.") from error
+
+
+def why_no_picture(path: Path | None) -> str | None:
+    """Return why a file cannot be a picture that is read here, or None; only its first bytes are looked at.
+
+    Returns
+    -------
+    {"no_picture", "unreadable_picture", "not_a_picture"} or None
+    """
+    if path is None:
+        return "no_picture"
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return "unreadable_picture"
+    return None if sniff_format(head) in READABLE_FORMATS else "not_a_picture"
