@@ -64,8 +64,8 @@ def score(
         typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
     ] = None,
     rules: Annotated[
-        str, typer.Option(metavar="classic|FILE", help="A shipped rule set, or your own TOML file.")
-    ] = "classic",
+        str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")
+    ] = "wardrobe",
     faces: Annotated[
         Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
     ] = "find",
@@ -527,8 +527,8 @@ def merge_celeba(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder in CelebA's layout.")],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="The table's file; replaced if it is there.")],
     rules: Annotated[
-        str, typer.Option(metavar="classic|FILE", help="A shipped rule set, or your own TOML file.")
-    ] = "classic",
+        str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")
+    ] = "wardrobe",
 ) -> None:
     """Merge all of CelebA's label files, with the style of each picture by its true labels."""
     from stylematch.pipelines.merge import merge_celeba as run

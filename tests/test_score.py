@@ -55,7 +55,7 @@ from stylematch.tables.manifest import OPTIONAL_PACKAGES, PACKAGES, code_version
 from stylematch.vision.bundle import Bundle
 
 ASTRONAUT = EXAMPLES / "astronaut.jpg"
-CLASSIC = load_rules("classic", attribute_names=ATTRIBUTES)
+WARDROBE = load_rules("wardrobe", attribute_names=ATTRIBUTES)
 # Path: reason and number of faces.
 EXPECTED = {
     "astronaut.jpg": ("ok", 1),
@@ -234,8 +234,8 @@ def test_what_is_measured_of_a_face_is_in_range(any_run):
             side = width if name.endswith("_x") else height
             assert -0.1 * side < row[name] < 1.1 * side, name
         assert row["style_margin"] <= row["style_score"]
-        assert {row["style"], row["rule_style"], row["neighbour_style"]} <= set(CLASSIC.styles)
-        assert row["rule"] == CLASSIC.rule_text(row["style"])
+        assert {row["style"], row["rule_style"], row["neighbour_style"]} <= set(WARDROBE.styles)
+        assert row["rule"] == WARDROBE.rule_text(row["style"])
         assert row["why"].strip()
 
 
@@ -264,7 +264,7 @@ def test_every_face_has_its_ranked_items(any_run):
         assert [row["rank"] for row in items] == [1, 2, 3, 4, 5]
         assert len({row["item_id"] for row in items}) == 5
         assert [stock[row["item_id"]] for row in items] == [row["category"] for row in items]
-        assert {row["category"] for row in items} == set(CLASSIC.items(faces[key]["style"]))
+        assert {row["category"] for row in items} == set(WARDROBE.items(faces[key]["style"]))
         scores = [row["score"] for row in items]
         assert scores == sorted(scores, reverse=True)
         for row in items:
@@ -290,7 +290,7 @@ def test_the_manifest_says_what_the_run_was_made_from(example_run):
     assert started <= finished
     assert started.utcoffset().total_seconds() == 0
     assert content["sha256"]["bundle"] == Bundle.open(DEFAULT_INDEX / "attributes").sha256
-    assert content["sha256"]["rules"] == CLASSIC.sha256
+    assert content["sha256"]["rules"] == WARDROBE.sha256
     assert set(content["sha256"]) == {"bundle", "faces", "items", "rules", "settings", "inputs"}
     assert all(len(digest) == 64 for digest in content["sha256"].values())
     assert content["settings"]["top_k"] == 5
@@ -620,7 +620,7 @@ def test_top_k_12_has_every_category_at_least_once(tmp_path):
     items = rows(out, "recommendations")
     assert [row["rank"] for row in items] == list(range(1, 13))
     assert len({row["item_id"] for row in items}) == 12
-    assert {row["category"] for row in items} == set(CLASSIC.items(items[0]["style"]))
+    assert {row["category"] for row in items} == set(WARDROBE.items(items[0]["style"]))
 
 
 def test_aligned_pictures_are_faces_as_they_are(tmp_path):

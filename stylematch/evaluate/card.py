@@ -7,11 +7,11 @@ alone; what was not measured is not in it, and what is undefined is shown as an 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stylematch.tables.disk import shown, write_durably
+from stylematch.evaluate.markdown import UNDEFINED, markdown_table, markdown_text, shown_interval, shown_number
+from stylematch.tables.disk import write_durably
 from stylematch.vision.bundle import CARD, Bundle
 
 _INTENDED = {
@@ -91,14 +91,13 @@ _SUBGROUP_COLUMNS = (
     "mean_average_precision",
     "expected_calibration_error",
 )
-_UNDEFINED = "\N{EN DASH}"
 _HOW = (
     "Measured on the exported bundle in ONNX Runtime, on pictures that nothing was learned from. Accuracy and F1 are "
     "at the threshold 0.5. The baseline of an accuracy is that of always answering the more (or most) frequent label, "
     "of points that of always answering the mean position. Errors of landmarks are relative to the distance between "
     "the eyes. Intervals hold 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979). The calibration error "
     "has 15 equal-width bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
-    f"et al., 2017). {_UNDEFINED} is what is undefined, such as the recall of a label that never occurs; means leave "
+    f"et al., 2017). {UNDEFINED} is what is undefined, such as the recall of a label that never occurs; means leave "
     "it out."
 )
 
@@ -123,15 +122,15 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
     groups = bundle.schema.groups
     job = figures.get("job", {})  # a bundle that was copied without its figures has none
     dataset = job.get("settings", bundle.description).get("data", {}).get("dataset")
-    intended = [_INTENDED.get(g.name) or _ANY_INTENDED.format(_text(g.name)) for g in groups]
+    intended = [_INTENDED.get(g.name) or _ANY_INTENDED.format(markdown_text(g.name)) for g in groups]
     lines = [
-        f"# {_text(bundle.name)}",
+        f"# {markdown_text(bundle.name)}",
         "",
-        f"- Network: {_text(bundle.description['architecture']['backbone'])}, {bundle.description['parameters']:,} "
-        f"parameters, {bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
-        f"- Predicts: {', '.join(f'{_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
-        *([f"- Learned from: {figures['learned_from']:,} pictures (job {_text(job['name'])})"] if job else []),
-        f"- Licence: {_text(bundle.description['licence'])}",
+        f"- Network: {markdown_text(bundle.description['architecture']['backbone'])}, "
+        f"{bundle.description['parameters']:,} parameters, {bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
+        f"- Predicts: {', '.join(f'{markdown_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
+        *([f"- Learned from: {figures['learned_from']:,} pictures (job {markdown_text(job['name'])})"] if job else []),
+        f"- Licence: {markdown_text(bundle.description['licence'])}",
         "",
         "## Intended use",
         "",
@@ -143,7 +142,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         "",
         "## Data",
         "",
-        _DATA.get(dataset) or f"The data set {_text(dataset or 'that the job names')}; its own licence holds.",
+        _DATA.get(dataset) or f"The data set {markdown_text(dataset or 'that the job names')}; its own licence holds.",
         "",
         *_notes(figures.get("data", {})),
         "## Figures",
@@ -152,7 +151,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         "",
     ]
     for data_set, by_group in figures["measured"].items():
-        lines += [f"### {_text(data_set)}", ""]
+        lines += [f"### {markdown_text(data_set)}", ""]
         for group, values in by_group.items():
             lines += _group_lines(data_set, group, values, dataset)
     lines += _calibration_lines(figures.get("calibration", {}), bundle.description.get("thresholds", {}))
@@ -164,7 +163,7 @@ def _notes(notes: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, value in notes.items():
         inner = value.items() if isinstance(value, dict) else ()
-        shown_value = ", ".join(f"{_words(key)} {_number(item)}" for key, item in inner) or _number(value)
+        shown_value = ", ".join(f"{_words(key)} {shown_number(item)}" for key, item in inner) or shown_number(value)
         lines.append(f"- {_words(name)}: {shown_value}")
     return [*lines, ""] if lines else []
 
@@ -174,44 +173,47 @@ def _group_lines(data_set: str, group: str, values: Mapping[str, Any], dataset: 
     plain = {
         k: v for k, v in values.items() if not isinstance(v, dict | list) and k not in _ROWS and k not in _BASELINES
     }
-    what = [_text(group), *_points_are(data_set, values, dataset)]
-    counts = ", ".join(f"{_words(key)} {_number(value)}" for key, value in plain.items())
+    what = [markdown_text(group), *_points_are(data_set, values, dataset)]
+    counts = ", ".join(f"{_words(key)} {shown_number(value)}" for key, value in plain.items())
     lines = [f"**{', '.join(what)}**" + (f": {counts}" if counts else ""), ""]
     intervals = values.get("intervals", {})
     rows = []
     for key, (title, baseline) in _ROWS.items():
         if key in values:
             compared = values.get(baseline) if isinstance(baseline, str) else baseline
-            rows.append([title, _number(values[key]), _interval(intervals.get(key)), _number(compared)])
+            rows.append([title, shown_number(values[key]), shown_interval(intervals.get(key)), shown_number(compared)])
     if rows:
-        lines += _table(["figure", "value", "95 % interval", "baseline"], rows)
+        lines += markdown_table(["figure", "value", "95 % interval", "baseline"], rows)
     for attribute, halves in values.get("subgroups", {}).items():
         lines += _subgroup_lines(attribute, halves)
     if best := values.get("best_classes"):
-        named = ", ".join(f"{_text(b['name'])} ({_number(b['recall'])} of {b['support']:,})" for b in best)
+        named = ", ".join(f"{markdown_text(b['name'])} ({shown_number(b['recall'])} of {b['support']:,})" for b in best)
         lines += [f"Best classes by recall: {named}.", ""]
     if never := values.get("never_trained"):
-        named = ", ".join(f"{_text(name)} ({support:,})" for name, support in never["classes"].items())
+        named = ", ".join(f"{markdown_text(name)} ({support:,})" for name, support in never["classes"].items())
         lines += [
             f"Classes that never occur in training, and their pictures here: {named or 'none'}. Accuracy on these "
-            f"{never['count']:,} pictures: {_number(never['accuracy'])}.",
+            f"{never['count']:,} pictures: {shown_number(never['accuracy'])}.",
             "",
         ]
     if per_label := values.get("per_label"):
         columns = list(dict.fromkeys(key for label in per_label.values() for key in label))
-        table = [[_text(name), *(_number(label.get(c)) for c in columns)] for name, label in per_label.items()]
-        lines += _table([_text(group), *(_words(column) for column in columns)], table)
+        table = [
+            [markdown_text(name), *(shown_number(label.get(c)) for c in columns)] for name, label in per_label.items()
+        ]
+        lines += markdown_table([markdown_text(group), *(_words(column) for column in columns)], table)
     return lines
 
 
 def _subgroup_lines(attribute: str, halves: Mapping[str, Any]) -> list[str]:
     columns = [column for column in _SUBGROUP_COLUMNS if any(column in halves[key] for key in ("1", "0"))]
     rows = [
-        [f"{_text(attribute)} = {key}", *(_number(halves[key].get(column)) for column in columns)] for key in ("1", "0")
+        [f"{markdown_text(attribute)} = {key}", *(shown_number(halves[key].get(column)) for column in columns)]
+        for key in ("1", "0")
     ]
-    left_out = ", ".join(_text(name) for name in halves["left_out"])
+    left_out = ", ".join(markdown_text(name) for name in halves["left_out"])
     return [
-        *_table(["subgroup", *(_words(column) for column in columns)], rows),
+        *markdown_table(["subgroup", *(_words(column) for column in columns)], rows),
         f"Both rows are means over the same {halves['labels']} labels: without {left_out}, which are the attribute "
         "itself and those of which one of the two subgroups has only one class.",
         "",
@@ -231,7 +233,10 @@ def _calibration_lines(calibration: Mapping[str, Mapping[str, Any]], thresholds:
     if not calibration and not thresholds:
         return []
     keys = ("pictures", "expected_calibration_error_before", "expected_calibration_error_after")
-    rows = [[_text(group), *(_number(values.get(key)) for key in keys)] for group, values in calibration.items()]
+    rows = [
+        [markdown_text(group), *(shown_number(values.get(key)) for key in keys)]
+        for group, values in calibration.items()
+    ]
     lines = [
         "## Calibration",
         "",
@@ -239,39 +244,19 @@ def _calibration_lines(calibration: Mapping[str, Mapping[str, Any]], thresholds:
         "are in the bundle's weights), and thresholds for the best balanced accuracy.",
         "",
     ]
-    lines += _table(["group", "pictures", "calibration error before", "after"], rows) if rows else []
+    lines += markdown_table(["group", "pictures", "calibration error before", "after"], rows) if rows else []
     for group in dict.fromkeys((*calibration, *thresholds)):
         fitted, chosen = calibration.get(group, {}).get("temperature", {}), thresholds.get(group, {})
         names = dict.fromkeys((*fitted, *chosen))
-        table = [[_text(name), _number(fitted.get(name)), _number(chosen.get(name))] for name in names]
-        lines += _table([_text(group), "temperature", "threshold"], table) if table else []
+        table = [
+            [markdown_text(name), shown_number(fitted.get(name)), shown_number(chosen.get(name))] for name in names
+        ]
+        lines += markdown_table([markdown_text(group), "temperature", "threshold"], table) if table else []
     return lines
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return _UNDEFINED
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else _text(value)
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return _UNDEFINED if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
 def _words(key: str) -> str:
-    return _text(key.replace("_", " "))
-
-
-def _text(value: object) -> str:
-    """Return a name as it is, whatever Markdown would make of it, on one line."""
-    escaped = re.sub(r"([\\`|*<>\[\]&~])", r"\\\1", shown(str(value)))
-    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\_", escaped)  # within a word it is only itself
+    return markdown_text(key.replace("_", " "))
 
 
 def _unique(sentences: Iterable[str]) -> list[str]:

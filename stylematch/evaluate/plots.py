@@ -44,7 +44,7 @@ def plot_label_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], titl
     MissingExtraError
         If matplotlib is not installed; so do the other plots.
     """
-    figure = _figure(7.5, 1.4 + 0.3 * max(3, len(per_label)))
+    figure = new_figure(7.5, 1.4 + 0.3 * max(3, len(per_label)))
     axes = figure.subplots()
     places = np.arange(len(per_label))
     for key, offset, colour, label in (
@@ -59,11 +59,11 @@ def plot_label_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], titl
     drawn = [v for f in per_label.values() for v in (f["accuracy"], f["majority_accuracy"]) if v is not None]
     start = max(0.0, float(np.floor(min(drawn, default=0) * 10 - 0.5)) / 10)
     axes.set(xlim=(start, 1.05), ylim=(len(per_label) - 0.4, -0.6), xlabel=f"accuracy (the axis starts at {start:.1f})")
-    axes.set_yticks(places, [_short(name) for name in per_label], parse_math=False)
+    axes.set_yticks(places, [shortened(name) for name in per_label], parse_math=False)
     axes.grid(axis="x", linewidth=0.4)
     axes.set_axisbelow(True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    _write(path, figure, axes, title)
+    write_figure(path, figure, axes, title)
 
 
 def plot_reliability(
@@ -80,7 +80,7 @@ def plot_reliability(
     title : str
         Above the plot.
     """
-    figure = _figure(5.5, 6.5)
+    figure = new_figure(5.5, 6.5)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--", label="perfectly calibrated")
     edges = np.linspace(0, 1, BINS + 1)
@@ -89,7 +89,7 @@ def plot_reliability(
         there = rows > 0
         error = expected_calibration_error(confidence, hit)
         colour = f"C{number}"
-        label = _short(name).replace("$", r"\$") + f" (error {error:.3f})"
+        label = shortened(name).replace("$", r"\$") + f" (error {error:.3f})"
         axes.plot(said[there], true[there], marker="o", markersize=4, color=colour, label=label)
         below.stairs(rows / max(1, rows.sum()), edges, color=colour)
     axes.set(ylabel="share of hits", xlim=(0, 1), ylim=(0, 1))
@@ -97,7 +97,7 @@ def plot_reliability(
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     for part in (axes, below):
         part.grid(linewidth=0.4)
-    _write(path, figure, axes, title)
+    write_figure(path, figure, axes, title)
 
 
 def plot_confusion(
@@ -133,7 +133,7 @@ def plot_confusion(
     column[order] = np.arange(len(order))
     counts = np.zeros((len(order) + 1, len(order) + 1))
     np.add.at(counts, (column[truth], column[said]), 1)
-    columns = [_short(names[k]) for k in order]
+    columns = [shortened(names[k]) for k in order]
     counts = counts[:-1]
     if counts[:, -1].any():
         columns.append("(others)")
@@ -141,11 +141,11 @@ def plot_confusion(
         counts = counts[:, :-1]
     shares = counts / np.maximum(1, support[order])[:, None]
     side = max(4.5, 2.2 + 0.34 * len(columns))
-    figure = _figure(side + 0.6, side)
+    figure = new_figure(side + 0.6, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8, parse_math=False)
-    rows = [f"{_short(names[k])} ({support[k]:,})" for k in order]
+    rows = [f"{shortened(names[k])} ({support[k]:,})" for k in order]
     axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
     axes.set(xlabel="answered", ylabel="true (pictures)")
     for (row, place), share in np.ndenumerate(shares):
@@ -161,10 +161,11 @@ def plot_confusion(
                 color=colour,
             )
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the row")
-    _write(path, figure, axes, title)
+    write_figure(path, figure, axes, title)
 
 
-def _figure(width_inches: float, height_inches: float) -> Figure:
+def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """Return an empty figure that needs no display; raises ``MissingExtraError`` without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -172,7 +173,8 @@ def _figure(width_inches: float, height_inches: float) -> Figure:
     return Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
 
 
-def _write(path: Path, figure: Figure, axes: Axes, title: str) -> None:
+def write_figure(path: Path, figure: Figure, axes: Axes, title: str) -> None:
+    """Write a figure as a PNG under a title that may come from elsewhere."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     axes.set_title(shown(title), fontsize=10, parse_math=False)
@@ -181,6 +183,7 @@ def _write(path: Path, figure: Figure, axes: Axes, title: str) -> None:
     write_durably(path, picture.getvalue())
 
 
-def _short(name: str) -> str:
+def shortened(name: str) -> str:
+    """Return a name that fits beside an axis."""
     name = shown(name)
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

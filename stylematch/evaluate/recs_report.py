@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-# The card's and the plots' own ways of writing: one look for all reports.
-from stylematch.evaluate.card import _interval, _number, _table, _text
 from stylematch.evaluate.lists import LIST_MEANS, TOTALS
-from stylematch.evaluate.plots import _figure, _short, _write
+
+# The card's and the plots' own ways of writing: one look for all reports.
+from stylematch.evaluate.markdown import markdown_table, markdown_text, shown_interval, shown_number
+from stylematch.evaluate.plots import new_figure, shortened, write_figure
 
 PARTS = ("items", "instance", "worn", "worn_held_out", "lists")
 _TITLES = {
@@ -89,7 +90,8 @@ def report_text(report: Mapping[str, Any], plots: Mapping[str, str]) -> str:
     lines = [
         "# Recommendations: consistency",
         "",
-        f"Encoder: {_text(encoder['name'])}, {encoder['embedding_dim']} dimensions, sha256 `{encoder['sha256'][:16]}`.",
+        f"Encoder: {markdown_text(encoder['name'])}, {encoder['embedding_dim']} dimensions, "
+        f"sha256 `{encoder['sha256'][:16]}`.",
         *([f"**A quick try**: only the first {report['limit']:,} pictures of each part."] if report["limit"] else []),
         "",
         _INTRODUCTION.format(resamples=report["resamples"]),
@@ -101,7 +103,7 @@ def report_text(report: Mapping[str, Any], plots: Mapping[str, str]) -> str:
             lines += [f"![{_TITLES[name]}]({plots[name]})", ""]
     if report["left_out"]:
         lines += ["## Left out", ""]
-        lines += [f"- {_TITLES.get(name, name)}: {_text(why)}" for name, why in report["left_out"].items()]
+        lines += [f"- {_TITLES.get(name, name)}: {markdown_text(why)}" for name, why in report["left_out"].items()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -112,7 +114,7 @@ def headlines(report: Mapping[str, Any]) -> Iterator[str]:
             if "not_measured" in row:
                 yield f"{part}, {name}: not measured: {row['not_measured']}"
             else:
-                said = ", ".join(f"{FIGURES[key]} {_number(_mean(value))}" for key, value in row.items())
+                said = ", ".join(f"{FIGURES[key]} {shown_number(_mean(value))}" for key, value in row.items())
                 yield f"{part}, {name}: {said}"
 
 
@@ -171,13 +173,16 @@ def _part_lines(name: str, part: Mapping[str, Any]) -> list[str]:
 
 def _lists_lines(part: Mapping[str, Any]) -> list[str]:
     share = part["photos_without_any"]
-    by_status = ", ".join(f"{_text(key)} {count:,}" for key, count in part["photos_without_any_by_status"].items())
+    by_status = ", ".join(
+        f"{markdown_text(key)} {count:,}" for key, count in part["photos_without_any_by_status"].items()
+    )
     return [
         _LISTS.format(most=float(np.log2(max(1, part["catalogue"])))),
         "",
         f"{part['people']:,} people in {part['photos']:,} photos, {part['wanted']} items wanted for each, "
-        f"{part['catalogue']:,} items in the catalogue. Photos without any recommendation: {_number(share['mean'])} "
-        f"({_interval(share['interval'])})" + (f"; by status: {by_status}." if by_status else "."),
+        f"{part['catalogue']:,} items in the catalogue. "
+        f"Photos without any recommendation: {shown_number(share['mean'])} ({shown_interval(share['interval'])})"
+        + (f"; by status: {by_status}." if by_status else "."),
         "",
         *_means_table(part["rows"]),
     ]
@@ -187,14 +192,21 @@ def _means_table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     table = []
     for name, row in rows.items():
         if "not_measured" in row:
-            table.append([_text(name), f"not measured: {_text(row['not_measured'])}", *[_number(None)] * 4])
+            table.append(
+                [markdown_text(name), f"not measured: {markdown_text(row['not_measured'])}", *[shown_number(None)] * 4]
+            )
         for key, value in row.items() if "not_measured" not in row else ():
-            cells = [_number(_mean(value)), *[_number(None)] * 3]
+            cells = [shown_number(_mean(value)), *[shown_number(None)] * 3]
             if isinstance(value, dict):
                 zero = value["failed_as_zero"]
-                cells = [cells[0], _interval(value["interval"]), _number(zero["mean"]), _interval(zero["interval"])]
-            table.append([_text(name), FIGURES[key], *cells])
-    return _table(["", "figure", "mean", "95 % interval", "failed as zero", "95 % interval"], table)
+                cells = [
+                    cells[0],
+                    shown_interval(value["interval"]),
+                    shown_number(zero["mean"]),
+                    shown_interval(zero["interval"]),
+                ]
+            table.append([markdown_text(name), FIGURES[key], *cells])
+    return markdown_table(["", "figure", "mean", "95 % interval", "failed as zero", "95 % interval"], table)
 
 
 def _mean(value: Any) -> float | None:
@@ -204,7 +216,7 @@ def _mean(value: Any) -> float | None:
 def _draw_bars(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Draw groups of bars, a group a figure, a bar an embedding, with intervals."""
     keys = list(next(iter(rows.values()), {}))
-    figure = _figure(7.5, 1.6 + 0.32 * len(keys) * max(2, len(rows)))
+    figure = new_figure(7.5, 1.6 + 0.32 * len(keys) * max(2, len(rows)))
     axes = figure.subplots()
     height = 0.8 / max(1, len(rows))
     for number, (name, row) in enumerate(rows.items()):
@@ -215,13 +227,13 @@ def _draw_bars(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) ->
     axes.grid(axis="x", linewidth=0.4)
     axes.set_axisbelow(True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    _write(path, figure, axes, title)
+    write_figure(path, figure, axes, title)
 
 
 def _draw_panels(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Draw one panel a figure, since each has a scale of its own."""
     keys = (*TOTALS, *LIST_MEANS)
-    figure = _figure(7.5, 1.0 + 0.95 * len(keys))
+    figure = new_figure(7.5, 1.0 + 0.95 * len(keys))
     panels = figure.subplots(len(keys), 1)
     for axes, key in zip(panels, keys, strict=True):
         for number, row in enumerate(rows.values()):
@@ -229,8 +241,8 @@ def _draw_panels(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) 
         most = max([value for row in rows.values() if (value := _mean(row[key])) is not None], default=0)
         axes.set(xlim=(0, 1.15 * most or 1), ylim=(len(rows) - 0.4, -0.6))
         axes.set_xlabel(FIGURES[key], fontsize=8)
-        axes.set_yticks(range(len(rows)), [_short(name) for name in rows], fontsize=8)
-    _write(path, figure, panels[0], title)
+        axes.set_yticks(range(len(rows)), [shortened(name) for name in rows], fontsize=8)
+    write_figure(path, figure, panels[0], title)
 
 
 def _bars(axes: Any, places: np.ndarray, values: Sequence[Any], height: float, colour: str, label: str | None) -> None:

@@ -20,6 +20,7 @@ from stylematch.pipelines.embed import embed
 from stylematch.pipelines.index import build_index
 from stylematch.search.directory import index_info
 from stylematch.settings import EmbedJob
+from stylematch.style.fits import STYLE_FILE
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.replace import check_replaceable, replaced_directory
 from stylematch.vision.bundle import Bundle
@@ -85,7 +86,7 @@ def build_default(
 
 
 def _is_part(_: Path, name: str) -> bool:
-    return name in PARTS or name == LICENCES_FILE
+    return name in PARTS or name in (LICENCES_FILE, STYLE_FILE)
 
 
 def _licences(staged: Path) -> str:

@@ -62,7 +62,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
         if len(parts.left_out):
             notes["rows of no year, left out"] = len(parts.left_out)
     else:
-        train, val, test = _stratified(products, data)
+        train, val, test = split_as_trained(products, data)
         title = "fashion-product test (stratified fifth)"
     for group in data.label_groups:
         if untrained := fashion_product.never_trained(products, train, test, group):
@@ -79,7 +79,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     )
 
 
-def _stratified(products: fashion_product.FashionProduct, data: TrainData) -> tuple[Rows, Rows, Rows]:
+def split_as_trained(products: fashion_product.FashionProduct, data: TrainData) -> tuple[Rows, Rows, Rows]:
     """Return the rows to learn from, to watch and to test on, article types shared out alike."""
     labels = products.labels["articleType"]
     rest, test = split_stratified(labels, _TEST_SHARE, data.split_seed)
@@ -97,7 +97,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
     products = fashion_product.read_fashion_product(root)
     category = fashion_product.fashion_mnist_categories(products)
     products = fashion_product.mask_rare(products, data.min_label_count)
-    train, val, test = _stratified(products, data)
+    train, val, test = split_as_trained(products, data)
     groups = [name for name in data.label_groups if name != "category"]
     schema = LabelSchema((*fashion_mnist_data.SCHEMA.groups, *fashion_product.schema(products, groups).groups))
     labels = {**products.labels, "category": category}

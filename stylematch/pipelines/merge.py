@@ -50,7 +50,7 @@ class MergeSummary:
         return [f"{self.rows:,} pictures in {shown(self.out)}: {known}"]
 
 
-def merge_celeba(root: Path, out: Path, rules: str = "classic") -> MergeSummary:
+def merge_celeba(root: Path, out: Path, rules: str = "wardrobe") -> MergeSummary:
     """Write the merged table of a CelebA folder as Parquet.
 
     Parameters
@@ -60,7 +60,7 @@ def merge_celeba(root: Path, out: Path, rules: str = "classic") -> MergeSummary:
     out : pathlib.Path
         A file name that ends in ``.parquet``; a file of that name is replaced, in one step.
     rules : str
-        The name of a shipped rule set ("classic") or the path of a rule file.
+        The name of a shipped rule set ("wardrobe") or the path of a rule file.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from stylematch.data.fashion_product import FashionProduct, mask_rare, read_fash
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.evaluate.retrieval import METRICS, count_relevant, find_by_label, mean_figures
-from stylematch.pipelines.garment_sources import _stratified as split_as_trained
+from stylematch.pipelines.garment_sources import split_as_trained
 from stylematch.pipelines.recs_encoders import SIDE_PX, Encoder
 from stylematch.settings import TrainData
 from stylematch.tables.manifest import usable_cores

@@ -1,0 +1,36 @@
+"""Figures and names as Markdown shows them: tables, numbers, intervals; names from elsewhere are escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stylematch.tables.disk import shown
+
+UNDEFINED = "\N{EN DASH}"
+"""What stands where a figure is undefined or was not measured."""
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, and an empty one after it; cells are Markdown already."""
+    return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]
+
+
+def shown_number(value: object) -> str:
+    """Return a figure with three digits behind the point, a count with commas, anything else as text."""
+    if value is None:
+        return UNDEFINED
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else markdown_text(value)
+
+
+def shown_interval(ends: Sequence[float] | None) -> str:
+    """Return the two ends of an interval."""
+    return UNDEFINED if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def markdown_text(value: object) -> str:
+    """Return a name as it is, whatever Markdown would make of it, on one line."""
+    escaped = re.sub(r"([\\`|*<>\[\]&~])", r"\\\1", shown(str(value)))
+    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\_", escaped)  # within a word it is only itself
