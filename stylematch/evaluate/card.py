@@ -127,7 +127,8 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         f"# {markdown_text(bundle.name)}",
         "",
         f"- Network: {markdown_text(bundle.description['architecture']['backbone'])}, "
-        f"{bundle.description['parameters']:,} parameters, {bundle.input_px} px input, embedding of {bundle.embedding_dim} dimensions",
+        f"{bundle.description['parameters']:,} parameters, {bundle.input_px} px input, "
+        f"embedding of {bundle.embedding_dim} dimensions",
         f"- Predicts: {', '.join(f'{markdown_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
         *([f"- Learned from: {figures['learned_from']:,} pictures (job {markdown_text(job['name'])})"] if job else []),
         f"- Licence: {markdown_text(bundle.description['licence'])}",
