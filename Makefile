@@ -44,6 +44,7 @@ default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
+	$(BIN)/stylematch-batch rules fit wardrobe wardrobe-neutral classic
 
 indexes: $(VENV)/.installed-base
 	$(BIN)/stylematch-batch embed jobs/embed-celeba.toml

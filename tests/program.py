@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import os
 import signal
 import sys
@@ -111,6 +112,13 @@ def digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def index_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of an index, and what its infos say but for the measured speed."""
+    infos = json.loads((folder / "infos.json").read_text())
+    infos.pop("speed", None)
+    return {**digests(folder), "infos.json": json.dumps(infos, sort_keys=True)}
 
 
 def table_digests(out: Path) -> dict[str, dict[str, str]]:

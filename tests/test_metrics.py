@@ -170,7 +170,9 @@ def test_landmark_figures_by_hand():
 def test_without_known_landmarks_there_is_no_error_to_report():
     unknown = np.full((3, 10), np.nan)
     figures = landmark_figures(np.stack([FACE] * 3), unknown, FACE)
-    assert figures == {"count": 0, "unknown": 3, "normalised_mean_error": None, "mean_shape_error": None}
+    assert figures == {"count": 0, "unknown": 3, "normalised_mean_error": None} | dict.fromkeys(
+        ("mean_shape_error", "own_mean_shape_error")
+    )
 
 
 def test_a_face_without_distance_between_its_eyes_is_unknown():
@@ -181,6 +183,7 @@ def test_a_face_without_distance_between_its_eyes_is_unknown():
         "unknown": 1,
         "normalised_mean_error": 0.0,
         "mean_shape_error": None,
+        "own_mean_shape_error": 0.0,
     }
 
 

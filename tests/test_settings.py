@@ -74,7 +74,11 @@ def test_all_shipped_jobs_load(repository):
         ("[model]", "[modell]", ["model: is missing; set it", "modell: is no setting; remove it"]),
         ('name = "try"', 'name = "try"\nkind = "x"', ["kind: is no setting; remove it"]),
         ('name = "try"', 'name = "try"\nwhere = "x"', ["where: is no setting; remove it"]),
-        ('"celeba"', "3", ["data.dataset: ", "'celeba', 'fashion-mnist', 'fashion-product' or 'flixstock', not 3"]),
+        (
+            '"celeba"',
+            "3",
+            ["data.dataset: ", "'celeba', 'fashion-mnist', 'fashion-product', 'flixstock' or 'garments', not 3"],
+        ),
     ],
 )
 def test_every_fault_names_the_file_the_key_and_the_fix(job_file, old, new, faults):

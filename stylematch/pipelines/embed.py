@@ -30,6 +30,7 @@ from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index, check_index
 from stylematch.pipelines.item_tags import tag_columns, tag_fields, tag_names
 from stylematch.search.directory import PICTURE_TYPE
 from stylematch.settings import OPTIONS, EmbedJob, data_root, load_job, validated
+from stylematch.settings.index import IndexSettings
 from stylematch.tables.contract import Reason
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
@@ -155,7 +156,7 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
         }
         write_durably(staged / EMBEDDINGS_FILE, (json.dumps(description, indent=2) + "\n").encode())
     if index:
-        build_index(out, index)
+        build_index(out, index, IndexSettings())
     return EmbedSummary(out, count, len(skipped), index)
 
 

@@ -67,6 +67,8 @@ def measure_worn(
     held_out = held_out[:limit]
     others = np.sort(np.concatenate([train, watched]))[:limit]
     queries, shown, failed = _worn(products, held_out, cache)
+    if not len(queries):
+        raise UserError(f"none of the {len(held_out):,} held-out pictures in {root} shows clothes below a face")
     catalogue = sorted(np.concatenate([held_out, others]).tolist(), key=lambda row: products.ids[row])
     gallery = _cut(products, np.array(catalogue), "garment", cache)
     row_of = {product: row for row, product in enumerate(products.ids)}
