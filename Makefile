@@ -44,7 +44,7 @@ default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
-	$(BIN)/stylematch-batch rules fit wardrobe wardrobe-neutral classic
+	$(BIN)/stylematch-batch rules fit --report docs/how-it-works
 
 indexes: $(VENV)/.installed-base
 	$(BIN)/stylematch-batch embed jobs/embed-celeba.toml
