@@ -335,8 +335,7 @@ def predict(
 ) -> None:
     """Write what one model says of a directory of photos, as Parquet, with a contact sheet."""
     from stylematch.pipelines.predict import predict as run
-    from stylematch.settings import OPTIONS, validated
-    from stylematch.settings.predict import PredictSettings
+    from stylematch.settings import OPTIONS, PredictSettings, validated
 
     settings = validated(
         PredictSettings,

@@ -7,6 +7,7 @@ A job file describes one thing that a person schedules: a training (``TrainJob``
 from stylematch.settings.base import Section
 from stylematch.settings.embed import EmbedJob
 from stylematch.settings.load import OPTIONS, data_root, load_job, validated
+from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
 from stylematch.settings.train import Augment, Distill, Loss, Model, Schedule, Step, TrainData, TrainJob
 
@@ -17,6 +18,7 @@ __all__ = [
     "EmbedJob",
     "Loss",
     "Model",
+    "PredictSettings",
     "Schedule",
     "ScoreSettings",
     "Section",
