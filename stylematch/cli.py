@@ -37,6 +37,28 @@ app.add_typer(data_app, name="data")
 data_app.add_typer(merge_app, name="merge")
 
 
+# Options that several commands take alike.
+PhotosArgument = Annotated[
+    str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
+]
+RulesOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")]
+DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")]
+MinFaceOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
+]
+MaxMegapixelsOption = Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")]
+MaxFileOption = Annotated[float, typer.Option(metavar="X", help="Reject larger files.")]
+FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")]
+FashionMnistOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
+]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"stylematch {__version__}")
@@ -54,27 +76,21 @@ def _main(
 
 @app.command()
 def score(
-    photos: Annotated[
-        str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
-    ],
+    photos: PhotosArgument,
     out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-out"),
     top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
     index: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
     ] = None,
-    rules: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")
-    ] = "wardrobe",
+    rules: RulesOption = "wardrobe",
     faces: Annotated[
         Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
     ] = "find",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")] = 32,
-    workers: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
-    ] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")] = None,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 32,
+    workers: WorkersOption = 0,
+    limit: LimitOption = None,
     where: Annotated[
         str | None,
         typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
@@ -91,14 +107,10 @@ def score(
     mmr_lambda: Annotated[float, typer.Option(metavar="X", help="1: the best scores alone; 0: variety alone.")] = 0.8,
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another choice among near-equal items.")] = 0,
     report: Annotated[bool, typer.Option(help="Write the gallery.")] = True,
-    min_face_px: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
-    ] = 24,
-    max_megapixels: Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")] = 200.0,
-    max_file_mb: Annotated[float, typer.Option(metavar="X", help="Reject larger files.")] = 200.0,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")
-    ] = False,
+    min_face_px: MinFaceOption = 24,
+    max_megapixels: MaxMegapixelsOption = 200.0,
+    max_file_mb: MaxFileOption = 200.0,
+    follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
     max_reject_share: Annotated[
         float | None,
@@ -166,9 +178,7 @@ def train(
         bool, typer.Option("--smoke", help="Try the job: a few steps on a few small pictures, no pretrained weights.")
     ] = False,
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder that holds CelebA's folders.")] = None,
-    fashion_mnist: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
-    ] = None,
+    fashion_mnist: FashionMnistOption = None,
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
     from stylematch.pipelines.train import read_train_job
@@ -217,9 +227,7 @@ def evaluate_recs(
     garments: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="The garment encoder; by default the shipped one.")
     ] = None,
-    fashion_mnist: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
-    ] = None,
+    fashion_mnist: FashionMnistOption = None,
     fashion_product: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of Fashion Product Images.")
     ] = None,
@@ -259,9 +267,7 @@ def embed(
         Path | None,
         typer.Option(metavar="DIR", help="The model that embeds; by default the shipped one for the source."),
     ] = None,
-    fashion_mnist: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
-    ] = None,
+    fashion_mnist: FashionMnistOption = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of CelebA, where it is not at its usual place.")
     ] = None,
@@ -272,7 +278,7 @@ def embed(
         Literal["find", "aligned"] | None,
         typer.Option(help="For a directory: search for faces (the default), or take each picture for a face crop."),
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    device: DeviceOption = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Pictures a batch, by default 64; changes no result.")
     ] = None,
@@ -308,9 +314,7 @@ def predict(
     bundle: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="A model bundle, such as indexes/default/attributes.")
     ],
-    photos: Annotated[
-        str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
-    ],
+    photos: PhotosArgument,
     out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-predictions"),
     faces: Annotated[
         Literal["find", "aligned"] | None,
@@ -319,18 +323,14 @@ def predict(
     invert: Annotated[
         bool, typer.Option("--invert", help="For a model of grey pictures: swap dark and light.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")] = 32,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    limit: LimitOption = None,
+    batch_size: BatchSizeOption = 32,
+    device: DeviceOption = "auto",
     sheet: Annotated[bool, typer.Option(help="Draw the contact sheet.")] = True,
-    min_face_px: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
-    ] = 24,
-    max_megapixels: Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")] = 200.0,
-    max_file_mb: Annotated[float, typer.Option(metavar="X", help="Reject larger files.")] = 200.0,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")
-    ] = False,
+    min_face_px: MinFaceOption = 24,
+    max_megapixels: MaxMegapixelsOption = 200.0,
+    max_file_mb: MaxFileOption = 200.0,
+    follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already there.")] = False,
 ) -> None:
     """Write what one model says of a directory of photos, as Parquet, with a contact sheet."""
@@ -361,9 +361,7 @@ def predict(
 @rules_app.command("apply")
 def rules_apply(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A Parquet file with one column per attribute.")],
-    rules: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")
-    ] = "wardrobe",
+    rules: RulesOption = "wardrobe",
 ) -> None:
     """Evaluate a rule set on true labels and print how many people fall into each style."""
     from stylematch.pipelines.rules import apply_rules
@@ -494,11 +492,9 @@ def catalog_build(
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Pictures may lie outside the folder.")
     ] = False,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")] = "auto",
+    device: DeviceOption = "auto",
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures a batch; changes no result.")] = 256,
-    workers: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
-    ] = 0,
+    workers: WorkersOption = 0,
 ) -> None:
     """Build a collection of your own items: pictures embedded, tags that are missing predicted."""
     from stylematch.pipelines.catalog import build_catalog
@@ -525,9 +521,7 @@ def catalog_build(
 def merge_celeba(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder in CelebA's layout.")],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="The table's file; replaced if it is there.")],
-    rules: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")
-    ] = "wardrobe",
+    rules: RulesOption = "wardrobe",
 ) -> None:
     """Merge all of CelebA's label files, with the style of each picture by its true labels."""
     from stylematch.pipelines.merge import merge_celeba as run
@@ -546,9 +540,7 @@ def default_index(
         "runs/garment-small/bundle"
     ),
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
-    fashion_mnist: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
-    ] = None,
+    fashion_mnist: FashionMnistOption = None,
 ) -> None:
     """Put the default together from two trained models and their data sets."""
     from stylematch.pipelines.default_index import build_default

@@ -107,10 +107,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
 
     def coloured(examples: Examples) -> Examples:
         unknown = {name: np.full(len(examples), fashion_product.UNKNOWN) for name in groups}
-        shape = (*examples.fields.shape[:3], 3)
-        return replace(
-            examples, fields=np.broadcast_to(examples.fields, shape), targets={**examples.targets, **unknown}
-        )
+        return replace(examples.in_channels(3), targets={**examples.targets, **unknown})
 
     def tests() -> Iterator[tuple[str, Examples]]:
         for title, examples in items.tests():

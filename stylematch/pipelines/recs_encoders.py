@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
@@ -21,6 +20,7 @@ from stylematch.search.units import has_direction, normalise
 from stylematch.tables.disk import temporary_path
 from stylematch.tables.manifest import usable_cores
 from stylematch.vision.bundle import Bundle
+from stylematch.vision.item_picture import grey
 from stylematch.vision.runtime import OnnxRuntime, run_in_batches
 
 SIDE_PX = 28
@@ -159,7 +159,7 @@ def _grey(pictures: Pictures) -> Pictures:
     if pictures.shape[-1] == 1:
         return pictures
     rows = np.ascontiguousarray(pictures).reshape(-1, pictures.shape[2], 3)  # one under the other, as one picture
-    return np.asarray(Image.fromarray(rows).convert("L")).reshape(*pictures.shape[:3], 1)
+    return grey(rows).reshape(*pictures.shape[:3], 1)
 
 
 def _coloured(pictures: Pictures) -> Pictures:

@@ -45,7 +45,8 @@ from stylematch.tables.disk import explained
 from stylematch.tables.writer import ShardWriter, shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
-from stylematch.vision.item_picture import sees_clothes, torso_crop
+from stylematch.vision.garments import cut_torso
+from stylematch.vision.item_picture import sees_clothes
 from stylematch.vision.runtime import Predictions, Runtime, load_runtime, run_in_batches
 
 Rows = dict[str, list[Any]]
@@ -214,7 +215,7 @@ def _read(state: ScoreState, photo: FoundPhoto) -> _Read:
     row = {**read_row(photo, decoded, Status.SCORED), "faces": len(faces.boxes)}
     torsos: tuple[npt.NDArray[np.uint8] | None, ...] = (None,) * len(faces.boxes)
     if state.garments is not None:
-        torsos = tuple(torso_crop(decoded, box, state.garments.bundle.input_px) for box in faces.boxes)
+        torsos = tuple(cut_torso(decoded, box, state.garments.bundle.input_px) for box in faces.boxes)
     # Only the crops wait for the rest of the batch, not the photos that they were cut from.
     return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))), torsos)
 

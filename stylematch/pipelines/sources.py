@@ -28,9 +28,7 @@ from stylematch.tables.manifest import usable_cores
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader
-from stylematch.vision.faces import FaceBox
-
-_LABELLED_OVERLAP = 0.3
+from stylematch.vision.faces import FaceBox, labelled_face
 
 
 def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
@@ -126,11 +124,11 @@ def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator
             except PhotoRejectedError:
                 continue
             x, y, width, height = (float(value) for value in folder.boxes_px[row])
-            overlaps = [box.overlap(FaceBox(x, y, width, height, 1.0)) for box in faces.boxes]
+            met = labelled_face(faces.boxes, FaceBox(x, y, width, height, 1.0))
             for face, square in enumerate(faces.squares):
                 if face == 0:
                     found["largest"].append((row, faces.crops[face], square))
-                if overlaps[face] == max(overlaps) and overlaps[face] > _LABELLED_OVERLAP:
+                if face == met:
                     found["met"].append((row, faces.crops[face], square))
     for key, title in (("largest", "photos, largest face found"), ("met", "photos, face that meets the label")):
         if not found[key]:

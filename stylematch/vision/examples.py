@@ -22,10 +22,9 @@ from stylematch.data.fashion_mnist import find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision import crops
 from stylematch.vision.cut_cache import Cut, cut_once
-from stylematch.vision.faces import FaceBox, SlimefaceLocator
+from stylematch.vision.faces import FaceBox, SlimefaceLocator, labelled_face
 
 _VERSION = 2  # raised with every change of what is cut
-_SAME_FACE = 0.3
 _MARGIN = 8  # the share of the input's side that a field is wider on every side: 1/8, in whole pixels
 Targets = dict[str, npt.NDArray[Any]]
 
@@ -178,11 +177,11 @@ def _cut_one(
     except (OSError, PhotoRejectedError):
         return None
     if wild:
-        face = FaceBox(*labelled, 1.0)
-        met = [box for box in SlimefaceLocator().locate(photo).boxes if box.overlap(face) > _SAME_FACE]
-        if not met:
+        boxes = SlimefaceLocator().locate(photo).boxes
+        met = labelled_face(boxes, FaceBox(*labelled, 1.0))
+        if met is None:
             return None
-        best = max(met, key=lambda box: box.overlap(face))
+        best = boxes[met]
         square = crops.square_around_box(best.x, best.y, best.width, best.height)
     else:
         square = crops.square_in_aligned(photo.width, photo.height)

@@ -23,6 +23,7 @@ _MAX_UPSCALE = 2.0
 _SAME_FACE_IOU = 0.4
 # The finder halves the picture several times; a thinner one is set on a canvas of at least this side.
 _MIN_CANVAS_PX = 32
+_LABELLED_OVERLAP = 0.3
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class FaceBox:
             return 0.0
         shared = width * height
         return shared / (self.width * self.height + other.width * other.height - shared)
+
+
+def labelled_face(boxes: Sequence[FaceBox], labelled: FaceBox) -> int | None:
+    """Return which of the found boxes meets a labelled face best, None where none overlaps it enough."""
+    overlaps = [box.overlap(labelled) for box in boxes]
+    best = max(range(len(boxes)), key=overlaps.__getitem__, default=None)
+    return best if best is not None and overlaps[best] > _LABELLED_OVERLAP else None
 
 
 @dataclass(frozen=True)

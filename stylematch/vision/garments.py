@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.decode import DecodedPhoto
 from stylematch.vision.crops import Square, cut
 from stylematch.vision.faces import FaceBox
 
@@ -95,12 +96,24 @@ def cut_garment(pixels: Pixels, size_px: int, growth: float = 1.0) -> Pixels:
     return garment if negated else 255 - garment
 
 
-def cut_torso(pixels: Pixels, width: int, height: int, square: Square, size_px: int) -> Pixels:
-    """Cut the clothes out of a photo of a person; parameters as in ``stylematch.vision.crops.cut``.
+def cut_torso(photo: DecodedPhoto, face: FaceBox, size_px: int, growth: float = 1.0) -> Pixels | None:
+    """Cut the clothes below a face out of a photo.
+
+    Parameters
+    ----------
+    photo : DecodedPhoto
+        The photo.
+    face : FaceBox
+        Whose clothes.
+    size_px, growth
+        As in ``cut_garment``.
 
     Returns
     -------
-    ndarray of uint8, shape (size_px, size_px, 3)
-        Negated, as Fashion-MNIST is.
+    ndarray of uint8, shape (size_px, size_px, 3), or None
+        Negated, as Fashion-MNIST is; None where too little of them shows.
     """
-    return 255 - cut(pixels, width, height, square, size_px)
+    square = torso_square(face, photo.width, photo.height)
+    if square is None:
+        return None
+    return 255 - cut(photo.pixels, photo.width, photo.height, square.grown(growth), size_px)

@@ -17,8 +17,8 @@ from PIL import Image
 from stylematch.data.decode import DecodedPhoto, decode_photo
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FINDER_SIDE_PX
-from stylematch.vision.faces import FaceBox, SlimefaceLocator
-from stylematch.vision.garments import cut_garment, cut_torso, torso_square
+from stylematch.vision.faces import SlimefaceLocator
+from stylematch.vision.garments import cut_garment, cut_torso
 
 Shown = Literal["torso", "garment"]
 Pixels = npt.NDArray[np.uint8]
@@ -29,12 +29,6 @@ def sees_clothes(bundle: Bundle) -> bool:
     """Return whether a bundle knows coloured garments, worn ones too; else it knows Fashion-MNIST's grey ones alone."""
     settings: Mapping[str, Any] = bundle.description["input"]
     return settings.get("resize") == "garment" and bundle.channels == 3
-
-
-def torso_crop(photo: DecodedPhoto, face: FaceBox, size_px: int) -> Pixels | None:
-    """Return the clothes below a face, uint8 (size_px, size_px, 3), negated; None where too little of them shows."""
-    square = torso_square(face, photo.width, photo.height)
-    return None if square is None else cut_torso(photo.pixels, photo.width, photo.height, square, size_px)
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class ItemPictureReader:
         """
         photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=self._max_megapixels)
         faces = self._locator.locate(photo).boxes if self._locator is not None and may_be_worn else ()
-        torso = torso_crop(photo, faces[0], self._input_px) if faces else None
+        torso = cut_torso(photo, faces[0], self._input_px) if faces else None
         crop = cut_garment(photo.pixels, self._input_px) if torso is None else torso
         if self._channels == 1:
             crop = grey(crop)[..., None]

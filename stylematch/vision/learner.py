@@ -72,6 +72,11 @@ class Learner(lightning.LightningModule):
         if self.job.schedule.compile:
             self._outputs = torch.compile(self.network.outputs)
 
+    def on_fit_start(self) -> None:
+        """Bring the teachers to where the network is: being no part of it, they did not come along."""
+        for teacher in self.teachers:
+            teacher.to(self.device)
+
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.
 
@@ -122,7 +127,7 @@ class Learner(lightning.LightningModule):
     def _opinion(self, pictures: Tensor, number: int) -> dict[str, Tensor]:
         """Return the outputs of one teacher."""
         assert self.job.distill is not None
-        teacher = self.teachers[number].to(self.device)
+        teacher = self.teachers[number]
         if not self.job.distill.mirror or number % 2 == 0:
             return teacher.outputs(pictures)[1]
         _, outputs = teacher.outputs(pictures.flip(3))

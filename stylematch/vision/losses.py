@@ -231,21 +231,3 @@ def point_ranges(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
             spread = torch.where(known, target, -torch.inf).amax(0) - torch.where(known, target, torch.inf).amin(0)
             ranges[group.name] = torch.where(spread > 0, spread, 1.0)
     return ranges
-
-
-def schema_accuracy(
-    schema: LabelSchema, outputs: dict[str, Tensor], targets: Targets
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return for each binary or categorical group how many known labels were met, and how many are known."""
-    met: dict[str, tuple[Tensor, Tensor]] = {}
-    for group in schema.groups:
-        if group.kind == "points":
-            continue
-        values, target = outputs[group.name], targets[group.name]
-        known = ~target.isnan()
-        if group.kind == "binary":
-            met[group.name] = (((values > 0) == (target > 0.5)) & known).sum(), known.sum()
-        else:
-            known = known[:, 0]
-            met[group.name] = ((values.argmax(1) == target.argmax(1)) & known).sum(), known.sum()
-    return met

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from stylematch.data.decode import DecodedPhoto
 from stylematch.errors import UserError
@@ -19,6 +18,7 @@ from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox
 from stylematch.vision.garments import garment_square
+from stylematch.vision.item_picture import grey
 from stylematch.vision.whole_pictures import MODES, decode_whole, resize_whole
 
 
@@ -111,7 +111,7 @@ class WholePictures:
         photo = decode_whole(data, self._side_px, self._mode, max_megapixels=self._max_megapixels)
         pixels = resize_whole(photo.pixels, self._side_px, self._mode)
         if self._channels == 1:
-            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+            pixels = grey(pixels)[..., None]
         if self._invert:
             pixels = 255 - pixels
         return ModelPictures(photo, pixels[None], np.array([self._area(photo)]), None)

@@ -22,7 +22,7 @@ from stylematch.vision.crops import Square, cut
 from stylematch.vision.cut_cache import Cut, cut_once
 from stylematch.vision.examples import Examples, Targets, field_px
 from stylematch.vision.faces import SlimefaceLocator
-from stylematch.vision.garments import cut_garment, cut_torso, garment_square, torso_square
+from stylematch.vision.garments import cut_garment, cut_torso
 
 MODES = ("squash", "pad", "garment")
 WORN = "worn"
@@ -176,22 +176,20 @@ def whole_picture_examples(
 
 def _cut_one(input_px: int, stored_px: int, mode: str, path: Path) -> Cut | None:
     """Return a field, or None where the file gives none."""
-    growth = stored_px / input_px
+    growth, whole = stored_px / input_px, Square(0.0, 0.0, float(input_px))
     try:
         data = path.read_bytes()
         if mode == "garment":
             photo = decode_whole(data, input_px, mode)
-            return cut_garment(photo.pixels, stored_px, growth), garment_square(photo.pixels)[0]
+            return cut_garment(photo.pixels, stored_px, growth), whole
         if mode == WORN:
             photo = decode_photo(data, max_side_px=640, max_megapixels=100.0)
             faces = SlimefaceLocator().locate(photo).boxes
-            square = torso_square(faces[0], photo.width, photo.height) if faces else None
-            if square is None:
-                return None
-            return cut_torso(photo.pixels, photo.width, photo.height, square.grown(growth), stored_px), square
+            torso = cut_torso(photo, faces[0], stored_px, growth) if faces else None
+            return None if torso is None else (torso, whole)
         seen = read_whole(data, input_px, mode)
     except (OSError, PhotoRejectedError):
         return None
     spare = stored_px - input_px
     before, after = spare // 2, spare - spare // 2  # as Examples.crops cuts
-    return np.pad(seen, ((before, after), (before, after), (0, 0)), mode="edge"), Square(0.0, 0.0, float(input_px))
+    return np.pad(seen, ((before, after), (before, after), (0, 0)), mode="edge"), whole
