@@ -1,0 +1,162 @@
+"""Train models, measure them, and let one predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stylematch.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    FashionMnistOption,
+    FollowLinksOption,
+    LimitOption,
+    MaxFileOption,
+    MaxMegapixelsOption,
+    MinFaceOption,
+    PhotosArgument,
+)
+from stylematch.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be trained, on how much, and how long it takes.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the job: a few steps on a few small pictures, no pretrained weights.")
+    ] = False,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder that holds CelebA's folders.")] = None,
+    fashion_mnist: FashionMnistOption = None,
+) -> None:
+    """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
+    from stylematch.pipelines.train import read_train_job
+    from stylematch.pipelines.train import train as run
+
+    read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
+    if dry_run:
+        from stylematch.pipelines.dry_run import describe_training
+
+        lines = describe_training(read)
+    else:
+        lines = iter(run(read, job).lines())
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A labelled folder: CelebA's layout, or the model's own data set.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Where figures, card and plots go.")] = Path(
+        "stylematch-evaluation"
+    ),
+    split: Annotated[
+        Literal["train", "val", "test", "all"], typer.Option(help="Which part of a CelebA folder.")
+    ] = "test",
+    faces: Annotated[
+        Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")
+    ] = "aligned",
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures.")] = None,
+) -> None:
+    """Measure a model on labelled pictures: figures with intervals, a model card, plots."""
+    from stylematch.pipelines.evaluate import evaluate as run
+
+    for line in run(bundle, data, out, split=split, faces=faces, limit=limit).lines():
+        typer.echo(line)
+
+
+@app.command("evaluate-recs")
+def evaluate_recs(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where report.json, report.md and plots go.")] = Path(
+        "stylematch-recs"
+    ),
+    garments: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="The garment encoder; by default the shipped one.")
+    ] = None,
+    fashion_mnist: FashionMnistOption = None,
+    fashion_product: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Fashion Product Images.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(metavar="OUT", help="A run of score, whose lists are measured.")] = None,
+    index: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="What that run was given as --index; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures of each part.")
+    ] = None,
+) -> None:
+    """Measure retrieval and a run's lists beside baselines: one report with intervals and plots."""
+    from stylematch.pipelines.evaluate_recs import evaluate_recs as measure
+
+    summary = measure(
+        out,
+        garments=garments,
+        fashion_mnist=fashion_mnist,
+        fashion_product=fashion_product,
+        run=run,
+        indexes=index or (),
+        limit=limit,
+    )
+    for line in summary.lines():
+        typer.echo(line)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A model bundle, such as indexes/default/attributes.")
+    ],
+    photos: PhotosArgument,
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-predictions"),
+    faces: Annotated[
+        Literal["find", "aligned"] | None,
+        typer.Option(help="For a model of faces: search for them (the default), or take each picture for a face crop."),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="For a model of grey pictures: swap dark and light.")
+    ] = False,
+    limit: LimitOption = None,
+    batch_size: BatchSizeOption = 32,
+    device: DeviceOption = "auto",
+    sheet: Annotated[bool, typer.Option(help="Draw the contact sheet.")] = True,
+    min_face_px: MinFaceOption = 24,
+    max_megapixels: MaxMegapixelsOption = 200.0,
+    max_file_mb: MaxFileOption = 200.0,
+    follow_links: FollowLinksOption = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already there.")] = False,
+) -> None:
+    """Write what one model says of a directory of photos, as Parquet, with a contact sheet."""
+    from stylematch.pipelines.predict import predict as run
+    from stylematch.settings import OPTIONS, PredictSettings, validated
+
+    settings = validated(
+        PredictSettings,
+        OPTIONS,
+        faces=faces,
+        invert=invert,
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        sheet=sheet,
+        min_face_px=min_face_px,
+        max_megapixels=max_megapixels,
+        max_file_mb=max_file_mb,
+        follow_links=follow_links,
+        overwrite=overwrite,
+    )
+    if not photos:  # an unset variable in a script, which a Path would take for the current directory
+        raise UserError("PHOTOS is empty: name a directory of photos")
+    for line in run(bundle, Path(photos), out, settings).lines():
+        typer.echo(line)

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands take alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+PhotosArgument = Annotated[
+    str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
+]
+RulesOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")]
+DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Processes; 0 is one per core. Changes no result.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many photos.")]
+MinFaceOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Smallest face that counts, in pixels of the upright photo.")
+]
+MaxMegapixelsOption = Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")]
+MaxFileOption = Annotated[float, typer.Option(metavar="X", help="Reject larger files.")]
+FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")]
+FashionMnistOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
+]

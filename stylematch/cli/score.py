@@ -1,0 +1,116 @@
+"""Score photos and query what was written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stylematch.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    FollowLinksOption,
+    LimitOption,
+    MaxFileOption,
+    MaxMegapixelsOption,
+    MinFaceOption,
+    PhotosArgument,
+    RulesOption,
+    WorkersOption,
+)
+from stylematch.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def score(
+    photos: PhotosArgument,
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-out"),
+    top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
+    ] = None,
+    rules: RulesOption = "wardrobe",
+    faces: Annotated[
+        Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
+    ] = "find",
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 32,
+    workers: WorkersOption = 0,
+    limit: LimitOption = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
+    ] = None,
+    weight_similarity: Annotated[
+        float, typer.Option(metavar="X", help="How much it counts that an item looks like what is worn.")
+    ] = 0.6,
+    weight_tags: Annotated[
+        float, typer.Option(metavar="X", help="How much it counts that an item's tags fit the style.")
+    ] = 0.3,
+    weight_category: Annotated[
+        float, typer.Option(metavar="X", help="How much the order of a style's categories counts.")
+    ] = 0.1,
+    mmr_lambda: Annotated[float, typer.Option(metavar="X", help="1: the best scores alone; 0: variety alone.")] = 0.8,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another choice among near-equal items.")] = 0,
+    report: Annotated[bool, typer.Option(help="Write the gallery.")] = True,
+    min_face_px: MinFaceOption = 24,
+    max_megapixels: MaxMegapixelsOption = 200.0,
+    max_file_mb: MaxFileOption = 200.0,
+    follow_links: FollowLinksOption = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
+    max_reject_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="X", help="Exit with code 4 if a larger share of the photos is rejected."),
+    ] = None,
+) -> None:
+    """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
+    from stylematch.pipelines.score import score as run
+    from stylematch.settings import OPTIONS, ScoreSettings, validated
+
+    settings = validated(
+        ScoreSettings,
+        OPTIONS,
+        top_k=top_k,
+        rules=rules,
+        faces=faces,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        where=where,
+        weight_similarity=weight_similarity,
+        weight_tags=weight_tags,
+        weight_category=weight_category,
+        mmr_lambda=mmr_lambda,
+        seed=seed,
+        report=report,
+        min_face_px=min_face_px,
+        max_megapixels=max_megapixels,
+        max_file_mb=max_file_mb,
+        follow_links=follow_links,
+        overwrite=overwrite,
+        max_reject_share=max_reject_share,
+    )
+    if not photos:  # an unset variable in a script, which a Path would take for the current directory
+        raise UserError("PHOTOS is empty: name a directory of photos")
+    for line in run(Path(photos), out, settings, index or []).lines():
+        typer.echo(line)
+
+
+@app.command()
+def query(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A run's directory.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over photos, faces and recommendations.")],
+    output_format: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="A table for people; csv and json are complete.")
+    ] = "table",
+) -> None:
+    """Query a run's tables with SQL (DuckDB), read-only."""
+    from stylematch.tables.query import run_query
+
+    run_query(out, sql, output_format=output_format, stream=sys.stdout)
