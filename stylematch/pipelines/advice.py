@@ -1,0 +1,137 @@
+"""Features to answers: the style of every face, and the items for it, as rows of the tables.
+
+What is known of a face goes in, whether a model has just said it or it was kept from another night; rules, gallery and
+items alone decide what comes out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.pipelines.assets import Assets
+from stylematch.pipelines.face_features import FaceFeatures, Rows
+from stylematch.pipelines.judging import fit_of, load_judge
+from stylematch.pipelines.partitions import PartitionResult
+from stylematch.recommend import FaceQuery, Recommender
+from stylematch.search.catalog import ItemCatalog
+from stylematch.search.directory import load_index_directory
+from stylematch.settings import ScoreSettings
+from stylematch.style.judge import Judgement
+from stylematch.style.rules import load_rules
+from stylematch.tables.contract import recommendations_schema
+from stylematch.vision.bundle import Bundle
+
+
+class Adviser:
+    """Rules, gallery and items, loaded once for a process.
+
+    Parameters
+    ----------
+    settings : ScoreSettings
+        Which rules, and how items are ranked.
+    assets : Assets
+        Which indexes.
+    device : {"cpu", "cuda"}
+        Where is searched.
+    threads : int
+        Threads of one search.
+    allowed_items : ndarray of int64, optional
+        The positions of the items that may be recommended; None for all.
+
+    Raises
+    ------
+    UserError
+        If rules or indexes are damaged or do not belong together.
+    """
+
+    def __init__(
+        self,
+        settings: ScoreSettings,
+        assets: Assets,
+        device: str,
+        threads: int,
+        allowed_items: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        names = Bundle.open(assets.attributes).schema.group("attributes").labels
+        gallery = load_index_directory(assets.faces, device=device, threads=threads)
+        items = load_index_directory(assets.items, device=device, threads=threads)
+        rules = load_rules(settings.rules, attribute_names=names, categories=items.infos["categories"])
+        self.judge = load_judge(rules, gallery, fit_of(assets, rules))
+        self.recommender = Recommender(
+            ItemCatalog(items, allowed_items),
+            {style: rules.items(style) for style in rules.styles},
+            tags_of_style={style: rules.tags(style) for style in rules.styles},
+            top_k=settings.top_k,
+            seed=settings.seed,
+            ranking=settings,
+        )
+
+    def advise(self, faces: FaceFeatures, run_id: str, result: PartitionResult) -> tuple[Rows, Rows]:
+        """Return the rows of faces and of recommendations.
+
+        Parameters
+        ----------
+        faces : FaceFeatures
+            Of some photos.
+        run_id : str
+            The run's name.
+        result : PartitionResult
+            Where the time of each stage is counted.
+        """
+        if not len(faces):
+            return {}, {}
+        with result.timed("style", len(faces), "faces"):
+            judgement = self.judge.judge(faces.attributes, faces.embedding)
+        rows = {**faces.columns, **self._style_columns(judgement), "embedding": list(faces.embedding)}
+        with result.timed("items", len(faces), "faces"):
+            return rows, self._item_rows(rows, faces.worn, run_id)
+
+    def _style_columns(self, judgement: Judgement) -> Rows:
+        styles = self.judge.rules.styles
+        columns: dict[str, Any] = {
+            "style": [styles[index] for index in judgement.style],
+            "style_score": judgement.style_score,
+            "style_margin": judgement.style_margin,
+            "rule_style": [styles[index] for index in judgement.rule_style],
+            "rule_score": judgement.rule_score,
+            "neighbour_style": [styles[index] for index in judgement.neighbour_style],
+            "neighbour_score": judgement.neighbour_score,
+            "rule": judgement.rule,
+            "why": judgement.why,
+        }
+        return columns
+
+    def _item_rows(self, faces: Rows, worn: list[npt.NDArray[np.float32] | None], run_id: str) -> Rows:
+        rows: Rows = {name: [] for name in recommendations_schema().names}
+        columns = (faces[name] for name in ("path", "photo_id", "face", "style", "style_score", "rule"))
+        keys = list(zip(*columns, strict=True))
+        queries = [
+            FaceQuery(photo_id, face, style, float(style_score), rule, clothes)
+            for (_, photo_id, face, style, style_score, rule), clothes in zip(keys, worn, strict=True)
+        ]
+        answers = self.recommender.recommend_all(queries)
+        for (path, photo_id, face, style, style_score, rule), items in zip(keys, answers, strict=True):
+            for item in items:
+                values = (
+                    run_id,
+                    path,
+                    photo_id,
+                    face,
+                    item.rank,
+                    item.item_id,
+                    item.category,
+                    item.score,
+                    item.similarity,
+                    item.query,
+                    item.tag_fit,
+                    style,
+                    float(style_score),
+                    rule,
+                    item.reason,
+                )
+                for column, value in zip(rows.values(), values, strict=True):
+                    column.append(value)
+        return rows
