@@ -17,7 +17,7 @@ from stylematch.cli.options import (
     MaxMegapixelsOption,
     MinFaceOption,
     PhotosArgument,
-    RulesOption,
+    WithoutOption,
     WorkersOption,
 )
 from stylematch.errors import UserError
@@ -34,7 +34,14 @@ def score(
         list[Path] | None,
         typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
     ] = None,
-    rules: RulesOption = "wardrobe",
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A shipped rule set, or your own TOML file; by default wardrobe, or wardrobe-neutral with --without.",
+        ),
+    ] = None,
+    without: WithoutOption = None,
     faces: Annotated[
         Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
     ] = "find",
@@ -77,6 +84,7 @@ def score(
         OPTIONS,
         top_k=top_k,
         rules=rules,
+        without=() if without is None else without.split(","),
         faces=faces,
         device=device,
         batch_size=batch_size,
