@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from stylematch.settings.base import Count, Fraction, NotNegative, Positive, Section
 
-
 DEFAULT_RULES = "wardrobe"
 NEUTRAL_RULES = "wardrobe-neutral"
 

@@ -182,7 +182,7 @@ class _Reader:
         if name in self.known.without:
             self.problems.note(
                 key,
-                f"asks for {name!r}, which --without switches off; take it out of the rule, or take a rule set that does "
+                f"asks for {name!r}, which --without switches off; take it out of the rule, or take rules that do "
                 "not ask for it (wardrobe-neutral asks for neither Male nor Young)",
             )
 
