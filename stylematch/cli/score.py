@@ -112,13 +112,18 @@ def score(
 
 @app.command()
 def query(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A run's directory.")],
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over photos, faces and recommendations.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A run's directory, or a root of nightly snapshots.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what can be asked.")],
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="The index that the run used, for items and gallery_faces; as for score."),
+    ] = None,
     output_format: Annotated[
         Literal["table", "csv", "json"], typer.Option("--format", help="A table for people; csv and json are complete.")
     ] = "table",
 ) -> None:
-    """Query a run's tables with SQL (DuckDB), read-only."""
+    """Query a run's tables, or those of all nights, with SQL (DuckDB), read-only."""
+    from stylematch.pipelines.query import open_run
     from stylematch.tables.query import run_query
 
-    run_query(out, sql, output_format=output_format, stream=sys.stdout)
+    run_query(open_run(out, index or ()), sql, output_format=output_format, stream=sys.stdout)
