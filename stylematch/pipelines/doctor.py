@@ -7,6 +7,7 @@ and one that is taken for a face, so no photo is needed.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import platform
@@ -173,9 +174,9 @@ def _indexes(indexes: Sequence[Path]) -> Iterator[Finding]:
         yield Finding("FAULT", what, str(error))
         return
     for name, path in (("attributes", assets.attributes), ("garments", assets.garments)):
-        yield _checked(f"{name} model", lambda path=path: _model(path))
+        yield _checked(f"{name} model", functools.partial(_model, path))
     for name, path in (("faces", assets.faces), ("items", assets.items)):
-        yield _checked(f"{name} index", lambda path=path: _index(path))
+        yield _checked(f"{name} index", functools.partial(_index, path))
 
 
 def _checked(what: str, describe: Callable[[], str]) -> Finding:

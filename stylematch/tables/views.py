@@ -1,6 +1,6 @@
 """The tables that lie in a folder, as Arrow data sets under the names that ``query`` gives them.
 
-- A scoring run has ``photos``, ``faces`` and ``recommendations``; a run of ``predict`` has ``photos`` and ``predictions``.
+- A scoring run has ``photos``, ``faces`` and ``recommendations``; one of ``predict`` ``photos`` and ``predictions``.
 - A root of nightly snapshots (``snapshots/YYYY-MM-DD``, each a run) has those of its newest night, and each of them
   once more over all nights, as ``photos_history`` and so on, with a column ``snapshot_date`` (DATE).
 
