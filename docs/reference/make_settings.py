@@ -1,7 +1,7 @@
 """Write docs/reference/settings.md from the settings' classes; a test holds the page to them.
 
-Run ``make reference-pages`` after a change of a setting. Types, bounds and defaults are pydantic's, meanings come from the
-classes' docstrings.
+Run ``make reference-pages`` after a change of a setting. Types, bounds and defaults are pydantic's, meanings come
+from the classes' docstrings.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "This page is made from `stylematch/settings` by `make reference-pages`. A key that is not here is refused, with its",
-        "name and the fix. Any key of a job can be changed for one run: `--set schedule.epochs=3`.",
+        "This page is made from `stylematch/settings` by `make reference-pages`. A key that is not here is refused,",
+        "with its name and the fix. Any key of a job can be changed for one run: `--set schedule.epochs=3`.",
     ]
     for title, text, kind in PAGES:
         lines += ["", f"## {title}", "", text]
-        lines += _tables(kind, "")
+        lines += _tables(kind)
     return "\n".join(lines) + "\n"
 
 
-def _tables(kind: type[BaseModel], prefix: str) -> list[str]:
+def _tables(kind: type[BaseModel]) -> list[str]:
     meanings = _meanings(kind)
     rows, below = [], []
     for name, field in kind.model_fields.items():
         section = _section_of(field.annotation)
         if section is None:
-            rows.append(f"| `{prefix}{name}` | {_type(field)} | {_default(field)} | {_cell(meanings.get(name, ''))} |")
+            meaning = meanings.get(name) or _told_with(name, meanings)
+            rows.append(f"| `{name}` | {_type(field)} | {_default(field)} | {_cell(meaning)} |")
         else:
             repeated = get_origin(field.annotation) is tuple
             heading = f"[[{name}]]" if repeated else f"[{name}]"
             summary = _cell(inspect.cleandoc(section.__doc__ or "").split("\n\n")[0])
-            below += ["", f"### `{heading}`", "", summary, *_tables(section, "")]
+            below += ["", f"### `{heading}`", "", summary, *_tables(section)]
     table = ["", "| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows] if rows else []
     return [*table, *below]
 
@@ -77,6 +78,11 @@ def _meanings(kind: type[BaseModel]) -> dict[str, str]:
         for names, meaning in re.findall(r"^(\w[\w, ]*?)(?: : [^\n]*)?\n((?:    [^\n]*\n?)+)", text, re.MULTILINE):
             found |= {name.strip(): meaning for name in names.split(",")}
     return found
+
+
+def _told_with(name: str, meanings: dict[str, str]) -> str:
+    """Return which other key's meaning tells this one's, too."""
+    return next((f"See `{other}`." for other, text in meanings.items() if f"`{name}`" in text), "")
 
 
 def _type(field: FieldInfo) -> str:

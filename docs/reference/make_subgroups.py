@@ -1,4 +1,4 @@
-"""Write the shipped model's figures by subgroup into docs/responsible-use.md; a test holds the page to the model card's.
+"""Write the shipped model's figures by subgroup into docs/responsible-use.md; a test holds it to the model card.
 
 Run ``make reference-pages`` after a training.
 """
