@@ -12,16 +12,18 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c constraints.txt
 SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: help demo test test-fast lint default-index indexes tables-page clean
+.PHONY: help demo test test-fast lint docs default-index indexes tables-page reference-pages clean
 
 help:
 	@echo 'make demo           install, score examples/photos, say which file to open'
 	@echo 'make test           install everything (torch too) and run all tests'
 	@echo 'make test-fast      run the tests that need no torch and are quick'
 	@echo 'make lint           ruff, mypy, import-linter'
+	@echo 'make docs           build the documentation into site/, strictly'
 	@echo 'make default-index  train the models and build indexes/default (needs the data)'
 	@echo 'make indexes        embed CelebA and Fashion-MNIST and build their indexes (needs the data)'
 	@echo 'make tables-page    write docs/reference/tables.md from the contract'
+	@echo 'make reference-pages  write all pages that are made from the code, and the subgroup figures'
 	@echo 'make clean          remove outputs, builds and caches (not .venv, runs or indexes)'
 
 demo: $(VENV)/.installed-base
@@ -39,6 +41,10 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
+# Its banner about other generators is no warning of ours.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/garment-small.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
@@ -54,8 +60,13 @@ indexes: $(VENV)/.installed-base
 tables-page: $(VENV)/.installed-base
 	$(BIN)/python docs/reference/make_tables.py
 
+reference-pages: tables-page
+	$(BIN)/python docs/reference/make_cli.py
+	$(BIN)/python docs/reference/make_settings.py
+	$(BIN)/python docs/reference/make_subgroups.py
+
 clean:
-	rm -rf stylematch-out .stylematch-out.stylematch-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf site stylematch-out .stylematch-out.stylematch-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	rm -rf .import_linter_cache .grimp_cache
 	find stylematch tests examples docs -name __pycache__ -type d -prune -exec rm -rf {} +
 

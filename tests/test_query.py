@@ -12,6 +12,7 @@ from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.manifest import Manifest, count_tables, write_manifest
 from stylematch.tables.query import run_query
+from stylematch.tables.views import open_views
 from stylematch.tables.writer import ShardWriter, shard_path
 
 PHOTOS = 2500
@@ -51,7 +52,7 @@ def run(tmp_path_factory) -> Path:
 
 def ask(run: Path, sql: str, output_format="table") -> str:
     stream = io.StringIO(newline="")
-    run_query(run, sql, output_format=output_format, stream=stream)
+    run_query(open_views(run), sql, output_format=output_format, stream=stream)
     return stream.getvalue()
 
 

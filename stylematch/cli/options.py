@@ -11,6 +11,12 @@ PhotosArgument = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
 ]
 RulesOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")]
+WithoutOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...", help="Attributes to switch off, such as Male,Young: in no rule, no table, no gallery."
+    ),
+]
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, metavar="N", help="Photos a batch; changes no result.")]
 WorkersOption = Annotated[

@@ -17,7 +17,7 @@ from stylematch.cli.options import (
     MaxMegapixelsOption,
     MinFaceOption,
     PhotosArgument,
-    RulesOption,
+    WithoutOption,
     WorkersOption,
 )
 from stylematch.errors import UserError
@@ -34,7 +34,14 @@ def score(
         list[Path] | None,
         typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
     ] = None,
-    rules: RulesOption = "wardrobe",
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A shipped rule set, or your own TOML file; by default wardrobe, or wardrobe-neutral with --without.",
+        ),
+    ] = None,
+    without: WithoutOption = None,
     faces: Annotated[
         Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
     ] = "find",
@@ -77,6 +84,7 @@ def score(
         OPTIONS,
         top_k=top_k,
         rules=rules,
+        without=() if without is None else without.split(","),
         faces=faces,
         device=device,
         batch_size=batch_size,
@@ -104,13 +112,18 @@ def score(
 
 @app.command()
 def query(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A run's directory.")],
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over photos, faces and recommendations.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A run's directory, or a root of nightly snapshots.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what can be asked.")],
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="The index that the run used, for items and gallery_faces; as for score."),
+    ] = None,
     output_format: Annotated[
         Literal["table", "csv", "json"], typer.Option("--format", help="A table for people; csv and json are complete.")
     ] = "table",
 ) -> None:
-    """Query a run's tables with SQL (DuckDB), read-only."""
+    """Query a run's tables, or those of all nights, with SQL (DuckDB), read-only."""
+    from stylematch.pipelines.query import open_run
     from stylematch.tables.query import run_query
 
-    run_query(out, sql, output_format=output_format, stream=sys.stdout)
+    run_query(open_run(out, index or ()), sql, output_format=output_format, stream=sys.stdout)

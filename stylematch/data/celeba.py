@@ -22,6 +22,7 @@ from stylematch.data.labels import BinaryGroup, LabelSchema, PointGroup
 from stylematch.errors import UserError
 from stylematch.tables.contract import LANDMARKS
 
+ATTRIBUTES_FILE = "list_attr_celeba.txt"
 ATTRIBUTES = (
     "5_o_Clock_Shadow",
     "Arched_Eyebrows",
@@ -118,7 +119,7 @@ def read_celeba(root: Path) -> CelebaFolder:
     UserError
         If the attribute file or the pictures are missing, or a file is malformed; it names the line.
     """
-    attribute_file = root / "list_attr_celeba.txt"
+    attribute_file = root / ATTRIBUTES_FILE
     image_ids, values = _read_list(attribute_file, ATTRIBUTES)
     if (strange := np.flatnonzero((np.abs(values) != 1).any(axis=1))).size:
         raise UserError(f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1.")

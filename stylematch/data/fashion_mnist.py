@@ -95,12 +95,14 @@ def find_fashion_mnist(named: Path | None = None) -> Path:
         if not _is_complete(named):
             raise UserError(f"{named} does not hold Fashion-MNIST's four IDX files (train-images-idx3-ubyte.gz, ...).")
         return named
+    return installed_fashion_mnist() or _download()
+
+
+def installed_fashion_mnist() -> Path | None:
+    """Return the usual folder that holds the four files, None where no usual one does; fetches nothing."""
     data = os.environ.get("STYLEMATCH_DATA")
     within = [Path(data) / name for name in _USUAL_NAMES] if data else []
-    for folder in [*within, DEBIAN_FOLDER]:
-        if _is_complete(folder):
-            return folder
-    return _download()
+    return next((folder for folder in [*within, DEBIAN_FOLDER] if _is_complete(folder)), None)
 
 
 def read_fashion_mnist(folder: Path, split: str) -> FashionMnist:

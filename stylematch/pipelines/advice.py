@@ -41,6 +41,11 @@ class Adviser:
     allowed_items : ndarray of int64, optional
         The positions of the items that may be recommended; None for all.
 
+    Attributes
+    ----------
+    attribute_names : tuple of str
+        The attributes that the faces table holds: the model's, but for those that are switched off.
+
     Raises
     ------
     UserError
@@ -58,7 +63,11 @@ class Adviser:
         names = Bundle.open(assets.attributes).schema.group("attributes").labels
         gallery = load_index_directory(assets.faces, device=device, threads=threads)
         items = load_index_directory(assets.items, device=device, threads=threads)
-        rules = load_rules(settings.rules, attribute_names=names, categories=items.infos["categories"])
+        rules = load_rules(
+            settings.rules, attribute_names=names, categories=items.infos["categories"], without=settings.without
+        )
+        self.without = frozenset(settings.without)
+        self.attribute_names = tuple(name for name in names if name not in self.without)
         self.judge = load_judge(rules, gallery, fit_of(assets, rules))
         self.recommender = Recommender(
             ItemCatalog(items, allowed_items),
@@ -85,7 +94,8 @@ class Adviser:
             return {}, {}
         with result.timed("style", len(faces), "faces"):
             judgement = self.judge.judge(faces.attributes, faces.embedding)
-        rows = {**faces.columns, **self._style_columns(judgement), "embedding": list(faces.embedding)}
+        known = {name: column for name, column in faces.columns.items() if name not in self.without}
+        rows = {**known, **self._style_columns(judgement), "embedding": list(faces.embedding)}
         with result.timed("items", len(faces), "faces"):
             return rows, self._item_rows(rows, faces.worn, run_id)
 

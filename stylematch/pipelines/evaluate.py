@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import SPLITS, read_celeba
+from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
@@ -31,7 +31,6 @@ from stylematch.vision.bundle import CARD, FIGURES, Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
 
-_CELEBA_FILE = "list_attr_celeba.txt"
 _BATCH = 64
 
 
@@ -167,7 +166,7 @@ def _labelled(
     bundle: Bundle, data: str, cache: Path, split: str, faces: str, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
     root = Path(data)
-    if (root / _CELEBA_FILE).is_file():
+    if (root / ATTRIBUTES_FILE).is_file():
         if "attributes" not in [group.name for group in bundle.schema.groups]:
             raise UserError(f"{shown(bundle.directory)} knows no attributes; {shown(root)} labels nothing else.")
         if faces == "find":

@@ -215,7 +215,12 @@ def _digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
-    rules = load_rules(settings.rules, attribute_names=names, categories=index_info(assets.items)["categories"])
+    rules = load_rules(
+        settings.rules,
+        attribute_names=names,
+        categories=index_info(assets.items)["categories"],
+        without=settings.without,
+    )
     # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs. And who
     # installs the heic extra because photos were rejected without it must not hear that nothing is left to do.
     return {
@@ -272,7 +277,8 @@ def _report(job: ScoreJob, tables: Counts) -> Stage:
                 "Rules": shown(job.settings.rules),
                 "Attribute model": Bundle.open(job.assets.attributes).name,
                 "Code": code_version(),
-            },
+            }
+            | ({"Switched off": shown(", ".join(job.settings.without))} if job.settings.without else {}),
         )
     return Stage(time.perf_counter() - clock, tables.found, "photos")
 

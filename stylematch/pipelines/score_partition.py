@@ -111,7 +111,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     job, result = state.job, PartitionResult()
     schemas = {
         "photos": photos_schema(),
-        "faces": faces_schema(state.extractor.attribute_names, state.extractor.embedding_dim),
+        "faces": faces_schema(state.adviser.attribute_names, state.extractor.embedding_dim),
         "recommendations": recommendations_schema(),
     }
     photos = read_listing(job.listing, partition)

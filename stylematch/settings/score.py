@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from stylematch.settings.base import Count, Fraction, NotNegative, Positive, Section
+
+DEFAULT_RULES = "wardrobe"
+NEUTRAL_RULES = "wardrobe-neutral"
 
 
 class Ranking(Section):
@@ -41,7 +44,10 @@ class ScoreSettings(Ranking):
     top_k : int
         Items per face.
     rules : str
-        A shipped rule set's name or a TOML file.
+        A shipped rule set's name or a TOML file. Where none is asked for it is the wardrobe; ``without`` something, the
+        wardrobe that asks for neither gender nor age.
+    without : tuple of str
+        Attributes that are switched off, sorted: no rule may ask for them, no table holds them.
     faces : {"find", "aligned"}
         Search for faces, or take every picture for a face crop.
     min_face_px : int
@@ -69,7 +75,8 @@ class ScoreSettings(Ranking):
     """
 
     top_k: Count = 5
-    rules: str = "wardrobe"
+    rules: str = DEFAULT_RULES
+    without: tuple[str, ...] = ()
     faces: Literal["find", "aligned"] = "find"
     min_face_px: Annotated[int, Field(ge=1)] = 24
     max_megapixels: Positive = 200.0
@@ -85,6 +92,21 @@ class ScoreSettings(Ranking):
     overwrite: bool = False
     max_reject_share: Fraction | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_rules(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("rules") is not None:
+            return values
+        return {**values, "rules": NEUTRAL_RULES if values.get("without") else DEFAULT_RULES}
+
+    @field_validator("without")
+    @classmethod
+    def _sort_without(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        stripped = {name.strip() for name in names}
+        if "" in stripped:  # an unset variable in a script would switch nothing off
+            raise ValueError("--without: a name is empty; write attributes with commas between, such as Male,Young")
+        return tuple(sorted(stripped))
+
     def naming(self) -> dict[str, object]:
         """Return the settings that change the tables, as plain values; the others leave no trace in them."""
         kept = (
@@ -97,6 +119,7 @@ class ScoreSettings(Ranking):
             "seed",
             "follow_links",
             "where",
+            "without",
             *Ranking.model_fields,
         )
         return {name: getattr(self, name) for name in kept}

@@ -299,7 +299,15 @@ class Distill(Section):
 
 
 class TrainJob(Section):
-    """One training: ``stylematch-batch train JOB.toml``."""
+    """One training: ``stylematch-batch train JOB.toml``.
+
+    Attributes
+    ----------
+    name : str
+        What the model is called.
+    out : str
+        The folder of the training: checkpoints, logs and the bundle.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     out: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stylematch.style.diagram import Condition
@@ -64,8 +64,11 @@ class Vocabulary:
         The items' categories; None checks none.
     tags : mapping of str to sequence of str, or None
         By tag of the items its values; None checks none.
+    without : collection of str
+        Attributes that are switched off: no rule may ask for them.
     """
 
     attributes: Sequence[str]
     categories: Sequence[str] | None
     tags: Mapping[str, Sequence[str]] | None
+    without: Collection[str] = ()

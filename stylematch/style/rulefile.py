@@ -135,6 +135,7 @@ class _Reader:
                     split, splits, "split", "split", fix=f"describe it in a table [splits.{split}]"
                 )
                 raise UnreadableError
+            self.check_not_off(split, "split")
             for key in CONDITION_KEYS:
                 if split in asked[key]:
                     self.problems.refuse(
@@ -170,9 +171,20 @@ class _Reader:
     def read_condition(self, table: dict[str, Any], key: str) -> tuple[str, ...]:
         if key not in table:
             return ()
-        return self.read_names(
+        names = self.read_names(
             table[key], key, self.known.attributes, "attribute", f"leave `{key}` out where nothing is asked"
         )
+        for name in names:
+            self.check_not_off(name, key)
+        return names
+
+    def check_not_off(self, name: str, key: str) -> None:
+        if name in self.known.without:
+            self.problems.note(
+                key,
+                f"asks for {name!r}, which --without switches off; take it out of the rule, or take rules that do "
+                "not ask for it (wardrobe-neutral asks for neither Male nor Young)",
+            )
 
     def read_items(self, value: object, key: str) -> tuple[str, ...]:
         return self.read_names(value, key, self.known.categories, "category", "name at least one category")

@@ -8,6 +8,7 @@ order are used, so a face's result never depends on the batch it is in.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -259,6 +260,7 @@ def load_rules(
     attribute_names: Sequence[str],
     categories: Sequence[str] | None = None,
     tags: Mapping[str, Sequence[str]] | None = TAGS,
+    without: Sequence[str] = (),
 ) -> RuleSet:
     """Load and check a rule set.
 
@@ -272,14 +274,21 @@ def load_rules(
         The categories that items may name; without it they are not checked.
     tags : mapping of str to sequence of str, optional
         By tag the values that rules may ask for; None checks none.
+    without : sequence of str
+        Attributes that are switched off; a rule that asks for one is refused.
 
     Raises
     ------
     RuleProblemsError
         The file is no valid rule set; it holds all that is wrong with it.
     UserError
-        There is no such set or file, or it cannot be read.
+        There is no such set or file, it cannot be read, or ``without`` names what is no attribute.
     """
+    for name in without:
+        if name not in attribute_names:
+            close = difflib.get_close_matches(name, attribute_names, n=1)
+            known = f"did you mean {close[0]}?" if close else f"it has {', '.join(attribute_names)}"
+            raise UserError(f"--without {name}: the model has no such attribute; {known}")
     shipped = shipped_rule_sets()
     if isinstance(source, str) and source in shipped:
         default_name, label = source, f"rule set {source!r}"
@@ -300,6 +309,6 @@ def load_rules(
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{label} is not UTF-8 text (byte {error.start}); save it as UTF-8 TOML") from error
-    vocabulary = Vocabulary(attribute_names, categories, tags)
+    vocabulary = Vocabulary(attribute_names, categories, tags, without)
     name, rules, diagram = parse_rules(text, label=label, default_name=default_name, vocabulary=vocabulary)
     return RuleSet(name, hashlib.sha256(data).hexdigest(), tuple(attribute_names), rules, diagram)

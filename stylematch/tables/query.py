@@ -1,7 +1,7 @@
-"""Answer one SQL question about a finished run: DuckDB, able to read its three tables and nothing else.
+"""Answer one SQL question about some tables: DuckDB, able to read them and nothing else.
 
-- ``photos``, ``faces`` and ``recommendations`` are registered as Arrow data sets, opened by us, before DuckDB
-  is closed to files, network, extensions, Python variables and changes of its own settings.
+- The tables (``tables/views``) are registered as Arrow data sets, opened by us, before DuckDB is closed to files,
+  network, extensions, Python variables and changes of its own settings.
 - Exactly one statement is taken, and only one that DuckDB itself calls a SELECT (WITH, FROM, VALUES,
   DESCRIBE, SUMMARIZE and SHOW are).
 - Rows are fetched and written in blocks, so an answer of any length fits in memory.
@@ -16,13 +16,11 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, TextIO, get_args
 
 from stylematch.errors import UserError
-from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import read_manifest
+from stylematch.tables.views import Views
 
 OutputFormat = Literal["table", "csv", "json"]
 _BLOCK_ROWS = 1000
@@ -31,15 +29,15 @@ _SHOWN_LIST_ITEMS = 4
 Row = tuple[Any, ...]
 
 
-def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextIO) -> None:
-    """Write the answer to ``sql`` over the run in ``out`` to ``stream``.
+def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: TextIO) -> None:
+    """Write the answer to ``sql`` over some tables to ``stream``.
 
     Parameters
     ----------
-    out : Path
-        A published run.
+    views : Views
+        What can be asked.
     sql : str
-        One SELECT over the views ``photos``, ``faces`` and ``recommendations``.
+        One SELECT over them.
     output_format : {"table", "csv", "json"}
         ``table`` is aligned text for people: long lists are shortened, control characters escaped. ``csv``
         (RFC 4180, with a header; NULL is empty) and ``json`` (an array of objects; NaN and infinities are
@@ -50,16 +48,14 @@ def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextI
     Raises
     ------
     UserError
-        ``out`` is no finished run, the statement is not one SELECT, or DuckDB refuses it.
+        The statement is not one SELECT, or DuckDB refuses it.
     """
     import duckdb
 
     if output_format not in get_args(OutputFormat):
         raise UserError(f"unknown format '{shown(output_format)}': choose one of {', '.join(get_args(OutputFormat))}")
-    if read_manifest(out) is None:
-        raise UserError(f"{shown(out)} is not a finished run: give the folder that score wrote (its --out)")
     write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
-    with tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill, _connect(out, spill) as connection:
+    with tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill, _connect(views, spill) as connection:
         try:
             statements = connection.extract_statements(sql)
             if len(statements) != 1:
@@ -79,14 +75,15 @@ def run_query(out: Path, sql: str, *, output_format: OutputFormat, stream: TextI
             # The first paragraph is the message; what follows draws the statement with a caret.
             message = " ".join(str(error).split("\n\n")[0].split())
             if isinstance(error, duckdb.CatalogException):  # whose guesses are DuckDB's own tables
-                message = f"{message.partition(' Did you mean')[0]} The tables are {', '.join(TABLES)}."
+                message = (
+                    f"{message.partition(' Did you mean')[0]} The tables are {', '.join(views.tables)}.{views.hint}"
+                )
             raise UserError(f"the query failed: {shown(message)}") from None
 
 
-def _connect(out: Path, spill: str) -> Any:
-    """Return a connection that can read the run's tables and touch no file but its own spill folder."""
+def _connect(views: Views, spill: str) -> Any:
+    """Return a connection that can read the tables and touch no file but its own spill folder."""
     import duckdb
-    import pyarrow.dataset as ds
 
     connection = duckdb.connect(
         ":memory:",
@@ -98,16 +95,8 @@ def _connect(out: Path, spill: str) -> Any:
             "temp_directory": spill,
         },
     )
-    for table in TABLES:
-        files = sorted((out / table).glob("*.parquet"))
-        if not files:
-            connection.close()
-            raise UserError(f"{shown(out)} is damaged: its table '{table}' has no Parquet file; run score again")
-        try:
-            connection.register(table, ds.dataset(files, format="parquet"))
-        except (OSError, ValueError) as error:
-            connection.close()
-            raise UserError(f"{shown(out / table)} cannot be read: {shown(error.args[0])}; run score again") from None
+    for name, table in views.tables.items():
+        connection.register(name, table)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

@@ -1,0 +1,78 @@
+"""``query``: the tables of a run, and beside them the items and the gallery faces of the index that it used.
+
+A manifest names its indexes by their digests, not by where they lay. The default index, or the one that is named, is
+taken only if its digests are the run's; so nobody joins a run with items that it never saw. What the run switched off
+(``--without``) is left out of the gallery faces, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from stylematch.errors import UserError
+from stylematch.tables.disk import shown
+from stylematch.tables.views import Views, open_views
+
+VIEWS = {"items": "items", "faces": "gallery_faces"}
+"""By part of an index the name of its rows' view."""
+NOT_SHOWN = ("picture",)
+
+
+def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
+    """Open everything that can be asked of a run or of a root of nightly snapshots.
+
+    Parameters
+    ----------
+    out : Path
+        As for ``open_views``.
+    indexes : sequence of Path
+        What ``score --index`` was given; the default index without.
+
+    Raises
+    ------
+    UserError
+        ``out`` is no run, or an index that is named is not the run's.
+    """
+    views = open_views(out)
+    used = views.manifest.get("sha256", {})
+    if not set(VIEWS) <= set(used):  # of predict, which asks no index
+        return views
+    from stylematch.pipelines.assets import resolve_assets
+
+    try:
+        assets = resolve_assets(indexes)
+    except UserError:
+        if indexes:
+            raise
+        return replace(views, hint=" items and gallery_faces need the index that the run used: name it with --index.")
+    digests, tables, missing = assets.index_sha256(), dict(views.tables), []
+    for part, name in VIEWS.items():
+        if digests[part] == used[part]:
+            tables[name] = _rows(getattr(assets, part), views.manifest.get("settings", {}).get("without", ()))
+        else:
+            missing.append(name)
+    if missing and indexes:
+        folders = ", ".join(shown(path) for path in indexes)
+        raise UserError(f"--index {folders}: the run in {shown(out)} used another index for {' and '.join(missing)}")
+    hint = f" The run used another index for {' and '.join(missing)}: name it with --index." if missing else ""
+    return replace(views, tables=tables, hint=hint)
+
+
+def _rows(directory: Path, without: Sequence[str]) -> Any:
+    """Return the rows of an index without pictures and what was switched off."""
+    from stylematch.search.files import ROWS_FILE
+
+    path = directory / ROWS_FILE
+    try:
+        schema = pq.read_schema(path)
+        kept = [field for field in schema if field.name not in (*NOT_SHOWN, *without)]
+        return ds.dataset(path, schema=pa.schema(kept), format="parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{shown(path)} cannot be read: {shown(error.args[0])}; build the index again") from None

@@ -1,0 +1,143 @@
+"""The tables that lie in a folder, as Arrow data sets under the names that ``query`` gives them.
+
+- A scoring run has ``photos``, ``faces`` and ``recommendations``; one of ``predict`` ``photos`` and ``predictions``.
+- A root of nightly snapshots (``snapshots/YYYY-MM-DD``, each a run) has those of its newest night, and each of them
+  once more over all nights, as ``photos_history`` and so on, with a column ``snapshot_date`` (DATE).
+
+In a history a night without a column has NULL there. A column whose type is not the same on all nights (the embedding
+of another model) is left out of it; each night still has its own. Files are opened when they are read, not before.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from stylematch.errors import UserError
+from stylematch.tables.contract import TABLES
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import read_manifest
+
+PREDICT_TABLES = ("photos", "predictions")
+SNAPSHOTS = "snapshots"
+SNAPSHOT_DATE = "snapshot_date"
+HISTORY = "_history"
+
+
+@dataclass(frozen=True)
+class Views:
+    """What can be asked.
+
+    Attributes
+    ----------
+    tables : dict of str to pyarrow.dataset.Dataset
+        By name.
+    manifest : dict
+        Of the run, or of the newest night.
+    hint : str
+        What an error about an unknown table adds: which tables are missing, and why.
+    """
+
+    tables: dict[str, Any]
+    manifest: dict[str, Any]
+    hint: str = ""
+
+
+def open_views(out: Path) -> Views:
+    """Open the tables of a run, or of a root of nightly snapshots.
+
+    Parameters
+    ----------
+    out : Path
+        What ``score`` or ``predict`` was given as ``--out``, or ``export`` as its root.
+
+    Raises
+    ------
+    UserError
+        It is neither, or a table is missing or damaged.
+    """
+    manifest = read_manifest(out)
+    nights = find_snapshots(out) if manifest is None else []
+    if manifest is None and not nights:
+        raise UserError(
+            f"{shown(out)} is not a finished run: give the folder that score wrote (its --out), or a root of nightly "
+            "snapshots"
+        )
+    if manifest is not None:
+        return Views(_tables(out), manifest)
+    newest = nights[-1]
+    tables = _tables(newest)
+    tables |= {f"{name}{HISTORY}": _history(name, nights) for name in list(tables)}
+    return Views(tables, read_manifest(newest) or {})
+
+
+def find_snapshots(root: Path) -> list[Path]:
+    """Return the finished nights below a root, the oldest first: ``snapshots/YYYY-MM-DD`` with a manifest."""
+    try:
+        folders = sorted(path for path in (root / SNAPSHOTS).iterdir() if _date_of(path) is not None)
+    except OSError:
+        return []
+    return [folder for folder in folders if read_manifest(folder) is not None]
+
+
+def _date_of(snapshot: Path) -> datetime.date | None:
+    try:
+        date = datetime.date.fromisoformat(snapshot.name)
+    except ValueError:
+        return None
+    return date if date.isoformat() == snapshot.name else None  # fromisoformat also takes 20260131
+
+
+def _tables(run: Path) -> dict[str, Any]:
+    names = PREDICT_TABLES if (run / PREDICT_TABLES[-1]).is_dir() else TABLES
+    return {name: _table(run, name) for name in names}
+
+
+def _shards(run: Path, table: str) -> list[Path]:
+    files = sorted((run / table).glob("*.parquet"))
+    if not files:
+        raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; run score again")
+    return files
+
+
+def _table(run: Path, table: str) -> Any:
+    files = _shards(run, table)
+    try:
+        return ds.dataset(files, format="parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{shown(run / table)} cannot be read: {shown(error.args[0])}; run score again") from None
+
+
+def _history(table: str, nights: Sequence[Path]) -> Any:
+    """Return one table over all nights; every fragment knows its date, so a condition on dates skips whole nights."""
+    file_format, filesystem = ds.ParquetFileFormat(), pa.fs.LocalFileSystem()
+    fragments, schemas = [], []
+    for night in nights:
+        files = _shards(night, table)
+        try:
+            schemas.append(pq.read_schema(files[0]))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{shown(files[0])} cannot be read: {shown(error.args[0])}; export it again") from None
+        date = pc.field(SNAPSHOT_DATE) == pa.scalar(_date_of(night), pa.date32())
+        fragments += [file_format.make_fragment(str(path), filesystem, partition_expression=date) for path in files]
+    return ds.FileSystemDataset(fragments, _common(schemas), file_format, filesystem)
+
+
+def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return the columns of all nights in the newest one's order, but for those that changed their type."""
+    types: dict[str, set[pa.DataType]] = {}
+    for schema in reversed(schemas):
+        for column in schema:
+            types.setdefault(column.name, set()).add(column.type)
+    types.pop(SNAPSHOT_DATE, None)
+    kept = [pa.field(name, next(iter(kinds))) for name, kinds in types.items() if len(kinds) == 1]
+    return pa.schema([pa.field(SNAPSHOT_DATE, pa.date32()), *kept])

@@ -1,0 +1,158 @@
+"""The documentation: it builds without a warning, needs nothing from elsewhere, and its made pages are up to date."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from typer.main import get_command
+
+from stylematch.cli import app
+
+DOCS = REPOSITORY / "docs"
+REFERENCE = DOCS / "reference"
+TUTORIALS = ("photos", "query", "catalogue", "rules", "retrain", "nightly")
+ARROWS = ("finding", "decoding", "faces", "style", "items", "tables")
+
+
+class Assets(HTMLParser):
+    """Collects what a browser would fetch by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        loads = tag in ("script", "img", "iframe", "source") or (
+            tag == "link" and values.get("rel") in ("stylesheet", "icon", "preconnect", "preload")
+        )
+        self.found += [values[name] for name in ("src", "href") if loads and values.get(name)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    pytest.importorskip("mkdocs", reason="the docs extra is not installed")
+    out = tmp_path_factory.mktemp("site") / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", out],
+        cwd=REPOSITORY,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    assert 'not included in the "nav"' not in done.stderr, done.stderr
+    return out
+
+
+def test_the_site_has_every_page(site):
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    built = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")} - {"404"}
+    assert built == pages
+    home = (site / "index.html").read_text()
+    for page in pages:
+        assert f'href="{page}.html"' in home or page == "index", page
+
+
+def test_the_site_has_tutorials_and_a_page_for_each_arrow(site):
+    for name in TUTORIALS:
+        assert (site / "tutorials" / f"{name}.html").is_file()
+    for name in ARROWS:
+        assert (site / "how-it-works" / f"{name}.html").is_file()
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    for page in site.rglob("*.html"):
+        assets = Assets()
+        assets.feed(page.read_text())
+        assert assets.found
+        assert [url for url in assets.found if url.startswith(("http:", "https:", "//"))] == [], page
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"url\(\s*[\"']?(https?:)?//|@import", sheet.read_text()), sheet
+
+
+def test_no_page_links_to_what_is_not_there(site):
+    for page in site.rglob("*.html"):
+        for target in re.findall(r'<a[^>]+href="([^"#:]+)(?:#[^"]*)?"', page.read_text()):
+            if page.name != "404.html":
+                assert (page.parent / target).resolve().exists(), (page, target)
+
+
+@pytest.mark.parametrize(
+    ("script", "function", "page"),
+    [("make_cli", "cli_page", "cli.md"), ("make_settings", "settings_page", "settings.md")],
+)
+def test_a_made_page_is_up_to_date(script, function, page):
+    made = runpy.run_path(str(REFERENCE / f"{script}.py"))[function]()
+    assert (REFERENCE / page).read_text(encoding="utf-8") == made, "run make reference-pages"
+
+
+def test_the_subgroup_figures_are_the_shipped_cards():
+    filled = runpy.run_path(str(REFERENCE / "make_subgroups.py"))["filled"]
+    page = (DOCS / "responsible-use.md").read_text(encoding="utf-8")
+    assert page == filled(page), "run make reference-pages"
+    assert "| Male = 1 |" in page
+    assert "| Young = 0 |" in page
+
+
+def test_the_reference_has_every_command_and_option():
+    page = (REFERENCE / "cli.md").read_text()
+
+    def check(command, name):
+        for child, of in getattr(command, "commands", {}).items():
+            check(of, f"{name} {child}".strip())
+        if not hasattr(command, "commands"):
+            section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+            for parameter in command.params:
+                if parameter.param_type_name == "option" and parameter.name != "help":
+                    assert f"`{parameter.opts[0]}" in section, (name, parameter.name)
+
+    check(get_command(app), "")
+
+
+def test_every_setting_of_the_reference_has_a_meaning():
+    page = (REFERENCE / "settings.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.*?) \|$", page, re.MULTILINE)
+    assert len(rows) > 80
+    assert {name for name, meaning in rows if not meaning} <= {"instance_share"}
+
+
+def test_results_of_benchmarks_are_put_in(tmp_path, monkeypatch):
+    hooks = runpy.run_path(str(DOCS / "site" / "hooks.py"))
+    results = hooks["results"]
+    monkeypatch.setitem(results.__globals__, "RESULTS", tmp_path)
+    assert "No results" in results()
+    (tmp_path / "b.md").write_text("# B\n\n```sh\n# a comment\n```\n")
+    (tmp_path / "a.md").write_text("# A\n\n| x |\n| --- |\n")
+    assert results() == "## A\n\n| x |\n| --- |\n\n## B\n\n```sh\n# a comment\n```"
+
+
+def test_links_out_of_the_docs_become_text():
+    unlink = runpy.run_path(str(DOCS / "site" / "hooks.py"))["unlink"]
+    assert (
+        unlink("[a](../LICENSE) [`LICENSE`](../LICENSE) [b](x.md#y)", "p.md") == "a (`LICENSE`) `LICENSE` [b](x.md#y)"
+    )
+    assert unlink("[c](../x.md) ![i](../../i.png) [d](https://e)", "f/p.md") == (
+        "[c](../x.md) ![i](../../i.png) [d](https://e)"
+    )
+
+
+def test_the_citation_names_this_version():
+    from stylematch import __version__
+
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == __version__
+    assert citation["title"] == "stylematch"
+    assert citation["authors"]
+    changes = (REPOSITORY / "CHANGELOG.md").read_text()
+    assert f"## {__version__}" in changes

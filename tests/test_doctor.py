@@ -1,0 +1,59 @@
+"""``doctor``: what it says of a sound installation, of absent data, and of a damaged index."""
+
+import re
+import shutil
+
+import pytest
+from program import DEFAULT_INDEX, call
+
+from stylematch import __version__
+from stylematch.pipelines.doctor import Finding, raise_for
+
+
+def test_a_sound_installation_has_no_fault():
+    result = call("doctor", "--seconds", "0.2", "--device", "cpu")
+    assert result.code == 0, result.out
+    assert "FAULT" not in result.out
+    assert re.search(rf"ok +stylematch +{re.escape(__version__)}\n", result.out)
+    assert re.search(r"ok +default index +.*, 1[56]\.\d MB\n", result.out)
+    assert result.out.count("sha256 of every file as noted") == 2
+    for unit in ("photos", "faces"):
+        rate = re.search(rf"ok +speed, {unit} +([\d,]+) {unit}/s in one process on cpu", result.out)
+        assert rate
+        assert int(rate[1].replace(",", "")) > 0
+
+
+def test_absent_data_are_said_and_no_fault(monkeypatch, tmp_path):
+    monkeypatch.setenv("STYLEMATCH_DATA", str(tmp_path))
+    (tmp_path / "flixstock").mkdir()
+    (tmp_path / "flixstock" / "attributes.csv").write_text("")
+    result = call("doctor", "--seconds", "0")
+    assert result.code == 0
+    assert re.search(r"absent +celeba ", result.out)
+    assert re.search(r"ok +flixstock ", result.out)
+    assert "speed" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [("faces/index.faiss", "faces index"), ("attributes/weights.safetensors", "default index")],
+)
+def test_a_damaged_index_is_a_fault(tmp_path, broken, fault):
+    shutil.copytree(DEFAULT_INDEX, tmp_path / "index")
+    path = tmp_path / "index" / broken
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    result = call("doctor", "--seconds", "1", "--index", tmp_path / "index")
+    assert result.code == 2
+    assert re.search(rf"FAULT +{fault.removeprefix('default ')} +", result.out)
+    assert "speed" not in result.out
+    assert "checks failed" in result.sentence
+
+
+def test_faults_are_named_in_one_sentence():
+    raise_for([Finding("ok", "a", ""), Finding("absent", "b", "")])
+    with pytest.raises(Exception, match="1 of 2 checks failed: c d") as caught:
+        raise_for([Finding("ok", "a", ""), Finding("FAULT", "c d", "x\n")])
+    assert caught.value.exit_code == 2
+    assert Finding("FAULT", "c", "x\ny").line().isprintable()

@@ -1,0 +1,109 @@
+"""``--without``: attributes that are switched off are in no rule, no table and no gallery."""
+
+import pytest
+from program import EXAMPLES, manifest, score, scored, table
+
+from stylematch.data.celeba import ATTRIBUTES
+from stylematch.settings import OPTIONS, ScoreSettings, validated
+from stylematch.style.rule_problems import RuleProblemsError
+from stylematch.style.rules import load_rules
+
+RULES = """
+[splits.Young]
+present = "young"
+absent = "old"
+
+[[rules]]
+style = "A"
+any = ["Smiling",
+  "Male"]
+items = ["Shirt"]
+
+[[rules]]
+style = "B"
+all = ["Eyeglasses"]
+split = "Young"
+items = ["Shirt"]
+
+[[rules]]
+style = "C"
+items = ["Shirt"]
+"""
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    return scored(EXAMPLES, tmp_path_factory.mktemp("without") / "out", "--report", "--without", "Young, Male")
+
+
+@pytest.fixture(scope="module")
+def neutral(tmp_path_factory):
+    return scored(EXAMPLES, tmp_path_factory.mktemp("neutral") / "out", "--rules", "wardrobe-neutral")
+
+
+def test_no_table_and_no_page_holds_what_is_switched_off(without):
+    faces = table(without, "faces")
+    assert [name for name in faces.column_names if name in ATTRIBUTES] == [
+        name for name in ATTRIBUTES if name not in ("Male", "Young")
+    ]
+    texts = [str(table(without, name).to_pylist()) for name in ("faces", "recommendations")]
+    texts += [path.read_text() for path in (without / "report" / "data").glob("page-*.js")]
+    assert len(texts) > 2
+    for text in texts:
+        assert "Male" not in text
+        assert "Young" not in text
+        assert "Smiling" in text
+
+
+def test_nothing_else_changes(without, neutral):
+    assert manifest(without)["settings"]["rules"] == "wardrobe-neutral"
+    assert manifest(without)["settings"]["without"] == ["Male", "Young"]
+    assert manifest(without)["run_id"] != manifest(neutral)["run_id"]
+    faces, whole = table(without, "faces"), table(neutral, "faces")
+    assert faces.equals(whole.drop_columns(["Male", "Young"]))
+    items, same = table(without, "recommendations"), table(neutral, "recommendations")
+    assert items.drop_columns(["run_id"]).equals(same.drop_columns(["run_id"]))
+
+
+def test_a_rule_that_asks_for_it_is_refused_with_its_line(tmp_path):
+    result = score(EXAMPLES, tmp_path / "out", "--rules", "wardrobe", "--without", "Male,Young")
+    assert result.code == 2
+    assert "'Male', which --without switches off" in result.sentence
+    assert "rule 6 'Vintage Gentleman', key all" in result.sentence
+    assert "wardrobe-neutral" in result.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_rule_that_asks_for_it_is_named(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(RULES)
+    assert load_rules(path, attribute_names=ATTRIBUTES, without=("Bald",)).styles == ("A", "B young", "B old", "C")
+    with pytest.raises(RuleProblemsError) as caught:
+        load_rules(path, attribute_names=ATTRIBUTES, without=("Male", "Young"))
+    first, second = caught.value.problems
+    assert "line 8, rule 1 'A', key any: asks for 'Male'" in first
+    assert "line 15, rule 2 'B', key split: asks for 'Young'" in second
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("Mael", "did you mean Male?"),
+        ("xyz", "it has 5_o_Clock_Shadow"),
+        ("", "a name is empty"),
+        ("Male,", "a name is empty"),
+    ],
+)
+def test_a_wrong_name_is_refused(tmp_path, names, message):
+    result = score(EXAMPLES, tmp_path / "out", "--without", names)
+    assert result.code == 2
+    assert message in result.sentence
+
+
+def test_the_order_of_names_changes_no_run():
+    one = validated(ScoreSettings, OPTIONS, without=["Young", "Male", "Young"], rules=None)
+    other = ScoreSettings(without=("Male", "Young"))
+    assert one.naming() == other.naming()
+    assert one.rules == other.rules == "wardrobe-neutral"
+    assert ScoreSettings(without=("Bald",), rules="classic").rules == "classic"
+    assert ScoreSettings().rules == "wardrobe"
