@@ -1,8 +1,8 @@
 """stylematch: a batch, offline style recommender over photos, with an embedding index.
 
 Photos go in; Parquet tables (photos, faces, recommendations) and a browsable gallery come out. The package is laid out
-along the way of the data; ``docs/architecture.md`` draws it. In a notebook, ``stylematch.Stylematch`` scores photos into
-data frames; it is loaded when it is first asked for, so that importing the package stays free.
+along the way of the data; ``docs/architecture.md`` draws it. In a notebook, ``stylematch.Stylematch`` scores photos
+into data frames; it is loaded when it is first asked for, so that importing the package stays free.
 """
 
 from importlib import import_module

@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 
 from stylematch.data.photos import FoundPhoto, escape_path, find_photos, hash_photo, photo_root
@@ -29,8 +29,8 @@ from stylematch.settings import ScoreSettings, validated
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
 
-PathLike = str | os.PathLike[str]
-Face = Mapping[Any, Any] | pd.Series
+PathLike: TypeAlias = str | os.PathLike[str]
+Face: TypeAlias = Mapping[Any, Any] | pd.Series
 _PROGRESS_FROM_PHOTOS = 200
 _ROOT = Path("/")
 
@@ -52,8 +52,8 @@ class Explanation:
     why : str
         One sentence on what rules and neighbours said.
     evidence : pandas.DataFrame
-        The conditions of the style's rule: ``attribute``, ``wanted`` (False for "not Male") and the ``probability`` that
-        the condition holds.
+        The conditions of the style's rule: ``attribute``, ``wanted`` (False for "not Male") and the ``probability``
+        that the condition holds.
     styles : pandas.DataFrame
         Indexed by style, most probable first: its probability by ``rules``, by ``neighbours``, and ``fused``.
     neighbours : pandas.DataFrame
@@ -362,9 +362,7 @@ class Stylematch:
     def _read(self, photo: FoundPhoto) -> bytes:
         return read_listed(_ROOT, photo, self._scorer.settings.max_file_mb)
 
-    def _neighbour_rows(
-        self, positions: npt.NDArray[np.int64], similarities: npt.NDArray[np.float64]
-    ) -> pd.DataFrame:
+    def _neighbour_rows(self, positions: npt.NDArray[np.int64], similarities: npt.NDArray[np.float64]) -> pd.DataFrame:
         gallery, rules = self._scorer.adviser.gallery, self._judge.rules
         labels = gallery_labels(gallery, rules)[positions]
         return pd.DataFrame(
