@@ -23,17 +23,17 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
-from stylematch.errors import LimitExceededError, UserError
+from stylematch.errors import LimitExceededError
+from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
 from stylematch.report.gallery import write_gallery
-from stylematch.report.item_pictures import ItemPictures
-from stylematch.search.catalog import ItemCatalog, read_rows
+from stylematch.report.item_pictures import picture_of_items
+from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import index_info, load_index_directory
-from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.disk import explained, shown
@@ -140,7 +140,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     started, clock = datetime.now(UTC), time.perf_counter()
     root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
-    allowed = _allowed_items(settings, assets)
+    allowed = allowed_items(settings, assets)
     digests = _digests(settings, assets, device, allowed)
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
@@ -199,18 +199,6 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     return summary
 
 
-def _allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
-    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks."""
-    if settings.where is None:
-        return None
-    allowed = positions_where(read_rows(assets.items), settings.where)
-    if not len(allowed):
-        raise UserError(
-            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
-        )
-    return allowed
-
-
 def _digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
@@ -260,17 +248,10 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
 def _report(job: ScoreJob, tables: Counts) -> Stage:
     clock = time.perf_counter()
     catalog = ItemCatalog(load_index_directory(job.assets.items))
-    position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
-    in_colour = ItemPictures(job.assets.pictures) if job.assets.pictures else lambda _: None
-
-    def item_picture(item_id: str) -> npt.NDArray[np.uint8] | None:
-        picture = in_colour(item_id)
-        return catalog.picture(position_of[item_id]) if picture is None else picture
-
     with explained("write", job.staged / "report"):
         write_gallery(
             job.staged,
-            item_picture=item_picture,
+            item_picture=picture_of_items(catalog, job.assets.pictures),
             title=f"stylematch: {shown(job.root.resolve().name)}",
             summary={
                 "Run": job.run_id,

@@ -9,6 +9,7 @@ from stylematch.settings.embed import EmbedJob
 from stylematch.settings.load import OPTIONS, data_root, load_job, validated
 from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
+from stylematch.settings.serve import ServeSettings
 from stylematch.settings.train import Augment, Distill, Loss, Model, Schedule, Step, TrainData, TrainJob
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Schedule",
     "ScoreSettings",
     "Section",
+    "ServeSettings",
     "Step",
     "TrainData",
     "TrainJob",
