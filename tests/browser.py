@@ -1,6 +1,6 @@
 """Headless Chromium for tests, driven over its DevTools pipe: no package and no port are needed.
 
-Commands go to file descriptor 3 of the browser and answers come from descriptor 4, JSON texts that end with a zero byte.
+Commands go to file descriptor 3 of the browser and answers come from descriptor 4, JSON that ends in a zero byte.
 """
 
 import base64

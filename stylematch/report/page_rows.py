@@ -6,6 +6,7 @@ stay in pixels of the upright photo; attributes are thousandths in the table's o
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class PageRows:
         if vote is not None:
             described["shares"] = [[style, _rounded(share)] for style, share in vote.shares]
             described["nearest"] = [
-                [tables["labelled"].number(known.id, lambda known=known: self._labelled(known)), _rounded(similarity)]
+                [tables["labelled"].number(known.id, functools.partial(self._labelled, known)), _rounded(similarity)]
                 for known, similarity in vote.faces
             ]
         return described
