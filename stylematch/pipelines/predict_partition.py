@@ -18,7 +18,7 @@ from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.inputs import Row, no_face_row, read_listed, read_row, rejected_row
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.pipelines.predictions import box_columns, label_columns, predictions_schema
 from stylematch.settings import PredictSettings
 from stylematch.tables.contract import photos_schema
@@ -119,10 +119,11 @@ def predict_partition(state: PredictState, partition: Partition, advance: Callab
             seen = [(photo, pictures) for photo, _, pictures in read if pictures is not None]
             rows = _prediction_rows(state, seen, result) if seen else {}
             with result.timed("write", len(batch), "photos"):
-                photos.write({name: [row[name] for _, row, _ in read] for name in photo_schema().names})
+                columns = {name: [row[name] for _, row, _ in read] for name in photo_schema().names}
+                photos.write(columns)
                 if rows:
                     predictions.write(rows)
-            advance(len(batch))
+            advance(batch_done(columns, len(rows.get("path", ())), result))
     return result
 
 

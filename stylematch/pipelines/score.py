@@ -29,14 +29,12 @@ from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.run_gallery import write_run_gallery
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
-from stylematch.report.gallery import write_gallery
-from stylematch.report.item_pictures import picture_of_items
-from stylematch.search.catalog import ItemCatalog
-from stylematch.search.directory import index_info, load_index_directory
+from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
-from stylematch.tables.disk import explained, shown
+from stylematch.tables.disk import shown
 from stylematch.tables.manifest import (
     Counts,
     Manifest,
@@ -169,7 +167,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 stages |= _run(job, listing, _prepare(staging, job))
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
-                    stages["report"] = _report(job, tables)
+                    stages["report"] = write_run_gallery(job, tables, stages)
                 write_manifest(
                     staging.directory,
                     Manifest(
@@ -243,25 +241,6 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
     workers, threads = shared_cores(job.settings.workers, len(waiting), usable_cores())
     setup = functools.partial(load_state, replace(job, threads=threads))
     return run_listing(score_partition, setup, listing, waiting, workers=workers, description="score")
-
-
-def _report(job: ScoreJob, tables: Counts) -> Stage:
-    clock = time.perf_counter()
-    catalog = ItemCatalog(load_index_directory(job.assets.items))
-    with explained("write", job.staged / "report"):
-        write_gallery(
-            job.staged,
-            item_picture=picture_of_items(catalog, job.assets.pictures),
-            title=f"stylematch: {shown(job.root.resolve().name)}",
-            summary={
-                "Run": job.run_id,
-                "Rules": shown(job.settings.rules),
-                "Attribute model": Bundle.open(job.assets.attributes).name,
-                "Code": code_version(),
-            }
-            | ({"Switched off": shown(", ".join(job.settings.without))} if job.settings.without else {}),
-        )
-    return Stage(time.perf_counter() - clock, tables.found, "photos")
 
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:

@@ -25,7 +25,7 @@ from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.inputs import read_listed
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import (
@@ -121,11 +121,12 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
             for table in TABLES
         }
         while batch := list(islice(photos, job.settings.batch_size)):
-            for table, rows in _score_batch(state, batch, result).items():
+            scored = _score_batch(state, batch, result)
+            for table, rows in scored.items():
                 if rows and rows["path"]:
                     with result.timed("write", len(rows["path"]), "rows"):
                         writers[table].write(rows)
-            advance(len(batch))
+            advance(batch_done(scored["photos"], len(scored["faces"].get("path", ())), result))
     return result
 
 

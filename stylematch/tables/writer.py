@@ -47,6 +47,11 @@ def shard_path(directory: Path, number: int) -> Path:
     return directory / f"part-{number:05d}.parquet"
 
 
+def shard_paths(directory: Path) -> list[Path]:
+    """Return the shards of the table in ``directory`` by name, which is the order of their paths."""
+    return sorted(directory.glob("*.parquet"))
+
+
 def sidecar_path(directory: Path, number: int) -> Path:
     """Return where the sidecar of partition ``number``'s shard lies."""
     return directory / DONE_DIRECTORY / f"part-{number:05d}.json"
