@@ -40,6 +40,19 @@ def misbehave(folder: Path, partition: str, advance) -> str:
     return partition
 
 
+def stumble(folder: Path, partition: int, advance) -> int:
+    """Partition 3 kills the first worker that has done half of it."""
+    advance(2)
+    if partition == 3 and not (folder / "stumbled").exists():
+        (folder / "stumbled").touch()
+        time.sleep(2)  # so that the driver hears of the first half
+        os.kill(os.getpid(), signal.SIGKILL)
+    advance(2)
+    with (folder / f"did-{partition}").open("a") as done:
+        done.write("x")
+    return partition
+
+
 class OddError(Exception):
     def __init__(self, one: str, *, two: str) -> None:
         super().__init__(one + two)

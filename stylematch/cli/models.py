@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.cli.options import (
+    AddressOption,
     BatchSizeOption,
     DeviceOption,
+    EngineOption,
     FashionMnistOption,
     FollowLinksOption,
     LimitOption,
@@ -130,6 +132,8 @@ def predict(
     limit: LimitOption = None,
     batch_size: BatchSizeOption = 32,
     device: DeviceOption = "auto",
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     sheet: Annotated[bool, typer.Option(help="Draw the contact sheet.")] = True,
     min_face_px: MinFaceOption = 24,
     max_megapixels: MaxMegapixelsOption = 200.0,
@@ -149,6 +153,8 @@ def predict(
         limit=limit,
         batch_size=batch_size,
         device=device,
+        engine=engine,
+        address=address,
         sheet=sheet,
         min_face_px=min_face_px,
         max_megapixels=max_megapixels,

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.cli.options import (
+    AddressOption,
     BatchSizeOption,
     DeviceOption,
+    EngineOption,
     FollowLinksOption,
     LimitOption,
     MaxFileOption,
@@ -48,6 +50,8 @@ def score(
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 32,
     workers: WorkersOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     limit: LimitOption = None,
     where: Annotated[
         str | None,
@@ -89,6 +93,8 @@ def score(
         device=device,
         batch_size=batch_size,
         workers=workers,
+        engine=engine,
+        address=address,
         limit=limit,
         where=where,
         weight_similarity=weight_similarity,

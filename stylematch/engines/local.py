@@ -75,9 +75,9 @@ def run_partitions(
     KeyboardInterrupt
         The run was interrupted, by Ctrl-C or SIGTERM; every worker has been ended.
     """
-    on_done = on_done or _ignore
-    on_progress = on_progress or _ignore
-    with _terminate_as_interrupt():
+    on_done = on_done or ignore
+    on_progress = on_progress or ignore
+    with terminate_as_interrupt():
         if workers == 1:
             state: State | None = None
             for number, partition in enumerate(partitions):
@@ -92,7 +92,7 @@ def run_partitions(
             _stop(pool)
 
 
-def _ignore(*_: object) -> None:
+def ignore(*_: object) -> None:
     """Stand in for a callback that nobody gave."""
 
 
@@ -186,7 +186,7 @@ def _work(pipe: Connection, function: Callable[..., Any], setup: Callable[[], An
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as error:
-                answer = ("failed", _portable(error))
+                answer = ("failed", portable_error(error))
             pipe.send(answer)
 
 
@@ -198,7 +198,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
+def portable_error(error: Exception) -> Exception:
     """Return ``error`` if it survives the way to the parent, else one with its sentence and exit code."""
     try:
         if str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301  # our own bytes
@@ -236,7 +236,7 @@ def _stop(pool: list[_Worker]) -> None:
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM stop a run as Ctrl-C does: by ``KeyboardInterrupt``, so that the workers are ended."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield  # signals are the caller's

@@ -82,6 +82,7 @@ def run_listing(
     *,
     workers: int,
     description: str,
+    run: Callable[..., None] = run_partitions,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage, first that of all together under ``description``.
 
@@ -97,6 +98,8 @@ def run_listing(
         Processes.
     description : str
         What is being done ("score").
+    run : callable, optional
+        An engine's ``run_partitions``; that of this machine by default.
     """
     total = PartitionResult()
 
@@ -111,7 +114,7 @@ def run_listing(
     todo = sum(partition.photos for partition in waiting)
     clock = time.perf_counter()
     with Progress(listing.photos, "photos", description, initial=listing.photos - todo) as progress:
-        run_partitions(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
+        run(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
     stages = {description: Stage(time.perf_counter() - clock, todo, "photos")}
     for name, spent in total.seconds.items():
         stages[name] = Stage(spent, total.items[name], total.units[name], per_worker=True)

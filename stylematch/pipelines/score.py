@@ -7,13 +7,12 @@ left as it is, an unfinished one is gone on with.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
-from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.on_engine import check_engine, run_job
+from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.run_gallery import write_run_gallery
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
 from stylematch.search.directory import index_info
@@ -44,7 +44,6 @@ from stylematch.tables.manifest import (
     count_tables,
     json_sha256,
     read_manifest,
-    usable_cores,
     write_manifest,
 )
 from stylematch.tables.staging import Decision, Staging
@@ -136,6 +135,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         If more photos were rejected than ``max_reject_share`` allows; the run is published.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
+    check_engine(settings)
     root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings, assets)
@@ -237,10 +237,16 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
 
 def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
-    waiting = waiting_partitions(listing, done)
-    workers, threads = shared_cores(job.settings.workers, len(waiting), usable_cores())
-    setup = functools.partial(load_state, replace(job, threads=threads))
-    return run_listing(score_partition, setup, listing, waiting, workers=workers, description="score")
+    return run_job(
+        score_partition,
+        load_state,
+        job,
+        listing,
+        waiting_partitions(listing, done),
+        choice=job.settings,
+        workers=job.settings.workers,
+        description="score",
+    )
 
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:

@@ -8,7 +8,6 @@ every batch size and number of workers.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.disk import explained
+from stylematch.tables.disk import explained, temporary_path
 from stylematch.tables.writer import ShardWriter, shard_path
 
 
@@ -147,7 +146,7 @@ def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.ui
     if not path.is_file():
         # Renamed, so that a kill leaves no half of one. Equal contents share a thumbnail, and two workers that
         # write it at once write the same bytes; what a kill leaves here goes when the run is gone on with.
-        unfinished = job.staged / f".{path.name}.{os.getpid()}"
+        unfinished = temporary_path(job.staged / path.name)
         with explained("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(make_thumbnail(pixels))

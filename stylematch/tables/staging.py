@@ -27,7 +27,7 @@ from types import TracebackType
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import explained, shown, sync_directory
+from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, shown, sync_directory
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.writer import is_done, shard_path, sidecar_path
 
@@ -258,6 +258,8 @@ class Staging:
             raise ValueError(f"{self.directory} has no {MANIFEST}: only a finished run is published")
         check_out(self.out)
         with explained("publish", self.out):
+            for unfinished in list(self.directory.rglob(f".*{TEMPORARY_SUFFIX}")):  # of a worker that died on its way
+                unfinished.unlink(missing_ok=True)
             for directory in [self.directory, *(p for p in self.directory.rglob("*") if p.is_dir())]:
                 sync_directory(directory)
             if read_manifest(self.out) is None:

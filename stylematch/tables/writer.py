@@ -2,9 +2,10 @@
 
 - Rows are buffered and cut into row groups of a fixed size, so the caller's batches leave no trace in the
   file.
-- The file is written under a temporary name, fsynced and renamed; a reader never sees half a shard.
+- The file is written under a temporary name of this writer's own, fsynced and renamed; a reader never sees half a
+  shard, and two writers of one shard (a worker that was given up lives on) leave what either would have left.
 - Then its sidecar ``_done/part-NNNNN.json`` (rows, bytes, sha256) appears: a shard is done when its sidecar
-  exists.
+  exists and fits it. One that is written again stays done until the new one takes its place.
 - Readers of the folder as one data set (pyarrow, pandas, DuckDB, Spark) skip names that start with ``_`` or
   ``.``.
 """
@@ -94,7 +95,6 @@ class ShardWriter:
 
         with explained("write", self.path):
             self._sidecar.parent.mkdir(parents=True, exist_ok=True)
-            self._sidecar.unlink(missing_ok=True)
             self._file: BinaryIO = self._temporary.open("wb")
         self._writer = pq.ParquetWriter(
             self._file,
