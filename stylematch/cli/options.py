@@ -22,6 +22,9 @@ MinFaceOption = Annotated[
 ]
 MaxMegapixelsOption = Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")]
 MaxFileOption = Annotated[float, typer.Option(metavar="X", help="Reject larger files.")]
+PhotoTimeoutOption = Annotated[
+    float, typer.Option(min=0, metavar="S", help="Reject photos that take longer, in seconds; 0 waits for ever.")
+]
 FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")]
 FashionMnistOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")

@@ -6,10 +6,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from stylematch.data.listing import Listing, Partition
+from stylematch.data.listing import Listing, LostPhoto, Partition
+from stylematch.engines.attempts import Guard
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
 from stylematch.tables.manifest import Stage
@@ -62,6 +63,7 @@ def run_listing(
     *,
     workers: int,
     description: str,
+    photo_timeout_s: float = 0.0,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage, first that of all together under ``description``.
 
@@ -77,6 +79,8 @@ def run_listing(
         Processes.
     description : str
         What is being done ("score").
+    photo_timeout_s : float
+        How long one photo may take; 0 for any time, and then nothing guards against photos that crash a process.
     """
     total = PartitionResult()
 
@@ -89,8 +93,20 @@ def run_listing(
     todo = sum(partition.photos for partition in waiting)
     clock = time.perf_counter()
     with Progress(listing.photos, "photos", description, initial=listing.photos - todo) as progress:
-        run_partitions(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
+        run_partitions(
+            function,
+            waiting,
+            workers=workers,
+            setup=setup,
+            on_done=on_done,
+            on_progress=progress.update,
+            guard=Guard(_again, photo_timeout_s) if photo_timeout_s else None,
+        )
     stages = {description: Stage(time.perf_counter() - clock, todo, "photos")}
     for name, spent in total.seconds.items():
         stages[name] = Stage(spent, total.items[name], total.units[name], per_worker=True)
     return stages
+
+
+def _again(partition: Partition, lost: tuple[LostPhoto, ...], alone: bool) -> Partition:
+    return replace(partition, lost=lost, alone=alone)

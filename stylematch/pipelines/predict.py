@@ -129,6 +129,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
             Path(scratch) / "listing.jsonl",
             follow_links=settings.follow_links,
             limit=settings.limit,
+            max_file_mb=settings.max_file_mb,
         )
         stages = {"list": listed}
         run_id = manifest.compute_run_id(
@@ -180,7 +181,15 @@ def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, S
     waiting = waiting_partitions(listing, done)
     workers, threads = shared_cores(0, len(waiting), manifest.usable_cores())
     setup = functools.partial(load_state, replace(job, threads=threads))
-    return run_listing(predict_partition, setup, listing, waiting, workers=workers, description=COMMAND)
+    return run_listing(
+        predict_partition,
+        setup,
+        listing,
+        waiting,
+        workers=workers,
+        description=COMMAND,
+        photo_timeout_s=job.settings.photo_timeout_s,
+    )
 
 
 def _count(staged: Path, ignored: dict[str, int]) -> PredictCounts:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, Positive, Section
+from stylematch.settings.base import Count, NotNegative, Positive, Section
 
 
 class PredictSettings(Section):
@@ -22,6 +22,8 @@ class PredictSettings(Section):
         Smallest side of a face that counts, in pixels of the upright photo.
     max_megapixels, max_file_mb : float
         Larger photos are rejected.
+    photo_timeout_s : float
+        A photo that takes longer is rejected; 0 for any time.
     limit : int, optional
         Only the first so many photos.
     follow_links : bool
@@ -41,6 +43,7 @@ class PredictSettings(Section):
     min_face_px: Annotated[int, Field(ge=1)] = 24
     max_megapixels: Positive = 200.0
     max_file_mb: Positive = 200.0
+    photo_timeout_s: NotNegative = 60.0
     limit: Count | None = None
     follow_links: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"

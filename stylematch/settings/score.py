@@ -48,6 +48,8 @@ class ScoreSettings(Ranking):
         Smallest side of a face that counts, in pixels of the upright photo.
     max_megapixels, max_file_mb : float
         Larger photos are rejected.
+    photo_timeout_s : float
+        A photo that takes longer is rejected; 0 for any time.
     limit : int, optional
         Only the first so many photos.
     where : str, optional
@@ -74,6 +76,7 @@ class ScoreSettings(Ranking):
     min_face_px: Annotated[int, Field(ge=1)] = 24
     max_megapixels: Positive = 200.0
     max_file_mb: Positive = 200.0
+    photo_timeout_s: NotNegative = 60.0
     limit: Count | None = None
     where: str | None = None
     seed: int = 0
