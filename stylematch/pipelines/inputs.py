@@ -21,6 +21,7 @@ from stylematch.tables.manifest import Stage, usable_cores
 from stylematch.tables.staging import check_out, output_of
 
 Row = dict[str, Any]
+_INT32_MAX = 2**31 - 1
 
 
 def root_beside(photos: Path, out: Path) -> Path:
@@ -119,7 +120,12 @@ def reading(photo: FoundPhoto) -> Iterator[None]:
 
 def rejected_row(photo: FoundPhoto, error: PhotoRejectedError) -> Row:
     """Return the row of a photo that could not be read."""
-    size = {"width": error.width, "height": error.height, "format": error.image_format}
+    size = {
+        # A damaged header may claim more than the table's columns hold; the message says what it claimed.
+        "width": error.width if error.width is not None and 0 <= error.width <= _INT32_MAX else None,
+        "height": error.height if error.height is not None and 0 <= error.height <= _INT32_MAX else None,
+        "format": error.image_format,
+    }
     return _row(photo, size, Status.REJECTED, error.reason, error.message)
 
 
