@@ -19,6 +19,7 @@ from stylematch.cli.options import (
     MaxMegapixelsOption,
     MinFaceOption,
     PhotosArgument,
+    PhotoTimeoutOption,
 )
 from stylematch.errors import UserError
 
@@ -138,6 +139,7 @@ def predict(
     min_face_px: MinFaceOption = 24,
     max_megapixels: MaxMegapixelsOption = 200.0,
     max_file_mb: MaxFileOption = 200.0,
+    photo_timeout_s: PhotoTimeoutOption = 60.0,
     follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already there.")] = False,
 ) -> None:
@@ -159,6 +161,7 @@ def predict(
         min_face_px=min_face_px,
         max_megapixels=max_megapixels,
         max_file_mb=max_file_mb,
+        photo_timeout_s=photo_timeout_s,
         follow_links=follow_links,
         overwrite=overwrite,
     )

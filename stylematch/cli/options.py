@@ -34,6 +34,9 @@ EngineOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster's head; without, Ray is started here.")
 ]
+PhotoTimeoutOption = Annotated[
+    float, typer.Option(min=0, metavar="S", help="Reject photos that take longer, in seconds; 0 waits for ever.")
+]
 FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")]
 FashionMnistOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")

@@ -19,6 +19,7 @@ from stylematch.cli.options import (
     MaxMegapixelsOption,
     MinFaceOption,
     PhotosArgument,
+    PhotoTimeoutOption,
     WithoutOption,
     WorkersOption,
 )
@@ -72,6 +73,7 @@ def score(
     min_face_px: MinFaceOption = 24,
     max_megapixels: MaxMegapixelsOption = 200.0,
     max_file_mb: MaxFileOption = 200.0,
+    photo_timeout_s: PhotoTimeoutOption = 60.0,
     follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
     max_reject_share: Annotated[
@@ -106,6 +108,7 @@ def score(
         min_face_px=min_face_px,
         max_megapixels=max_megapixels,
         max_file_mb=max_file_mb,
+        photo_timeout_s=photo_timeout_s,
         follow_links=follow_links,
         overwrite=overwrite,
         max_reject_share=max_reject_share,

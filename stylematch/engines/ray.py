@@ -35,9 +35,9 @@ from stylematch.engines.local import (
     Result,
     State,
     ignore,
-    portable_error,
     terminate_as_interrupt,
 )
+from stylematch.engines.worker import portable_error
 from stylematch.errors import MissingExtraError, StylematchError, UserError
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import usable_cores
@@ -186,7 +186,8 @@ def _connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
                 raise StylematchError(f"Ray could not be started here: {_first_line(error)}") from error
             raise UserError(
                 f"no Ray cluster answers at {shown(address)} ({_first_line(error)}): start one with 'ray start "
-                "--head', run this command on a machine of it, with the same Ray and Python, and name its head's HOST:PORT"
+                "--head', run this command on a machine of it, with the same Ray and Python, and name its head's "
+                "HOST:PORT"
             ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that exits at once

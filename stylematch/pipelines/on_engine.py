@@ -17,8 +17,9 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stylematch.data.listing import Listing, Partition, read_listing
-from stylematch.engines import ray
+from stylematch.data.listing import Listing, LostPhoto, Partition, read_listing
+from stylematch.engines import local, ray
+from stylematch.engines.attempts import Guard
 from stylematch.errors import UserError
 from stylematch.pipelines.partitions import PartitionResult, run_listing, shared_cores
 from stylematch.settings.engine import EngineChoice
@@ -63,11 +64,17 @@ def run_job(
     if choice.engine == "local":
         workers, threads = shared_cores(workers, len(waiting), usable_cores())
         setup = functools.partial(load, replace(job, threads=threads))
-        return run_listing(function, setup, listing, waiting, workers=workers, description=description)
+        guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
+        run = functools.partial(local.run_partitions, guard=guard)
+        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
     with _shared(job, waiting) as (shared_job, seen):
         setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
         run = functools.partial(ray.run_partitions, address=choice.address, on_gpus=job.device == "cuda")
         return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+
+
+def _again(partition: Partition, lost: tuple[LostPhoto, ...], alone: bool) -> Partition:
+    return replace(partition, lost=lost, alone=alone)
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
             Path(scratch) / "listing.jsonl",
             follow_links=settings.follow_links,
             limit=settings.limit,
+            max_file_mb=settings.max_file_mb,
         )
         stages = {"list": listed}
         run_id = manifest.compute_run_id(

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
+from stylematch.data.photos import Ignored
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
@@ -147,6 +148,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             Path(scratch) / "listing.jsonl",
             follow_links=settings.follow_links,
             limit=settings.limit,
+            max_file_mb=settings.max_file_mb,
         )
         stages = {"list": listed}
         run_id = compute_run_id(
@@ -237,7 +239,7 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
 
 def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
-    return run_job(
+    stages = run_job(
         score_partition,
         load_state,
         job,
@@ -247,16 +249,23 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
         workers=job.settings.workers,
         description="score",
     )
+    for unfinished in job.staged.glob(".*"):  # thumbnails of workers that were ended and replaced
+        unfinished.unlink()
+    return stages
 
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
     counts, limit = summary.counts, settings.max_reject_share
-    if limit is None or not counts.found:
+    # Nobody knows what lies in a folder that cannot be listed, but at least one photo must be feared for.
+    unreadable = sum(counts.ignored.get(why, 0) for why in (Ignored.UNREADABLE_DIRECTORY, Ignored.UNREADABLE_FILE))
+    missed, entries = counts.rejected + unreadable, counts.found + unreadable
+    if limit is None or not entries:
         return
-    share = counts.rejected / counts.found
+    share = missed / entries
     if share > limit:
+        and_unreadable = f" or could not be listed ({unreadable:,} folders or files)" if unreadable else ""
         raise LimitExceededError(
-            f"{counts.rejected:,} of {counts.found:,} photos ({share:.1%}) were rejected, over --max-reject-share "
+            f"{missed:,} of {entries:,} photos ({share:.1%}) were rejected{and_unreadable}, over --max-reject-share "
             f"{limit:g}; the run is published in {shown(summary.out)}, its photos table says why.",
             summary.lines(),
         )

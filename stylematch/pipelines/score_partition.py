@@ -23,7 +23,7 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
-from stylematch.pipelines.inputs import read_listed
+from stylematch.pipelines.inputs import reader_of_listed
 from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
 from stylematch.settings import ScoreSettings
@@ -114,13 +114,14 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
         "recommendations": recommendations_schema(),
     }
     photos = read_listing(job.listing, partition)
+    read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with ExitStack() as stack:
         writers = {
             table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
             for table in TABLES
         }
-        while batch := list(islice(photos, job.settings.batch_size)):
-            scored = _score_batch(state, batch, result)
+        while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
+            scored = _score_batch(state, batch, read, result)
             for table, rows in scored.items():
                 if rows and rows["path"]:
                     with result.timed("write", len(rows["path"]), "rows"):
@@ -129,11 +130,13 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     return result
 
 
-def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionResult) -> dict[str, Rows]:
+def _score_batch(
+    state: ScoreState, batch: list[FoundPhoto], read: Callable[[FoundPhoto], bytes], result: PartitionResult
+) -> dict[str, Rows]:
     job = state.job
     photos, features = state.extractor.extract(
         batch,
-        lambda photo: read_listed(job.root, photo, job.settings.max_file_mb),
+        read,
         result,
         functools.partial(_write_thumbnail, job) if job.settings.report else None,
     )

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from stylematch.settings.base import Section
+from stylematch.settings.base import NotNegative, Section
 
 
 class EngineChoice(Section):
@@ -18,10 +18,14 @@ class EngineChoice(Section):
         Processes of this machine, or actors of a Ray cluster.
     address : str, optional
         The Ray cluster's head, as ``HOST:PORT``, or ``auto``; without, ``$RAY_ADDRESS`` or a Ray of the run's own.
+    photo_timeout_s : float
+        How long a process of this machine may stay on one photo; 0 for any time, and then nothing guards against
+        photos that crash it. Ray's actors are not watched.
     """
 
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
+    photo_timeout_s: NotNegative = 60.0
 
     @model_validator(mode="after")
     def _address_is_rays(self) -> Self:

@@ -72,6 +72,9 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     TOO_LARGE = "too_large"
     FILE_TOO_LARGE = "file_too_large"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
 
 
 REASON_MEANINGS: dict[Reason, str] = {
@@ -87,6 +90,9 @@ REASON_MEANINGS: dict[Reason, str] = {
     Reason.CORRUPT: "the picture's data are damaged",
     Reason.TOO_LARGE: "the header claims more pixels than --max-megapixels",
     Reason.FILE_TOO_LARGE: "the file has more bytes than --max-file-mb",
+    Reason.OUT_OF_MEMORY: "reading it needs more memory than there was",
+    Reason.TIMED_OUT: "reading it took longer than --photo-timeout-s",
+    Reason.CRASHED: "reading it ended a worker process twice (or met a fault of this program)",
 }
 
 _LANDMARK = "landmark, in pixels of the upright photo"
