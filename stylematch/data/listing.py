@@ -82,11 +82,16 @@ def write_listing(
     with path.open("wb") as stream, ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(waiting, _HASH_CHUNK)):
             for photo, photo_id in zip(chunk, pool.map(hashed, chunk), strict=True):
-                digest.update(json.dumps([photo.path, photo_id]).encode() + b"\n")
+                digest.update(digest_line(photo.path, photo_id))
                 stream.write(json.dumps([photo.path, photo.bytes, photo_id]).encode() + b"\n")
             count += len(chunk)
             advance(len(chunk))
-    return Listing(path, count, digest.hexdigest(), tuple(_partitions(path, count)))
+    return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
+
+
+def digest_line(path: str, photo_id: str | None) -> bytes:
+    """Return what one photo adds to a listing's digest."""
+    return json.dumps([path, photo_id]).encode() + b"\n"
 
 
 def read_listing(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
@@ -107,7 +112,8 @@ def partition_sizes(count: int) -> list[int]:
     return [count * (k + 1) // number - count * k // number for k in range(number)]
 
 
-def _partitions(path: Path, count: int) -> Iterator[Partition]:
+def cut_lines(path: Path, count: int) -> Iterator[Partition]:
+    """Cut a file of ``count`` lines, one a photo, into partitions."""
     offset = 0
     with path.open("rb") as stream:
         for number, photos in enumerate(partition_sizes(count)):

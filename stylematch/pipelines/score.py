@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
-from stylematch.errors import LimitExceededError, UserError
+from stylematch.errors import LimitExceededError
+from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
@@ -31,9 +32,8 @@ from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_p
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
 from stylematch.report.gallery import write_gallery
 from stylematch.report.item_pictures import ItemPictures
-from stylematch.search.catalog import ItemCatalog, read_rows
+from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import index_info, load_index_directory
-from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.disk import explained, shown
@@ -140,8 +140,8 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     started, clock = datetime.now(UTC), time.perf_counter()
     root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
-    allowed = _allowed_items(settings, assets)
-    digests = _digests(settings, assets, device, allowed)
+    allowed = allowed_items(settings, assets)
+    digests = run_digests(settings, assets, device, allowed)
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -151,14 +151,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             limit=settings.limit,
         )
         stages = {"list": listed}
-        run_id = compute_run_id(
-            inputs=listing.sha256,
-            settings=digests["settings"],
-            bundles=digests["bundle"],
-            index=json_sha256([digests["faces"], digests["items"]]),
-            rules=digests["rules"],
-            code=code_version(),
-        )
+        run_id = run_id_of(listing.sha256, digests)
         complete = not settings.report or (out / "report" / "index.html").is_file()
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
             was_there = staging.check() is Decision.NOTHING
@@ -166,10 +159,10 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
-                stages |= _run(job, listing, _prepare(staging, job))
+                stages |= _run(job, listing, prepare_staging(staging, job))
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
-                    stages["report"] = _report(job, tables)
+                    stages["report"] = write_report(job, tables)
                 write_manifest(
                     staging.directory,
                     Manifest(
@@ -177,8 +170,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         counts=tables,
                         stages=stages,
                         code_version=code_version(),
-                        sha256={name: value for name, value in digests.items() if isinstance(value, str)}
-                        | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
+                        sha256=named_digests(listing.sha256, digests),
                         settings=settings.model_dump() | {"style_fusion": digests["settings"]["style_fusion"]},
                         device=device,
                         started=started,
@@ -199,21 +191,28 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     return summary
 
 
-def _allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
-    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks."""
-    if settings.where is None:
-        return None
-    allowed = positions_where(read_rows(assets.items), settings.where)
-    if not len(allowed):
-        raise UserError(
-            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
-        )
-    return allowed
+def run_id_of(inputs_sha256: str, digests: dict[str, Any]) -> str:
+    """Return the name of a run over a listing, given ``run_digests``."""
+    return compute_run_id(
+        inputs=inputs_sha256,
+        settings=digests["settings"],
+        bundles=digests["bundle"],
+        index=json_sha256([digests["faces"], digests["items"]]),
+        rules=digests["rules"],
+        code=code_version(),
+    )
 
 
-def _digests(
+def named_digests(inputs_sha256: str, digests: dict[str, Any]) -> dict[str, str]:
+    """Return the digests as a manifest names them."""
+    plain = {name: value for name, value in digests.items() if isinstance(value, str)}
+    return plain | {"settings": json_sha256(digests["settings"]), "inputs": inputs_sha256}
+
+
+def run_digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
+    """Return the digests of all that a run's tables follow from, but for the photos."""
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(settings.rules, attribute_names=names, categories=index_info(assets.items)["categories"])
     # The device is no trace of the host: CPU and CUDA differ in the last digits, so they are different runs. And who
@@ -232,7 +231,7 @@ def _digests(
     }
 
 
-def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
+def prepare_staging(staging: Staging, job: ScoreJob) -> frozenset[int]:
     """Make the staging folder ready and return the partitions that are done, with thumbnails where a report wants them.
 
     The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.
@@ -252,7 +251,8 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
     return run_listing(score_partition, setup, listing, waiting, workers=workers, description="score")
 
 
-def _report(job: ScoreJob, tables: Counts) -> Stage:
+def write_report(job: ScoreJob, tables: Counts) -> Stage:
+    """Write the gallery of a staged run."""
     clock = time.perf_counter()
     catalog = ItemCatalog(load_index_directory(job.assets.items))
     position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
