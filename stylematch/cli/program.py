@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from stylematch import __version__
-from stylematch.cli import catalog, data, embed, index, models, rules, score
+from stylematch.cli import catalog, data, embed, export, index, models, rules, score
 from stylematch.errors import StylematchError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (score, models, embed):
+for commands in (score, export, models, embed):
     app.add_typer(commands.app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(index.index_app, name="index")
