@@ -117,13 +117,17 @@ def write_listing(
     with path.open("wb") as stream, ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(waiting, _HASH_CHUNK)):
             for photo, photo_id in zip(chunk, pool.map(hashed, chunk), strict=True):
-                # Of a file that is not hashed the tables hold the size.
-                named = [photo.path, photo_id] if photo_id is not None else [photo.path, None, photo.bytes]
-                digest.update(json.dumps(named).encode() + b"\n")
+                digest.update(digest_line(photo.path, photo_id, photo.bytes))
                 stream.write(json.dumps([photo.path, photo.bytes, photo_id]).encode() + b"\n")
             count += len(chunk)
             advance(len(chunk))
-    return Listing(path, count, digest.hexdigest(), tuple(_partitions(path, count)))
+    return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
+
+
+def digest_line(path: str, photo_id: str | None, size_bytes: int) -> bytes:
+    """Return what one photo adds to a listing's digest; of a file that is not hashed the tables hold the size."""
+    named = [path, photo_id] if photo_id is not None else [path, None, size_bytes]
+    return json.dumps(named).encode() + b"\n"
 
 
 def read_listing(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
@@ -144,7 +148,8 @@ def partition_sizes(count: int) -> list[int]:
     return [count * (k + 1) // number - count * k // number for k in range(number)]
 
 
-def _partitions(path: Path, count: int) -> Iterator[Partition]:
+def cut_lines(path: Path, count: int) -> Iterator[Partition]:
+    """Cut a file of ``count`` lines, one a photo, into partitions."""
     offset = 0
     with path.open("rb") as stream:
         for number, photos in enumerate(partition_sizes(count)):

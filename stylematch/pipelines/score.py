@@ -140,7 +140,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings, assets)
-    digests = _digests(settings, assets, device, allowed)
+    digests = run_digests(settings, assets, device, allowed)
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -151,14 +151,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             max_file_mb=settings.max_file_mb,
         )
         stages = {"list": listed}
-        run_id = compute_run_id(
-            inputs=listing.sha256,
-            settings=digests["settings"],
-            bundles=digests["bundle"],
-            index=json_sha256([digests["faces"], digests["items"]]),
-            rules=digests["rules"],
-            code=code_version(),
-        )
+        run_id = run_id_of(listing.sha256, digests)
         complete = not settings.report or (out / "report" / "index.html").is_file()
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
             was_there = staging.check() is Decision.NOTHING
@@ -166,7 +159,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
-                stages |= _run(job, listing, _prepare(staging, job))
+                stages |= _run(job, listing, prepare_staging(staging, job))
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
                     stages["report"] = write_run_gallery(job, tables, stages)
@@ -177,8 +170,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         counts=tables,
                         stages=stages,
                         code_version=code_version(),
-                        sha256={name: value for name, value in digests.items() if isinstance(value, str)}
-                        | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
+                        sha256=named_digests(listing.sha256, digests),
                         settings=settings.model_dump() | {"style_fusion": digests["settings"]["style_fusion"]},
                         device=device,
                         started=started,
@@ -199,9 +191,28 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     return summary
 
 
-def _digests(
+def run_id_of(inputs_sha256: str, digests: dict[str, Any]) -> str:
+    """Return the name of a run over a listing, given ``run_digests``."""
+    return compute_run_id(
+        inputs=inputs_sha256,
+        settings=digests["settings"],
+        bundles=digests["bundle"],
+        index=json_sha256([digests["faces"], digests["items"]]),
+        rules=digests["rules"],
+        code=code_version(),
+    )
+
+
+def named_digests(inputs_sha256: str, digests: dict[str, Any]) -> dict[str, str]:
+    """Return the digests as a manifest names them."""
+    plain = {name: value for name, value in digests.items() if isinstance(value, str)}
+    return plain | {"settings": json_sha256(digests["settings"]), "inputs": inputs_sha256}
+
+
+def run_digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
+    """Return the digests of all that a run's tables follow from, but for the photos."""
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(
         settings.rules,
@@ -225,7 +236,7 @@ def _digests(
     }
 
 
-def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
+def prepare_staging(staging: Staging, job: ScoreJob) -> frozenset[int]:
     """Make the staging folder ready and return the partitions that are done, with thumbnails where a report wants them.
 
     The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.

@@ -152,6 +152,13 @@ COLUMN_MEANINGS: dict[str, dict[str, str]] = {
 """What each column means, but for the attributes' columns of ``faces``, which the model names."""
 
 
+def dated(schema: pa.Schema) -> pa.Schema:
+    """Return a table's schema as the snapshots of ``export`` have it: with ``snapshot_date``, the night, at its end."""
+    import pyarrow as pa
+
+    return schema.append(pa.field("snapshot_date", pa.date32(), nullable=False))
+
+
 def photos_schema() -> pa.Schema:
     """Return the schema of the ``photos`` table, key (path)."""
     import pyarrow as pa

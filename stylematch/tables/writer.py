@@ -31,7 +31,7 @@ from stylematch.tables.disk import explained, file_sha256, sync_directory, tempo
 ROW_GROUP_ROWS = 8192
 DONE_DIRECTORY = "_done"
 
-Column = Sequence[Any] | np.ndarray
+Column = Sequence[Any] | np.ndarray  # or a pyarrow.Array, which mypy knows nothing of
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,8 @@ def _to_arrow(values: Column, field: pa.Field) -> pa.Array:
             raise ValueError(f"column {field.name} is {field.type}, not an array of shape {values.shape}")
         flat = pa.array(values.reshape(-1), type=field.type.value_type)
         array = pa.FixedSizeListArray.from_arrays(flat, type=field.type)
+    elif isinstance(values, pa.Array):
+        array = values
     else:
         array = pa.array(values, type=field.type)
     if array.null_count and not field.nullable:
