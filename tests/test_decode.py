@@ -382,7 +382,7 @@ except PhotoRejectedError as error:
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "large.png")], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "too_large 60000 30000 decoding this PNG picture needs more memory than there is\n"
+    assert done.stdout == "out_of_memory 60000 30000 decoding this PNG picture needs more memory than there was\n"
     assert done.stderr == ""
 
 

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_jobs import fail_to_load, load, misbehave, square
+from engine_jobs import Photos, again, fail_to_load, load, misbehave, read_all, square
 from program import heed_interrupts
 
+from stylematch.engines.attempts import MAX_LOST, Attempts, Guard
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError, UserError
@@ -122,6 +123,7 @@ SCRIPT = """
 import functools, sys
 from pathlib import Path
 from engine_jobs import load, misbehave
+from stylematch.engines.attempts import MAX_LOST, Attempts, Guard
 from stylematch.engines.local import run_partitions
 if __name__ == "__main__":
     try:
@@ -169,6 +171,99 @@ def test_a_stopped_run_leaves_no_process_and_no_traceback(tmp_path, how):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
         run.stderr.close()
+
+
+# Photos that hang or kill
+
+
+def guarded(folder, *partitions, workers=1, timeout_s=1.0, progress=None):
+    """Run partitions of names under a guard; return what became of every photo."""
+    said = {}
+    run_partitions(
+        read_all,
+        [Photos(names) for names in partitions],
+        workers=workers,
+        setup=functools.partial(load, folder),
+        on_done=lambda photos, result: said.update(result) if photos.lost == () else pytest.fail("not as handed in"),
+        on_progress=progress,
+        guard=Guard(again, timeout_s),
+    )
+    return said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_photo_that_hangs_is_lost_alone(tmp_path, workers):
+    counted = []
+    began = time.monotonic()
+    said = guarded(
+        tmp_path, ("a", "slow", "hangs", "b"), ("c",), ("hangs too",), workers=workers, progress=counted.append
+    )
+    assert said == {"a": "ok", "slow": "ok", "hangs": "timed_out", "b": "ok", "c": "ok", "hangs too": "timed_out"}
+    assert sum(counted) == 6, "photos of a second try are counted twice"
+    assert min(counted) >= 0
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_photo_that_kills_its_worker_twice_is_lost_alone(tmp_path, workers):
+    counted = []
+    said = guarded(tmp_path, ("a", "dies", "b", "dies too"), ("c",), workers=workers, progress=counted.append)
+    assert said == {"a": "ok", "dies": "crashed", "b": "ok", "dies too": "crashed", "c": "ok"}
+    assert sum(counted) == 5
+    tries = (tmp_path / "tries").read_text().splitlines()
+    # Once with all, once photo by photo, which is enough for the one; then likewise for the other.
+    assert sorted(tries) == sorted(["0 False", "0 True", "1 True", "1 True", "2 True", "0 False"])
+
+
+def test_a_worker_that_is_killed_once_loses_nothing(tmp_path):
+    said = guarded(tmp_path, ("a", "once", "b"), ("once more", "c"), workers=2)
+    assert set(said.values()) == {"ok"}
+    assert len(said) == 5
+
+
+def test_time_is_kept_for_each_photo_not_for_all(tmp_path):
+    said = guarded(tmp_path, tuple(f"slow {number}" for number in range(8)), timeout_s=2.0)
+    assert set(said.values()) == {"ok"}
+
+
+def test_of_many_threads_the_one_that_hangs_is_named(tmp_path):
+    lost = []
+    run_partitions(
+        read_all,
+        [Photos(("threads",))],
+        workers=1,
+        setup=functools.partial(load, tmp_path),
+        guard=Guard(lambda photos, gone, _: lost.extend(gone) or photos, 1.0),
+    )
+    assert [photo.path for photo in lost] == ["thread 7"]
+
+
+def test_a_worker_that_dies_outside_any_photo_is_tried_again_once(tmp_path):
+    with pytest.raises(StylematchError, match=r"exit code 9.*same command again") as caught:
+        guarded(tmp_path, ("loses-heart",))
+    assert caught.value.exit_code == 3
+    assert (tmp_path / "tries").read_text() == "0 False\n0 True\n"
+
+
+def test_a_machine_on_which_every_photo_hangs_stops_the_run():
+    tries = Attempts(Photos(tuple(map(str, range(100)))), Guard(again, 1.0))
+    problems = [tries.timed_out(str(number)) for number in range(MAX_LOST)]
+    assert problems[:-1] == [None] * (MAX_LOST - 1)
+    assert "hardly the photos' fault" in str(problems[-1])
+    patient = Attempts(Photos(tuple(map(str, range(100)))), Guard(again, 1.0))
+    for number in range(30):  # a third of the photos is bad: that is how it is
+        patient.advance(3 * number + 3)
+        assert patient.timed_out(str(3 * number)) is None
+    assert len(patient.current.lost) == 30
+
+
+def test_deaths_on_other_photos_each_time_stop_the_run():
+    tries = Attempts(Photos(tuple("abc")), Guard(again, 1.0))
+    assert tries.died("was killed by signal 9", frozenset("a")) is None
+    assert tries.current.alone
+    assert tries.died("was killed by signal 9", frozenset("b")) is None
+    assert "same command again" in str(tries.died("was killed by signal 9", frozenset("c")))
+    assert not tries.lost
 
 
 def test_progress_in_a_log_is_a_few_lines():

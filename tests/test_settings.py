@@ -156,7 +156,10 @@ def test_what_names_a_run_leaves_out_how_it_is_run():
     for name, value in changes.items():
         assert ScoreSettings(**{name: value}).naming() != plain.naming(), name
     # Rules are named by their contents' hash, not by the option.
-    named_elsewhere, not_naming = {"rules"}, {"batch_size", "workers", "device", "report", "overwrite"}
+    named_elsewhere, not_naming = (
+        {"rules"},
+        {"batch_size", "workers", "device", "report", "overwrite", "photo_timeout_s"},
+    )
     assert set(ScoreSettings.model_fields) == set(changes) | named_elsewhere | not_naming | {"max_reject_share"}
 
 

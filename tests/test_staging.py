@@ -72,6 +72,21 @@ def test_a_run_appears_at_once_and_leaves_nothing_beside_it(tmp_path, existing):
     assert read_manifest(out)["run_id"] == RUN_A
 
 
+def test_what_a_dead_worker_left_half_written_is_not_published(tmp_path):
+    out = tmp_path / "out"
+    with Staging(out, RUN_A) as staging:
+        staging.check()
+        staging.prepare()
+        for number in range(2):
+            dead = ShardWriter(staging.table("photos"), number, SCHEMAS["photos"])
+            dead.__enter__()
+            dead._file.write(b"half")
+            write_partition(staging, number)
+        finish(staging)
+    assert names(out / "photos") == {"part-00000.parquet", "part-00001.parquet", "_done"}
+    assert len(names(out / "photos" / "_done")) == 2
+
+
 def test_an_equal_run_has_nothing_to_do_unless_it_is_to_overwrite(tmp_path):
     out = tmp_path / "out"
     whole_run(out, RUN_A)

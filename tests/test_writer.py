@@ -140,11 +140,35 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path):
 def test_rewriting_a_shard_replaces_it(tmp_path):
     first = write(tmp_path, [], 8)
     with ShardWriter(tmp_path, 0, SCHEMA) as writer:
-        assert not is_done(tmp_path, 0)
+        assert is_done(tmp_path, 0)
         assert shard_path(tmp_path, 0).read_bytes() == first
         writer.write(columns(0, 1))
     assert read_sidecar(tmp_path, 0).rows == 1
     assert is_done(tmp_path, 0)
+
+
+@pytest.mark.parametrize("first_done", [0, 1])
+def test_two_writers_of_one_shard_leave_what_one_leaves(tmp_path, first_done):
+    # A worker that was given up lives on and writes beside the one that took its place.
+    alone = write(tmp_path / "alone", [], 8)
+    together = tmp_path / "together"
+    writers = [ShardWriter(together, 0, SCHEMA, row_group_rows=8) for _ in range(2)]
+    for writer in writers:
+        writer.__enter__()
+    for start, stop in ((0, 30), (30, ROWS)):
+        for writer in writers:
+            writer.write(columns(start, stop))
+    writers[first_done].__exit__(None, None, None)
+    assert is_done(together, 0)
+    late = ShardWriter(together, 0, SCHEMA)
+    with pytest.raises(RuntimeError), late:  # one that begins when all is done, and is killed
+        assert is_done(together, 0)
+        raise RuntimeError
+    writers[1 - first_done].__exit__(None, None, None)
+    assert is_done(together, 0)
+    assert read_sidecar(together, 0).rows == ROWS
+    assert shard_path(together, 0).read_bytes() == alone
+    assert len([path for path in together.rglob("*") if path.is_file()]) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.cli.options import (
+    AddressOption,
     BatchSizeOption,
     DeviceOption,
+    EngineOption,
     FashionMnistOption,
     FollowLinksOption,
     LimitOption,
@@ -17,6 +19,7 @@ from stylematch.cli.options import (
     MaxMegapixelsOption,
     MinFaceOption,
     PhotosArgument,
+    PhotoTimeoutOption,
 )
 from stylematch.errors import UserError
 
@@ -130,10 +133,13 @@ def predict(
     limit: LimitOption = None,
     batch_size: BatchSizeOption = 32,
     device: DeviceOption = "auto",
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     sheet: Annotated[bool, typer.Option(help="Draw the contact sheet.")] = True,
     min_face_px: MinFaceOption = 24,
     max_megapixels: MaxMegapixelsOption = 200.0,
     max_file_mb: MaxFileOption = 200.0,
+    photo_timeout_s: PhotoTimeoutOption = 60.0,
     follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already there.")] = False,
 ) -> None:
@@ -149,10 +155,13 @@ def predict(
         limit=limit,
         batch_size=batch_size,
         device=device,
+        engine=engine,
+        address=address,
         sheet=sheet,
         min_face_px=min_face_px,
         max_megapixels=max_megapixels,
         max_file_mb=max_file_mb,
+        photo_timeout_s=photo_timeout_s,
         follow_links=follow_links,
         overwrite=overwrite,
     )

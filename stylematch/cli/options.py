@@ -28,6 +28,15 @@ MinFaceOption = Annotated[
 ]
 MaxMegapixelsOption = Annotated[float, typer.Option(metavar="X", help="Reject photos that claim more pixels.")]
 MaxFileOption = Annotated[float, typer.Option(metavar="X", help="Reject larger files.")]
+EngineOption = Annotated[
+    Literal["local", "ray"], typer.Option(help="Where partitions run: on this machine, or on Ray. Changes no result.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster's head; without, Ray is started here.")
+]
+PhotoTimeoutOption = Annotated[
+    float, typer.Option(min=0, metavar="S", help="Reject photos that take longer, in seconds; 0 waits for ever.")
+]
 FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")]
 FashionMnistOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")

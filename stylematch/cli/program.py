@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -12,7 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from stylematch import __version__
-from stylematch.cli import catalog, data, doctor, embed, index, models, rules, score
+from stylematch.cli import catalog, data, doctor, embed, export, index, models, rules, score, serve
+from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
 from stylematch.errors import StylematchError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (score, models, embed, doctor):
+for commands in (score, export, models, embed, serve, doctor):
     app.add_typer(commands.app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(index.index_app, name="index")
@@ -38,21 +38,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  # its callback has answered
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines on standard error: for people, or one JSON object each.")
+    ] = "text",
 ) -> None:
     """Parse what comes before the command."""
-
-
-def log_to_stderr() -> None:
-    """Send the package's own log lines to standard error, each with its time."""
-    logger = logging.getLogger("stylematch")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    use_log_format(log_format)
 
 
 def main() -> NoReturn:
@@ -74,12 +68,12 @@ def run(arguments: list[str]) -> int:
     from stylematch.tables.disk import shown
 
     try:
-        result: Any = app(arguments, prog_name="stylematch-batch", standalone_mode=False)
+        result: Any = app(format_first(arguments), prog_name="stylematch-batch", standalone_mode=False)
         sys.stdout.flush()
     except StylematchError as error:
         for line in getattr(error, "lines", ()):  # a run that is done says so, over whatever limit
             typer.echo(line)
-        typer.echo(f"stylematch-batch: {shown(str(error))}", err=True)  # names in it may hold line feeds
+        say(shown(str(error)))  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED
@@ -93,17 +87,23 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_has_gone()
     except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
-        typer.echo(f"stylematch-batch: {shown(str(error))}; mend that and run the same command again", err=True)
+        say(f"{shown(str(error))}; mend that and run the same command again")
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on
-            traceback.print_exc()
+            if speaks_json():
+                say(traceback.format_exc())
+            else:
+                traceback.print_exc()
             return ExitCode.FAILED_RESUMABLE
-        show()  # a usage error, which knows the command's usage line
+        if speaks_json():
+            say(shown(getattr(error, "format_message", error.__str__)()))
+        else:
+            show()  # a usage error, which knows the command's usage line
         return ExitCode.USER_ERROR
     if result == ExitCode.INTERRUPTED:
-        typer.echo("stylematch-batch: interrupted; the same command goes on where it stopped", err=True)
+        say("interrupted; the same command goes on where it stopped", level="warning")
     return result if isinstance(result, int) else ExitCode.DONE
 
 

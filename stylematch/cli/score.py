@@ -9,14 +9,17 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.cli.options import (
+    AddressOption,
     BatchSizeOption,
     DeviceOption,
+    EngineOption,
     FollowLinksOption,
     LimitOption,
     MaxFileOption,
     MaxMegapixelsOption,
     MinFaceOption,
     PhotosArgument,
+    PhotoTimeoutOption,
     WithoutOption,
     WorkersOption,
 )
@@ -48,6 +51,8 @@ def score(
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 32,
     workers: WorkersOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     limit: LimitOption = None,
     where: Annotated[
         str | None,
@@ -68,6 +73,7 @@ def score(
     min_face_px: MinFaceOption = 24,
     max_megapixels: MaxMegapixelsOption = 200.0,
     max_file_mb: MaxFileOption = 200.0,
+    photo_timeout_s: PhotoTimeoutOption = 60.0,
     follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
     max_reject_share: Annotated[
@@ -89,6 +95,8 @@ def score(
         device=device,
         batch_size=batch_size,
         workers=workers,
+        engine=engine,
+        address=address,
         limit=limit,
         where=where,
         weight_similarity=weight_similarity,
@@ -100,6 +108,7 @@ def score(
         min_face_px=min_face_px,
         max_megapixels=max_megapixels,
         max_file_mb=max_file_mb,
+        photo_timeout_s=photo_timeout_s,
         follow_links=follow_links,
         overwrite=overwrite,
         max_reject_share=max_reject_share,

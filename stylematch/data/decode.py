@@ -124,8 +124,8 @@ def decode_photo(data: bytes, *, max_side_px: int | None, max_megapixels: float)
     Raises
     ------
     PhotoRejectedError
-        With ``empty_file``, ``not_a_picture``, ``unsupported_format``, ``truncated``, ``corrupt`` or
-        ``too_large``; width, height and format where the header gave them.
+        With ``empty_file``, ``not_a_picture``, ``unsupported_format``, ``truncated``, ``corrupt``,
+        ``too_large`` or ``out_of_memory``; width, height and format where the header gave them.
     """
     name = _format_of(data)
     with _rejecting(data, name) as seen:
@@ -308,7 +308,7 @@ def _why(error: Exception, data: bytes, name: str) -> tuple[Reason, str]:
     detail = "".join(letter if letter.isprintable() else " " for letter in detail[:200]).strip()
     detail = detail or type(error).__name__
     if isinstance(error, MemoryError):
-        return Reason.TOO_LARGE, f"decoding this {name} picture needs more memory than there is"
+        return Reason.OUT_OF_MEMORY, f"decoding this {name} picture needs more memory than there was"
     if isinstance(error, Image.DecompressionBombError):
         return Reason.TOO_LARGE, f"this {name} picture is larger than its decoder allows: {detail}"
     if isinstance(error, EOFError) or "truncated" in detail.lower() or _ends_early(data, name):

@@ -46,6 +46,7 @@ _CATEGORY = {
     "Bag": ("Handbags", "Backpacks", "Clutches", "Laptop Bag", "Duffel Bag"),
 }
 
+_WORN_ON_TORSO = frozenset({"T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"})
 OTHER_ARTICLE_TYPES = (
     "Accessory Gift Set",
     "Bangle",
@@ -213,6 +214,12 @@ def fashion_mnist_categories(products: FashionProduct) -> Rows:
 def fashion_mnist_category(article_type: str) -> str | None:
     """Return Fashion-MNIST's category of an article type, where that leaves no doubt."""
     return next((category for category, kinds in _CATEGORY.items() if article_type in kinds), None)
+
+
+def may_be_worn_on_torso(category: str) -> bool:
+    """Return whether an item of a category, or article type, may be what covers a person's torso in its picture."""
+    like = fashion_mnist_category(category) or category
+    return like in _WORN_ON_TORSO or not (like in CLASSES or like in OTHER_ARTICLE_TYPES)
 
 
 def restrict(products: FashionProduct, keep: Mapping[str, Sequence[str]]) -> FashionProduct:

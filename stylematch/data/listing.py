@@ -25,6 +25,25 @@ _HASH_CHUNK = 512
 
 
 @dataclass(frozen=True)
+class LostPhoto:
+    """A listed photo that is given up without being read once more, since reading it hung or crashed a process.
+
+    Attributes
+    ----------
+    path : str
+        As listed.
+    reason : str
+        A value of ``stylematch.tables.contract.Reason``.
+    message : str
+        One sentence for a person.
+    """
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Partition:
     """A run of consecutive photos of the listing.
 
@@ -36,11 +55,17 @@ class Partition:
         Where its first line starts.
     photos : int
         How many lines it has.
+    lost : tuple of LostPhoto
+        Which of them are not to be read, found out in an earlier try.
+    alone : bool
+        Photos are to be read one by one, so that it is clear which one ends a process. Changes no result.
     """
 
     number: int
     offset_bytes: int
     photos: int
+    lost: tuple[LostPhoto, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,13 @@ class Listing:
 
 
 def write_listing(
-    photos: Iterable[FoundPhoto], root: Path, path: Path, *, threads: int, advance: Callable[[int], None]
+    photos: Iterable[FoundPhoto],
+    root: Path,
+    path: Path,
+    *,
+    threads: int,
+    advance: Callable[[int], None],
+    max_bytes: int | None = None,
 ) -> Listing:
     """Hash photos and write them down.
 
@@ -70,9 +101,13 @@ def write_listing(
         How many files are read at once.
     advance : callable
         Told how many more photos are listed.
+    max_bytes : int, optional
+        Larger files, which no run would read, are not hashed: a sparse file may claim terabytes.
     """
 
     def hashed(photo: FoundPhoto) -> str | None:
+        if max_bytes is not None and photo.bytes > max_bytes:
+            return None
         try:
             return hash_photo(root, photo.raw_path)
         except PhotoRejectedError:
@@ -82,11 +117,17 @@ def write_listing(
     with path.open("wb") as stream, ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(waiting, _HASH_CHUNK)):
             for photo, photo_id in zip(chunk, pool.map(hashed, chunk), strict=True):
-                digest.update(json.dumps([photo.path, photo_id]).encode() + b"\n")
+                digest.update(digest_line(photo.path, photo_id, photo.bytes))
                 stream.write(json.dumps([photo.path, photo.bytes, photo_id]).encode() + b"\n")
             count += len(chunk)
             advance(len(chunk))
-    return Listing(path, count, digest.hexdigest(), tuple(_partitions(path, count)))
+    return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
+
+
+def digest_line(path: str, photo_id: str | None, size_bytes: int) -> bytes:
+    """Return what one photo adds to a listing's digest; of a file that is not hashed the tables hold the size."""
+    named = [path, photo_id] if photo_id is not None else [path, None, size_bytes]
+    return json.dumps(named).encode() + b"\n"
 
 
 def read_listing(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
@@ -107,7 +148,8 @@ def partition_sizes(count: int) -> list[int]:
     return [count * (k + 1) // number - count * k // number for k in range(number)]
 
 
-def _partitions(path: Path, count: int) -> Iterator[Partition]:
+def cut_lines(path: Path, count: int) -> Iterator[Partition]:
+    """Cut a file of ``count`` lines, one a photo, into partitions."""
     offset = 0
     with path.open("rb") as stream:
         for number, photos in enumerate(partition_sizes(count)):

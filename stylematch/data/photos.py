@@ -95,12 +95,15 @@ class FoundPhoto:
         The file's size when it was listed.
     photo_id : str or None
         The hash of its contents, None until somebody has computed it.
+    stamp : str
+        What changes with every write: the time of the last one in nanoseconds, or an object's ETag.
     """
 
     path: str
     raw_path: bytes
     bytes: int
     photo_id: str | None = None
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -341,7 +344,8 @@ def _found(files: Iterable[_Entry], root: Path, counts: FindCounts) -> Iterator[
                 counts.ignored[Ignored.NOT_A_PICTURE] += 1
                 continue
         counts.found += 1
-        yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.status.st_size)
+        stamp = str(entry.status.st_mtime_ns)
+        yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.status.st_size, stamp=stamp)
 
 
 def _open_regular(root: Path, raw_path: bytes) -> BufferedReader:

@@ -2,26 +2,25 @@
 
 - A partition function is ``function(state, partition, advance)``: top-level and picklable; ``state`` is what
   ``setup()`` returned in that process (models, indexes), ``advance(n)`` says that n more photos are done.
-- Workers are spawned, not forked: ONNX Runtime, FAISS and torch keep threads and locks that a fork would copy
-  broken.
-- Each worker has a pipe of its own and shares no lock, so killing one can never hang another; a worker
-  whose parent is gone ends itself.
 - Partitions are taken from their iterable as workers get free, so a listing of any length costs no memory.
+- With a guard (``attempts``) the parent keeps a time limit per photo, and a partition whose worker hung or died
+  is tried again in a fresh one. Only a process can be ended from outside whatever it does, so with a guard even
+  one worker is a process of its own; it costs the start of a Python, about half a second.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import pickle
 import signal
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
+from stylematch.engines.attempts import Attempts, Guard
+from stylematch.engines.worker import Worker, stop
 from stylematch.errors import StylematchError
 
 State = TypeVar("State")
@@ -29,7 +28,7 @@ Partition = TypeVar("Partition")
 Result = TypeVar("Result")
 
 Advance = Callable[[int], None]
-_STOP_S = 3.0
+_MAX_TICK_S = 1.0
 
 
 class PartitionFunction(Protocol[State, Partition, Result]):  # type: ignore[misc]  # variance adds nothing here
@@ -47,6 +46,7 @@ def run_partitions(
     setup: Callable[[], State],
     on_done: Callable[[Partition, Result], None] | None = None,
     on_progress: Advance | None = None,
+    guard: Guard[Partition] | None = None,
 ) -> None:
     """Run ``function`` on every partition and return when all are done.
 
@@ -57,7 +57,7 @@ def run_partitions(
     partitions : iterable
         Picklable partitions, read as workers get free.
     workers : int
-        1 runs everything in this process; more starts that many processes.
+        1 runs everything in this process, unless there is a guard; more starts that many processes.
     setup : callable
         Makes a process's state, once, before its first partition (``functools.partial`` of a top-level
         function).
@@ -65,178 +65,110 @@ def run_partitions(
         ``on_done(partition, result)`` in this process, in the order in which partitions finish.
     on_progress : callable, optional
         ``on_progress(n)`` in this process, as photos are done.
+    guard : Guard, optional
+        What becomes of partitions whose worker hangs or dies. Without one a worker that hangs is waited for,
+        and one that dies stops the run.
 
     Raises
     ------
     StylematchError
-        A worker died (killed, out of memory). The same command resumes.
+        A worker died (killed, out of memory) and no second try could help. The same command resumes.
     Exception
         What ``function`` or ``setup`` raised, once the partitions that other workers had in hand are done.
     KeyboardInterrupt
         The run was interrupted, by Ctrl-C or SIGTERM; every worker has been ended.
     """
-    on_done = on_done or _ignore
-    on_progress = on_progress or _ignore
-    with _terminate_as_interrupt():
-        if workers == 1:
+    on_done = on_done or ignore
+    on_progress = on_progress or ignore
+    with terminate_as_interrupt():
+        if workers == 1 and guard is None:
             state: State | None = None
             for number, partition in enumerate(partitions):
                 if number == 0:
                     state = setup()
                 on_done(partition, function(state, partition, on_progress))  # type: ignore[arg-type]
             return
-        pool: list[_Worker] = []
+        pool: list[Worker] = []
         try:
-            _run_in_processes(pool, function, partitions, workers, setup, on_done, on_progress)
+            _run_in_processes(pool, function, partitions, workers, setup, on_done, on_progress, guard)
         finally:
-            _stop(pool)
+            stop(pool)
 
 
-def _ignore(*_: object) -> None:
+def ignore(*_: object) -> None:
     """Stand in for a callback that nobody gave."""
 
 
 def _run_in_processes(
-    pool: list[_Worker],
+    pool: list[Worker],
     function: Callable[..., Any],
     partitions: Iterable[Any],
     workers: int,
     setup: Callable[[], Any],
     on_done: Callable[[Any, Any], None],
     on_progress: Advance,
+    guard: Guard[Any] | None,
 ) -> None:
     waiting = iter(partitions)
+    again: deque[Attempts[Any]] = deque()
     failure: Exception | None = None
+    limit_s = guard.timeout_s if guard is not None else None
+    tick_s = None if limit_s is None else min(_MAX_TICK_S, limit_s / 4)
+    looked = time.monotonic()
+
+    def gone(worker: Worker, task: Attempts[Any], problem: StylematchError | None) -> None:
+        nonlocal failure
+        pool.remove(worker)
+        if problem is None:
+            again.append(task)
+        failure = failure or problem
+
     while True:
-        while failure is None and sum(worker.busy for worker in pool) < workers:
-            try:
-                partition = next(waiting)
-            except StopIteration:
-                break
-            idle = next((worker for worker in pool if not worker.busy), None)
+        while failure is None and sum(worker.task is not None for worker in pool) < workers:
+            if again:
+                task = again.popleft()
+            else:
+                try:
+                    task = Attempts(next(waiting), guard)
+                except StopIteration:
+                    break
+            idle = next((worker for worker in pool if worker.task is None), None)
             if idle is None:
-                idle = _Worker(function, setup)
+                idle = Worker(function, setup)
                 pool.append(idle)
-            idle.give(partition)
-        busy = {worker.pipe: worker for worker in pool if worker.busy}
+            idle.give(task)
+        busy = {worker.pipe: (worker, worker.task) for worker in pool if worker.task is not None}
         if not busy:
             break
-        for pipe in wait(list(busy)):
-            worker = busy[pipe]  # type: ignore[index]
+        for pipe in wait(list(busy), tick_s):
+            worker, task = busy[pipe]  # type: ignore[index]
             try:
                 kind, value = worker.pipe.recv()
             except (EOFError, OSError):
-                worker.busy = False
-                failure = failure or _died(worker.process)
+                gone(worker, task, task.died(worker.how_it_died(), worker.watch.keys()))
                 continue
             if kind == "advance":
-                on_progress(value)
+                on_progress(task.advance(value))
             elif kind == "done":
-                worker.busy = False
-                on_done(worker.partition, value)
+                worker.task = None
+                on_done(task.partition, value)
             else:
-                worker.busy = False
+                worker.task = None
                 failure = failure or value
+        if limit_s is None or tick_s is None or time.monotonic() - looked < tick_s:
+            continue
+        # More than two ticks is time in which this process was stopped itself, and the workers most likely with it.
+        passed_s = min(time.monotonic() - looked, 2 * tick_s)
+        looked = time.monotonic()
+        for worker, task in busy.values():
+            if worker.task is task and worker in pool and worker.stays_too_long(passed_s, limit_s):
+                gone(worker, task, task.timed_out(worker.end_overdue(limit_s)))
     if failure is not None:
         raise failure
 
 
-class _Worker:
-    """A process, this end of its pipe, and the partition that it has in hand."""
-
-    def __init__(self, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, function, setup), name="stylematch-worker", daemon=True
-        )
-        # Ctrl-C reaches the whole terminal's group. The worker inherits the mask, so that it ends by our hand
-        # only and prints no traceback of its own.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        self.partition: Any = None
-        self.busy = False
-
-    def give(self, partition: Any) -> None:
-        self.partition = partition
-        self.busy = True
-        # A worker that died while idle is noticed when its answer is awaited.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send(partition)
-
-
-def _work(pipe: Connection, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
-    """Serve partitions until the parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    state: Any = None
-    ready = False
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            partition = pipe.recv()
-            try:
-                if not ready:
-                    state, ready = setup(), True
-                answer = ("done", function(state, partition, lambda count: pipe.send(("advance", count))))
-            except (BrokenPipeError, ConnectionResetError):
-                raise
-            except Exception as error:
-                answer = ("failed", _portable(error))
-            pipe.send(answer)
-
-
-def _end_with_parent() -> None:
-    """End this process when the parent is gone, even in the middle of a photo (the parent was killed)."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _portable(error: Exception) -> Exception:
-    """Return ``error`` if it survives the way to the parent, else one with its sentence and exit code."""
-    try:
-        if str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301  # our own bytes
-            return error
-    except Exception:  # noqa: S110  # whatever is wrong with it, the sentence below is what is left
-        pass
-    code = getattr(error, "exit_code", None)
-    plain = StylematchError(str(error) if code is not None else f"{type(error).__name__}: {error}")
-    plain.exit_code = StylematchError.exit_code if code is None else code
-    return plain
-
-
-def _died(process: BaseProcess) -> StylematchError:
-    process.join(_STOP_S)
-    code = process.exitcode
-    how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by signal {-code}"
-    hint = " (often the system's answer to memory running out: fewer --workers need less)" if code == -9 else ""
-    return StylematchError(
-        f"a worker process {how}{hint}; what is finished is kept: run the same command again and it goes on from there"
-    )
-
-
-def _stop(pool: list[_Worker]) -> None:
-    """End every worker: idle ones by closing their pipe, busy ones at once."""
-    for worker in pool:
-        if worker.busy:
-            worker.process.terminate()
-        worker.pipe.close()
-    for worker in pool:
-        worker.process.join(_STOP_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        worker.process.close()
-
-
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM stop a run as Ctrl-C does: by ``KeyboardInterrupt``, so that the workers are ended."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield  # signals are the caller's

@@ -11,18 +11,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.errors import UserError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.judging import fit_of, load_judge
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.recommend import FaceQuery, Recommender
-from stylematch.search.catalog import ItemCatalog
+from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import load_index_directory
+from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.judge import Judgement
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import recommendations_schema
+from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
+
+
+def allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
+    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks.
+
+    Raises
+    ------
+    UserError
+        If the condition cannot be read, or holds for no item.
+    """
+    if settings.where is None:
+        return None
+    allowed = positions_where(read_rows(assets.items), settings.where)
+    if not len(allowed):
+        raise UserError(
+            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
+        )
+    return allowed
 
 
 class Adviser:
@@ -68,9 +89,11 @@ class Adviser:
         )
         self.without = frozenset(settings.without)
         self.attribute_names = tuple(name for name in names if name not in self.without)
+        self.gallery = gallery
+        self.catalog = ItemCatalog(items, allowed_items)
         self.judge = load_judge(rules, gallery, fit_of(assets, rules))
         self.recommender = Recommender(
-            ItemCatalog(items, allowed_items),
+            self.catalog,
             {style: rules.items(style) for style in rules.styles},
             tags_of_style={style: rules.tags(style) for style in rules.styles},
             top_k=settings.top_k,

@@ -23,8 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from stylematch.data.fashion_mnist import CLASSES
-from stylematch.data.fashion_product import OTHER_ARTICLE_TYPES, fashion_mnist_category
+from stylematch.data.fashion_product import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable, RejectedItem, read_items
 from stylematch.data.photos import read_photo, unescape_path
 from stylematch.engines.local import run_partitions
@@ -63,7 +62,6 @@ _CHUNKS_A_WORKER = 4  # to start a process takes as long as to read some hundred
 _THUMBNAIL_PX = 128
 _MAX_PICTURE_BYTES = 200_000_000
 _LICENCE = "that of the catalogue"
-_WORN_ON_TORSO = frozenset({"T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"})
 _REJECTED_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -338,19 +336,11 @@ def _chunks(table: ItemTable) -> Iterator[_Wanted]:
     images = table.columns["image"].to_pylist()
     named = CATEGORY in table.columns.column_names
     categories = table.columns[CATEGORY].to_pylist() if named else [None] * len(images)
-    may_be_worn = {category: _may_be_worn(category) for category in set(categories)}
+    may_be_worn = {name: name is None or may_be_worn_on_torso(name) for name in set(categories)}
     for number, start in enumerate(range(0, len(images), _CHUNK_ITEMS)):
         part = slice(start, start + _CHUNK_ITEMS)
         worn = tuple(may_be_worn[category] for category in categories[part])
         yield _Wanted(number, start, tuple(images[part]), worn)
-
-
-def _may_be_worn(category: str | None) -> bool:
-    """Return whether the clothes of a torso may be what an item of this category is."""
-    if category is None:
-        return True
-    like = fashion_mnist_category(category) or category
-    return like in _WORN_ON_TORSO or not (like in CLASSES or like in OTHER_ARTICLE_TYPES)
 
 
 def _reading(images: Path, input_px: int, channels: int, *, torsos: bool) -> _Reading:

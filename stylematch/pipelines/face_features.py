@@ -17,7 +17,7 @@ import numpy.typing as npt
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
-from stylematch.pipelines.inputs import no_face_row, read_row, rejected_row
+from stylematch.pipelines.inputs import no_face_row, read_row, reading, rejected_row
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import LANDMARKS, Status, photos_schema
@@ -149,7 +149,8 @@ class FeatureExtractor:
     ) -> _Read:
         """Read one photo; whatever is wrong with it becomes its row."""
         try:
-            faces = self.reader.read(read(photo))
+            with reading(photo):
+                faces = self.reader.read(read(photo))
         except PhotoRejectedError as error:
             return _Read(photo, {**rejected_row(photo, error), "faces": 0}, None)
         decoded = faces.photo

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from stylematch.data.decode import DecodedPhoto
-from stylematch.data.listing import Listing, write_listing
+from stylematch.data.listing import Listing, Partition, write_listing
 from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of, photo_root, read_photo
 from stylematch.engines.progress import Progress
+from stylematch.engines.watch import watched
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
@@ -18,6 +21,7 @@ from stylematch.tables.manifest import Stage, usable_cores
 from stylematch.tables.staging import check_out, output_of
 
 Row = dict[str, Any]
+_INT32_MAX = 2**31 - 1
 
 
 def root_beside(photos: Path, out: Path) -> Path:
@@ -35,7 +39,7 @@ def root_beside(photos: Path, out: Path) -> Path:
 
 
 def list_inputs(
-    photos: Path, out: Path, listing: Path, *, follow_links: bool, limit: int | None
+    photos: Path, out: Path, listing: Path, *, follow_links: bool, limit: int | None, max_file_mb: float
 ) -> tuple[Listing, FindCounts, Stage]:
     """Find and hash the photos, and write them down.
 
@@ -49,6 +53,8 @@ def list_inputs(
         Follow symbolic links.
     limit : int, optional
         Only the first so many.
+    max_file_mb : float
+        Larger files are rejected without being read.
     """
     counts, began = FindCounts(), time.perf_counter()
     found = find_photos(photos, follow_links=follow_links, counts=counts, skip=output_of(out))
@@ -59,6 +65,7 @@ def list_inputs(
             listing,
             threads=max(2, usable_cores()),
             advance=progress.update,
+            max_bytes=int(max_file_mb * 1e6),
         )
     return listed, counts, Stage(time.perf_counter() - began, listed.photos, "photos")
 
@@ -77,9 +84,48 @@ def read_listed(root: Path, photo: FoundPhoto, max_file_mb: float) -> bytes:
     return data
 
 
+def reader_of_listed(root: Path, partition: Partition, max_file_mb: float) -> Callable[[FoundPhoto], bytes]:
+    """Return a function that reads a photo of the partition; see ``read_listed``. Lost photos are rejected unread."""
+    lost = {photo.path: photo for photo in partition.lost}
+
+    def read(photo: FoundPhoto) -> bytes:
+        if (given_up := lost.get(photo.path)) is not None:
+            raise PhotoRejectedError(given_up.reason, given_up.message)
+        return read_listed(root, photo, max_file_mb)
+
+    return read
+
+
+@contextmanager
+def reading(photo: FoundPhoto) -> Iterator[None]:
+    """Read one photo in the ``with`` block: the parent process watches meanwhile, and nothing in it ends the run.
+
+    Raises
+    ------
+    PhotoRejectedError
+        As the block does; ``out_of_memory`` where memory ran out, ``crashed`` for a fault of the program, which one
+        photo in a million may bring to light.
+    """
+    try:
+        with watched(photo.path):
+            yield
+    except PhotoRejectedError:
+        raise
+    except MemoryError as error:
+        raise PhotoRejectedError(Reason.OUT_OF_MEMORY, "reading it needs more memory than there was") from error
+    except Exception as error:
+        said = shown(f"{type(error).__name__}: {error}"[:200])
+        raise PhotoRejectedError(Reason.CRASHED, f"reading it met a fault of this program ({said})") from error
+
+
 def rejected_row(photo: FoundPhoto, error: PhotoRejectedError) -> Row:
     """Return the row of a photo that could not be read."""
-    size = {"width": error.width, "height": error.height, "format": error.image_format}
+    size = {
+        # A damaged header may claim more than the table's columns hold; the message says what it claimed.
+        "width": error.width if error.width is not None and 0 <= error.width <= _INT32_MAX else None,
+        "height": error.height if error.height is not None and 0 <= error.height <= _INT32_MAX else None,
+        "format": error.image_format,
+    }
     return _row(photo, size, Status.REJECTED, error.reason, error.message)
 
 

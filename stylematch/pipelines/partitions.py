@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stylematch.data.listing import Listing, Partition
 from stylematch.engines.local import run_partitions
-from stylematch.engines.progress import Progress
+from stylematch.engines.progress import Progress, Tally
+from stylematch.tables.contract import Status
 from stylematch.tables.manifest import Stage
 
 State = TypeVar("State")
@@ -19,11 +20,12 @@ State = TypeVar("State")
 
 @dataclass
 class PartitionResult:
-    """What a partition took: busy seconds and items by stage, and what the items are."""
+    """What a partition took: busy seconds and items by stage, and what the items are; what was found in it."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     items: Counter[str] = field(default_factory=Counter)
     units: dict[str, str] = field(default_factory=dict)
+    found: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def timed(self, stage: str, items: int, unit: str) -> Iterator[None]:
@@ -33,6 +35,24 @@ class PartitionResult:
         self.seconds[stage] += time.perf_counter() - started
         self.items[stage] += items
         self.units[stage] = unit
+
+
+def batch_done(photos: Mapping[str, Sequence[Any]], faces: int, result: PartitionResult) -> Tally:
+    """Count a batch in a partition's result, and return what ``advance`` is to be told of it.
+
+    Parameters
+    ----------
+    photos : mapping of str to sequence
+        The batch's rows of ``photos``; of interest is ``status``.
+    faces : int
+        How many faces they have.
+    result : PartitionResult
+        Of the batch's partition.
+    """
+    statuses = photos["status"]
+    tally = Tally(len(statuses), faces=faces, rejected=sum(status == Status.REJECTED for status in statuses))
+    result.found.update(tally.found)
+    return tally
 
 
 def waiting_partitions(listing: Listing, done: frozenset[int]) -> list[Partition]:
@@ -62,6 +82,7 @@ def run_listing(
     *,
     workers: int,
     description: str,
+    run: Callable[..., None] = run_partitions,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage, first that of all together under ``description``.
 
@@ -77,6 +98,8 @@ def run_listing(
         Processes.
     description : str
         What is being done ("score").
+    run : callable, optional
+        An engine's ``run_partitions``; that of this machine by default.
     """
     total = PartitionResult()
 
@@ -85,11 +108,13 @@ def run_listing(
             total.seconds[stage] += spent
         total.items.update(result.items)
         total.units.update(result.units)
+        total.found.update(result.found)
+        progress.found_at_least(**total.found)
 
     todo = sum(partition.photos for partition in waiting)
     clock = time.perf_counter()
     with Progress(listing.photos, "photos", description, initial=listing.photos - todo) as progress:
-        run_partitions(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
+        run(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
     stages = {description: Stage(time.perf_counter() - clock, todo, "photos")}
     for name, spent in total.seconds.items():
         stages[name] = Stage(spent, total.items[name], total.units[name], per_worker=True)

@@ -6,12 +6,11 @@ publish by one rename: as ``score`` does, with one model and without styles and 
 
 from __future__ import annotations
 
-import functools
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -27,7 +26,8 @@ from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, read_listing
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.inputs import list_inputs, read_listed, root_beside
-from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.on_engine import check_engine, run_job
+from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.predict_partition import (
     PREDICTED,
     TABLES,
@@ -116,6 +116,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
         If the run failed; the same command goes on with it.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
+    check_engine(settings)
     root = root_beside(photos, out)
     _check_other_command(out)
     model, device = Bundle.open(bundle), resolve_device(settings.device)
@@ -129,6 +130,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
             Path(scratch) / "listing.jsonl",
             follow_links=settings.follow_links,
             limit=settings.limit,
+            max_file_mb=settings.max_file_mb,
         )
         stages = {"list": listed}
         run_id = manifest.compute_run_id(
@@ -177,10 +179,16 @@ def _check_other_command(out: Path) -> None:
 
 def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
     """Predict the partitions that are not done; return the time of each stage."""
-    waiting = waiting_partitions(listing, done)
-    workers, threads = shared_cores(0, len(waiting), manifest.usable_cores())
-    setup = functools.partial(load_state, replace(job, threads=threads))
-    return run_listing(predict_partition, setup, listing, waiting, workers=workers, description=COMMAND)
+    return run_job(
+        predict_partition,
+        load_state,
+        job,
+        listing,
+        waiting_partitions(listing, done),
+        choice=job.settings,
+        workers=0,
+        description=COMMAND,
+    )
 
 
 def _count(staged: Path, ignored: dict[str, int]) -> PredictCounts:

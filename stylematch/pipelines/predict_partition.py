@@ -17,8 +17,8 @@ import pyarrow as pa
 from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
-from stylematch.pipelines.inputs import Row, no_face_row, read_listed, read_row, rejected_row
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.inputs import Row, no_face_row, read_row, reader_of_listed, reading, rejected_row
+from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.pipelines.predictions import box_columns, label_columns, predictions_schema
 from stylematch.settings import PredictSettings
 from stylematch.tables.contract import photos_schema
@@ -109,28 +109,33 @@ def predict_partition(state: PredictState, partition: Partition, advance: Callab
     job, result = state.job, PartitionResult()
     labels = state.runtime.bundle.schema
     listed = read_listing(job.listing, partition)
+    read_bytes = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with (
         ShardWriter(job.staged / "photos", partition.number, photo_schema()) as photos,
         ShardWriter(job.staged / "predictions", partition.number, predictions_schema(labels)) as predictions,
     ):
-        while batch := list(islice(listed, job.settings.batch_size)):
+        while batch := list(islice(listed, 1 if partition.alone else job.settings.batch_size)):
             with result.timed("decode", len(batch), "photos"):
-                read = [_read(state, photo) for photo in batch]
+                read = [_read(state, photo, read_bytes) for photo in batch]
             seen = [(photo, pictures) for photo, _, pictures in read if pictures is not None]
             rows = _prediction_rows(state, seen, result) if seen else {}
             with result.timed("write", len(batch), "photos"):
-                photos.write({name: [row[name] for _, row, _ in read] for name in photo_schema().names})
+                columns = {name: [row[name] for _, row, _ in read] for name in photo_schema().names}
+                photos.write(columns)
                 if rows:
                     predictions.write(rows)
-            advance(len(batch))
+            advance(batch_done(columns, len(rows.get("path", ())), result))
     return result
 
 
-def _read(state: PredictState, photo: FoundPhoto) -> tuple[FoundPhoto, Row, ModelPictures | None]:
+def _read(
+    state: PredictState, photo: FoundPhoto, read_bytes: Callable[[FoundPhoto], bytes]
+) -> tuple[FoundPhoto, Row, ModelPictures | None]:
     """Read one photo; whatever is wrong with it becomes its row."""
     settings = state.job.settings
     try:
-        pictures = state.reader.read(read_listed(state.job.root, photo, settings.max_file_mb))
+        with reading(photo):
+            pictures = state.reader.read(read_bytes(photo))
     except PhotoRejectedError as error:
         return photo, rejected_row(photo, error), None
     if not len(pictures.crops):

@@ -1,9 +1,9 @@
 """Worn clothes to the catalogue, a measurement of ``evaluate-recs`` on Fashion Product Images.
 
 The query is the torso below the face in a product picture that shows a person; the gallery are the products' pictures
-as a shop shows them; relevant is what has the query's article type and gender. Queries are of the fifth of the products
-that the garment encoder's training holds out. The catalogue was learned from but for that fifth, so the same is
-measured against the fifth alone.
+as ``catalog build`` cuts them; relevant is what has the query's article type and gender. Queries are of the fifth of
+the products that the garment encoder's training holds out. The catalogue was learned from but for that fifth, so the
+same is measured against the fifth alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.decode import decode_photo
-from stylematch.data.fashion_product import FashionProduct, mask_rare, read_fashion_product
+from stylematch.data.fashion_product import (
+    FashionProduct,
+    mask_rare,
+    may_be_worn_on_torso,
+    read_fashion_product,
+)
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.evaluate.retrieval import METRICS, count_relevant, find_by_label, mean_figures
@@ -70,7 +75,7 @@ def measure_worn(
     if not len(queries):
         raise UserError(f"none of the {len(held_out):,} held-out pictures in {root} shows clothes below a face")
     catalogue = sorted(np.concatenate([held_out, others]).tolist(), key=lambda row: products.ids[row])
-    gallery = _cut(products, np.array(catalogue), "garment", cache)
+    gallery = _as_catalogued(products, np.array(catalogue), cache)
     row_of = {product: row for row, product in enumerate(products.ids)}
     query_rows = np.array([row_of[name] for name in (*queries.ids, *failed)], np.int64)
     gallery_rows = np.array([row_of[name] for name in gallery.ids], np.int64)
@@ -155,6 +160,19 @@ def _worn(products: FashionProduct, rows: Rows, cache: Path) -> tuple[Examples, 
                 pass  # nobody can say that it shows a person
             progress.update()
     return queries, len(queries) + len(failed), failed
+
+
+def _as_catalogued(products: FashionProduct, rows: Rows, cache: Path) -> Examples:
+    """Return the pictures as ``catalog build`` cuts them: the torso where a person wears the item, else the garment."""
+    names = (*products.classes["articleType"], "")  # the last entry is where -1, unknown, points to
+    worn = [row for row in rows if may_be_worn_on_torso(names[products.labels["articleType"][row]])]
+    torsos = _cut(products, np.array(worn, np.int64), "worn", cache)
+    shown = set(torsos.ids)
+    garments = _cut(products, np.array([row for row in rows if products.ids[row] not in shown]), "garment", cache)
+    ids = (*torsos.ids, *garments.ids)
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    fields = np.concatenate([torsos.fields, garments.fields])[order]
+    return Examples(tuple(ids[place] for place in order), fields, {}, garments.dropped)
 
 
 def _cut(products: FashionProduct, rows: Rows, mode: str, cache: Path) -> Examples:

@@ -7,13 +7,12 @@ left as it is, an unfinished one is gone on with.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,20 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
-from stylematch.errors import LimitExceededError, UserError
+from stylematch.data.photos import Ignored
+from stylematch.errors import LimitExceededError
+from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
-from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.on_engine import check_engine, run_job
+from stylematch.pipelines.partitions import waiting_partitions
+from stylematch.pipelines.run_gallery import write_run_gallery
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
-from stylematch.report.gallery import write_gallery
-from stylematch.report.item_pictures import ItemPictures
-from stylematch.search.catalog import ItemCatalog, read_rows
-from stylematch.search.directory import index_info, load_index_directory
-from stylematch.search.where import positions_where
+from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
-from stylematch.tables.disk import explained, shown
+from stylematch.tables.disk import shown
 from stylematch.tables.manifest import (
     Counts,
     Manifest,
@@ -46,7 +45,6 @@ from stylematch.tables.manifest import (
     count_tables,
     json_sha256,
     read_manifest,
-    usable_cores,
     write_manifest,
 )
 from stylematch.tables.staging import Decision, Staging
@@ -138,10 +136,11 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         If more photos were rejected than ``max_reject_share`` allows; the run is published.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
+    check_engine(settings)
     root = root_beside(photos, out)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
-    allowed = _allowed_items(settings, assets)
-    digests = _digests(settings, assets, device, allowed)
+    allowed = allowed_items(settings, assets)
+    digests = run_digests(settings, assets, device, allowed)
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -149,16 +148,10 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             Path(scratch) / "listing.jsonl",
             follow_links=settings.follow_links,
             limit=settings.limit,
+            max_file_mb=settings.max_file_mb,
         )
         stages = {"list": listed}
-        run_id = compute_run_id(
-            inputs=listing.sha256,
-            settings=digests["settings"],
-            bundles=digests["bundle"],
-            index=json_sha256([digests["faces"], digests["items"]]),
-            rules=digests["rules"],
-            code=code_version(),
-        )
+        run_id = run_id_of(listing.sha256, digests)
         complete = not settings.report or (out / "report" / "index.html").is_file()
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
             was_there = staging.check() is Decision.NOTHING
@@ -166,10 +159,10 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
-                stages |= _run(job, listing, _prepare(staging, job))
+                stages |= _run(job, listing, prepare_staging(staging, job))
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
-                    stages["report"] = _report(job, tables)
+                    stages["report"] = write_run_gallery(job, tables, stages)
                 write_manifest(
                     staging.directory,
                     Manifest(
@@ -177,8 +170,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         counts=tables,
                         stages=stages,
                         code_version=code_version(),
-                        sha256={name: value for name, value in digests.items() if isinstance(value, str)}
-                        | {"settings": json_sha256(digests["settings"]), "inputs": listing.sha256},
+                        sha256=named_digests(listing.sha256, digests),
                         settings=settings.model_dump() | {"style_fusion": digests["settings"]["style_fusion"]},
                         device=device,
                         started=started,
@@ -199,21 +191,28 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     return summary
 
 
-def _allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
-    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks."""
-    if settings.where is None:
-        return None
-    allowed = positions_where(read_rows(assets.items), settings.where)
-    if not len(allowed):
-        raise UserError(
-            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
-        )
-    return allowed
+def run_id_of(inputs_sha256: str, digests: dict[str, Any]) -> str:
+    """Return the name of a run over a listing, given ``run_digests``."""
+    return compute_run_id(
+        inputs=inputs_sha256,
+        settings=digests["settings"],
+        bundles=digests["bundle"],
+        index=json_sha256([digests["faces"], digests["items"]]),
+        rules=digests["rules"],
+        code=code_version(),
+    )
 
 
-def _digests(
+def named_digests(inputs_sha256: str, digests: dict[str, Any]) -> dict[str, str]:
+    """Return the digests as a manifest names them."""
+    plain = {name: value for name, value in digests.items() if isinstance(value, str)}
+    return plain | {"settings": json_sha256(digests["settings"]), "inputs": inputs_sha256}
+
+
+def run_digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
+    """Return the digests of all that a run's tables follow from, but for the photos."""
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(
         settings.rules,
@@ -237,7 +236,7 @@ def _digests(
     }
 
 
-def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
+def prepare_staging(staging: Staging, job: ScoreJob) -> frozenset[int]:
     """Make the staging folder ready and return the partitions that are done, with thumbnails where a report wants them.
 
     The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.
@@ -251,46 +250,33 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
 
 def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
-    waiting = waiting_partitions(listing, done)
-    workers, threads = shared_cores(job.settings.workers, len(waiting), usable_cores())
-    setup = functools.partial(load_state, replace(job, threads=threads))
-    return run_listing(score_partition, setup, listing, waiting, workers=workers, description="score")
-
-
-def _report(job: ScoreJob, tables: Counts) -> Stage:
-    clock = time.perf_counter()
-    catalog = ItemCatalog(load_index_directory(job.assets.items))
-    position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
-    in_colour = ItemPictures(job.assets.pictures) if job.assets.pictures else lambda _: None
-
-    def item_picture(item_id: str) -> npt.NDArray[np.uint8] | None:
-        picture = in_colour(item_id)
-        return catalog.picture(position_of[item_id]) if picture is None else picture
-
-    with explained("write", job.staged / "report"):
-        write_gallery(
-            job.staged,
-            item_picture=item_picture,
-            title=f"stylematch: {shown(job.root.resolve().name)}",
-            summary={
-                "Run": job.run_id,
-                "Rules": shown(job.settings.rules),
-                "Attribute model": Bundle.open(job.assets.attributes).name,
-                "Code": code_version(),
-            }
-            | ({"Switched off": shown(", ".join(job.settings.without))} if job.settings.without else {}),
-        )
-    return Stage(time.perf_counter() - clock, tables.found, "photos")
+    stages = run_job(
+        score_partition,
+        load_state,
+        job,
+        listing,
+        waiting_partitions(listing, done),
+        choice=job.settings,
+        workers=job.settings.workers,
+        description="score",
+    )
+    for unfinished in job.staged.glob(".*"):  # thumbnails of workers that were ended and replaced
+        unfinished.unlink()
+    return stages
 
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
     counts, limit = summary.counts, settings.max_reject_share
-    if limit is None or not counts.found:
+    # Nobody knows what lies in a folder that cannot be listed, but at least one photo must be feared for.
+    unreadable = sum(counts.ignored.get(why, 0) for why in (Ignored.UNREADABLE_DIRECTORY, Ignored.UNREADABLE_FILE))
+    missed, entries = counts.rejected + unreadable, counts.found + unreadable
+    if limit is None or not entries:
         return
-    share = counts.rejected / counts.found
+    share = missed / entries
     if share > limit:
+        and_unreadable = f" or could not be listed ({unreadable:,} folders or files)" if unreadable else ""
         raise LimitExceededError(
-            f"{counts.rejected:,} of {counts.found:,} photos ({share:.1%}) were rejected, over --max-reject-share "
+            f"{missed:,} of {entries:,} photos ({share:.1%}) were rejected{and_unreadable}, over --max-reject-share "
             f"{limit:g}; the run is published in {shown(summary.out)}, its photos table says why.",
             summary.lines(),
         )

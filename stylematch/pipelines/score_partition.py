@@ -8,7 +8,6 @@ every batch size and number of workers.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
-from stylematch.pipelines.inputs import read_listed
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.inputs import reader_of_listed
+from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import (
@@ -35,7 +34,7 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.disk import explained
+from stylematch.tables.disk import explained, temporary_path
 from stylematch.tables.writer import ShardWriter, shard_path
 
 
@@ -115,25 +114,29 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
         "recommendations": recommendations_schema(),
     }
     photos = read_listing(job.listing, partition)
+    read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with ExitStack() as stack:
         writers = {
             table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
             for table in TABLES
         }
-        while batch := list(islice(photos, job.settings.batch_size)):
-            for table, rows in _score_batch(state, batch, result).items():
+        while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
+            scored = _score_batch(state, batch, read, result)
+            for table, rows in scored.items():
                 if rows and rows["path"]:
                     with result.timed("write", len(rows["path"]), "rows"):
                         writers[table].write(rows)
-            advance(len(batch))
+            advance(batch_done(scored["photos"], len(scored["faces"].get("path", ())), result))
     return result
 
 
-def _score_batch(state: ScoreState, batch: list[FoundPhoto], result: PartitionResult) -> dict[str, Rows]:
+def _score_batch(
+    state: ScoreState, batch: list[FoundPhoto], read: Callable[[FoundPhoto], bytes], result: PartitionResult
+) -> dict[str, Rows]:
     job = state.job
     photos, features = state.extractor.extract(
         batch,
-        lambda photo: read_listed(job.root, photo, job.settings.max_file_mb),
+        read,
         result,
         functools.partial(_write_thumbnail, job) if job.settings.report else None,
     )
@@ -146,7 +149,7 @@ def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.ui
     if not path.is_file():
         # Renamed, so that a kill leaves no half of one. Equal contents share a thumbnail, and two workers that
         # write it at once write the same bytes; what a kill leaves here goes when the run is gone on with.
-        unfinished = job.staged / f".{path.name}.{os.getpid()}"
+        unfinished = temporary_path(job.staged / path.name)
         with explained("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(make_thumbnail(pixels))

@@ -1,43 +1,30 @@
 """The gallery: a finished run as a page to look at, ``OUT/report/index.html``.
 
-It opens from the file system, with no server and no network. A browser lets such a page read neither JSON nor
-modules, so the data are classic scripts that each call one function:
+It opens from the file system, with no server and no network (see ``chunks`` for how). Its data are:
 
-- ``data/summary.js``: counts, styles and reasons, for the overview;
+- ``data/summary.js``: counts, styles, reasons and names, for the overview and the filters;
+- ``data/timing.js``: how long each step took;
 - ``data/page-00001.js`` ...: ``page_size`` photos each, with faces and items, loaded when they are shown;
-- ``data/index-00001.js`` ...: path, status and styles of every photo, all that search and filters need.
+- ``data/index-00001.js`` ...: what search and filters need of every photo (``finding``).
 
 One pass over the tables writes them all. Memory grows with the number of styles and of different items, never
-with the number of photos. Equal tables give equal files.
+with the number of photos. Equal tables give equal files, but for ``timing.js``.
 """
 
 from __future__ import annotations
 
-import html
-import json
-import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from stylematch.errors import UserError
-from stylematch.report.join import JoinedFace, JoinedPhoto, Row, read_photos
-from stylematch.report.pictures import encode_item_picture, item_picture_name, thumbnail_path
-from stylematch.tables.contract import REASON_MEANINGS, Reason, Status
-
-ItemPicture = Callable[[str], NDArray[np.uint8] | None]
-
-_TOP_ATTRIBUTES = 6
-_INDEX_PHOTOS = 5000
-_STATIC_ASSETS = ("gallery.css", "gallery.js", "icon.svg")
-# A data file is ASCII, and holds nothing that could end a script or open a tag, wherever it is pasted.
-_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+from stylematch.report.chunks import ChunkFolder, write_page
+from stylematch.report.finding import LIKELY, FindingColumns
+from stylematch.report.join import JoinedPhoto, Row, attribute_names, read_photos
+from stylematch.report.page_rows import ItemFacts, ItemPicture, Nearest, PageRows, meaning
+from stylematch.tables.contract import Status
+from stylematch.tables.manifest import Stage
 
 
 def write_gallery(
@@ -45,8 +32,12 @@ def write_gallery(
     *,
     item_picture: ItemPicture,
     title: str,
+    item_facts: ItemFacts | None = None,
+    nearest: Nearest | None = None,
     summary: Mapping[str, str] | None = None,
+    stages: Mapping[str, Stage] | None = None,
     page_size: int = 60,
+    advance: Callable[[int], object] | None = None,
 ) -> Path:
     """Write ``run/report`` from the run's tables and return the path of its ``index.html``.
 
@@ -62,11 +53,20 @@ def write_gallery(
         None where there is none. Called once for every different item.
     title : str
         The page's heading.
+    item_facts : callable, optional
+        Takes an item_id, returns what else the catalogue says of it: any of ``title``, ``price`` and ``url``.
+    nearest : callable, optional
+        Takes embeddings (n, d) of faces, returns for each the labelled faces nearest to it; without it the page
+        shows none.
     summary : mapping of str to str, optional
         What the page says about the run besides the counts, which it takes from the tables: label and value,
         in order.
+    stages : mapping of str to Stage, optional
+        How long the run's steps took.
     page_size : int
         Photos a page, at least 1.
+    advance : callable, optional
+        Told how many more photos are done.
 
     Raises
     ------
@@ -78,63 +78,58 @@ def write_gallery(
     if page_size < 1:
         raise UserError(f"page_size must be at least 1, got {page_size}")
     report = run / "report"
-    for name in ("data", "items", "assets"):
-        shutil.rmtree(report / name, ignore_errors=True)
-        (report / name).mkdir(parents=True)
     (report / "index.html").unlink(missing_ok=True)
+    shutil.rmtree(report / "items", ignore_errors=True)
+    (report / "items").mkdir(parents=True)
 
-    writer = _DataWriter(report, item_picture, page_size)
-    for photo in read_photos(run, attribute_count=_TOP_ATTRIBUTES):
+    names = attribute_names(run)
+    chunks = ChunkFolder(report / "data")
+    rows = PageRows(report, names, item_picture, item_facts, nearest)
+    writer = _DataWriter(chunks, rows, names, page_size)
+    for photo in read_photos(run, embeddings=nearest is not None):
         writer.add(photo)
+        if advance is not None:
+            advance(1)
     writer.finish(title, summary or {})
-
-    assets = files("stylematch.report") / "assets"
-    for name in _STATIC_ASSETS:
-        (report / "assets" / name).write_bytes((assets / name).read_bytes())
-    page = (assets / "index.html").read_text("utf-8").replace("{{title}}", html.escape(title))
-    index = report / "index.html"
-    index.write_text(page, "utf-8")
-    return index
+    chunks.write("timing", {"stages": [_described(name, stage) for name, stage in (stages or {}).items()]})
+    return write_page(report, "gallery", title)
 
 
 class _DataWriter:
     """Turns photos into the data files, one page and one part of the index at a time."""
 
-    def __init__(self, report: Path, item_picture: ItemPicture, page_size: int) -> None:
-        self._report, self._item_picture, self._page_size = report, item_picture, page_size
-        self._page: list[Row] = []
-        self._index: list[tuple[str, int, list[int]]] = []
-        self._written: Counter[str] = Counter()
+    def __init__(self, chunks: ChunkFolder, rows: PageRows, names: tuple[str, ...], page_size: int) -> None:
+        self._chunks, self._rows, self._names, self._page_size = chunks, rows, names, page_size
+        self._page: list[JoinedPhoto] = []
+        self._finding = FindingColumns(len(names))
         self._found = 0
         # Numbered in the order of appearance, so that the index can name them before all are known.
         self._styles: dict[str, int] = {}
         self._kinds: dict[tuple[str, str], int] = {}
         self._faces_of_style: Counter[str] = Counter()
         self._photos_of_kind: Counter[tuple[str, str]] = Counter()
-        self._item_files: dict[str, str | None] = {}
 
     def add(self, photo: JoinedPhoto) -> None:
         """Take the next photo."""
-        row = photo.row
-        kind = (row["status"], row["reason"])
-        styles = [face.row["style"] for face in photo.faces]
+        kind = (photo.row["status"], photo.row["reason"])
         self._found += 1
         self._photos_of_kind[kind] += 1
-        self._faces_of_style.update(styles)
-        style_numbers = sorted({self._styles.setdefault(style, len(self._styles)) for style in styles})
-        self._index.append((row["path"], self._kinds.setdefault(kind, len(self._kinds)), style_numbers))
-        self._page.append(self._describe(photo))
+        faces = []
+        for face in photo.faces:
+            style = face.row["style"]
+            self._faces_of_style[style] += 1
+            number = self._styles.setdefault(style, len(self._styles))
+            faces.append((number, face.row["style_score"], face.probabilities))
+        self._flush_index(self._finding.add(photo.row["path"], self._kinds.setdefault(kind, len(self._kinds)), faces))
+        self._page.append(photo)
         if len(self._page) == self._page_size:
             self._flush_page()
-        if len(self._index) == _INDEX_PHOTOS:
-            self._flush_index()
 
     def finish(self, title: str, facts: Mapping[str, str]) -> None:
         """Write what is left, and the summary."""
         if self._page:
             self._flush_page()
-        if self._index:
-            self._flush_index()
+        self._flush_index(self._finding.take())
         statuses: Counter[str] = Counter()
         for (status, _), count in self._photos_of_kind.items():
             statuses[status] += count
@@ -145,98 +140,31 @@ class _DataWriter:
             | {"faces": self._faces_of_style.total()},
             "styles": [{"name": name, "faces": self._faces_of_style[name]} for name in self._styles],
             "kinds": [
-                {
-                    "status": kind[0],
-                    "reason": kind[1],
-                    "photos": self._photos_of_kind[kind],
-                    "meaning": _meaning(kind[1]),
-                }
-                for kind in self._kinds
+                {"status": status, "reason": reason, "photos": count, "meaning": meaning(reason)}
+                for (status, reason), count in self._photos_of_kind.items()
             ],
+            "attributes": list(self._names),
+            "likely": LIKELY,
+            "attribute_words": self._finding.words,
             "page_size": self._page_size,
-            "index_parts": self._written["index"],
+            "index_parts": self._chunks.written["index"],
         }
-        self._write("summary.js", {"kind": "summary", **chunk})
-
-    def _describe(self, photo: JoinedPhoto) -> Row:
-        row = photo.row
-        names = ("path", "bytes", "width", "height", "format", "status", "reason", "message")
-        return {
-            **{name: row[name] for name in names},
-            "meaning": _meaning(row["reason"]),
-            "thumbnail": self._thumbnail(row["photo_id"]),
-            "faces": [self._describe_face(face, row["width"], row["height"]) for face in photo.faces],
-        }
-
-    def _describe_face(self, face: JoinedFace, photo_width: int | None, photo_height: int | None) -> Row:
-        row = face.row
-        return {
-            "number": row["face"] + 1,
-            "box": _percent_box(row, photo_width, photo_height),
-            "style": row["style"],
-            "score": _rounded(row["style_score"]),
-            "why": row["why"],
-            "attributes": [[name, _rounded(probability)] for name, probability in face.attributes],
-            "items": [
-                {
-                    "id": item["item_id"],
-                    "picture": self._item_file(item["item_id"]),
-                    "category": item["category"],
-                    "similarity": _rounded(item["similarity"]),
-                    "reason": item["reason"],
-                }
-                for item in face.items
-            ],
-        }
-
-    def _thumbnail(self, photo_id: str | None) -> str | None:
-        if photo_id is None:
-            return None
-        path = thumbnail_path(self._report, photo_id)
-        return path.relative_to(self._report).as_posix() if path.is_file() else None
-
-    def _item_file(self, item_id: str) -> str | None:
-        """Return the item's picture relative to the report, written when the item is first met."""
-        if item_id not in self._item_files:
-            pixels = self._item_picture(item_id)
-            if pixels is not None:
-                name = f"items/{item_picture_name(item_id)}"
-                (self._report / name).write_bytes(encode_item_picture(pixels))
-            self._item_files[item_id] = None if pixels is None else name
-        return self._item_files[item_id]
+        self._chunks.write("summary", chunk)
 
     def _flush_page(self) -> None:
-        self._flush("page", {"photos": self._page})
+        self._chunks.append("page", self._rows.describe(self._page))
         self._page = []
 
-    def _flush_index(self) -> None:
-        paths, kinds, styles = (list(column) for column in zip(*self._index, strict=True))
-        self._flush("index", {"paths": paths, "kinds": kinds, "styles": styles})
-        self._index = []
-
-    def _flush(self, kind: str, chunk: Row) -> None:
-        self._written[kind] += 1
-        number = self._written[kind]
-        self._write(f"{kind}-{number:05d}.js", {"kind": kind, "number": number, **chunk})
-
-    def _write(self, name: str, chunk: Row) -> None:
-        text = json.dumps(chunk, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
-        (self._report / "data" / name).write_text(f"stylematchGallery({text});\n", "ascii")
+    def _flush_index(self, chunk: Row | None) -> None:
+        if chunk is not None:
+            self._chunks.append("index", chunk)
 
 
-def _meaning(reason: str) -> str:
-    return REASON_MEANINGS[Reason(reason)] if reason in set(Reason) else ""
-
-
-def _rounded(value: float | None) -> float | None:
-    """Return a figure as the page shows it: four decimals; None where there is none."""
-    return None if value is None or not math.isfinite(value) else round(value, 4)
-
-
-def _percent_box(face: Mapping[str, Any], photo_width: int | None, photo_height: int | None) -> list[float] | None:
-    """Return left, top, width and height in percent of the upright photo, cut at its edges."""
-    if not photo_width or not photo_height:
-        return None
-    left, right = (min(max(x / photo_width, 0.0), 1.0) for x in (face["x"], face["x"] + face["width"]))
-    top, bottom = (min(max(y / photo_height, 0.0), 1.0) for y in (face["y"], face["y"] + face["height"]))
-    return [round(100 * share, 2) for share in (left, top, right - left, bottom - top)]
+def _described(name: str, stage: Stage) -> Row:
+    return {
+        "name": name,
+        "seconds": round(stage.seconds, 3),
+        "items": stage.items,
+        "unit": stage.unit,
+        "per_worker": stage.per_worker,
+    }

@@ -1,13 +1,14 @@
-"""``pictures.parquet`` of a catalogue: small JPEGs of its items, read one by one when the gallery shows them.
+"""``pictures.parquet`` of a catalogue: small JPEGs of its items, read one by one when they are shown.
 
-They lie beside the index, not in it, so that scoring never loads them.
+They lie beside the index, not in it, so that scoring never loads them. An item without one is shown by the small grey
+picture that the index holds for the garment encoder's sake.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylematch.errors import UserError
+from stylematch.search.catalog import ItemCatalog
 from stylematch.tables.disk import explained, shown
 
 PICTURES_FILE = "pictures.parquet"
@@ -97,3 +99,32 @@ class ItemPictures:
         data = self._file.read_row_group(group, columns=["picture"])["picture"][row].as_py()
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             return np.asarray(picture.convert("RGB"))
+
+
+def picture_of_items(catalog: ItemCatalog, pictures: Path | None) -> Callable[[str], NDArray[np.uint8] | None]:
+    """Return what shows an item: its picture in colour where there is one, else that of the index.
+
+    Parameters
+    ----------
+    catalog : ItemCatalog
+        The items.
+    pictures : pathlib.Path, optional
+        Their ``pictures.parquet``.
+
+    Returns
+    -------
+    callable
+        Takes an item_id, returns uint8 (height, width, 3), uint8 (28, 28) grey, or None where there is no picture or
+        no such item.
+    """
+    in_colour = ItemPictures(pictures) if pictures else lambda _: None
+    position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
+
+    def picture(item_id: str) -> NDArray[np.uint8] | None:
+        position = position_of.get(item_id)
+        if position is None:
+            return None
+        found = in_colour(item_id)
+        return catalog.picture(position) if found is None else found
+
+    return picture

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import KEYS, LANDMARKS
+from stylematch.tables.writer import shard_paths
 
 _BATCH_ROWS = 1024
 _PHOTO_COLUMNS = [
@@ -33,22 +35,62 @@ _PHOTO_COLUMNS = [
     "message",
     "faces",
 ]
-_FACE_COLUMNS = ["path", "face", "x", "y", "width", "height", "style", "style_score", "why"]
-_ITEM_COLUMNS = ["path", "face", "rank", "item_id", "category", "similarity", "reason"]
+_BOX = ["x", "y", "width", "height"]
+_FACE_COLUMNS = [
+    "path",
+    "face",
+    *_BOX,
+    "detection_score",
+    *LANDMARKS,
+    "style",
+    "style_score",
+    "style_margin",
+    "rule_style",
+    "rule_score",
+    "neighbour_style",
+    "neighbour_score",
+    "rule",
+    "why",
+]
+_ITEM_COLUMNS = [
+    "path",
+    "face",
+    "rank",
+    "item_id",
+    "category",
+    "score",
+    "similarity",
+    "query",
+    "tag_fit",
+    "reason",
+]
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JoinedFace:
-    """One row of ``faces``, its most probable attributes (name, probability) and its recommended items."""
+    """One row of ``faces`` and its recommended items.
+
+    Attributes
+    ----------
+    row : dict
+        The row, without attributes and embedding.
+    probabilities : ndarray of float32, shape (a,)
+        Of the attributes, in the table's order (``attribute_names``).
+    embedding : ndarray of float32, shape (d,), or None
+        Where it was asked for.
+    items : list of dict
+        Rows of ``recommendations``, the best first.
+    """
 
     row: Row
-    attributes: list[tuple[str, float]]
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None
     items: list[Row]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JoinedPhoto:
     """One row of ``photos`` and its faces, the largest first."""
 
@@ -56,26 +98,31 @@ class JoinedPhoto:
     faces: list[JoinedFace]
 
 
-def read_photos(run: Path, *, attribute_count: int) -> Iterator[JoinedPhoto]:
+def read_photos(run: Path, *, embeddings: bool = False) -> Iterator[JoinedPhoto]:
     """Yield every photo of a run with what belongs to it, in the tables' order.
 
     Parameters
     ----------
     run : Path
         A directory with ``photos/``, ``faces/`` and ``recommendations/``, as the contract describes them.
-    attribute_count : int
-        How many attributes of a face to keep, the most probable first; ties in the table's order.
+    embeddings : bool
+        Read the faces' embeddings too.
 
     Raises
     ------
     StylematchError
         If the tables do not belong together: a photo or a face is missing, a false count.
     """
-    faces = _Follower(run, "faces", _face_rows(run, attribute_count))
+    faces = _Follower(run, "faces", _face_rows(run, embeddings))
     items = _Follower(run, "recommendations", _rows(run, "recommendations", _ITEM_COLUMNS))
     for photo in _rows(run, "photos", _PHOTO_COLUMNS):
         joined = [
-            JoinedFace(face, face.pop("attributes"), items.take(face["path"], face["face"]))
+            JoinedFace(
+                face,
+                face.pop("probabilities"),
+                face.pop("embedding"),
+                items.take(face["path"], face["face"]),
+            )
             for face in faces.take(photo["path"])
         ]
         if len(joined) != photo["faces"]:
@@ -114,26 +161,29 @@ class _Follower:
             )
 
 
-def _face_rows(run: Path, attribute_count: int) -> Iterator[Row]:
-    """Yield the rows of ``faces`` with an added ``attributes``, chosen for a whole batch at once."""
+def attribute_names(run: Path) -> tuple[str, ...]:
+    """Return the attribute columns of ``faces``: the contract puts them between the last landmark and ``style``."""
     shards = _shards(run, "faces")
     if not shards:
-        return
-    names = _attribute_names(pq.read_schema(shards[0]))
-    for batch in _batches(shards, [*_FACE_COLUMNS, *names]):
+        return ()
+    names = pq.read_schema(shards[0]).names
+    return tuple(names[names.index(LANDMARKS[-1]) + 1 : names.index("style")])
+
+
+def _face_rows(run: Path, embeddings: bool) -> Iterator[Row]:
+    """Yield the rows of ``faces``, ``probabilities`` and ``embedding`` added as arrays."""
+    names = attribute_names(run)
+    wanted = [*_FACE_COLUMNS, *names, *(["embedding"] if embeddings else [])]
+    for batch in _batches(_shards(run, "faces"), wanted):
         rows = batch.select(_FACE_COLUMNS).to_pylist()
         probabilities = np.empty((batch.num_rows, len(names)), np.float32)
         for column, name in enumerate(names):
             probabilities[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :attribute_count]
-        for row, best, values in zip(rows, order, probabilities, strict=True):
-            row["attributes"] = [(names[i], float(values[i])) for i in best]
-            yield row
-
-
-def _attribute_names(schema: pa.Schema) -> list[str]:
-    """Return the attribute columns: the contract puts them between the last landmark and ``style``."""
-    return list(schema.names[schema.names.index(LANDMARKS[-1]) + 1 : schema.names.index("style")])
+        vectors: Sequence[NDArray[np.float32] | None] = [None] * batch.num_rows
+        if embeddings and batch.num_rows:
+            vectors = batch.column("embedding").flatten().to_numpy().reshape(batch.num_rows, -1)
+        for row, values, vector in zip(rows, probabilities, vectors, strict=True):
+            yield {**row, "probabilities": values, "embedding": vector}
 
 
 def _rows(run: Path, table: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -142,10 +192,9 @@ def _rows(run: Path, table: str, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _shards(run: Path, table: str) -> list[Path]:
-    """Return the table's shards by name, which is the order of their paths."""
     if not (run / table).is_dir():
         raise StylematchError(f"{run} has no table {table!r}; score again to make one")
-    return sorted((run / table).glob("*.parquet"))
+    return shard_paths(run / table)
 
 
 def _batches(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from stylematch.errors import UserError
 from stylematch.search.base import Hits
 from stylematch.search.directory import PICTURE_SIDE_PX, StoredIndex
-from stylematch.search.files import ROWS_FILE
+from stylematch.search.files import PICTURE_COLUMN, ROWS_FILE
 from stylematch.tables.disk import shown
 
 NEAR_EQUAL_CORRELATION = 0.98
@@ -52,7 +52,7 @@ def read_rows(directory: Path) -> pa.Table:
     path = directory / ROWS_FILE
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns=[name for name in file.schema_arrow.names if name != "picture"])
+            return file.read(columns=[name for name in file.schema_arrow.names if name != PICTURE_COLUMN])
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
 
@@ -82,7 +82,7 @@ class ItemCatalog:
         if allowed is not None:
             self._allowed[:] = False
             self._allowed[allowed] = True
-        self._pictures = stored.rows["picture"] if "picture" in stored.rows.column_names else None
+        self._pictures = stored.rows[PICTURE_COLUMN] if PICTURE_COLUMN in stored.rows.column_names else None
         self._names: dict[str, npt.NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
-from stylematch.search.files import ROWS_FILE
+from stylematch.search.files import PICTURE_COLUMN, ROWS_FILE
 from stylematch.search.kinds import load_index
 from stylematch.tables.disk import explained, file_sha256, shown, write_durably
 
@@ -227,7 +227,7 @@ def _check_rows(rows: pa.Table, kind: Kind, labels: Sequence[str], count: int) -
         raise ValueError(f"{rows.num_rows} rows for {count} vectors")
     wanted = dict.fromkeys(labels, pa.bool_()) if kind == "faces" else {"category": pa.string()}
     if kind == "items" and "picture" in rows.column_names:
-        wanted["picture"] = PICTURE_TYPE
+        wanted[PICTURE_COLUMN] = PICTURE_TYPE
     for name, column_type in wanted.items():
         if name not in rows.column_names:
             raise UserError(f"An index of {kind} needs a column {name!r} ({column_type}); embed the data again.")

@@ -1,14 +1,17 @@
 """Settings: TOML or options in, validated and frozen values out; every error names the file, the key and the fix.
 
-A job file describes one thing that a person schedules: a training (``TrainJob``) or the embedding of a data set
-(``EmbedJob``). Relative paths in it are relative to the working directory, so that a job file can be copied.
+A job file describes one thing that a person schedules: a training (``TrainJob``), the embedding of a data set
+(``EmbedJob``) or a nightly export (``ExportJob``). Relative paths in it are relative to the working directory, so that
+a job file can be copied.
 """
 
 from stylematch.settings.base import Section
 from stylematch.settings.embed import EmbedJob
+from stylematch.settings.export import ExportJob
 from stylematch.settings.load import OPTIONS, data_root, load_job, validated
 from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
+from stylematch.settings.serve import ServeSettings
 from stylematch.settings.train import Augment, Distill, Loss, Model, Schedule, Step, TrainData, TrainJob
 
 __all__ = [
@@ -16,12 +19,14 @@ __all__ = [
     "Augment",
     "Distill",
     "EmbedJob",
+    "ExportJob",
     "Loss",
     "Model",
     "PredictSettings",
     "Schedule",
     "ScoreSettings",
     "Section",
+    "ServeSettings",
     "Step",
     "TrainData",
     "TrainJob",

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, Positive, Section
+from stylematch.settings.base import Count, Positive
+from stylematch.settings.engine import EngineChoice
 
 
-class PredictSettings(Section):
+class PredictSettings(EngineChoice):
     """What ``predict`` was asked for; those that change the tables are part of the run's name.
 
     Attributes

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stylematch.settings.base import Count, Fraction, NotNegative, Positive, Section
+from stylematch.settings.engine import EngineChoice
 
 DEFAULT_RULES = "wardrobe"
 NEUTRAL_RULES = "wardrobe-neutral"
@@ -36,7 +37,7 @@ class Ranking(Section):
     mmr_lambda: Fraction = 0.8
 
 
-class ScoreSettings(Ranking):
+class ScoreSettings(Ranking, EngineChoice):
     """What ``score`` was asked for; those that change the tables are part of the run's name.
 
     Attributes

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.style.fusion import PoolWeights, fuse
-from stylematch.style.neighbours import StyleVote
+from stylematch.style.neighbours import StyleVote, Vote
 from stylematch.style.rules import RuleSet
 
 
@@ -50,6 +50,25 @@ class Judgement:
     why: list[str]
 
 
+@dataclass(frozen=True)
+class Opinions:
+    """What is said of n faces before one style is chosen.
+
+    Attributes
+    ----------
+    rules : ndarray of float64, shape (n, S)
+        The probability of every style by the rules alone.
+    vote : Vote
+        What the nearest labelled faces say, and which they are.
+    fused : ndarray of float64, shape (n, S)
+        Both pooled.
+    """
+
+    rules: NDArray[np.float64]
+    vote: Vote
+    fused: NDArray[np.float64]
+
+
 class StyleJudge:
     """Judges faces by a rule set and the vote of labelled faces.
 
@@ -75,6 +94,14 @@ class StyleJudge:
         self.neighbours = neighbours
         self.weights = weights or PoolWeights()
 
+    def opinions(self, probabilities: NDArray[np.floating], embeddings: NDArray[np.float32]) -> Opinions:
+        """Ask rules and neighbours about n faces and pool what they say; parameters and errors as in ``judge``."""
+        if len(probabilities) != len(embeddings):
+            raise ValueError(f"{len(probabilities)} rows of probabilities, {len(embeddings)} embeddings")
+        by_rules = self.rules.soft(probabilities)
+        vote = self.neighbours.vote(embeddings)
+        return Opinions(by_rules, vote, fuse(by_rules, vote.distribution, self.neighbours.prior, self.weights))
+
     def judge(self, probabilities: NDArray[np.floating], embeddings: NDArray[np.float32]) -> Judgement:
         """Judge n faces; a face's judgement does not depend on the others.
 
@@ -90,11 +117,8 @@ class StyleJudge:
         ValueError
             The arrays differ in length or do not fit the rules.
         """
-        if len(probabilities) != len(embeddings):
-            raise ValueError(f"{len(probabilities)} rows of probabilities, {len(embeddings)} embeddings")
-        by_rules = self.rules.soft(probabilities)
-        vote = self.neighbours.vote(embeddings)
-        fused = fuse(by_rules, vote.distribution, self.neighbours.prior, self.weights)
+        opinions = self.opinions(probabilities, embeddings)
+        by_rules, vote, fused = opinions.rules, opinions.vote, opinions.fused
         style, style_score = _best(fused)
         rule_style, rule_score = _best(by_rules)
         neighbour_style, neighbour_score = _best(vote.distribution)

@@ -72,6 +72,9 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     TOO_LARGE = "too_large"
     FILE_TOO_LARGE = "file_too_large"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
 
 
 REASON_MEANINGS: dict[Reason, str] = {
@@ -87,6 +90,9 @@ REASON_MEANINGS: dict[Reason, str] = {
     Reason.CORRUPT: "the picture's data are damaged",
     Reason.TOO_LARGE: "the header claims more pixels than --max-megapixels",
     Reason.FILE_TOO_LARGE: "the file has more bytes than --max-file-mb",
+    Reason.OUT_OF_MEMORY: "reading it needs more memory than there was",
+    Reason.TIMED_OUT: "reading it took longer than --photo-timeout-s",
+    Reason.CRASHED: "reading it ended a worker process twice (or met a fault of this program)",
 }
 
 _LANDMARK = "landmark, in pixels of the upright photo"
@@ -144,6 +150,13 @@ COLUMN_MEANINGS: dict[str, dict[str, str]] = {
     },
 }
 """What each column means, but for the attributes' columns of ``faces``, which the model names."""
+
+
+def dated(schema: pa.Schema) -> pa.Schema:
+    """Return a table's schema as the snapshots of ``export`` have it: with ``snapshot_date``, the night, at its end."""
+    import pyarrow as pa
+
+    return schema.append(pa.field("snapshot_date", pa.date32(), nullable=False))
 
 
 def photos_schema() -> pa.Schema:

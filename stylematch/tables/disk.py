@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def sync_directory(directory: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the hidden name beside ``path`` under which it is written before the rename."""
-    return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    """Return a hidden name beside ``path`` under which it is written before the rename.
+
+    Another one at each call: two that write one file at once, on one host or on two, do not get into each other's way.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
 
 
 def write_durably(path: Path, data: bytes) -> None:

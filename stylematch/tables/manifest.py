@@ -137,13 +137,20 @@ def code_version() -> str:
     """
     from stylematch import __version__
 
+    return f"{__version__}+{sources_sha256()[:12]}"
+
+
+def sources_sha256(*parts: str) -> str:
+    """Return the SHA-256 of the package's sources, or of those parts of it (folders and files, such as ``vision``)."""
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
-        source = path.read_bytes()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{len(source)}\0".encode())
-        digest.update(source)
-    return f"{__version__}+{digest.hexdigest()[:12]}"
+        name = path.relative_to(root)
+        if not parts or any(name.is_relative_to(part) for part in parts):
+            source = path.read_bytes()
+            digest.update(f"{name.as_posix()}\0{len(source)}\0".encode())
+            digest.update(source)
+    return digest.hexdigest()
 
 
 def count_tables(root: Path, ignored: Mapping[str, int]) -> Counts:

@@ -14,10 +14,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -27,7 +25,8 @@ from types import TracebackType
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import explained, shown, sync_directory
+from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, shown, sync_directory
+from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.writer import is_done, shard_path, sidecar_path
 
@@ -166,30 +165,11 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Removed while it is still locked: a run that waits for it sees that its file has gone and takes a
-        # new one.
-        with contextlib.suppress(OSError):
-            self._lock_path.unlink()
-        os.close(self._lock)
+        release_lock(self._lock_path, self._lock)
 
     def _acquire_lock(self) -> int:
-        while True:
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), self._lock_path.stat()):
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                raise UserError(
-                    f"another run is writing to {shown(self.out)}: wait for it or choose another --out"
-                ) from None
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+        busy = f"another run is writing to {shown(self.out)}: wait for it or choose another --out"
+        return acquire_lock(self._lock_path, busy)
 
     def _recover(self) -> None:
         """Undo the first of two renames if a kill came before the second."""
@@ -258,6 +238,8 @@ class Staging:
             raise ValueError(f"{self.directory} has no {MANIFEST}: only a finished run is published")
         check_out(self.out)
         with explained("publish", self.out):
+            for unfinished in list(self.directory.rglob(f".*{TEMPORARY_SUFFIX}")):  # of a worker that died on its way
+                unfinished.unlink(missing_ok=True)
             for directory in [self.directory, *(p for p in self.directory.rglob("*") if p.is_dir())]:
                 sync_directory(directory)
             if read_manifest(self.out) is None:

@@ -2,9 +2,10 @@
 
 - Rows are buffered and cut into row groups of a fixed size, so the caller's batches leave no trace in the
   file.
-- The file is written under a temporary name, fsynced and renamed; a reader never sees half a shard.
+- The file is written under a temporary name of this writer's own, fsynced and renamed; a reader never sees half a
+  shard, and two writers of one shard (a worker that was given up lives on) leave what either would have left.
 - Then its sidecar ``_done/part-NNNNN.json`` (rows, bytes, sha256) appears: a shard is done when its sidecar
-  exists.
+  exists and fits it. One that is written again stays done until the new one takes its place.
 - Readers of the folder as one data set (pyarrow, pandas, DuckDB, Spark) skip names that start with ``_`` or
   ``.``.
 """
@@ -30,7 +31,7 @@ from stylematch.tables.disk import explained, file_sha256, sync_directory, tempo
 ROW_GROUP_ROWS = 8192
 DONE_DIRECTORY = "_done"
 
-Column = Sequence[Any] | np.ndarray
+Column = Sequence[Any] | np.ndarray  # or a pyarrow.Array, which mypy knows nothing of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class ShardInfo:
 def shard_path(directory: Path, number: int) -> Path:
     """Return where partition ``number``'s shard of the table in ``directory`` lies."""
     return directory / f"part-{number:05d}.parquet"
+
+
+def shard_paths(directory: Path) -> list[Path]:
+    """Return the shards of the table in ``directory`` by name, which is the order of their paths."""
+    return sorted(directory.glob("*.parquet"))
 
 
 def sidecar_path(directory: Path, number: int) -> Path:
@@ -89,7 +95,6 @@ class ShardWriter:
 
         with explained("write", self.path):
             self._sidecar.parent.mkdir(parents=True, exist_ok=True)
-            self._sidecar.unlink(missing_ok=True)
             self._file: BinaryIO = self._temporary.open("wb")
         self._writer = pq.ParquetWriter(
             self._file,
@@ -193,6 +198,8 @@ def _to_arrow(values: Column, field: pa.Field) -> pa.Array:
             raise ValueError(f"column {field.name} is {field.type}, not an array of shape {values.shape}")
         flat = pa.array(values.reshape(-1), type=field.type.value_type)
         array = pa.FixedSizeListArray.from_arrays(flat, type=field.type)
+    elif isinstance(values, pa.Array):
+        array = values
     else:
         array = pa.array(values, type=field.type)
     if array.null_count and not field.nullable:

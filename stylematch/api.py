@@ -1,0 +1,397 @@
+"""For notebooks: photos in, data frames out, with the same features and advice as ``stylematch-batch score``.
+
+``Stylematch.load()`` reads models, indexes and rules once. ``score`` and ``recommend`` return the rows that a run would
+write; ``neighbours`` and ``explain`` look behind them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped]
+import pyarrow as pa
+
+from stylematch.data.photos import FoundPhoto, escape_path, find_photos, hash_photo, photo_root
+from stylematch.engines.progress import Progress
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.pipelines.inputs import read_listed
+from stylematch.pipelines.judging import gallery_labels
+from stylematch.pipelines.scorer import Scorer
+from stylematch.settings import ScoreSettings, validated
+from stylematch.tables.contract import TABLES
+from stylematch.tables.disk import shown
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Face: TypeAlias = Mapping[Any, Any] | pd.Series
+_PROGRESS_FROM_PHOTOS = 200
+_ROOT = Path("/")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a face has its style and its items; ``print`` tells it in sentences.
+
+    Attributes
+    ----------
+    photo_id, face
+        The face.
+    style : str
+        The style.
+    style_score, style_margin : float
+        Its probability, and how much that is above the second style's.
+    rule : str
+        The conditions of its rule.
+    why : str
+        One sentence on what rules and neighbours said.
+    evidence : pandas.DataFrame
+        The conditions of the style's rule: ``attribute``, ``wanted`` (False for "not Male") and the ``probability``
+        that the condition holds.
+    styles : pandas.DataFrame
+        Indexed by style, most probable first: its probability by ``rules``, by ``neighbours``, and ``fused``.
+    neighbours : pandas.DataFrame
+        The labelled faces that voted, nearest first, as ``Stylematch.neighbours`` returns them.
+    items : pandas.DataFrame
+        The face's rows of the recommendations table.
+    """
+
+    photo_id: str
+    face: int
+    style: str
+    style_score: float
+    style_margin: float
+    rule: str
+    why: str
+    evidence: pd.DataFrame
+    styles: pd.DataFrame
+    neighbours: pd.DataFrame
+    items: pd.DataFrame
+
+    def __str__(self) -> str:
+        items = [f"  {item['rank']}. {shown(item['reason'])}" for _, item in self.items.iterrows()]
+        return "\n".join([self.why, f"Rule of {self.style}: {self.rule}.", "Items:", *items])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Where the rows of one face are."""
+
+    faces: pd.DataFrame
+    items: pd.DataFrame
+    place: int
+
+
+class Stylematch:
+    """Scores photos into data frames; made by ``load``.
+
+    Attributes
+    ----------
+    photos : pandas.DataFrame
+        Of the last call of ``score``: one row per file, with its ``status`` and, where it has no faces, the ``reason``.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._judge = scorer.adviser.judge
+        self.photos = _frame(scorer.schemas["photos"].empty_table())
+        self._recommendations = _frame(scorer.schemas["recommendations"].empty_table())
+        self._seen: dict[tuple[str, int], _Seen] = {}
+
+    @classmethod
+    def load(
+        cls,
+        index: PathLike | Sequence[PathLike] | None = None,
+        *,
+        rules: PathLike = "wardrobe",
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        faces: Literal["find", "aligned"] = "find",
+        top_k: int = 5,
+        where: str | None = None,
+        seed: int = 0,
+        weight_similarity: float = 0.6,
+        weight_tags: float = 0.3,
+        weight_category: float = 0.1,
+        mmr_lambda: float = 0.8,
+        min_face_px: int = 24,
+        max_megapixels: float = 200.0,
+        max_file_mb: float = 200.0,
+        follow_links: bool = False,
+        batch_size: int = 32,
+        threads: int | None = None,
+    ) -> Stylematch:
+        """Load models, indexes and rules. The options are those of ``stylematch-batch score``.
+
+        Parameters
+        ----------
+        index : path or sequence of paths, optional
+            Index directories or collections that replace parts of the default, which is what None means.
+        rules : str or path
+            A shipped rule set's name, or a TOML file.
+        device : {"auto", "cpu", "cuda"}
+            Where the models run.
+        faces : {"find", "aligned"}
+            Search for faces, or take each picture for a face crop.
+        top_k : int
+            Items per face.
+        where : str, optional
+            Only items that this condition (SQL) over the columns of the item index holds for.
+        seed : int
+            Another seed, another choice among near-equal items.
+        weight_similarity, weight_tags, weight_category, mmr_lambda : float
+            How items are ranked.
+        min_face_px : int
+            Smallest face that counts, in pixels of the upright photo.
+        max_megapixels, max_file_mb : float
+            Larger photos are rejected.
+        follow_links : bool
+            Follow symbolic links in directories.
+        batch_size : int
+            Photos a batch; changes no result.
+        threads : int, optional
+            Threads of one model call or search; by default one per usable core. Changes no result.
+
+        Raises
+        ------
+        UserError
+            If an option, index or rule set is wrong; the sentence says which.
+        """
+        settings = validated(
+            ScoreSettings,
+            "Stylematch.load",
+            rules=os.fspath(rules),
+            device=device,
+            faces=faces,
+            top_k=top_k,
+            where=where,
+            seed=seed,
+            weight_similarity=weight_similarity,
+            weight_tags=weight_tags,
+            weight_category=weight_category,
+            mmr_lambda=mmr_lambda,
+            min_face_px=min_face_px,
+            max_megapixels=max_megapixels,
+            max_file_mb=max_file_mb,
+            follow_links=follow_links,
+            batch_size=batch_size,
+        )
+        return cls(Scorer(settings, [] if index is None else list(_paths(index)), threads=threads))
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The styles of the rule set, in its order."""
+        return self._judge.rules.styles
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes that the model gives probabilities of, each a column of ``score``."""
+        return self._scorer.extractor.attribute_names
+
+    def score(self, paths: PathLike | Iterable[PathLike]) -> pd.DataFrame:
+        """Find and judge the faces in photos.
+
+        Parameters
+        ----------
+        paths : path or iterable of paths
+            Pictures, and directories, which are searched recursively. What is named twice is scored once.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per face with the columns of the faces table: keys, box, landmarks, one probability per attribute,
+            style and why, embedding. ``path`` is the path as it was given (for a directory, continued). Photos without
+            a face have no row here but one in ``photos``.
+
+        Raises
+        ------
+        UserError
+            If a path is not there.
+        """
+        photos = list(self._found(paths))
+        parts: dict[str, list[pa.Table]] = {name: [self._scorer.schemas[name].empty_table()] for name in TABLES}
+        waiting = iter(photos)
+        long = len(photos) >= _PROGRESS_FROM_PHOTOS
+        with Progress(len(photos), "photos", "score") if long else nullcontext() as progress:
+            while batch := list(islice(waiting, self._scorer.settings.batch_size)):
+                listed = [replace(photo, photo_id=_photo_id(photo)) for photo in batch]
+                for name, table in self._scorer.score(listed, self._read).items():
+                    parts[name].append(table)
+                if progress is not None:
+                    progress.update(len(batch))
+        frames = {name: _frame(pa.concat_tables(tables)) for name, tables in parts.items()}
+        faces, items = frames["faces"], frames["recommendations"]
+        self.photos, self._recommendations = frames["photos"], items
+        for place, key in enumerate(zip(faces["photo_id"], faces["face"], strict=True)):
+            self._seen[key] = _Seen(faces, items, place)
+        return faces.copy()
+
+    def recommend(self, paths: PathLike | Iterable[PathLike] | None = None) -> pd.DataFrame:
+        """Return the items for the faces in photos.
+
+        Parameters
+        ----------
+        paths : path or iterable of paths, optional
+            As for ``score``; without them, the items for the faces of the last call of ``score``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per (path, face, rank), with the columns of the recommendations table but ``run_id``.
+
+        Raises
+        ------
+        UserError
+            If a path is not there.
+        """
+        if paths is not None:
+            self.score(paths)
+        return self._recommendations.copy()
+
+    def neighbours(self, face: Face | npt.ArrayLike, k: int = 10) -> pd.DataFrame:
+        """Return the labelled faces of the gallery that are nearest to a face.
+
+        Parameters
+        ----------
+        face : row of ``score``, or array_like of float, shape (d,)
+            A row with its ``embedding`` (``faces.iloc[0]``), or an embedding.
+        k : int
+            How many, at least 1.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Nearest first: ``rank``, ``id`` of the face in the gallery, ``similarity`` (cosine), ``style`` (of its true
+            labels by the rules), and its labels, a column of booleans per attribute.
+
+        Raises
+        ------
+        UserError
+            If that is no embedding of this model, or ``k`` is below 1.
+        """
+        embedding = np.asarray(face["embedding"] if isinstance(face, Mapping | pd.Series) else face)
+        index = self._scorer.adviser.gallery.index
+        if embedding.shape != (index.dim,) or embedding.dtype.kind not in "fiu":
+            raise UserError(
+                f"neighbours takes one row of score(), or one embedding of {index.dim} numbers, not an array of shape "
+                f"{embedding.shape}; take a row with faces.iloc[0]"
+            )
+        if k < 1:
+            raise UserError(f"k is {k}; ask for at least 1 neighbour")
+        hits = index.search(embedding[None], min(k, len(index)))
+        return self._neighbour_rows(hits.positions[0], hits.scores[0])
+
+    def explain(self, photo_id: str, face: int = 0) -> Explanation:
+        """Say why a face has its style and its items.
+
+        Parameters
+        ----------
+        photo_id : str
+            Of a photo that this object has scored.
+        face : int
+            The face's number in the photo; 0 is the largest.
+
+        Raises
+        ------
+        UserError
+            If no such face was scored.
+        """
+        if (found := self._seen.get((photo_id, int(face)))) is None:
+            raise UserError(
+                f"photo {shown(str(photo_id))!r} has no face {face} that was scored here: call score() with the photo "
+                "first, and look in .photos whether a face was found"
+            )
+        row = found.faces.iloc[found.place]
+        items = found.items[(found.items["path"] == row["path"]) & (found.items["face"] == row["face"])]
+        rules = self._judge.rules
+        probabilities = row[list(rules.attribute_names)].to_numpy(np.float32)[None]
+        opinions = self._judge.opinions(probabilities, np.asarray(row["embedding"])[None])
+        styles = pd.DataFrame(
+            {"rules": opinions.rules[0], "neighbours": opinions.vote.distribution[0], "fused": opinions.fused[0]},
+            index=pd.Index(rules.styles, name="style"),
+        )
+        evidence = rules.evidence(rules.styles.index(row["style"]), probabilities[0])
+        return Explanation(
+            photo_id,
+            int(face),
+            row["style"],
+            float(row["style_score"]),
+            float(row["style_margin"]),
+            row["rule"],
+            row["why"],
+            pd.DataFrame(evidence, columns=["attribute", "wanted", "probability"]),
+            styles.sort_values("fused", ascending=False, kind="stable"),
+            self._neighbour_rows(opinions.vote.positions[0], opinions.vote.similarities[0]),
+            items.reset_index(drop=True),
+        )
+
+    def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
+        """Return an item's picture.
+
+        Returns
+        -------
+        ndarray of uint8 or None
+            Shape (h, w, 3), or (28, 28) in grey; None where the catalogue has none, or no such item.
+        """
+        return self._scorer.item_picture(item_id)
+
+    def forget(self) -> None:
+        """Drop what ``explain`` knows of the faces scored so far (some KB each)."""
+        self._seen.clear()
+
+    def _found(self, paths: PathLike | Iterable[PathLike]) -> Iterator[FoundPhoto]:
+        """Yield the photos, each with the path as it was given; a file that was named counts, whatever it is."""
+        seen: set[bytes] = set()
+        for given in _paths(paths):
+            root = photo_root(given)
+            inside: Iterable[bytes] = [os.fsencode(given)]
+            if root == given:
+                photos = find_photos(root, follow_links=self._scorer.settings.follow_links)
+                inside = (os.path.join(os.fsencode(given), photo.raw_path) for photo in photos)  # noqa: PTH118
+            for raw_path in inside:
+                if raw_path not in seen:
+                    seen.add(raw_path)
+                    whole = os.path.join(os.getcwdb(), raw_path)  # noqa: PTH109, PTH118 - a path need not be text
+                    yield FoundPhoto(escape_path(raw_path), whole, os.stat(whole).st_size)  # noqa: PTH116
+
+    def _read(self, photo: FoundPhoto) -> bytes:
+        return read_listed(_ROOT, photo, self._scorer.settings.max_file_mb)
+
+    def _neighbour_rows(self, positions: npt.NDArray[np.int64], similarities: npt.NDArray[np.float64]) -> pd.DataFrame:
+        gallery, rules = self._scorer.adviser.gallery, self._judge.rules
+        labels = gallery_labels(gallery, rules)[positions]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(positions) + 1),
+                "id": [gallery.index.id_column[int(position)].as_py() for position in positions],
+                "similarity": similarities,
+                "style": [rules.styles[style] for style in self._judge.neighbours.gallery_styles[positions]],
+                **{name: labels[:, column] for column, name in enumerate(rules.attribute_names)},
+            }
+        )
+
+
+def _paths(given: PathLike | Iterable[PathLike]) -> Iterator[Path]:
+    """Yield one path or several; an empty one would mean the current directory, which nobody says so."""
+    for path in [given] if isinstance(given, str | os.PathLike) else given:
+        if not os.fspath(path):
+            raise UserError("one of the paths is empty; name a picture or a directory")
+        yield Path(path)
+
+
+def _photo_id(photo: FoundPhoto) -> str | None:
+    try:
+        return hash_photo(_ROOT, photo.raw_path)
+    except PhotoRejectedError:
+        return None  # reading it fails alike, and says why
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Return a data frame; a column of whole numbers with gaps, such as a photo's width, stays one."""
+    gaps = {pa.int32(): pd.Int32Dtype()} if "status" in table.column_names else {}
+    return table.to_pandas(types_mapper=gaps.get)

@@ -1,0 +1,37 @@
+"""The nightly export."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file, such as jobs/nightly.toml.")],
+    day: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The night's date; by default today."),
+    ] = None,
+    verify_content: Annotated[
+        bool, typer.Option("--verify-content", help="Hash every file again, whatever its size and time say.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
+    ] = None,
+) -> None:
+    """Score what is new since last night, keep what is not, and publish a dated snapshot."""
+    from stylematch.pipelines.export import export as run
+    from stylematch.settings import ExportJob, load_job
+
+    settings = load_job(job, ExportJob, overrides or ())
+    summary = run(settings, day=day.date() if day else date.today(), verify_content=verify_content)
+    for warning in summary.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for line in summary.lines():
+        typer.echo(line)

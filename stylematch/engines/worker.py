@@ -1,0 +1,161 @@
+"""One worker process of the local engine: how it is started, fed, watched and ended.
+
+- Workers are spawned, not forked: ONNX Runtime, FAISS and torch keep threads and locks that a fork would copy
+  broken.
+- Each worker has a pipe of its own and shares no lock, so killing one can never hang another; a worker
+  whose parent is gone ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from stylematch.engines.attempts import Attempts
+from stylematch.engines.watch import Watch, watch_with
+from stylematch.errors import StylematchError
+
+_STOP_S = 3.0
+
+
+class Worker:
+    """A process, this end of its pipe, and the partition that it has in hand.
+
+    Parameters
+    ----------
+    function, setup : callable
+        As in ``run_partitions``.
+
+    Attributes
+    ----------
+    task : Attempts or None
+        What it is busy with.
+    """
+
+    def __init__(self, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.watch = Watch(context)
+        self.process: BaseProcess = context.Process(
+            target=_work, args=(theirs, self.watch, function, setup), name="stylematch-worker", daemon=True
+        )
+        # Ctrl-C reaches the whole terminal's group. The worker inherits the mask, so that it ends by our hand
+        # only and prints no traceback of its own.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self.task: Attempts[Any] | None = None
+        self._seen: tuple[int, ...] = ()
+        self._stays_s: list[float] = []
+
+    def give(self, task: Attempts[Any]) -> None:
+        """Hand over a partition."""
+        self.task = task
+        self._seen = ()
+        # A worker that died while idle is noticed when its answer is awaited.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(task.current)
+
+    def stays_too_long(self, passed_s: float, limit_s: float) -> bool:
+        """Say whether it is on one photo for longer than ``limit_s``; ``passed_s`` is the time since last asked."""
+        turns = self.watch.turns()
+        if not self._seen:
+            self._stays_s = [0.0] * len(turns)
+        else:
+            self._stays_s = [
+                stay_s + passed_s if turn and turn == seen else 0.0
+                for stay_s, turn, seen in zip(self._stays_s, turns, self._seen, strict=True)
+            ]
+        self._seen = turns
+        return max(self._stays_s) > limit_s
+
+    def end_overdue(self, limit_s: float) -> str | None:
+        """Kill it; return the photo that it stayed on, None if that was done at the last moment."""
+        self.kill()
+        for slot, turn in enumerate(self.watch.turns()):
+            if turn and turn == self._seen[slot] and self._stays_s[slot] > limit_s:
+                return self.watch.key(slot)
+        return None
+
+    def kill(self) -> None:
+        """End it at once. One that hangs in the kernel is left behind: it never runs again."""
+        self.process.kill()
+        self.process.join(_STOP_S)
+        self.pipe.close()
+
+    def how_it_died(self) -> str:
+        """Say how it ended, to follow "a worker process"."""
+        self.process.join(_STOP_S)
+        self.pipe.close()
+        code = self.process.exitcode
+        how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by signal {-code}"
+        hint = " (often the system's answer to memory running out: fewer --workers need less)" if code == -9 else ""
+        return how + hint
+
+
+def stop(pool: list[Worker]) -> None:
+    """End workers: idle ones by closing their pipe, busy ones at once."""
+    for worker in pool:
+        if worker.task is not None:
+            worker.process.terminate()
+        worker.pipe.close()
+    for worker in pool:
+        worker.process.join(_STOP_S)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.process.close()
+
+
+def _work(pipe: Connection, watch: Watch, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
+    """Serve partitions until the parent closes the pipe or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    watch_with(watch)
+    state: Any = None
+    ready = False
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            partition = pipe.recv()
+            try:
+                if not ready:
+                    state, ready = setup(), True
+                answer = ("done", function(state, partition, lambda count: pipe.send(("advance", count))))
+            except (BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                answer = ("failed", portable_error(error))
+            pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process when the parent is gone, even in the middle of a photo (the parent was killed)."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def portable_error(error: Exception) -> Exception:
+    """Return ``error`` if it survives the way to the parent, else one with its sentence and exit code."""
+    try:
+        if str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301  # our own bytes
+            return error
+    except Exception:  # noqa: S110  # whatever is wrong with it, the sentence below is what is left
+        pass
+    code = getattr(error, "exit_code", None)
+    plain = StylematchError(str(error) if code is not None else f"{type(error).__name__}: {error}")
+    plain.exit_code = StylematchError.exit_code if code is None else code
+    return plain

@@ -1,0 +1,386 @@
+"""``export``: one night. Score what is new or changed, keep what is not, drop what is gone, publish a dated snapshot.
+
+List the photos without reading them; read only those whose path, size or stamp is not known, and keep what models say
+of their contents (``keep_partition``); then rules, gallery and items make the tables of tonight's photos from what is
+kept (``snapshot_partition``), published as ``score`` publishes a run. A run that was stopped leaves whole shards of
+features and of tables; the same command goes on with them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from stylematch.data.listing import Listing
+from stylematch.data.photo_folders import photo_folder
+from stylematch.data.photos import FindCounts
+from stylematch.engines.progress import Progress
+from stylematch.errors import LimitExceededError, StylematchError, UserError
+from stylematch.pipelines.advice import allowed_items
+from stylematch.pipelines.assets import resolve_assets
+from stylematch.pipelines.drift import style_drift
+from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
+from stylematch.pipelines.feature_store import FeatureStore
+from stylematch.pipelines.feature_tidy import tidy, write_files
+from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partition
+from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.run_gallery import write_run_gallery
+from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
+from stylematch.pipelines.score_partition import ScoreJob
+from stylematch.pipelines.snapshot_partition import SnapshotJob, load_snapshot_state, snapshot_partition
+from stylematch.settings import ExportJob
+from stylematch.tables.disk import explained, shown, write_durably
+from stylematch.tables.lock import held
+from stylematch.tables.manifest import (
+    Manifest,
+    Stage,
+    code_version,
+    count_tables,
+    usable_cores,
+    write_manifest,
+)
+from stylematch.tables.place import Place, place_of
+from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
+from stylematch.tables.staging import Decision, Staging, output_of
+from stylematch.vision.runtime import resolve_device
+
+_UNFINISHED = "night-"
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What a night did.
+
+    Attributes
+    ----------
+    out : str
+        Where the snapshot is, for people.
+    content : dict
+        What ``summary.json`` holds.
+    was_there : bool
+        The snapshot was published before; nothing was done.
+    removed : list of str
+        Snapshots that were removed.
+    """
+
+    out: str
+    content: dict[str, Any]
+    was_there: bool
+    removed: list[str]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody should look at."""
+        return list(self.content.get("warnings", ()))
+
+    def lines(self) -> list[str]:
+        """Return what a person is told: one line."""
+        c = self.content
+        if self.was_there:
+            return [f"export {c['snapshot_date']}: nothing to do, {self.out} already holds this run ({c['run_id']})"]
+        photos, changes, drift = c["photos"], c["changes"], c["drift"]
+        mix = ", ".join(f"{shown(style)} {part['share']:.0%}{_moved(part)}" for style, part in c["styles"].items())
+        return [
+            f"export {c['snapshot_date']}: {photos['found']:,} photos ({changes['new']:,} new, "
+            f"{changes['changed']:,} changed, {changes['gone']:,} gone, {changes['kept']:,} kept; "
+            f"{changes['read']:,} read), {photos['scored']:,} scored, {photos['no_face']:,} no face, "
+            f"{photos['rejected']:,} rejected; {photos['faces']:,} faces, "
+            f"{photos['recommendations']:,} recommendations; {mix or 'no styles'}"
+            + (f"; PSI {drift['psi']:.3f} against {drift['against']}" if drift else "")
+            + f"; {c['seconds']:.1f} s; {self.out}"
+        ]
+
+
+def _moved(part: dict[str, Any]) -> str:
+    before = part["share_before"]
+    return "" if before is None else f" ({100 * (part['share'] - before):+.0f})"
+
+
+def export(job: ExportJob, *, day: date, verify_content: bool = False) -> ExportSummary:
+    """Run one night.
+
+    Parameters
+    ----------
+    job : ExportJob
+        What is scored, how, and where snapshots go.
+    day : datetime.date
+        The night's date, its snapshot's name.
+    verify_content : bool
+        Hash every file again, whatever its size and stamp say.
+
+    Raises
+    ------
+    UserError
+        If a path, URL, index, rule set or setting is wrong, or another export into OUT is under way.
+    StylematchError
+        If the night failed; the same command goes on with it.
+    LimitExceededError
+        If the snapshot is published, but over ``max_reject_share`` or ``max_drift``.
+    """
+    clock = time.perf_counter()
+    place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
+    if place.key() == out.key() and (place.directory is None) == (out.directory is None):
+        raise UserError(f"out: {out} is the folder of photos itself: name another, which may lie inside it.")
+    night = _Night(job, place, out, day, verify_content)
+    night.snapshots.claim()
+    work = _work_folder(job, out)
+    with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
+        for left in work.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch:
+            summary = night.run(Path(scratch), out.directory or work, clock)
+    _check_limits(job, summary)
+    return summary
+
+
+def _work_folder(job: ExportJob, out: Place) -> Path:
+    """Return the folder for what is not finished; on OUT's disk, if OUT is on this machine, as files move from it."""
+    if out.directory is not None:
+        work = out.directory / ".work"
+    elif job.work is not None:
+        work = Path(job.work)
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        work = cache / "stylematch" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"work: {shown(work)} cannot be made: {error.strerror}; name another folder.") from error
+    return work.resolve()
+
+
+class _Night:
+    """One night: what does not change while it runs, and its steps."""
+
+    def __init__(self, job: ExportJob, place: Place, out: Place, day: date, verify_content: bool) -> None:
+        self.job, self.place, self.out, self.day, self.verify = job, place, out, day, verify_content
+        self.photos = photo_folder(place)
+        self.settings = job.score
+        self.started, self.seen = datetime.now(UTC), time.time_ns()
+        self.name = f"{self.seen}-{secrets.token_hex(4)}"
+        self.assets = resolve_assets([Path(directory) for directory in job.index])
+        self.device = resolve_device(self.settings.device)
+        self.allowed = allowed_items(self.settings, self.assets)
+        self.digests = run_digests(self.settings, self.assets, self.device, self.allowed)
+        self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
+        self.snapshots = Snapshots(out)
+        self.counts = FindCounts()
+        self.stages: dict[str, Stage] = {}
+
+    def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
+        """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
+        found = self._list(scratch)
+        self._keep(found, scratch)
+        with FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report) as plan:
+            listing = plan.write_plan(scratch / "plan.jsonl")
+            changes = plan.changes()
+            summary = self._publish(listing, changes, local, clock)
+            write_files(self.store, plan, scratch, self.name, self.seen)
+            tidy(self.store, plan, scratch, self.name)
+        return summary
+
+    def _list(self, scratch: Path) -> Path:
+        clock = time.perf_counter()
+        found = self.photos.find(self.counts, follow_links=self.settings.follow_links, skip=self._is_output())
+        with Progress(None, "photos", "list") as progress:
+            path, count = write_found(islice(found, self.settings.limit), scratch, progress.update)
+        self.stages["list"] = Stage(time.perf_counter() - clock, count, "photos")
+        return path
+
+    def _is_output(self) -> Callable[[Path], bool]:
+        if self.out.directory is not None:
+            return output_of(self.out.directory)
+        return lambda path: self.place.directory is None and self.place.key(path.as_posix()) == self.out.key()
+
+    def _keep(self, found: Path, scratch: Path) -> None:
+        """Read what has to be read, and keep the features of contents that are new."""
+        with FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report) as plan:
+            self._check_gone(*plan.gone())
+            todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
+            plan.write_known_ids(scratch / "known")
+        self.stages["read"] = Stage(0.0, todo.photos, "photos")
+        if not todo.photos:
+            return
+        waiting = waiting_partitions(todo, frozenset())
+        workers, threads = shared_cores(self.settings.workers, len(waiting), usable_cores())
+        keep = KeepJob(
+            self.settings,
+            self.assets,
+            self.device,
+            threads,
+            self.photos,
+            self.store,
+            todo.path,
+            scratch / "known",
+            scratch,
+            self.name,
+            self.seen,
+        )
+        setup = functools.partial(KeepState, keep)
+        self.stages |= run_listing(keep_partition, setup, todo, waiting, workers=workers, description="read")
+
+    def _check_gone(self, gone: int, before: int) -> None:
+        limit = self.job.max_gone_share
+        if limit is not None and before and gone / before > limit:
+            raise StylematchError(
+                f"{gone:,} of last night's {before:,} photos are gone ({gone / before:.0%}), over max_gone_share "
+                f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
+                "or raise max_gone_share"
+            )
+
+    def _publish(self, listing: Listing, changes: Changes, local: Path, clock: float) -> ExportSummary:
+        run_id = run_id_of(listing.sha256, self.digests)
+        staged_out = local / SNAPSHOTS / self.day.isoformat()
+        with explained("make", staged_out.parent):
+            staged_out.parent.mkdir(parents=True, exist_ok=True)
+        there = self._is_there(run_id)
+        if there is None:
+            complete = not self.settings.report or (staged_out / "report" / "index.html").is_file()
+            with Staging(staged_out, run_id, overwrite=not complete) as staging:
+                if staging.check() is not Decision.NOTHING:
+                    self._write(staging, listing, changes, clock)
+                    staging.publish()
+        content = None
+        if self.out.directory is None:
+            name = there or self.snapshots.upload(staged_out, self.day, run_id)
+            shutil.rmtree(staged_out, ignore_errors=True)
+        else:
+            name = self.day.isoformat()
+        self.snapshots.point_to(name)
+        removed = self.snapshots.retire(self.job.keep_snapshots, name)
+        content = self.snapshots.summary(name)
+        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed)
+
+    def _is_there(self, run_id: str) -> str | None:
+        """Return the snapshot of this night if it is this very run, and complete."""
+        for name, when in self.snapshots.finished().items():
+            if when == self.day.isoformat() and self.snapshots.run_id(name) == run_id:
+                report = "index.html" in self.out.list(f"{SNAPSHOTS}/{name}/report")
+                return name if report or not self.settings.report else None
+        return None
+
+    def _write(self, staging: Staging, listing: Listing, changes: Changes, clock: float) -> None:
+        """Write the staged run: tables, gallery, summary, manifest."""
+        score = ScoreJob(
+            self.settings,
+            self.assets,
+            Path(self.photos.name),
+            listing.path,
+            staging.directory,
+            staging.run_id,
+            self.device,
+            1,
+            self.allowed,
+        )
+        waiting = waiting_partitions(listing, prepare_staging(staging, score))
+        workers, threads = shared_cores(self.settings.workers, len(waiting), usable_cores())
+        snapshot = SnapshotJob(replace(score, threads=threads), self.store, self.day)
+        setup = functools.partial(load_snapshot_state, snapshot)
+        self.stages |= run_listing(snapshot_partition, setup, listing, waiting, workers=workers, description="snapshot")
+        tables = count_tables(staging.directory, self.counts.ignored)
+        if self.settings.report:
+            self.stages["report"] = write_run_gallery(score, tables, self.stages)
+        content = self._summary(staging, changes) | {
+            "photos": asdict(tables),
+            "seconds": round(time.perf_counter() - clock, 3),
+        }
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_durably(staging.directory / SUMMARY, text.encode())
+        described = self.job.model_dump() | {
+            "photos": str(self.place),
+            "out": str(self.out),
+            "style_fusion": self.digests["settings"]["style_fusion"],
+            "snapshot_date": self.day.isoformat(),
+        }
+        write_manifest(
+            staging.directory,
+            Manifest(
+                run_id=staging.run_id,
+                counts=tables,
+                stages=self.stages,
+                code_version=code_version(),
+                sha256=named_digests(listing.sha256, self.digests) | {"features": self.store.key},
+                settings=described,
+                device=self.device,
+                started=self.started,
+                finished=datetime.now(UTC),
+            ),
+        )
+
+    def _summary(self, staging: Staging, changes: Changes) -> dict[str, Any]:
+        last = self.snapshots.last_before(self.day)
+        before = {
+            style: part["faces"]
+            for style, part in (self.snapshots.summary(last) if last else {}).get("styles", {}).items()
+        }
+        now = _faces_by_style(staging.directory)
+        drift = style_drift(before, now, last[:10]) if last else None
+        warnings = []
+        if drift and drift.psi >= self.job.drift_warning:
+            warnings.append(
+                f"the styles drift: population stability index {drift.psi:.3f} against {drift.against} "
+                f"({drift.level}; drift_warning {self.job.drift_warning:g}, by chance about {drift.by_chance:.3f})"
+            )
+        if self.counts.unreadable_directories:
+            names = ", ".join(map(shown, self.counts.unreadable_directories))
+            warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
+        return {
+            "snapshot_date": self.day.isoformat(),
+            "run_id": staging.run_id,
+            "changes": asdict(changes) | {"read": self.stages["read"].items},
+            "styles": _mix(before, now),
+            "drift": asdict(drift) | {"level": drift.level} if drift else None,
+            "warnings": warnings,
+        }
+
+
+def _faces_by_style(run: Path) -> dict[str, int]:
+    import pyarrow.dataset as ds
+
+    counts: Counter[str] = Counter()
+    for batch in ds.dataset(run / "faces", format="parquet").to_batches(columns=["style"]):
+        for pair in batch.column("style").value_counts().to_pylist():
+            counts[pair["values"]] += pair["counts"]
+    return dict(sorted(counts.items()))
+
+
+def _mix(before: dict[str, int], now: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Return every style's faces and share, the most frequent first, with last night's beside it."""
+    total_before, total = sum(before.values()), sum(now.values())
+    styles = sorted({*before, *now}, key=lambda style: (-now.get(style, 0), style))
+    return {
+        style: {
+            "faces": now.get(style, 0),
+            "share": now.get(style, 0) / total if total else 0.0,
+            "faces_before": before.get(style, 0) if total_before else None,
+            "share_before": before.get(style, 0) / total_before if total_before else None,
+        }
+        for style in styles
+    }
+
+
+def _check_limits(job: ExportJob, summary: ExportSummary) -> None:
+    photos, drift = summary.content.get("photos", {}), summary.content.get("drift")
+    over = []
+    limit = job.score.max_reject_share
+    if limit is not None and photos.get("found") and photos["rejected"] / photos["found"] > limit:
+        over.append(
+            f"{photos['rejected']:,} of {photos['found']:,} photos were rejected, over max_reject_share {limit:g}"
+        )
+    if job.max_drift is not None and drift and drift["psi"] >= job.max_drift:
+        over.append(f"the styles' population stability index is {drift['psi']:.3f}, max_drift is {job.max_drift:g}")
+    if over:
+        raise LimitExceededError(f"{'; '.join(over)}; the snapshot is published: {summary.out}", summary.lines())

@@ -1,0 +1,260 @@
+"""Which files have to be read tonight, and where the features of all the others stand: joins over Parquet, by DuckDB.
+
+Tonight's listing meets what is known of files (by path, bytes and stamp) and the kept features (by photo_id). DuckDB
+spills to disk, so a listing of any length takes a fixed amount of memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
+from stylematch.data.photos import FoundPhoto, unescape_path
+from stylematch.pipelines.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
+from stylematch.tables.writer import ShardWriter, shard_path
+
+_FETCHED_ROWS = 10_000
+_MEMORY = "1GB"
+_LISTING = pa.schema(
+    [
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How tonight's files differ from those of the last snapshot.
+
+    Attributes
+    ----------
+    new, changed, kept, gone : int
+        Paths that were not there, whose contents differ, whose contents are equal, and that are no longer there.
+    before : int
+        Files of the last snapshot.
+    """
+
+    new: int
+    changed: int
+    kept: int
+    gone: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One photo of the plan: where its features stand, or why it could not be read."""
+
+    photo: FoundPhoto
+    shard: str | None
+    row: int
+    message: str | None
+
+
+def write_found(photos: Iterator[FoundPhoto], scratch: Path, advance: Any) -> tuple[Path, int]:
+    """Write down what was found, not read; return the file and how many photos it has."""
+    number = 0
+    with ShardWriter(scratch / "found", 0, _LISTING) as writer:
+        while chunk := list(islice(photos, _FETCHED_ROWS)):
+            writer.write(
+                {
+                    "number": list(range(number, number + len(chunk))),
+                    "path": [photo.path for photo in chunk],
+                    "bytes": [photo.bytes for photo in chunk],
+                    "stamp": [photo.stamp for photo in chunk],
+                }
+            )
+            number += len(chunk)
+            advance(len(chunk))
+    return shard_path(scratch / "found", 0), number
+
+
+class FeaturePlan:
+    """What is known of tonight's files.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        What is kept.
+    found : pathlib.Path
+        What ``write_found`` wrote.
+    scratch : pathlib.Path
+        Where DuckDB may spill.
+    thumbnails : bool
+        Features without a thumbnail do not count, as the gallery is asked for.
+    """
+
+    def __init__(self, store: FeatureStore, found: Path, scratch: Path, *, thumbnails: bool) -> None:
+        import duckdb
+        import pyarrow.dataset as ds
+
+        self._connection = connection = duckdb.connect()
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET temp_directory = $folder", {"folder": str(scratch / "spill")})
+        photos = [f"{store.folder}/photos/{name}" for name in store.shards()]
+        for name, schema, files in (
+            ("files", files_schema(), _parquet(store, FILES)),
+            ("pending", files_schema(), _parquet(store, PENDING)),
+            ("features", photo_features_schema(), photos),
+        ):
+            keys = [store.place.key(file) for file in files]
+            data = ds.dataset(keys, schema, filesystem=store.place.filesystem) if keys else schema.empty_table()
+            connection.register(name, data)
+        connection.register("found", ds.dataset(found))
+        seen_last = "QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, photo_id) = 1"
+        connection.execute(f"CREATE TABLE known AS FROM (FROM files UNION ALL FROM pending) {seen_last}")
+        connection.execute(
+            """
+            CREATE TABLE kept AS
+            SELECT photo_id, shard, "row" FROM features
+            WHERE has_thumbnail OR status = 'rejected' OR NOT $thumbnails
+            QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY shard, "row") = 1
+            """,
+            {"thumbnails": thumbnails},
+        )
+        connection.execute(
+            """
+            CREATE TABLE plan AS
+            SELECT found.number, found.path, found.bytes, found.stamp, known.seen, known.photo_id, known.message,
+                kept.shard, kept."row"
+            FROM found
+            LEFT JOIN known ON known.path = found.path AND known.bytes = found.bytes AND known.stamp = found.stamp
+            LEFT JOIN kept ON kept.photo_id = known.photo_id
+            """
+        )
+
+    def __enter__(self) -> FeaturePlan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def gone(self) -> tuple[int, int]:
+        """Return how many files of the last snapshot are gone, and how many it had."""
+        query = "SELECT count(*) FILTER (path NOT IN (SELECT path FROM found)), count(*) FROM files"
+        gone, before = self._connection.execute(query).fetchone() or (0, 0)
+        return gone, before
+
+    def changes(self) -> Changes:
+        """Return how the files differ from the last snapshot's, once all contents are known."""
+        query = """
+            SELECT count(*) FILTER (files.path IS NULL),
+                count(*) FILTER (files.path IS NOT NULL AND files.photo_id IS DISTINCT FROM plan.photo_id),
+                count(*) FILTER (files.path IS NOT NULL AND files.photo_id IS NOT DISTINCT FROM plan.photo_id)
+            FROM plan LEFT JOIN files ON files.path = plan.path
+        """
+        new, changed, kept = self._connection.execute(query).fetchone() or (0, 0, 0)
+        return Changes(new, changed, kept, *self.gone())
+
+    def files_are_as_before(self) -> bool:
+        """Return whether what is known of files is what the last snapshot left, to the stamp."""
+        query = """
+            SELECT (SELECT count(*) FROM files) = (SELECT count(*) FROM plan) AND NOT EXISTS (
+                SELECT 1 FROM plan LEFT JOIN files ON files.path = plan.path
+                WHERE files.path IS NULL OR files.bytes <> plan.bytes OR files.stamp <> plan.stamp
+                    OR files.photo_id IS DISTINCT FROM plan.photo_id)
+        """
+        return bool((self._connection.execute(query).fetchone() or (False,))[0])
+
+    def write_todo(self, path: Path, *, verify_since: int | None) -> Listing:
+        """Write the files that have to be read: unknown, changed, unreadable last time, or without features.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file of lines to write.
+        verify_since : int, optional
+            Also those that were not read since then (nanoseconds since 1970).
+        """
+        query = """
+            SELECT path, bytes, stamp FROM plan
+            WHERE photo_id IS NULL OR shard IS NULL OR seen < $since ORDER BY number
+        """
+        count = 0
+        with path.open("wb") as stream:
+            for row in self._rows(query, since=verify_since or 0):
+                stream.write(json.dumps(row).encode() + b"\n")
+                count += 1
+        return Listing(path, count, "", tuple(cut_lines(path, count)))
+
+    def write_known_ids(self, path: Path) -> None:
+        """Write the photo_ids that have features, sorted, 16 bytes each."""
+        with path.open("wb") as stream:
+            for (photo_id,) in self._rows("SELECT photo_id FROM kept ORDER BY photo_id"):
+                stream.write(bytes.fromhex(photo_id))
+
+    def write_plan(self, path: Path) -> Listing:
+        """Write where the features of every photo stand, in the listing's order, with the listing's digest."""
+        digest, count = hashlib.sha256(), 0
+        query = 'SELECT path, bytes, photo_id, shard, "row", message FROM plan ORDER BY number'
+        with path.open("wb") as stream:
+            for row in self._rows(query):
+                digest.update(digest_line(row[0], row[2], row[1]))
+                stream.write(json.dumps(row).encode() + b"\n")
+                count += 1
+        return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
+
+    def files(self, seen: int) -> Iterator[dict[str, list[Any]]]:
+        """Yield what is known of tonight's files, in columns of ``files_schema``."""
+        names = files_schema().names
+        rows = self._rows(
+            "SELECT path, bytes, stamp, photo_id, message, coalesce(seen, $seen) FROM plan ORDER BY number", seen=seen
+        )
+        while chunk := list(islice(rows, _FETCHED_ROWS)):
+            yield {name: list(column) for name, column in zip(names, zip(*chunk, strict=True), strict=True)}
+
+    def live_rows(self) -> dict[str, int]:
+        """Return how many different photos of tonight stand in each shard."""
+        query = "SELECT shard, count(DISTINCT photo_id) FROM plan WHERE shard IS NOT NULL GROUP BY shard"
+        return dict(self._connection.execute(query).fetchall())
+
+    def rows_of_shards(self) -> dict[str, int]:
+        """Return how many photos each shard holds."""
+        return dict(self._connection.execute("SELECT shard, count(*) FROM features GROUP BY shard").fetchall())
+
+    def live_in(self, shards: list[str]) -> Iterator[tuple[str, int]]:
+        """Yield where tonight's photos stand in some shards, in the order of the listing, each once."""
+        query = """
+            SELECT shard, "row" FROM plan WHERE shard IN (SELECT unnest($shards))
+            GROUP BY shard, "row" ORDER BY min(number)
+        """
+        return self._rows(query, shards=shards)
+
+    def _rows(self, query: str, **values: Any) -> Iterator[Any]:
+        with self._connection.cursor() as cursor:
+            result = cursor.execute(query, values)
+            while rows := result.fetchmany(_FETCHED_ROWS):
+                yield from rows
+
+
+def read_todo(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
+    """Read one partition of what ``write_todo`` wrote."""
+    for name, size, stamp in _lines(path, partition):
+        yield FoundPhoto(name, unescape_path(name), size, stamp=stamp)
+
+
+def read_plan(path: Path, partition: Partition) -> Iterator[Planned]:
+    """Read one partition of what ``write_plan`` wrote."""
+    for name, size, photo_id, shard, row, message in _lines(path, partition):
+        yield Planned(FoundPhoto(name, unescape_path(name), size, photo_id), shard, row, message)
+
+
+def _lines(path: Path, partition: Partition) -> Iterator[Any]:
+    with path.open("rb") as stream:
+        stream.seek(partition.offset_bytes)
+        yield from map(json.loads, islice(stream, partition.photos))
+
+
+def _parquet(store: FeatureStore, folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in store.place.list(folder) if name.endswith(".parquet")]

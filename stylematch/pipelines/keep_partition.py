@@ -1,0 +1,205 @@
+"""Read files that are not known, and keep the features of their contents: what a night's workers do first.
+
+A partition function as ``score_partition`` is. Each file is read once, for its hash and for its faces; contents whose
+features are kept already are only hashed, and the models are loaded only if there are others.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data.listing import Partition
+from stylematch.data.photo_folders import PhotoFolder
+from stylematch.data.photos import FoundPhoto, photo_id_of
+from stylematch.errors import PhotoRejectedError
+from stylematch.pipelines.assets import Assets
+from stylematch.pipelines.face_features import FeatureExtractor, Rows
+from stylematch.pipelines.feature_plan import read_todo
+from stylematch.pipelines.feature_store import PENDING, FeatureDraft, FeatureStore, files_schema
+from stylematch.pipelines.partitions import PartitionResult
+from stylematch.report.pictures import make_thumbnail
+from stylematch.settings import ScoreSettings
+from stylematch.tables.contract import Reason
+from stylematch.tables.writer import ShardWriter, shard_path
+
+_READ_AT_ONCE = 8
+_BATCH_BYTES = 64_000_000
+_ID_BYTES = 16
+
+
+@dataclass(frozen=True)
+class KeepJob:
+    """All that a worker needs to know to read files into the store.
+
+    Attributes
+    ----------
+    settings : ScoreSettings
+        How photos are read and faces found.
+    assets : Assets
+        Models.
+    device : str
+        "cpu" or "cuda".
+    threads : int
+        Threads of one model call.
+    photos : PhotoFolder
+        Where the files are.
+    store : FeatureStore
+        Where features go.
+    todo, known_ids : pathlib.Path
+        What ``FeaturePlan`` wrote.
+    scratch : pathlib.Path
+        A folder for shards that are not finished.
+    names : str
+        What the names of tonight's shards begin with.
+    seen : int
+        When the night began, in nanoseconds since 1970.
+    """
+
+    settings: ScoreSettings
+    assets: Assets
+    device: str
+    threads: int
+    photos: PhotoFolder
+    store: FeatureStore
+    todo: Path
+    known_ids: Path
+    scratch: Path
+    names: str
+    seen: int
+
+
+class KeepState:
+    """What a process loads once; the models only when the first photo needs them."""
+
+    def __init__(self, job: KeepJob) -> None:
+        self.job = job
+        size = job.known_ids.stat().st_size // _ID_BYTES
+        self._known = np.memmap(job.known_ids, f"V{_ID_BYTES}", "r", shape=(size,)) if size else None
+        self._extractor: FeatureExtractor | None = None
+
+    @property
+    def extractor(self) -> FeatureExtractor:
+        """The face finder and the models."""
+        if self._extractor is None:
+            job = self.job
+            self._extractor = FeatureExtractor(job.settings, job.assets, job.device, job.threads)
+        return self._extractor
+
+    def is_known(self, photo_id: str) -> bool:
+        """Return whether the store had features of these contents when the night began."""
+        if self._known is None:
+            return False
+        wanted = bytes.fromhex(photo_id)
+        low, high = 0, len(self._known)
+        while low < high:
+            middle = (low + high) // 2
+            if self._known[middle].tobytes() < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low < len(self._known) and self._known[low].tobytes() == wanted
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A file that was read: its photo_id, its bytes, and what is wrong with it."""
+
+    photo: FoundPhoto
+    data: bytes | None
+    error: PhotoRejectedError | None
+
+
+def keep_partition(state: KeepState, partition: Partition, advance: Callable[[int], None]) -> PartitionResult:
+    """Read one partition's files, keep the features of contents that are not known, and say which file has which."""
+    job, result = state.job, PartitionResult()
+    name = f"{job.names}-{partition.number:05d}"
+    with tempfile.TemporaryDirectory(dir=job.scratch) as folder, ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+        scratch, done_here = Path(folder), set[str]()
+        files = ShardWriter(scratch / "files", 0, files_schema())
+        draft = FeatureDraft(job.store, name, scratch)
+        with files, draft:
+            for batch in _batches(read_todo(job.todo, partition), job.settings.batch_size):
+                with result.timed("read and hash", len(batch), "photos"):
+                    looked = list(pool.map(lambda photo: _look(job, photo), batch))
+                files.write(_files_rows(looked, job.seen))
+                new = {}
+                for entry in looked:
+                    photo_id = entry.photo.photo_id
+                    if photo_id and photo_id not in done_here and not state.is_known(photo_id):
+                        new[photo_id] = entry
+                del looked
+                done_here |= set(new)
+                _keep(state, draft, new, result)
+                advance(len(batch))
+        if draft.photos:
+            draft.publish()
+        job.store.place.take(shard_path(scratch / "files", 0), f"{PENDING}/{name}.parquet")
+    return result
+
+
+def _batches(photos: Iterable[FoundPhoto], count: int) -> Iterator[list[FoundPhoto]]:
+    """Cut photos into batches of at most ``count`` that are not too large to be held in memory together."""
+    batch: list[FoundPhoto] = []
+    size = 0
+    for photo in photos:
+        if batch and (len(batch) == count or size + photo.bytes > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(photo)
+        size += photo.bytes
+    if batch:
+        yield batch
+
+
+def _look(job: KeepJob, photo: FoundPhoto) -> _Looked:
+    """Read and hash one file; too large a one is hashed without being held."""
+    try:
+        data = job.photos.read(photo.raw_path, int(job.settings.max_file_mb * 1e6))
+        return _Looked(replace(photo, photo_id=photo_id_of(data)), data, None)
+    except PhotoRejectedError as error:
+        if error.reason == Reason.UNREADABLE_FILE:
+            return _Looked(photo, None, error)
+        try:
+            return _Looked(replace(photo, photo_id=job.photos.hash(photo.raw_path)), None, error)
+        except PhotoRejectedError as unreadable:
+            return _Looked(photo, None, unreadable)
+
+
+def _files_rows(looked: list[_Looked], seen: int) -> Rows:
+    return {
+        "path": [entry.photo.path for entry in looked],
+        "bytes": [entry.photo.bytes for entry in looked],
+        "stamp": [entry.photo.stamp for entry in looked],
+        "photo_id": [entry.photo.photo_id for entry in looked],
+        "message": [None if entry.photo.photo_id or not entry.error else entry.error.message for entry in looked],
+        "seen": [seen] * len(looked),
+    }
+
+
+def _keep(state: KeepState, draft: FeatureDraft, new: dict[str, _Looked], result: PartitionResult) -> None:
+    """Decode what is new, ask the models, and append it to the shard."""
+    if not new:
+        return
+    thumbnails: dict[str, bytes] = {}
+
+    def read(photo: FoundPhoto) -> bytes:
+        entry = new[str(photo.photo_id)]
+        if entry.data is None:
+            raise entry.error or PhotoRejectedError(Reason.UNREADABLE_FILE, "the file could not be read")
+        return entry.data
+
+    def draw(photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
+        thumbnails[str(photo.photo_id)] = make_thumbnail(pixels)
+
+    photos, faces = state.extractor.extract(
+        [entry.photo for entry in new.values()], read, result, draw if state.job.settings.report else None
+    )
+    with result.timed("keep", len(new), "photos"):
+        draft.add(photos, faces, thumbnails)

@@ -1,0 +1,161 @@
+"""Run a job's partitions on the engine that was asked for.
+
+On one machine a job is handed to processes as it is. On several its paths are made absolute, the listing is put into
+the staging folder, which all nodes share, and every worker first sees whether it runs the same code and has before it
+what the driver has: a node without the photos' mount would otherwise reject them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stylematch.data.listing import Listing, LostPhoto, Partition, read_listing
+from stylematch.engines import local, ray
+from stylematch.engines.attempts import Guard
+from stylematch.errors import UserError
+from stylematch.pipelines.partitions import PartitionResult, run_listing, shared_cores
+from stylematch.settings.engine import EngineChoice
+from stylematch.tables.disk import explained, shown, temporary_path
+from stylematch.tables.manifest import Stage, code_version, usable_cores
+
+State = TypeVar("State")
+
+
+def check_engine(choice: EngineChoice) -> None:
+    """Refuse an engine that is not installed, before anything is read; raises ``MissingExtraError``."""
+    if choice.engine == "ray":
+        ray.check_ray()
+
+
+def run_job(
+    function: Callable[[State, Partition, Callable[[int], None]], PartitionResult],
+    load: Callable[[Any], State],
+    job: Any,
+    listing: Listing,
+    waiting: list[Partition],
+    *,
+    choice: EngineChoice,
+    workers: int,
+    description: str,
+) -> dict[str, Stage]:
+    """Run partitions; return the time of each stage.
+
+    Parameters
+    ----------
+    function, load : callable
+        The partition function, and what makes a worker's state of the job: top-level and picklable.
+    job : ScoreJob or PredictJob
+        All that a worker needs to know; its ``threads`` are set here.
+    listing, waiting, description
+        As for ``run_listing``.
+    choice : EngineChoice
+        Which engine.
+    workers : int
+        0 is one per core, of this machine or of the cluster.
+    """
+    if choice.engine == "local":
+        workers, threads = shared_cores(workers, len(waiting), usable_cores())
+        setup = functools.partial(load, replace(job, threads=threads))
+        guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
+        run = functools.partial(local.run_partitions, guard=guard)
+        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+    with _shared(job, waiting) as (shared_job, seen):
+        setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
+        run = functools.partial(ray.run_partitions, address=choice.address, on_gpus=job.device == "cuda")
+        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+
+
+def _again(partition: Partition, lost: tuple[LostPhoto, ...], alone: bool) -> Partition:
+    return replace(partition, lost=lost, alone=alone)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Something that the driver sees, and a worker must see, too: what it is, where, and a file's size."""
+
+    what: str
+    path: bytes
+    bytes: int | None
+
+    def missing(self) -> bool:
+        try:
+            return self.bytes is not None and os.stat(self.path).st_size != self.bytes  # noqa: PTH116  # not always UTF-8
+        except OSError:
+            return not os.path.lexists(self.path) or self.bytes is not None
+
+
+@contextlib.contextmanager
+def _shared(job: Any, waiting: list[Partition]) -> Iterator[tuple[Any, tuple[_Seen, ...]]]:
+    """Yield the job as any node can read it, and what a node must see for that."""
+    copy = temporary_path(job.staged / job.listing.name)
+    try:
+        with explained("write", copy):
+            shutil.copyfile(job.listing, copy)
+        job = _absolute(replace(job, listing=copy))
+        yield job, tuple(_to_be_seen(job, waiting))
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _absolute(value: Any) -> Any:
+    """Return a dataclass with its paths absolute, and so those of the dataclasses in it and of its rule file."""
+    if isinstance(value, Path):
+        return Path(os.path.abspath(value))  # noqa: PTH100  # links stay links
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _absolute(getattr(value, field.name)) for field in fields(value)})
+    rules = getattr(value, "rules", None)
+    if isinstance(rules, str) and Path(rules).is_file():
+        return value.model_copy(update={"rules": os.path.abspath(rules)})  # noqa: PTH100
+    return value
+
+
+def _to_be_seen(job: Any, waiting: list[Partition]) -> Iterator[_Seen]:
+    yield _Seen("the run's staging folder", os.fsencode(job.listing), job.listing.stat().st_size)
+    yield _Seen("the photos' folder", os.fsencode(job.root), None)
+    for photo in read_listing(job.listing, waiting[0]) if waiting else ():
+        path = os.path.join(os.fsencode(job.root), photo.raw_path)  # noqa: PTH118  # bytes
+        with contextlib.suppress(OSError):
+            yield _Seen("the photo", path, os.stat(path).st_size)  # noqa: PTH116
+            break
+    for asset in _paths(job):
+        yield _Seen("the model or index", os.fsencode(asset), None)
+
+
+def _paths(job: Any) -> Iterator[Path]:
+    """Yield the paths of models, indexes and rules."""
+    for field in fields(job):
+        value = getattr(job, field.name)
+        if is_dataclass(value):
+            yield from _paths(value)
+        elif isinstance(value, Path) and field.name not in ("root", "listing", "staged"):
+            yield value
+        elif os.path.isabs(rules := getattr(value, "rules", "")):  # noqa: PTH117  # a name or a path
+            yield Path(rules)
+
+
+def _load_where_all_is_seen(load: Callable[[Any], State], job: Any, seen: tuple[_Seen, ...], code: str) -> State:
+    """Load a worker's state on whatever node it runs.
+
+    Raises
+    ------
+    UserError
+        The node has other code, or not all that the driver has.
+    """
+    host = socket.gethostname()
+    if (here := code_version()) != code:
+        raise UserError(f"the Ray worker on {host} has stylematch {here}, not {code}: install the same on every node")
+    for one in seen:
+        if one.missing():
+            raise UserError(
+                f"the Ray worker on {host} does not see {one.what} {shown(os.fsdecode(one.path))} as it is here: "
+                "photos, OUT, models and indexes must lie on a file system that all nodes share, under the same paths"
+            )
+    return load(job)

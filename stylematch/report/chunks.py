@@ -1,0 +1,74 @@
+"""Data for a page that is opened from the file system: scripts that each call one function with one JSON object.
+
+A browser lets such a page load scripts and pictures, but read neither JSON nor modules. So each file of a page's
+``data`` folder is ``stylematchPage.receive({...});``. A file is ASCII, ``<``, ``>`` and ``&`` are escaped even inside
+strings: nothing in it could end a script or open a tag, wherever it is pasted.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_CALL = "stylematchPage.receive"
+
+
+class ChunkFolder:
+    """Writes a page's data files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go, such as ``report/data``; what lies there goes first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self.written: Counter[str] = Counter()
+        """How many numbered chunks of each kind there are."""
+
+    def write(self, kind: str, chunk: dict[str, Any]) -> None:
+        """Write the only chunk of its kind, ``KIND.js``."""
+        self._write(f"{kind}.js", {"kind": kind, **chunk})
+
+    def append(self, kind: str, chunk: dict[str, Any]) -> None:
+        """Write the next numbered chunk of a kind, ``KIND-00001.js`` and so on."""
+        self.written[kind] += 1
+        number = self.written[kind]
+        self._write(f"{kind}-{number:05d}.js", {"kind": kind, "number": number, **chunk})
+
+    def _write(self, name: str, chunk: dict[str, Any]) -> None:
+        text = json.dumps(chunk, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+        (self._folder / name).write_text(f"{_CALL}({text});\n", "ascii")
+
+
+def write_page(report: Path, name: str, title: str) -> Path:
+    """Write ``index.html`` and the files that it loads from ``assets``; return its path.
+
+    Parameters
+    ----------
+    report : Path
+        The page's folder.
+    name : str
+        Which of the package's pages: "gallery" or "compare".
+    title : str
+        What stands in its heading.
+    """
+    source = files("stylematch.report") / "page"
+    page = (source / f"{name}.html").read_text("utf-8")
+    shutil.rmtree(report / "assets", ignore_errors=True)
+    (report / "assets").mkdir(parents=True)
+    for asset in sorted(source.iterdir(), key=lambda asset: asset.name):
+        if f'"assets/{asset.name}"' in page:
+            (report / "assets" / asset.name).write_bytes(asset.read_bytes())
+    index = report / "index.html"
+    index.write_text(page.replace("{{title}}", html.escape(title)), "utf-8")
+    return index

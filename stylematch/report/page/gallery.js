@@ -1,0 +1,261 @@
+// The gallery: the address holds the view (filters, page, person), so reload, back and bookmarks work.
+"use strict";
+((page) => {
+  const { make, makeFrame, byId, count, percent, fileName } = page;
+  const NAMES = { query: "q", status: "status", style: "style", attribute: "attribute" };
+
+  let summary = null;
+  let timing = null;
+  let turn = 0; // rises with every change of view, so that a late answer to an old question is dropped
+  let shownPages = 1;
+  let shown = null; // { positions, at }: what arrows move through
+  const scrolled = new Map(); // list's address -> how far down it was
+
+  const isPercent = (value) => Number.isFinite(value) && value >= 0 && value <= 100;
+
+  function readView() {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const view = Object.fromEntries(Object.entries(NAMES).map(([key, name]) => [key, asked.get(name) || ""]));
+    const [low, high] = (asked.get("score") || "").split("-").map((value) => Number.parseInt(value, 10));
+    const whole = (name) => Math.max(0, Number.parseInt(asked.get(name), 10) || 0);
+    return {
+      ...view,
+      low: isPercent(low) ? low : 0,
+      high: isPercent(high) ? high : 100,
+      page: Math.max(1, whole("page")),
+      photo: whole("photo"),
+      face: Math.max(1, whole("face")),
+    };
+  }
+
+  function addressOf(view) {
+    const asked = new URLSearchParams();
+    for (const [key, name] of Object.entries(NAMES)) if (view[key]) asked.set(name, view[key]);
+    if (view.low > 0 || view.high < 100) asked.set("score", `${view.low}-${view.high}`);
+    asked.set("page", view.page); // always there: an empty address would jump to the top
+    if (view.photo) {
+      asked.set("photo", view.photo);
+      asked.set("face", view.face);
+    }
+    return `#${asked}`;
+  }
+
+  function setView(changes, replace) {
+    const address = addressOf({ ...readView(), page: 1, photo: 0, ...changes });
+    if (replace) location.replace(address);
+    else location.hash = address;
+  }
+
+  // ---- controls ---------------------------------------------------------------------------------------------------
+  function showControls(view) {
+    if (document.activeElement !== byId("search")) byId("search").value = view.query;
+    for (const key of ["status", "style", "attribute"]) byId(key).value = view[key];
+    for (const key of ["low", "high"]) if (document.activeElement !== byId(key)) byId(key).value = view[key];
+    byId("clear").hidden = !page.isFiltered(view);
+    for (const button of document.querySelectorAll("[data-key]")) {
+      button.setAttribute("aria-pressed", String(view[button.dataset.key] === button.dataset.value));
+    }
+  }
+
+  function showCount(first, number, total, filtered) {
+    const range = number ? `${count(first + 1)}\u2013${count(first + number)} of ${count(total)}` : "0";
+    byId("count").textContent = `${range} ${filtered ? "matching " : ""}${total === 1 ? "photo" : "photos"}`;
+  }
+
+  function showPagers(current) {
+    for (const pager of document.querySelectorAll(".pager")) {
+      pager.hidden = shownPages === 1;
+      const step = (label, mark, target) => {
+        const button = make("button", { type: "button", "aria-label": label, title: label }, mark);
+        button.disabled = target < 1 || target > shownPages || target === current;
+        button.addEventListener("click", () => turnTo(target));
+        return button;
+      };
+      const field = make("input", { type: "number", min: 1, max: shownPages, value: current, "aria-label": "Page", inputmode: "numeric" });
+      field.addEventListener("change", () => turnTo(Math.min(shownPages, Math.max(1, Math.round(Number(field.value)) || current))));
+      pager.replaceChildren(
+        step("First page", "\u00ab", 1),
+        step("Previous page", "\u2039", current - 1),
+        make("label", {}, field, make("span", {}, `of ${count(shownPages)}`)),
+        step("Next page", "\u203a", current + 1),
+        step("Last page", "\u00bb", shownPages),
+      );
+    }
+  }
+
+  function turnTo(target) {
+    if (target < 1 || target > shownPages) return;
+    setView({ page: target });
+    byId("results").focus({ preventScroll: true }); // the button is about to be replaced
+  }
+
+  // ---- the list ---------------------------------------------------------------------------------------------------
+  const photoAt = async (position) => {
+    const chunk = await page.chunkOf("page", Math.floor(position / summary.page_size) + 1);
+    return { chunk, photo: chunk.photos[position % summary.page_size] };
+  };
+
+  function makeCard(photo, position, view) {
+    const chosen = page.matchedFace(position, view);
+    const face = photo.faces[chosen];
+    const folder = photo.path.slice(0, photo.path.lastIndexOf("/") + 1);
+    const others = photo.faces.length - 1;
+    const said = face
+      ? make("span", { class: "said" }, make("span", { class: "dot", "aria-hidden": "true" }), make("span", { class: "style-name" }, face.style), make("span", { class: "quiet" }, percent(face.score)), others > 0 ? make("span", { class: "others quiet" }, `+${others}`) : null)
+      : make("span", { class: `said ${photo.status}` }, make("span", { class: "style-name" }, page.STATUS_NAMES[photo.status] || photo.status), make("code", {}, photo.reason));
+    if (face) said.style.setProperty("--hue", page.hueOf(face.style));
+    const link = make(
+      "a", { class: "card-link", href: addressOf({ ...view, photo: position + 1, face: chosen + 1 }), title: photo.path },
+      makeFrame(photo, { chosen }),
+      make("span", { class: "card-text" }, make("span", { class: "card-path" }, folder ? make("span", { class: "folder" }, folder) : null, make("span", { class: "file" }, fileName(photo.path))), said),
+    );
+    return make("li", { class: `card ${photo.status}` }, link);
+  }
+
+  async function showList(view, mine) {
+    const filtered = page.isFiltered(view);
+    const size = summary.page_size;
+    const matches = filtered ? await page.findMatches(view) : null;
+    if (mine !== turn) return;
+    const total = filtered ? matches.length : summary.counts.found;
+    shownPages = Math.max(1, Math.ceil(total / size));
+    const current = Math.min(view.page, shownPages);
+    const first = (current - 1) * size;
+    const places = Array.from({ length: Math.min(size, total - first) }, (_, at) => first + at);
+    const wanted = filtered ? places.map((at) => matches[at]) : places;
+    const photos = await Promise.all(wanted.map(photoAt));
+    if (mine !== turn) return;
+    byId("cards").replaceChildren(...photos.map(({ photo }, at) => makeCard(photo, wanted[at], view)));
+    byId("empty").hidden = total > 0;
+    byId("empty").textContent = filtered ? "No photo matches. Take a filter away, or search for another part of the path." : "No photos were found in this run.";
+    showCount(first, wanted.length, total, filtered);
+    showPagers(current);
+    document.title = summary.title;
+    document.documentElement.dataset.ready = `list ${current}`;
+  }
+
+  // ---- a person ---------------------------------------------------------------------------------------------------
+  async function showPerson(view, mine) {
+    const total = summary.counts.found;
+    const position = Math.min(view.photo, total) - 1;
+    const matches = page.isFiltered(view) ? await page.findMatches(view) : null;
+    const { chunk, photo } = await photoAt(position);
+    if (mine !== turn) return;
+    const linkTo = (number) => addressOf({ ...view, face: number + 1 });
+    const at = matches ? matches.indexOf(position) : position;
+    const length = matches ? matches.length : total;
+    shown = { positions: matches, at, length };
+    const list = addressOf({ ...view, page: Math.floor(Math.max(0, at) / summary.page_size) + 1, photo: 0 });
+    const step = (label, mark, to, id) => {
+      const there = at >= 0 && to >= 0 && to < length;
+      return make("a", { id, class: "step", "aria-label": label, title: label, href: there ? addressOf(viewAt(view, to)) : null, "aria-disabled": there ? null : "true", role: there ? null : "link" }, mark);
+    };
+    const bar = make(
+      "nav", { class: "person-bar", "aria-label": "Photos around this one" },
+      make("a", { id: "back", href: list }, "\u2190 All photos"),
+      make("span", { class: "quiet" }, at >= 0 ? `${count(at + 1)} of ${count(length)}` : ""),
+      step("Previous photo", "\u2039", at - 1, "previous"),
+      step("Next photo", "\u203a", at + 1, "next"),
+    );
+    byId("person").replaceChildren(bar, ...page.makePerson(photo, view.face - 1, chunk, summary, linkTo));
+    document.title = `${page.plainText(fileName(photo.path))} \u00b7 ${summary.title}`;
+    byId("person-title").focus({ preventScroll: true });
+    document.documentElement.dataset.ready = `person ${position + 1} ${view.face}`;
+  }
+
+  function viewAt(view, at) {
+    const position = shown.positions ? shown.positions[at] : at;
+    return { ...view, photo: position + 1, face: page.matchedFace(position, view) + 1 };
+  }
+
+  function step(by) {
+    const view = readView();
+    if (!view.photo) turnTo(Math.min(view.page, shownPages) + by);
+    else if (shown && shown.at >= 0 && shown.at + by >= 0 && shown.at + by < shown.length) location.hash = addressOf(viewAt(view, shown.at + by));
+  }
+
+  // ---- start ------------------------------------------------------------------------------------------------------
+  let listShown = null;
+
+  async function show() {
+    turn += 1;
+    const mine = turn;
+    const view = readView();
+    const isPerson = view.photo > 0 && summary.counts.found > 0;
+    if (!isPerson) showControls(view);
+    if (isPerson && !byId("gallery").hidden && listShown) scrolled.set(listShown, window.scrollY);
+    try {
+      await (isPerson ? showPerson(view, mine) : showList(view, mine));
+    } catch (error) {
+      page.showProblem(error);
+    }
+    if (mine !== turn) return;
+    const wasPerson = byId("gallery").hidden;
+    byId("gallery").hidden = isPerson;
+    byId("person").hidden = !isPerson;
+    if (isPerson) window.scrollTo(0, 0);
+    else {
+      if (wasPerson) window.scrollTo(0, scrolled.get(location.hash) || 0);
+      else if (listShown !== null && listShown !== location.hash && byId("results").getBoundingClientRect().top < 0) byId("results").scrollIntoView();
+      listShown = location.hash;
+    }
+  }
+
+  function listen() {
+    byId("toolbar").addEventListener("submit", (event) => event.preventDefault());
+    for (const key of ["status", "style", "attribute"]) byId(key).addEventListener("change", (event) => setView({ [key]: event.target.value }));
+    for (const [key, otherwise] of [["low", 0], ["high", 100]]) {
+      byId(key).addEventListener("change", (event) => {
+        const value = Math.round(Number(event.target.value));
+        setView({ [key]: event.target.value !== "" && isPercent(value) ? value : otherwise });
+      });
+    }
+    byId("clear").addEventListener("click", () => {
+      byId("search").value = "";
+      setView({ query: "", status: "", style: "", attribute: "", low: 0, high: 100 });
+    });
+    for (const link of document.querySelectorAll(".skip")) {
+      link.addEventListener("click", (event) => {
+        event.preventDefault(); // the address holds the view
+        const target = byId("gallery").hidden ? byId("person-title") : byId("results");
+        target.focus();
+        target.scrollIntoView();
+      });
+    }
+    let typing = 0;
+    byId("search").addEventListener("input", (event) => {
+      clearTimeout(typing);
+      typing = setTimeout(() => setView({ query: event.target.value }, true), 120);
+    });
+    document.addEventListener("keydown", onKey);
+    window.addEventListener("hashchange", show);
+  }
+
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, textarea")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    if (event.key === "/" && !byId("gallery").hidden) {
+      event.preventDefault();
+      byId("search").focus();
+      byId("search").select();
+    } else if (event.key === "ArrowRight") step(1);
+    else if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "Escape" && !byId("person").hidden) location.hash = byId("back").hash;
+  }
+
+  Object.assign(page, { readView, setView });
+  page.onChunk("summary", (chunk) => {
+    summary = chunk;
+    page.startFinding(summary);
+    page.showOverview(summary);
+    listen();
+    show().then(() => page.loadIndex()).catch(page.showProblem);
+  });
+  page.onChunk("timing", (chunk) => {
+    timing = chunk;
+    page.showTiming(timing);
+  });
+})((window.stylematchPage ??= {}));

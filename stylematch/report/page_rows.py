@@ -1,0 +1,190 @@
+"""Rows of the tables as the gallery's page reads them: short numbers, and what repeats named once.
+
+Rules, items and labelled faces repeat within a page, so a page's photos refer to them by number. Boxes and landmarks
+stay in pixels of the upright photo; attributes are thousandths in the table's order.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stylematch.report.join import JoinedFace, JoinedPhoto, Row
+from stylematch.report.pictures import encode_item_picture, item_picture_name, thumbnail_path
+from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
+
+ItemPicture = Callable[[str], NDArray[np.uint8] | None]
+ItemFacts = Callable[[str], Mapping[str, str]]
+_FACTS = ("title", "price", "url")
+
+
+@dataclass(frozen=True)
+class LabelledFace:
+    """A face of the gallery that votes: its id, the style of its true labels, and the attributes that it shows."""
+
+    id: str
+    style: str
+    shows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NearestFaces:
+    """The vote on one face.
+
+    Attributes
+    ----------
+    shares : sequence of (str, float)
+        Styles and what the vote gives them, the largest first.
+    faces : sequence of (LabelledFace, float)
+        The nearest and their cosine similarities, the nearest first.
+    """
+
+    shares: Sequence[tuple[str, float]]
+    faces: Sequence[tuple[LabelledFace, float]]
+
+
+Nearest = Callable[[NDArray[np.float32]], Sequence[NearestFaces]]
+
+
+class PageRows:
+    """Describes photos, and writes the pictures of the items that they name.
+
+    Parameters
+    ----------
+    report : Path
+        The page's folder.
+    names : tuple of str
+        The attributes, in the table's order.
+    item_picture, item_facts, nearest : callable
+        As ``write_gallery`` takes them.
+    """
+
+    def __init__(
+        self,
+        report: Path,
+        names: tuple[str, ...],
+        item_picture: ItemPicture,
+        item_facts: ItemFacts | None,
+        nearest: Nearest | None,
+    ) -> None:
+        self._report = report
+        self._number_of = {name: number for number, name in enumerate(names)}
+        self._item_picture, self._item_facts, self._nearest = item_picture, item_facts, nearest
+        self._item_files: dict[str, str | None] = {}
+
+    def describe(self, photos: Sequence[JoinedPhoto]) -> Row:
+        """Return the chunk of one page."""
+        faces = [face for photo in photos for face in photo.faces]
+        votes: Sequence[NearestFaces | None] = [None] * len(faces)
+        if self._nearest is not None and faces:
+            votes = self._nearest(np.stack([face.embedding for face in faces if face.embedding is not None]))
+        tables: dict[str, _Numbered] = {name: _Numbered() for name in ("rules", "items", "labelled")}
+        described = iter([self._face(face, vote, tables) for face, vote in zip(faces, votes, strict=True)])
+        rows = [self._photo(photo, [next(described) for _ in photo.faces]) for photo in photos]
+        return {"photos": rows, **{name: table.values for name, table in tables.items()}}
+
+    def _photo(self, photo: JoinedPhoto, faces: list[Row]) -> Row:
+        row = photo.row
+        names = ("path", "bytes", "width", "height", "format", "status", "reason", "message")
+        return {
+            **{name: row[name] for name in names},
+            "thumbnail": self._thumbnail(row["photo_id"]),
+            "faces": faces,
+        }
+
+    def _face(self, face: JoinedFace, vote: NearestFaces | None, tables: Mapping[str, _Numbered]) -> Row:
+        row = face.row
+        described = {
+            "box": [_rounded(row[name], 1) for name in ("x", "y", "width", "height")],
+            "points": [_rounded(row[name], 1) for name in LANDMARKS],
+            "detection": _rounded(row["detection_score"]),
+            "style": row["style"],
+            "score": _rounded(row["style_score"]),
+            "margin": _rounded(row["style_margin"]),
+            "rule_style": row["rule_style"],
+            "rule_score": _rounded(row["rule_score"]),
+            "neighbour_style": row["neighbour_style"],
+            "neighbour_score": _rounded(row["neighbour_score"]),
+            "rule": tables["rules"].number(row["rule"], lambda: row["rule"]),
+            "why": row["why"],
+            "attributes": np.rint(np.nan_to_num(face.probabilities) * 1000).astype(int).tolist(),
+            "items": [self._item(item, tables["items"]) for item in face.items],
+        }
+        if vote is not None:
+            described["shares"] = [[style, _rounded(share)] for style, share in vote.shares]
+            described["nearest"] = [
+                [tables["labelled"].number(known.id, functools.partial(self._labelled, known)), _rounded(similarity)]
+                for known, similarity in vote.faces
+            ]
+        return described
+
+    def _item(self, item: Row, items: _Numbered) -> Row:
+        return {
+            "item": items.number((item["item_id"], item["category"]), lambda: self._item_row(item)),
+            "score": _rounded(item["score"]),
+            "similarity": _rounded(item["similarity"]),
+            "query": item["query"],
+            "tag_fit": _rounded(item["tag_fit"]),
+            "reason": item["reason"],
+        }
+
+    def _item_row(self, item: Row) -> Row:
+        item_id = item["item_id"]
+        facts = self._item_facts(item_id) if self._item_facts else {}
+        return {
+            "id": item_id,
+            "category": item["category"],
+            "picture": self._item_file(item_id),
+            **{name: facts[name] for name in _FACTS if facts.get(name)},
+        }
+
+    def _labelled(self, known: LabelledFace) -> Row:
+        numbers = [self._number_of[name] for name in known.shows if name in self._number_of]
+        return {"id": known.id, "style": known.style, "shows": numbers}
+
+    def _thumbnail(self, photo_id: str | None) -> str | None:
+        if photo_id is None:
+            return None
+        path = thumbnail_path(self._report, photo_id)
+        return path.relative_to(self._report).as_posix() if path.is_file() else None
+
+    def _item_file(self, item_id: str) -> str | None:
+        """Return the item's picture relative to the report, written when the item is first met."""
+        if item_id not in self._item_files:
+            pixels = self._item_picture(item_id)
+            if pixels is not None:
+                name = f"items/{item_picture_name(item_id)}"
+                (self._report / name).write_bytes(encode_item_picture(pixels))
+            self._item_files[item_id] = None if pixels is None else name
+        return self._item_files[item_id]
+
+
+class _Numbered:
+    """Values in the order in which they were first met."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[object, int] = {}
+
+    def number(self, key: object, make: Callable[[], Any]) -> int:
+        if key not in self._numbers:
+            self._numbers[key] = len(self.values)
+            self.values.append(make())
+        return self._numbers[key]
+
+
+def meaning(reason: str) -> str:
+    """Return what a reason code means, "" for one that the contract does not know."""
+    return REASON_MEANINGS[Reason(reason)] if reason in set(Reason) else ""
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    """Return a figure as the page shows it; None where there is none."""
+    return None if value is None or not math.isfinite(value) else round(value, digits)

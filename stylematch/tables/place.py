@@ -1,0 +1,200 @@
+"""A folder that is named by a path or a URL: on this machine, or a prefix of an S3 bucket (``s3://bucket/prefix``).
+
+- Everything goes through pyarrow's file systems, so that Parquet is read in place, wherever it lies.
+- A file appears whole: on this machine by a rename of a flushed file, in a bucket by one PUT.
+- An S3 URL takes what pyarrow takes, as ``s3://bucket/prefix?endpoint_override=host:port&scheme=http&region=...``;
+  keys, region and endpoint come from the usual variables (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ...) without it.
+- A place is its URL, so it travels to any process.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from stylematch.errors import StylematchError, UserError
+from stylematch.tables.disk import explained, shown, sync_directory, write_durably
+
+_COPIED_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder. Names in it are relative POSIX paths.
+
+    Attributes
+    ----------
+    url : str
+        As it was given.
+    directory : Path, optional
+        Where it is on this machine; None in a bucket.
+    """
+
+    url: str
+    directory: Path | None = None
+
+    def __str__(self) -> str:
+        """Return it for people: on one line, without keys that the URL holds."""
+        if self.directory is not None:
+            return shown(self.directory)
+        parts = urlsplit(self.url)
+        return shown(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/"))
+
+    @functools.cached_property
+    def _remote(self) -> tuple[Any, str]:
+        return _open_url(self.url)
+
+    @property
+    def filesystem(self) -> Any:
+        """The file system of pyarrow that it lies in."""
+        from pyarrow import fs
+
+        return fs.LocalFileSystem() if self.directory is not None else self._remote[0]
+
+    def key(self, name: str = "") -> str:
+        """Return what the file system calls ``name``."""
+        base = str(self.directory) if self.directory is not None else self._remote[1]
+        return f"{base}/{name}" if name else base
+
+    def list(self, folder: str = "") -> dict[str, int | None]:
+        """Return the names in a folder, sorted, with sizes in bytes; None for a folder. Empty if it is absent."""
+        from pyarrow import fs
+
+        with self.explained("list", folder):
+            entries = self.filesystem.get_file_info(fs.FileSelector(self.key(folder), allow_not_found=True))
+        sizes = {entry.base_name: entry.size if entry.type == fs.FileType.File else None for entry in entries}
+        return dict(sorted(sizes.items()))
+
+    def open(self, name: str) -> Any:
+        """Open a file for reading anywhere in it.
+
+        Raises
+        ------
+        StylematchError
+            It cannot be opened.
+        """
+        with self.explained("read", name):
+            return self.filesystem.open_input_file(self.key(name))
+
+    def read(self, name: str) -> bytes | None:
+        """Return a small file's bytes; None where there is none."""
+        try:
+            with self.filesystem.open_input_file(self.key(name)) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed("read", name, error) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file so that either the old or the whole new one is there."""
+        if self.directory is not None:
+            path = self.directory / name
+            with explained("write", path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(path, data)
+            return
+        with self.explained("write", name), self.filesystem.open_output_stream(self.key(name)) as stream:
+            stream.write(data)
+
+    def take(self, file: Path, name: str) -> None:
+        """Move a finished, flushed file of this machine here; it lies on the same disk if this is a local place."""
+        if self.directory is not None:
+            path = self.directory / name
+            with explained("write", path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(path)
+                sync_directory(path.parent)
+            return
+        self.copy(file, name)
+        with explained("remove", file):
+            file.unlink()
+
+    def copy(self, file: Path, name: str) -> None:
+        """Upload a file of this machine."""
+        with (
+            self.explained("write", name),
+            file.open("rb") as source,
+            self.filesystem.open_output_stream(self.key(name)) as stream,
+        ):
+            shutil.copyfileobj(source, stream, _COPIED_BYTES)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder with all in it; what is not there is removed already."""
+        from pyarrow import fs
+
+        with self.explained("remove", name):
+            kind = self.filesystem.get_file_info(self.key(name)).type
+            if kind == fs.FileType.Directory:
+                self.filesystem.delete_dir(self.key(name))
+            elif kind != fs.FileType.NotFound:
+                self.filesystem.delete_file(self.key(name))
+
+    @contextmanager
+    def explained(self, doing: str, name: str) -> Iterator[None]:
+        """Turn an ``OSError`` of the block into a sentence, exit code 3."""
+        try:
+            yield
+        except OSError as error:
+            raise self._failed(doing, name, error) from error
+
+    def _failed(self, doing: str, name: str, error: OSError) -> StylematchError:
+        why = error.strerror or str(error)
+        return StylematchError(
+            f"could not {doing} {self}/{shown(name)}: {shown(why)}; mend that and run the same command again: "
+            "it goes on where it stopped"
+        )
+
+
+def place_of(text: str, what: str) -> Place:
+    """Return the place that a path or URL names.
+
+    Parameters
+    ----------
+    text : str
+        A path, ``file:///path`` or ``s3://bucket/prefix``.
+    what : str
+        What names it, for errors: the key of a job.
+
+    Raises
+    ------
+    UserError
+        If it is empty, its scheme is unknown, or the bucket cannot be reached.
+    """
+    if not text:
+        raise UserError(f"{what} is empty: name a folder or a URL.")
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Place(text, Path.cwd() / text)
+    if scheme == "file":
+        path = unquote(urlsplit(text).path)
+        if urlsplit(text).netloc not in ("", "localhost") or not path.startswith("/"):
+            raise UserError(f"{what}: {shown(text)!r} is no file of this machine; write file:///path.")
+        return Place(text, Path(path))
+    if scheme != "s3":
+        raise UserError(f"{what}: {shown(scheme)}:// is not known; name a path, a file:// or an s3:// URL.")
+    place = Place(text)
+    from pyarrow import fs
+
+    try:
+        filesystem, base = place._remote
+        bucket = base.partition("/")[0]
+        reached = bool(bucket) and filesystem.get_file_info(bucket).type != fs.FileType.NotFound
+    except (OSError, ValueError) as error:  # Arrow's own invalid-argument errors are ValueErrors
+        raise UserError(f"{what}: {place} cannot be reached: {shown(str(error))}") from error
+    if not reached:
+        raise UserError(f"{what}: there is no bucket {shown(bucket)!r}; make it, or mend the URL {place}.")
+    return place
+
+
+def _open_url(url: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    filesystem, base = fs.FileSystem.from_uri(url)
+    return filesystem, base.rstrip("/")

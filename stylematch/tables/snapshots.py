@@ -1,0 +1,161 @@
+"""Dated snapshots below one place, and a pointer to the latest that always names a whole one.
+
+- ``snapshots/YYYY-MM-DD`` is a finished run; ``manifest.json`` makes it one, and comes last.
+- On this machine a snapshot appears by one rename, and ``latest`` is a link that is replaced by one rename.
+- In a bucket it is uploaded under its dated prefix, or, where that night has been published before, under
+  ``YYYY-MM-DD.RUN``; then one PUT of ``latest.json`` names it, and what it replaced is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from stylematch.errors import StylematchError, UserError
+from stylematch.tables.disk import explained, shown, sync_directory, temporary_path
+from stylematch.tables.manifest import MANIFEST, TOOL
+from stylematch.tables.place import Place
+
+SNAPSHOTS, SUMMARY, LATEST, MARKER = "snapshots", "summary.json", "latest", "export.json"
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[0-9a-f]{8})?")
+_UPLOADS_AT_ONCE = 8
+
+
+class Snapshots:
+    """The snapshots of one place.
+
+    Parameters
+    ----------
+    place : Place
+        OUT.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def claim(self) -> None:
+        """Make OUT, or see that it is ours.
+
+        Raises
+        ------
+        UserError
+            It holds other things, or nothing can be written there.
+        """
+        directory = self.place.directory
+        if directory is not None:
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"out: {self.place} cannot be made: {error.strerror}; name another folder.") from error
+        if self.place.read(MARKER) is None:
+            foreign = [name for name in self.place.list() if not name.startswith(".")]
+            if foreign:
+                raise UserError(
+                    f"out: {self.place} holds {shown(foreign[0])} and no earlier export: name a folder of its own."
+                )
+            content = {"tool": TOOL, "layout": 1}
+            self.place.write(MARKER, (json.dumps(content, sort_keys=True) + "\n").encode())
+
+    def finished(self) -> dict[str, str]:
+        """Return the finished snapshots, sorted: folder name and date."""
+        found = {name: match for name in self.place.list(SNAPSHOTS) if (match := _NAME.fullmatch(name))}
+        return {
+            name: match.group(1) for name, match in found.items() if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
+        }
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """Return the summary of a snapshot; empty where it cannot be read."""
+        return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{SUMMARY}"))
+
+    def run_id(self, name: str) -> str | None:
+        """Return the name of a snapshot's run."""
+        return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}")).get("run_id")
+
+    def last_before(self, day: date) -> str | None:
+        """Return the newest snapshot of an earlier night."""
+        earlier = [name for name, when in self.finished().items() if when < day.isoformat()]
+        return earlier[-1] if earlier else None
+
+    def latest(self) -> str | None:
+        """Return the snapshot that the pointer names."""
+        if self.place.directory is not None:
+            link = self.place.directory / LATEST
+            return link.readlink().name if link.is_symlink() else None
+        return _json_of(self.place.read(f"{LATEST}.json")).get("snapshot")
+
+    def point_to(self, name: str) -> None:
+        """Let the pointer name a snapshot, unless it names a later night's."""
+        now = self.latest()
+        if now == name or (now is not None and now in self.finished() and now[:10] > name[:10]):
+            return
+        if self.place.directory is None:
+            content = {
+                "snapshot": name,
+                "snapshot_date": name[:10],
+                "path": f"{SNAPSHOTS}/{name}",
+                "run_id": self.run_id(name),
+            }
+            self.place.write(f"{LATEST}.json", (json.dumps(content, sort_keys=True) + "\n").encode())
+            return
+        link = self.place.directory / LATEST
+        temporary = temporary_path(link)
+        with explained("write", link):
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(Path(SNAPSHOTS) / name)
+            temporary.replace(link)
+            sync_directory(link.parent)
+
+    def upload(self, staged: Path, day: date, run_id: str) -> str:
+        """Upload a finished run and return its name; a reader sees it whole or not, by its manifest.
+
+        Parameters
+        ----------
+        staged : pathlib.Path
+            The run's folder on this machine.
+        day : datetime.date
+            The night.
+        run_id : str
+            The run's name.
+        """
+        of_the_day = [name for name, when in self.finished().items() if when == day.isoformat()]
+        for name in of_the_day:
+            if self.run_id(name) == run_id:
+                return name
+        name = f"{day.isoformat()}.{run_id[:8]}" if of_the_day else day.isoformat()
+        self.place.remove(f"{SNAPSHOTS}/{name}")  # what an upload that was cut off left
+        files = sorted(path for path in staged.rglob("*") if path.is_file())
+
+        def send(path: Path) -> None:
+            relative = path.relative_to(staged).as_posix()
+            self.place.copy(path, f"{SNAPSHOTS}/{name}/{relative}")
+
+        with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+            list(pool.map(send, (path for path in files if path.name != MANIFEST or path.parent != staged)))
+        send(staged / MANIFEST)
+        return name
+
+    def retire(self, keep: int, current: str) -> list[str]:
+        """Remove all but the newest ``keep`` nights, and what ``current`` replaced; return what was removed."""
+        finished = self.finished()
+        nights = sorted(set(finished.values()))[-keep:]
+        spared = {current, self.latest()}
+        removed = [
+            name
+            for name, when in finished.items()
+            if name not in spared and (when not in nights or when == current[:10])
+        ]
+        for name in removed:
+            self.place.remove(f"{SNAPSHOTS}/{name}")
+        return removed
+
+
+def _json_of(data: bytes | None) -> dict[str, Any]:
+    try:
+        content = json.loads(data or b"{}")
+    except ValueError as error:
+        raise StylematchError(f"a file of an export is no JSON: {error}; remove it and run again") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,30 @@
+"""On ``PYTHONPATH`` this makes reading a photo hang or crash the process, by the file's last bytes.
+
+Python imports a module of this name when it starts, in every worker too. What it stands for are a decoder's endless
+loop, its wild pointer, and the system's answer to memory running out.
+"""
+
+import ctypes
+import os
+import signal
+import time
+
+from stylematch.data import photos
+
+_read_photo = photos.read_photo
+
+
+def _faulty(root, raw_path, max_bytes):
+    data = _read_photo(root, raw_path, max_bytes)
+    if data.endswith(b"HANGS"):
+        time.sleep(3600)
+    if data.endswith(b"SEGFAULTS"):
+        ctypes.string_at(0)
+    if data.endswith(b"KILLED"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if data.endswith(b"RAISES"):
+        raise RuntimeError("a fault of ours")
+    return data
+
+
+photos.read_photo = _faulty

@@ -1,0 +1,446 @@
+"""Whatever happens to a run or lies among its photos: the same command goes on, and no file is missing.
+
+Each test is quick here; ``STYLEMATCH_LONG=1`` (``make test-long``) makes them as long as what is promised: 50 kills,
+10,000 damaged files.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from damaged import entries_of, kinds, make_damaged, remove_damaged
+from PIL import Image
+from program import EXAMPLES, PATIENCE_S, command, environment, manifest, rows, score, table_digests, wait_for
+
+from stylematch.data.listing import MIN_PARTITION_PHOTOS
+from stylematch.data.photos import unescape_path
+from stylematch.tables.contract import TABLES, Reason
+from stylematch.tables.writer import is_done, shard_path
+
+LONG = os.environ.get("STYLEMATCH_LONG") == "1"
+KILLS = 50 if LONG else 4
+STOPS = 50 if LONG else 2
+DISK_SIZES = 20 if LONG else 2
+DAMAGED = 10_000 if LONG else 250
+WORKERS = 2
+OPTIONS = ("--device", "cpu", "--faces", "aligned", "--workers", WORKERS, "--batch-size", 8)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """Face crops enough for five partitions, each with bytes of its own at the end."""
+    root = tmp_path_factory.mktemp("crowd") / "photos"
+    root.mkdir()
+    with Image.open(EXAMPLES / "astronaut.jpg") as photo:
+        photo.crop((140, 30, 310, 238)).resize((178, 218)).save(root / "face.jpg")
+    data = (root / "face.jpg").read_bytes()
+    (root / "face.jpg").unlink()
+    for number in range(5 * MIN_PARTITION_PHOTOS):
+        (root / f"{number:04d}.jpg").write_bytes(data[:900] if number % 90 == 5 else data + b"%d" % number)
+    return root
+
+
+def start(photos, out, *options, path=(), **more):
+    """Start a run in a process group of its own."""
+    given = environment()
+    given["PYTHONPATH"] = os.pathsep.join([*map(str, path), given["PYTHONPATH"]])
+    return subprocess.Popen(
+        command("score", photos, "--out", out, *options),
+        env=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **more,
+    )
+
+
+def ended(process):
+    """Wait for a run; return its exit code and what it said."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out + err
+
+
+def finish(photos, out, *options, **more):
+    code, said = ended(start(photos, out, *options, **more))
+    assert code == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def whole(crowd, tmp_path_factory):
+    """The run that nobody disturbed: OUT, and how many seconds it took."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    began = time.monotonic()
+    finish(crowd, out, *OPTIONS)
+    assert len(list((out / "photos").glob("*.parquet"))) == 5
+    return out, time.monotonic() - began
+
+
+def staging_of(out):
+    return next(out.parent.glob(f".{out.name}.stylematch-staging-*"), None)
+
+
+def done_shards(out):
+    """Return the identity of every partition that is done, wherever it lies; a partition done again has another."""
+    folder = out if (out / "manifest.json").is_file() else staging_of(out)
+    if folder is None or not (folder / "photos").is_dir():
+        return {}
+    numbers = [int(path.stem[5:]) for path in (folder / "photos").glob("part-*.parquet")]
+    done = [number for number in numbers if all(is_done(folder / table, number) for table in TABLES)]
+    statuses = {number: shard_path(folder / "photos", number).stat() for number in done}
+    return {number: (status.st_ino, status.st_mtime_ns) for number, status in statuses.items()}
+
+
+def half_done(out):
+    """Return the partitions that were begun and are lost."""
+    folder = staging_of(out)
+    begun = set() if folder is None else {int(path.name.split("part-")[1][:5]) for path in folder.rglob("*part-*")}
+    return begun - set(done_shards(out))
+
+
+def assert_as_whole(out, whole):
+    assert table_digests(out) == table_digests(whole[0])
+    assert manifest(out)["run_id"] == manifest(whole[0])["run_id"]
+    assert manifest(out)["counts"] == manifest(whole[0])["counts"]
+    assert staging_of(out) is None
+    assert sorted(path.name for path in out.parent.iterdir()) == [out.name]
+    assert (out / "report" / "index.html").is_file()
+
+
+def disturbed(crowd, whole, tmp_path, times, disturb, allowed):
+    """Disturb runs at random moments, go on with each, and compare it with the undisturbed one."""
+    draw, disturbances, runs = random.Random(times), 0, 0
+    while disturbances < times:
+        runs += 1
+        out = tmp_path / str(runs) / "out"
+        out.parent.mkdir()
+        code = None
+        while code != 0:
+            before = done_shards(out)
+            process = start(crowd, out, *OPTIONS)
+            if disturbances < times:
+                disturb(process, draw.uniform(0, 1.1 * whole[1]))
+            code, said = ended(process)
+            assert code in (0, *allowed), said
+            assert "Traceback" not in said
+            after = done_shards(out)
+            assert before.items() <= after.items(), "a partition that was done was done again"
+            if code != 0:
+                disturbances += 1
+                assert len(half_done(out)) <= WORKERS, "more partitions are lost than there are workers"
+        assert_as_whole(out, whole)
+        shutil.rmtree(out.parent)
+    return runs
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_loses_nothing(crowd, whole, tmp_path):
+    def disturb(process, after_s):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        process.kill()  # the parent alone: its workers have to end themselves
+
+    disturbed(crowd, whole, tmp_path, KILLS, disturb, (-signal.SIGKILL,))
+
+
+@pytest.mark.slow
+def test_sigterm_at_random_moments_loses_nothing(crowd, whole, tmp_path):
+    def disturb(process, after_s):
+        # Before the program is there to take it, a signal ends Python as it ends anything.
+        ready = wait_for(lambda: process.poll() is not None or _heeds(process, signal.SIGTERM), process)
+        assert ready
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        process.terminate()
+
+    disturbed(crowd, whole, tmp_path, STOPS, disturb, (130,))
+
+
+def _heeds(process, number):
+    """Say whether a process has a handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def workers_of(process):
+    """Return the process ids of a run's workers."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    names = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [int(child) for child, line in names.items() if b"spawn_main" in line]
+
+
+def test_a_worker_that_the_system_kills_is_replaced(crowd, whole, tmp_path):
+    out = tmp_path / "out"
+    process = start(crowd, out, *OPTIONS)
+    wait_for(lambda: done_shards(out), process)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    code, said = ended(process)
+    assert code == 0, said
+    assert_as_whole(out, whole)
+
+
+# Photos that hang or crash
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """Photos of which four are fatal to whoever reads them, and what has to become of them."""
+    root = tmp_path_factory.mktemp("faulty") / "photos"
+    root.mkdir()
+    face = kinds()["baseline"]
+    for number in range(20):
+        (root / f"{number:02d}.jpg").write_bytes(face + b"%d" % number)
+    expected = dict.fromkeys((path.name for path in root.iterdir()), Reason.OK)
+    for name, ending, reason in (
+        ("03.jpg", b"HANGS", Reason.TIMED_OUT),
+        ("07.jpg", b"SEGFAULTS", Reason.CRASHED),
+        ("11\n\udcff.jpg", b"KILLED", Reason.CRASHED),
+        ("15.jpg", b"RAISES", Reason.CRASHED),
+    ):
+        (root / name).write_bytes(face + ending)
+        expected["file-bytes://11%0A%FF.jpg" if "\udcff" in name else name] = reason
+    return root, expected
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_photos_that_hang_or_crash_are_lost_alone(faulty, tmp_path, workers):
+    photos, expected = faulty
+    options = ("--device", "cpu", "--workers", workers, "--photo-timeout-s", 4, "--report")
+    said = finish(photos, tmp_path / "out", *options, path=[REPOSITORY / "tests" / "faults"])
+    found = {row["path"]: row for row in rows(tmp_path / "out", "photos")}
+    assert {path: row["reason"] for path, row in found.items()} == expected
+    assert "rejected 4" in said
+    assert found["03.jpg"]["message"] == "reading it took longer than 4 s: raise --photo-timeout-s to wait"
+    assert "signal 11" in found["07.jpg"]["message"]
+    assert "signal 9" in found["file-bytes://11%0A%FF.jpg"]["message"]
+    assert "RuntimeError: a fault of ours" in found["15.jpg"]["message"]
+    assert all(row["photo_id"] and row["bytes"] for row in found.values())
+    assert not list((tmp_path / "out").glob(".*"))
+    # The rest is what a run without the four makes of it, and the limit leaves no trace in the run's name.
+    assert score(photos, tmp_path / "healthy", "--report").code == 0
+    assert manifest(tmp_path / "healthy")["run_id"] == manifest(tmp_path / "out")["run_id"]
+    whole_faces = [row for row in rows(tmp_path / "healthy", "faces") if expected[row["path"]] == Reason.OK]
+    assert rows(tmp_path / "out", "faces") == whole_faces
+
+
+def test_the_guard_changes_no_byte(crowd, whole, tmp_path):
+    out = tmp_path / "out"
+    options = ("--faces", "aligned", "--report")
+    assert score(crowd, out, *options).code == 0  # in this process, without a guard
+    assert_as_whole(out, whole)
+
+
+@pytest.fixture
+def memory_limit():
+    """A function that limits a process and its children to some memory, as the kernel does for a container."""
+    root, limit, swap = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", None
+    if not root.is_dir():
+        root, limit, swap = Path("/sys/fs/cgroup"), "memory.max", "memory.swap.max"
+    group = root / f"stylematch-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text("max" if swap else "-1")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"no control group for memory can be made here: {error.strerror}")
+
+    def enter(limit_bytes):
+        if swap:
+            (group / swap).write_text("0")
+        (group / limit).write_text(str(limit_bytes))
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    yield enter
+    deadline = time.monotonic() + 20
+    while group.is_dir() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # what was in it may still be on its way out
+            group.rmdir()
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_photo_that_takes_more_memory_than_there_is_is_lost_alone(memory_limit, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(kinds()["baseline"])
+    Image.new("L", (13_500, 13_500)).save(photos / "b.png", compress_level=1)  # 182 MB, and 547 MB as RGB
+    (photos / "c.jpg").write_bytes(kinds()["progressive"])
+    options = ("--device", "cpu", "--workers", 1, "--no-report")
+    finish(photos, tmp_path / "out", *options, preexec_fn=lambda: memory_limit(700 << 20))
+    found = {row["path"]: row for row in rows(tmp_path / "out", "photos")}
+    assert {path: row["reason"] for path, row in found.items()} == {"a.jpg": "ok", "b.png": "crashed", "c.jpg": "ok"}
+    assert "signal 9 (often the system's answer to memory running out" in found["b.png"]["message"]
+
+
+# The target
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that mounts a tmpfs of some bytes at a folder, or makes it that large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size_bytes, *more):
+        call = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size_bytes}", *more]), "tmpfs", str(folder)]
+        done = subprocess.run(call, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True)
+
+
+def size_of(folder):
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*"))
+
+
+def test_a_full_disk_stops_the_run_until_there_is_room(crowd, whole, tmp_path, small_disk):
+    full = size_of(whole[0])
+    for place in range(DISK_SIZES):
+        size_bytes = int(full * (place + 0.6) / (DISK_SIZES + 0.2))  # from hardly anything to all but the last files
+        out = small_disk(size_bytes) / "out"
+        options = [option if option != WORKERS else 1 for option in OPTIONS]
+        result = score(crowd, out, *options, "--report")
+        assert result.code == 3, result.err
+        assert "No space left on device" in result.sentence
+        assert "same command again" in result.sentence
+        assert not out.exists()
+        before = done_shards(out)
+        small_disk(0, "remount")  # 0 is without a limit
+        assert score(crowd, out, *options, "--report").code == 0
+        assert before.items() <= done_shards(out).items()
+        assert_as_whole(out, whole)
+        subprocess.run(["umount", str(out.parent)], check=True)
+
+
+def test_a_limit_on_file_sizes_is_a_full_disk_too(crowd, whole, tmp_path):
+    import resource
+
+    out = tmp_path / "target" / "out"
+    limit_bytes = max(path.stat().st_size for path in (whole[0] / "faces").glob("*.parquet")) * 2 // 3
+    limits = (limit_bytes, resource.RLIM_INFINITY)
+    process = start(crowd, out, *OPTIONS, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+    code, said = ended(process)
+    assert code == 3, said
+    assert "File too large" in said
+    assert "Traceback" not in said
+    assert not out.exists()
+    finish(crowd, out, *OPTIONS)
+    assert_as_whole(out, whole)
+
+
+def test_a_target_that_becomes_read_only_stops_the_run_until_it_is_writable(crowd, whole, tmp_path):
+    """A disk with an error: ext4 makes itself read-only under a run, and what was synced is there after a mount."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", "-F", image], capture_output=True) if shutil.which("mkfs.ext4") else None
+    mount = ["mount", "-o", "loop,errors=remount-ro", image, folder]
+    if made is None or made.returncode or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no ext4 image can be made and mounted here")
+    try:
+        out = folder / "target" / "out"
+        process = start(crowd, out, *OPTIONS)
+        wait_for(lambda: done_shards(out), process)
+        subprocess.run(["mount", "-o", "remount,abort", folder], capture_output=True)
+        code, said = ended(process)
+        assert code == 3, said
+        assert "Read-only file system" in said
+        assert "Traceback" not in said
+        # While it is read-only, that is said at once.
+        code, said = ended(start(crowd, out, *OPTIONS))
+        assert code == 2, said
+        assert "Read-only file system" in said
+        assert not out.exists()
+        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["e2fsck", "-p", image], capture_output=True)
+        subprocess.run(mount, check=True)
+        before = done_shards(out)
+        assert before, "what was done was not on the disk"
+        finish(crowd, out, *OPTIONS)
+        assert before.items() <= done_shards(out).items()
+        assert_as_whole(out, whole)
+    finally:
+        subprocess.run(["umount", folder], capture_output=True)
+
+
+# Whatever lies among the photos
+
+
+def assert_accounted(root, out):
+    """Every entry below ``root`` is a row of ``photos``, once, or counted."""
+    entries = dict(entries_of(root))
+    found = [unescape_path(row["path"]) for row in rows(out, "photos")]
+    counts = manifest(out)["counts"]
+    assert len(set(found)) == len(found) == counts["found"]
+    assert set(found) <= set(entries)
+    assert counts["scored"] + counts["no_face"] + counts["rejected"] == counts["found"]
+    assert len(found) + sum(counts["ignored"].values()) == len(entries), counts["ignored"]
+    passed_over = {path: status for path, status in entries.items() if path not in set(found)}
+    regular = [path for path, status in passed_over.items() if stat.S_ISREG(status.st_mode)]
+    # A file that is passed over is not named like a picture, nor does it begin like one.
+    assert len(regular) == counts["ignored"].get("not_a_picture", 0) + counts["ignored"].get("unreadable_file", 0)
+    assert not [path for path in regular if path.lower().endswith((b".jpg", b".jpeg", b".png", b".tif", b".heic"))]
+    return counts
+
+
+def test_damaged_files_are_all_in_photos_or_counted(tmp_path):
+    root, out = tmp_path / "photos", tmp_path / "out"
+    root.mkdir()
+    make_damaged(root, DAMAGED)
+    try:
+        began = time.monotonic()
+        said = finish(root, out, "--device", "cpu", *(["--report"] if LONG else ["--no-report", "--workers", 1]))
+        took_s = time.monotonic() - began
+        counts = assert_accounted(root, out)
+        reasons = Counter(row["reason"] for row in rows(out, "photos"))
+        print(f"{DAMAGED:,} damaged files, {counts['found']:,} found, {took_s:.0f} s: {dict(reasons.most_common())}")
+        print(f"ignored: {counts['ignored']}")
+        # Nothing met a fault of ours, ran out of time or of memory.
+        assert not reasons.keys() & {Reason.CRASHED, Reason.TIMED_OUT, Reason.OUT_OF_MEMORY}
+        assert min(reasons[reason] for reason in (Reason.OK, Reason.TRUNCATED, Reason.CORRUPT, Reason.TOO_LARGE)) > 0
+        assert reasons[Reason.FILE_TOO_LARGE] == 1, "the terabyte"
+        assert "Traceback" not in said
+        if LONG or DAMAGED < 1000:  # equal whatever the workers, and links lead to nothing that ends the run
+            other = tmp_path / "other"
+            finish(root, other, "--device", "cpu", "--workers", 2, "--batch-size", 5, "--no-report")
+            assert table_digests(other) == table_digests(out)
+    finally:
+        remove_damaged(root)
+
+
+def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
+    from stylematch.errors import LimitExceededError
+    from stylematch.pipelines.score import ScoreSummary, _check_limit
+    from stylematch.settings import ScoreSettings
+    from stylematch.tables.manifest import Counts
+
+    def summary(found, rejected, **ignored):
+        counts = Counts(
+            found=found, scored=found - rejected, no_face=0, rejected=rejected, faces=0, recommendations=0, reasons={},
+            ignored=ignored,
+        )  # fmt: skip
+        return ScoreSummary(tmp_path, "run", counts, False, 1.0, found, ())
+
+    limit = ScoreSettings(max_reject_share=0.5)
+    _check_limit(summary(10, 5, not_a_picture=100), limit)
+    _check_limit(summary(0, 0, not_a_picture=1), limit)
+    with pytest.raises(LimitExceededError, match=r"6 of 11 photos .* or could not be listed \(1 "):
+        _check_limit(summary(10, 5, unreadable_directory=1), limit)
+    with pytest.raises(LimitExceededError, match="1 of 1 photos"):
+        _check_limit(summary(0, 0, unreadable_directory=1), limit)
