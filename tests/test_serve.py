@@ -16,8 +16,6 @@ from stylematch.report.pictures import encode_item_picture
 from stylematch.serve.headers import CONTENT_SECURITY_POLICY
 from stylematch.tables.contract import LANDMARKS
 
-pytest.importorskip("fastapi")
-
 
 @pytest.fixture(scope="module")
 def scorer():
