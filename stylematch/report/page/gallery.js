@@ -62,27 +62,6 @@
     byId("count").textContent = `${range} ${filtered ? "matching " : ""}${total === 1 ? "photo" : "photos"}`;
   }
 
-  function showPagers(current) {
-    for (const pager of document.querySelectorAll(".pager")) {
-      pager.hidden = shownPages === 1;
-      const step = (label, mark, target) => {
-        const button = make("button", { type: "button", "aria-label": label, title: label }, mark);
-        button.disabled = target < 1 || target > shownPages || target === current;
-        button.addEventListener("click", () => turnTo(target));
-        return button;
-      };
-      const field = make("input", { type: "number", min: 1, max: shownPages, value: current, "aria-label": "Page", inputmode: "numeric" });
-      field.addEventListener("change", () => turnTo(Math.min(shownPages, Math.max(1, Math.round(Number(field.value)) || current))));
-      pager.replaceChildren(
-        step("First page", "\u00ab", 1),
-        step("Previous page", "\u2039", current - 1),
-        make("label", {}, field, make("span", {}, `of ${count(shownPages)}`)),
-        step("Next page", "\u203a", current + 1),
-        step("Last page", "\u00bb", shownPages),
-      );
-    }
-  }
-
   function turnTo(target) {
     if (target < 1 || target > shownPages) return;
     setView({ page: target });
@@ -129,7 +108,7 @@
     byId("empty").hidden = total > 0;
     byId("empty").textContent = filtered ? "No photo matches. Take a filter away, or search for another part of the path." : "No photos were found in this run.";
     showCount(first, wanted.length, total, filtered);
-    showPagers(current);
+    page.makePagers(current, shownPages, turnTo);
     document.title = summary.title;
     document.documentElement.dataset.ready = `list ${current}`;
   }
