@@ -183,7 +183,7 @@ def _connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
         try:
             _knock(address)
             ray.init(address=address, **options)
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises all kinds, Exception itself among them
             if address == "local":
                 raise StylematchError(f"Ray could not be started here: {_first_line(error)}") from error
             raise UserError(
