@@ -1,15 +1,16 @@
 """What Ray costs beside the local engine, on this machine, with equal workers and the same photos.
 
-``python benchmarks/ray_overhead.py PHOTOS`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over the first
-``--few`` photos (start-up and little else) and over ``--many``, and takes medians of
+``python benchmarks/ray_overhead.py PHOTOS`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over the
+first ``--few`` photos (two partitions, so that start-up weighs most) and over ``--many``, and takes medians of
 
 1. wall: seconds of the whole command, from its start to its end;
-2. CPU: seconds of all its processes together, Ray's own (raylet, GCS, agents) among them. They are found by a
-   variable in their environment and read from ``/proc`` four times a second, so what a process does in its last quarter
-   of a second is missed, for both engines alike.
+2. CPU: seconds of all its processes together, Ray's own (raylet, GCS, agents) among them. They are found by their
+   parents and by a variable in their environment, and read from ``/proc`` four times a second, so what a process does in
+   its last quarter of a second is missed, for both engines alike.
 
-The tables of both engines are compared, byte for byte, before a figure is written. What ``few`` costs more is Ray's
-start-up; what ``many`` costs more than that is its price per photo. Writes ``ray_overhead.json`` and ``ray_overhead.md``.
+The tables of both engines are compared, byte for byte, before a figure is written. What Ray costs more over few photos
+is its start-up; how much more each further photo costs is its price per photo. Writes ``ray_overhead.json`` and
+``ray_overhead.md``.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ MARK = "STYLEMATCH_RAY_OVERHEAD"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds_of(mark: str, spent: dict[tuple[int, str], float]) -> None:
-    """Take down what each living process with the mark has spent, under its number and start time."""
-    wanted = f"{MARK}={mark}".encode()
+def cpu_seconds_of(mark: str, spent: dict[tuple[str, str], float]) -> None:
+    """Take down what each living process of a command has spent, under its number and start time.
+
+    A process that renames itself, as Ray's do, may overwrite its environment: a parent that is known, or having been
+    known before, counts as well.
+    """
+    wanted, known = f"{MARK}={mark}".encode(), {number for number, _ in spent}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                spent[int(entry.name), fields[19]] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            name = (entry.name, fields[19])
+            if name in spent or fields[1] in known or wanted in (entry / "environ").read_bytes().split(b"\0"):
+                spent[name] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def measure(photos: Path, count: int, workers: int, engine: str, out: Path) -> dict[str, float]:
@@ -45,7 +51,7 @@ def measure(photos: Path, count: int, workers: int, engine: str, out: Path) -> d
     command = [sys.executable, "-m", "stylematch.cli", "score", str(photos), "--out", str(out), "--no-report"]
     command += ["--device", "cpu", "--overwrite", "--limit", str(count), "--workers", str(workers), "--engine", engine]
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    spent: dict[tuple[int, str], float] = {}
+    spent: dict[tuple[str, str], float] = {}
     environment = {**os.environ, MARK: mark, "OMP_NUM_THREADS": "1"}
     environment.pop("RAY_ADDRESS", None)
     started = time.perf_counter()
@@ -111,7 +117,7 @@ def page(result: dict[str, dict]) -> str:
         each = {engine: (many[f"{engine}_{name}"] - few[f"{engine}_{name}"]) / photos for engine in ("local", "ray")}
         lines += [
             "",
-            f"{unit}: Ray's start and end cost {start:.1f} s more; after that a photo takes {1000 * each['ray']:.1f} ms "
+            f"{unit}: Ray's start and end cost {start:.1f} s more; a further photo takes {1000 * each['ray']:.1f} ms, "
             f"against {1000 * each['local']:.1f} ms ({each['ray'] / each['local'] - 1:+.1%}).",
         ]
     return "\n".join(lines) + "\n"
@@ -121,7 +127,7 @@ def main() -> None:
     """Read the arguments, measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photos", type=Path, help="a directory of photos")
-    parser.add_argument("--few", type=int, default=8)
+    parser.add_argument("--few", type=int, default=256)
     parser.add_argument("--many", type=int, default=600)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=3)
