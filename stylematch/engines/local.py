@@ -78,9 +78,9 @@ def run_partitions(
     KeyboardInterrupt
         The run was interrupted, by Ctrl-C or SIGTERM; every worker has been ended.
     """
-    on_done = on_done or _ignore
-    on_progress = on_progress or _ignore
-    with _terminate_as_interrupt():
+    on_done = on_done or ignore
+    on_progress = on_progress or ignore
+    with terminate_as_interrupt():
         if workers == 1 and guard is None:
             state: State | None = None
             for number, partition in enumerate(partitions):
@@ -95,7 +95,7 @@ def run_partitions(
             stop(pool)
 
 
-def _ignore(*_: object) -> None:
+def ignore(*_: object) -> None:
     """Stand in for a callback that nobody gave."""
 
 
@@ -168,7 +168,7 @@ def _run_in_processes(
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM stop a run as Ctrl-C does: by ``KeyboardInterrupt``, so that the workers are ended."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield  # signals are the caller's

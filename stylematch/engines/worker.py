@@ -136,7 +136,7 @@ def _work(pipe: Connection, watch: Watch, function: Callable[..., Any], setup: C
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as error:
-                answer = ("failed", _portable(error))
+                answer = ("failed", portable_error(error))
             pipe.send(answer)
 
 
@@ -148,7 +148,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
+def portable_error(error: Exception) -> Exception:
     """Return ``error`` if it survives the way to the parent, else one with its sentence and exit code."""
     try:
         if str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301  # our own bytes
