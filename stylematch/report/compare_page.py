@@ -107,7 +107,7 @@ def _described(row: Row, kind: int, pictures: _Pictures) -> Row:
         return {"kind": kind, "thumbnail": thumbnail, **{name: row[name] for name in names}}
     side = "a" if row["face_b"] is None else "b"
     box = [round(row[f"{name}_{side}"], 1) for name in ("x", "y", "width", "height")]
-    names = ("path", "face_a", "face_b", "style_a", "style_b", "rule_style_a", "rule_style_b", "attribute")
+    facts = ("path", "face_a", "face_b", "style_a", "style_b", "rule_style_a", "rule_style_b", "attribute")
     return {
         "kind": kind,
         "thumbnail": pictures.thumbnail(row["photo_id"]),
