@@ -114,7 +114,7 @@ def _described(row: Row, kind: int, pictures: _Pictures) -> Row:
         "box": box,
         "width": row["photo_width"],
         "height": row["photo_height"],
-        **{name: row[name] for name in names},
+        **{name: row[name] for name in facts},
         **{name: _rounded(row[name]) for name in ("style_score_a", "style_score_b", "overlap", "attribute_shift")},
         "items": [{**item, "picture": pictures.item(item["item_id"])} for item in row["items"] or ()],
     }
