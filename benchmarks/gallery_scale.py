@@ -176,7 +176,7 @@ def main() -> None:
         "photos": options.photos,
         "write the gallery, s": round(time.perf_counter() - started, 1),
     }
-    for kind in ("index", "page"):
+    for kind in ("index", "tiles", "page"):
         files = sorted((index.parent / "data").glob(f"{kind}-*.js"))
         figures[f"{kind} files"] = f"{len(files)}, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
     if find_chromium():

@@ -163,12 +163,17 @@ def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     face = first[0]["faces"][0]
     assert face["box"] == [100.0, 200.0, 200.0, 400.0]
     assert face["points"] == [150.5, 300.0, *[0.0] * 8]
-    assert (face["style"], face["score"], face["why"]) == ("Casual", 0.7, "Casual because Young is probable.")
+    texts = pages[0]["texts"]
+    assert (face["style"], face["score"], texts[face["why"]]) == ("Casual", 0.7, "Casual because Young is probable.")
     assert (face["rule_style"], face["neighbour_style"], face["neighbour_score"]) == ("Casual", "Casual", 0.5)
-    assert pages[0]["rules"][face["rule"]] == "casual"
+    assert texts[face["rule"]] == "casual"
     assert face["attributes"] == [900, 950, 0, 0, 0, 0, 0, 0]
-    assert [row["similarity"] for row in face["items"]] == [0.8765, 0.8765]
-    items = [pages[0]["items"][row["item"]] for row in face["items"]]
+    assert [row[1:4] for row in face["items"]] == [[0.5, 0.8765, None]] * 2
+    assert [[texts[number] for number in row[4:]] for row in face["items"]] == [["worn", "A typical Trouser."]] * 2
+    items = [pages[0]["items"][row[0]] for row in face["items"]]
+    tile = read_chunk(report / "data" / "tiles-00001.js")["photos"][0]
+    assert (tile["path"], tile["thumbnail"]) == ("a.jpg", first[0]["thumbnail"])
+    assert tile["faces"][1] == {"box": [100.0, 200.0, 200.0, 400.0], "style": "Formal", "score": 0.7}
     assert [item["id"] for item in items] == ["test/00001", "test/00002"]
     assert {name: items[0][name] for name in ("title", "price", "url")} == {
         n: facts[n] for n in ("title", "price", "url")
@@ -238,7 +243,7 @@ def test_a_photo_without_numbers_is_shown_without_them(tmp_path):
     report = gallery_of(write_run(tmp_path / "run", [photo], [face], [item_row(photo, similarity=None)]))
     page = read_chunk(report / "data" / "page-00001.js")
     face = page["photos"][0]["faces"][0]
-    assert (face["points"][4], face["score"], face["items"][0]["similarity"]) == (None, None, None)
+    assert (face["points"][4], face["score"], face["items"][0][2]) == (None, None, None)
     assert read_chunk(report / "data" / "index-00001.js")["scores"] == [0]
 
 
@@ -300,7 +305,7 @@ def test_any_name_comes_back_as_it_was(tmp_path_factory, names, style):
     parts = [read_chunk(path) for path in sorted((report / "data").glob("page-*.js"))]
     shown = [photo for part in parts for photo in part["photos"]]
     assert [photo["path"] for photo in shown] == names
-    items = [part["items"][photo["faces"][0]["items"][0]["item"]] for part in parts for photo in part["photos"]]
+    items = [part["items"][photo["faces"][0]["items"][0][0]] for part in parts for photo in part["photos"]]
     assert [item["id"] for item in items] == names
     assert {photo["faces"][0]["style"] for photo in shown} <= {style}
     chunks = [read_chunk(part) for part in sorted((report / "data").glob("index-*.js"))]

@@ -69,8 +69,9 @@
   }
 
   // ---- the list ---------------------------------------------------------------------------------------------------
-  const photoAt = async (position) => {
-    const chunk = await page.chunkOf("page", Math.floor(position / summary.page_size) + 1);
+  // kind is "tiles", what a list needs of a photo, or "page", all that is known of it.
+  const photoAt = async (kind, position) => {
+    const chunk = await page.chunkOf(kind, Math.floor(position / summary.page_size) + 1);
     return { chunk, photo: chunk.photos[position % summary.page_size] };
   };
 
@@ -102,7 +103,7 @@
     const first = (current - 1) * size;
     const places = Array.from({ length: Math.min(size, total - first) }, (_, at) => first + at);
     const wanted = filtered ? places.map((at) => matches[at]) : places;
-    const photos = await Promise.all(wanted.map(photoAt));
+    const photos = await Promise.all(wanted.map((position) => photoAt("tiles", position)));
     if (mine !== turn) return;
     byId("cards").replaceChildren(...photos.map(({ photo }, at) => makeCard(photo, wanted[at], view)));
     byId("empty").hidden = total > 0;
@@ -118,7 +119,7 @@
     const total = summary.counts.found;
     const position = Math.min(view.photo, total) - 1;
     const matches = page.isFiltered(view) ? await page.findMatches(view) : null;
-    const { chunk, photo } = await photoAt(position);
+    const { chunk, photo } = await photoAt("page", position);
     if (mine !== turn) return;
     const linkTo = (number) => addressOf({ ...view, face: number + 1 });
     const at = matches ? matches.indexOf(position) : position;
