@@ -69,12 +69,12 @@ def cluster():
 
 def add_node(nodes, cpus: int = 1) -> None:
     """Add a node; Ray waits 30 s for one to come up, which on a very busy machine is too short."""
-    for patience in range(4):
+    for last in (False, True):
         try:
             nodes.add_node(**NODE, num_cpus=cpus)
             return
         except Exception:
-            if patience == 3:
+            if last:
                 raise
 
 
