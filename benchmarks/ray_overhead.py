@@ -5,8 +5,8 @@ first ``--few`` photos (two partitions, so that start-up weighs most) and over `
 
 1. wall: seconds of the whole command, from its start to its end;
 2. CPU: seconds of all its processes together, Ray's own (raylet, GCS, agents) among them. They are found by their
-   parents and by a variable in their environment, and read from ``/proc`` four times a second, so what a process
-   does in its last quarter of a second is missed, for both engines alike.
+   parents and by a variable in their environment, and read from ``/proc`` four times a second, so what a process does
+   in its last quarter of a second is missed, for both engines alike.
 
 The tables of both engines are compared, byte for byte, before a figure is written. What Ray costs more over few photos
 is its start-up; how much more each further photo costs is its price per photo. Writes ``ray_overhead.json`` and

@@ -59,22 +59,22 @@ def cluster():
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]]))
-        nodes = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
-        for _ in range(2):
-            add_node(nodes)
+        nodes = Cluster()
+        for cpus in (0, 1, 1):
+            add_node(nodes, cpus)
         yield nodes
         ray.shutdown()
         nodes.shutdown()
 
 
-def add_node(nodes) -> None:
-    """Add a node of one CPU; on a busy machine one may need longer than Ray waits."""
-    for patience in range(3):
+def add_node(nodes, cpus: int = 1) -> None:
+    """Add a node; Ray waits 30 s for one to come up, which on a very busy machine is too short."""
+    for last in (False, True):
         try:
-            nodes.add_node(**NODE, num_cpus=1)
+            nodes.add_node(**NODE, num_cpus=cpus)
             return
         except Exception:
-            if patience == 2:
+            if last:
                 raise
 
 
