@@ -109,6 +109,23 @@ def test_links_between_documents_lead_somewhere():
                 assert (folder / target).exists(), f"{page} links to {target}"
 
 
+def test_every_test_that_the_matrix_names_exists():
+    page = (REPOSITORY / "docs" / "test-matrix.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    assert len(named) > 40
+    assert page.count("::") == len(named)
+    for file, test in named:
+        source = (REPOSITORY / "tests" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^def {test}\(", source, re.MULTILINE), f"{file}::{test}"
+    # The other way round: what these files test is a promise, and stands there.
+    for file in ("test_nothing_lost.py", "test_security.py"):
+        tests = set(re.findall(r"^def (test_\w+)\(", (REPOSITORY / "tests" / file).read_text(), re.MULTILINE))
+        assert tests - {name for _, name in named} <= {
+            "test_an_array_of_objects_is_no_index",
+            "test_a_size_that_no_column_holds_is_a_row_all_the_same",
+        }
+
+
 def test_the_tables_page_is_what_the_contract_says():
     script = runpy.run_path(str(REPOSITORY / "docs" / "reference" / "make_tables.py"))
     page = REPOSITORY / "docs" / "reference" / "tables.md"
