@@ -1,11 +1,14 @@
 """Kept features come back as they went in, whatever is asked for in whatever order; drift against its definition."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from program import environment
 
 from stylematch.pipelines.drift import population_stability_index, style_drift
 from stylematch.pipelines.face_features import FaceFeatures
@@ -85,6 +88,19 @@ def test_rows_beyond_the_first_row_group(tmp_path):
     taken = FeatureReader(store).take([("s.parquet", row) for row in rows])
     assert taken.photos.column("photo_id").to_pylist() == [f"{row:032x}" for row in rows]
     assert taken.faces.column("photo_id").to_pylist() == [f"{row:032x}" for row in rows]
+
+
+def test_the_fingerprint_covers_the_code_that_makes_features():
+    """What ``face_features`` imports is in the fingerprint, or has no say in a feature."""
+    from stylematch.pipelines.feature_store import SOURCES
+
+    told = [name.removesuffix(".py").replace("/", ".") for name in SOURCES]
+    no_say = ("errors", "settings", "tables", "engines", "search", "report", "pipelines.assets", "pipelines.partitions")
+    code = "import stylematch.pipelines.face_features, sys; print(*(m for m in sys.modules if m.startswith('stylematch.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    for module in loaded.stdout.split():
+        name = module.removeprefix("stylematch.")
+        assert name == "pipelines" or any(name == t or name.startswith(f"{t}.") for t in (*told, *no_say)), name
 
 
 COUNTS = st.dictionaries(st.sampled_from("abcde"), st.integers(0, 1000), min_size=1).filter(lambda c: sum(c.values()))

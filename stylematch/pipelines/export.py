@@ -137,10 +137,12 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     night.snapshots.claim()
     work = _work_folder(job, out)
     with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
-        for left in work.glob(f"{_UNFINISHED}*"):
+        local = out.directory or work
+        staged = [path for path in (local / SNAPSHOTS).glob(".*") if not path.name.startswith(f".{day.isoformat()}.")]
+        for left in [*work.glob(f"{_UNFINISHED}*"), *staged]:  # of a run that was killed, and of a night given up
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch:
-            summary = night.run(Path(scratch), out.directory or work, clock)
+            summary = night.run(Path(scratch), local, clock)
     _check_limits(job, summary)
     return summary
 
