@@ -307,11 +307,13 @@ def test_killed_in_the_middle_goes_on(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = len(kept_ids(tmp_path / "out"))
+    (tmp_path / "out" / "snapshots" / ".2026-11-01.stylematch-staging-0").mkdir(parents=True)  # a night given up
     assert not (tmp_path / "out" / "latest").exists()
     snapshot, summary, _ = night(tmp_path, FIRST, score={"faces": "aligned", "batch_size": 16})
     assert summary["changes"]["read"] == 260 - kept < 260
     assert not list(pending.glob("*"))
     assert not list((tmp_path / "out" / ".work").glob("*"))
+    assert [path.name for path in (tmp_path / "out" / "snapshots").iterdir()] == [FIRST]
     assert_is_what_score_makes(snapshot, photos, tmp_path / "scored", "--faces", "aligned")
     # Two processes give equal bytes.
     keys = {"out": f"{tmp_path}/two", "score": {"faces": "aligned", "workers": 2}}

@@ -14,12 +14,12 @@ from stylematch.data.photos import FindCounts
 from stylematch.tables.place import place_of
 
 FIRST, SECOND = "2026-11-20", "2026-11-21"
-ODD = ("more photos/é ü.jpg", "x%20+#?&.jpg", "..name.jpg", "notes")
+ODD = ("more photos/é ü.jpg", "x%20+#?&.jpg", "..name.jpg", "group")
 NAMES = {
     "astronaut.jpg": ODD[0],
     "rocket.jpg": ODD[1],
     "truncated.jpg": ODD[2],
-    "notes.jpg": ODD[3],
+    "group.jpg": ODD[3],
     "coffee.jpg": "coffee.jpg",
 }
 
@@ -104,7 +104,7 @@ def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
         assert "5 kept; 0 read" in result.out
         assert "nothing to do" in call("export", job, "--date", SECOND).out
     # The same night after a change: beside what is there, and then in its place.
-    bucket.put_object(Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "group.jpg").read_bytes())
+    bucket.put_object(Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "grayscale.jpg").read_bytes())
     bucket.delete_object(Bucket="photos", Key=f"in/{ODD[1]}")
     result = call("export", job, "--date", SECOND)
     assert result.code == 0, result.err
