@@ -29,6 +29,7 @@ from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
+from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.report.gallery import write_gallery
 from stylematch.report.item_pictures import ItemPictures
 from stylematch.search.catalog import ItemCatalog, read_rows
@@ -74,6 +75,8 @@ class ScoreSummary:
         Photos scored by this invocation (a resumed run has fewer than it found).
     unreadable_directories : tuple of str
         Folders that could not be listed.
+    profile : tuple of str
+        The table of stages, for ``--profile``; empty where nothing was done.
     """
 
     out: Path
@@ -83,6 +86,7 @@ class ScoreSummary:
     seconds: float
     photos_done: int
     unreadable_directories: tuple[str, ...]
+    profile: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
@@ -142,6 +146,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = _allowed_items(settings, assets)
     digests = _digests(settings, assets, device, allowed)
+    table: StageTable | None = None
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -166,10 +171,17 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
-                stages |= _run(job, listing, _prepare(staging, job))
+                done = _prepare(staging, job)
+                stages |= _run(job, listing, done)
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
-                    stages["report"] = _report(job, tables)
+                    stages["gallery"] = _report(job, tables)
+                table = stage_table(
+                    stages,
+                    photos=stages["score"].items,
+                    seconds=time.perf_counter() - clock,
+                    workers=_workers(job, len(waiting_partitions(listing, done)))[0],
+                )
                 write_manifest(
                     staging.directory,
                     Manifest(
@@ -183,6 +195,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         device=device,
                         started=started,
                         finished=datetime.now(UTC),
+                        profile=table.to_json(),
                     ),
                 )
                 staging.publish()
@@ -194,6 +207,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         time.perf_counter() - clock,
         0 if was_there else stages["score"].items,
         tuple(counts.unreadable_directories),
+        tuple(table.lines()) if table else (),
     )
     _check_limit(summary, settings)
     return summary
@@ -247,9 +261,13 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
 def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
     waiting = waiting_partitions(listing, done)
-    workers, threads = shared_cores(job.settings.workers, len(waiting), usable_cores())
+    workers, threads = _workers(job, len(waiting))
     setup = functools.partial(load_state, replace(job, threads=threads))
     return run_listing(score_partition, setup, listing, waiting, workers=workers, description="score")
+
+
+def _workers(job: ScoreJob, partitions: int) -> tuple[int, int]:
+    return shared_cores(job.settings.workers, partitions, usable_cores())
 
 
 def _report(job: ScoreJob, tables: Counts) -> Stage:
