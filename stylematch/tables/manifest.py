@@ -70,8 +70,8 @@ class Counts:
 class Stage:
     """One step's time: ``seconds`` (summed over workers where ``per_worker``), what it handled and how many.
 
-    ``seconds`` counts this invocation only; ``items`` likewise, so that a resumed run's throughput is true. A stage that
-    is ``whole`` spans those of the workers.
+    ``seconds`` counts this invocation only; ``items`` likewise, so that a resumed run's throughput is true. A stage
+    that is ``whole`` spans those of the workers.
     """
 
     seconds: float
