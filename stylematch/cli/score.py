@@ -76,6 +76,9 @@ def score(
     photo_timeout_s: PhotoTimeoutOption = 60.0,
     follow_links: FollowLinksOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Score again what is already there.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print how busy each stage was and how near the run came to its limit.")
+    ] = False,
     max_reject_share: Annotated[
         float | None,
         typer.Option(min=0, max=1, metavar="X", help="Exit with code 4 if a larger share of the photos is rejected."),
@@ -115,7 +118,8 @@ def score(
     )
     if not photos:  # an unset variable in a script, which a Path would take for the current directory
         raise UserError("PHOTOS is empty: name a directory of photos")
-    for line in run(Path(photos), out, settings, index or []).lines():
+    summary = run(Path(photos), out, settings, index or [])
+    for line in [*summary.lines(), *(summary.profile if profile else ())]:
         typer.echo(line)
 
 

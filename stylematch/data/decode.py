@@ -1,8 +1,9 @@
-"""Decode one photo's bytes to upright RGB pixels with Pillow, or say why it cannot be done.
+"""Decode one photo's bytes to upright RGB pixels, or say why it cannot be done.
 
 - The first bytes choose the one decoder that may see the data; Pillow's rarer plugins never run.
 - The header's size is checked before any pixel is decoded.
 - A large JPEG is decoded smaller (DCT scaling), which is where the time goes for photos of many megapixels.
+- A flawless JPEG is decoded by simplejpeg, in half of Pillow's time and to the same pixels; Pillow sees all others.
 - Whatever a decoder raises on bad data becomes a ``PhotoRejectedError`` with a reason code.
 
 Colour profiles are ignored. Channels of more than 8 bits are scaled to 8, transparency is put on white.
@@ -19,9 +20,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import (
     BmpImagePlugin,
     ExifTags,
@@ -52,6 +55,7 @@ _TRANSPOSE_BY_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+PREVIEW_SIDE_PX = 256
 _STDERR = threading.Lock()  # of two threads that mute it at once, one would keep the other's nowhere for the real one
 
 
@@ -82,6 +86,36 @@ class DecodedPhoto:
     width: int
     height: int
     format: str
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The pixels as a Pillow image of mode RGB or RGBX, made once."""
+        height, width = self.pixels.shape[:2]
+        four = self.pixels.base
+        if isinstance(four, np.ndarray) and four.shape == (height, width, 4) and four.flags.c_contiguous:
+            return Image.frombuffer("RGBX", (width, height), four, "raw", "RGBX", 0, 1)  # Pillow's own layout: no copy
+        return Image.fromarray(np.ascontiguousarray(self.pixels))
+
+    @cached_property
+    def preview(self) -> Image.Image:
+        """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged."""
+        return scaled(self.image, PREVIEW_SIDE_PX)
+
+
+def scaled(image: Image.Image, side_px: int) -> Image.Image:
+    """Return a picture whose larger side is at most ``side_px``, never enlarged, antialiased."""
+    large = max(image.size)
+    if large <= side_px:
+        return image
+    size = (max(1, round(image.width * side_px / large)), max(1, round(image.height * side_px / large)))
+    # By a whole factor first, which is several times faster.
+    box = (0, 0, *image.size)
+    factor = large // side_px
+    return (
+        image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=None)
+        if factor < 2
+        else image.reduce(factor).resize(size, Image.Resampling.BILINEAR)
+    )
 
 
 def read_header(data: bytes) -> Header:
@@ -141,6 +175,8 @@ def decode_photo(data: bytes, *, max_side_px: int | None, max_megapixels: float)
                 height=height,
                 image_format=name,
             )
+        if name == "JPEG" and (pixels := _decode_jpeg(data, image, max_side_px)) is not None:
+            return DecodedPhoto(_upright(pixels, _orientation(image)), width, height, name)
         drafted = max_side_px is not None and _draft(image, max_side_px)
         with _silent_libtiff() if name == "TIFF" else nullcontext():
             image.load()
@@ -223,13 +259,57 @@ def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return (size[1], size[0]) if orientation in _SIDEWAYS else size
 
 
+def _decode_jpeg(data: bytes, image: ImageFile.ImageFile, max_side_px: int | None) -> npt.NDArray[np.uint8] | None:
+    """Decode a flawless JPEG in colour to (h, w, 4), the last channel without meaning; None where Pillow has to.
+
+    Whatever is wrong with the data is Pillow's to judge, so that there is one judge.
+    """
+    if image.mode != "RGB":
+        return None
+    divisor = 1 if max_side_px is None else _divisor(max(image.size), max_side_px)
+    least = {} if divisor == 1 else {"min_width": -(-image.width // divisor), "min_height": -(-image.height // divisor)}
+    try:
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, "RGBX", fastdct=False, fastupsample=False, strict=True, **least
+        )
+    except ValueError:
+        return None
+    large = max(pixels.shape[:2])
+    return None if max_side_px is not None and large >= 2 * max_side_px else pixels
+
+
+def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Turn (h, w, 4) upright and return its view (h, w, 3)."""
+    match orientation:
+        case 2:
+            pixels = pixels[:, ::-1]
+        case 3:
+            pixels = pixels[::-1, ::-1]
+        case 4:
+            pixels = pixels[::-1]
+        case 5:
+            pixels = pixels.swapaxes(0, 1)
+        case 6:
+            pixels = np.rot90(pixels, -1)
+        case 7:
+            pixels = pixels[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            pixels = np.rot90(pixels)
+    return np.ascontiguousarray(pixels)[..., :3]
+
+
+def _divisor(large_px: int, max_side_px: int) -> int:
+    """Return by how much a JPEG may be decoded smaller, so that its larger side keeps at least ``max_side_px``."""
+    return next((divisor for divisor in (8, 4, 2) if -(-large_px // divisor) >= max_side_px), 1)
+
+
 def _draft(image: ImageFile.ImageFile, max_side_px: int) -> bool:
     """Let a JPEG decode at 1/2, 1/4 or 1/8, so that its larger side keeps at least ``max_side_px``."""
     width, height = image.size
-    for divisor in (8, 4, 2):
-        if -(-max(width, height) // divisor) >= max_side_px:
-            return image.draft(None, (max(1, width // divisor), max(1, height // divisor))) is not None
-    return False
+    divisor = _divisor(max(width, height), max_side_px)
+    if divisor == 1:
+        return False
+    return image.draft(None, (max(1, width // divisor), max(1, height // divisor))) is not None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -18,9 +18,10 @@ from pathlib import Path
 from stylematch.data.photos import FoundPhoto, hash_photo, unescape_path
 from stylematch.errors import PhotoRejectedError
 
-# Large enough that start-up costs and small files do not matter, small enough that a kill loses little and
-# that 32 workers share even a short listing.
-MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS, WANTED_PARTITIONS = 128, 4096, 32
+# Large enough that the costs of a shard and small files do not matter (a shard takes 10 ms, a photo 15), small enough
+# that a kill loses little and that 32 workers share even a short listing. With five partitions of 120 photos two
+# workers would wait for the last one: their number is a multiple of four where there are four.
+MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS, WANTED_PARTITIONS = 32, 4096, 32
 _HASH_CHUNK = 512
 
 
@@ -143,8 +144,9 @@ def partition_sizes(count: int) -> list[int]:
     """Return how many photos each partition has, as even as can be: a function of the listing's length."""
     if count == 0:
         return [0]
-    size = min(max(-(-count // WANTED_PARTITIONS), MIN_PARTITION_PHOTOS), MAX_PARTITION_PHOTOS)
-    number = -(-count // size)
+    number = max(1, min(count // MIN_PARTITION_PHOTOS, WANTED_PARTITIONS), -(-count // MAX_PARTITION_PHOTOS))
+    if number >= 4:
+        number = max(number - number % 4, -(-count // MAX_PARTITION_PHOTOS))
     return [count * (k + 1) // number - count * k // number for k in range(number)]
 
 

@@ -246,7 +246,7 @@ class _Night:
         self.stages |= run_listing(snapshot_partition, setup, listing, waiting, workers=workers, description="snapshot")
         tables = count_tables(staging.directory, self.counts.ignored)
         if self.settings.report:
-            self.stages["report"] = write_run_gallery(score, tables, self.stages)
+            self.stages["gallery"] = write_run_gallery(score, tables, self.stages)
         content = self._summary(staging, changes) | {
             "photos": asdict(tables),
             "seconds": round(time.perf_counter() - clock, 3),

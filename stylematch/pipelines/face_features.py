@@ -8,6 +8,7 @@ models alone, so they can be kept when rules or items change.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,7 +118,7 @@ class FeatureExtractor:
         result : PartitionResult
             Where the time of each stage is counted.
         on_pixels : callable, optional
-            Told the pixels of every photo that could be decoded.
+            Told the pixels of every photo that could be decoded, scaled down to ``PREVIEW_SIDE_PX``.
 
         Returns
         -------
@@ -126,8 +127,7 @@ class FeatureExtractor:
         faces : FaceFeatures
             In the order of the photos, the largest face of each first.
         """
-        with result.timed("decode and find faces", len(photos), "photos"):
-            entries = [self._read(photo, read, on_pixels) for photo in photos]
+        entries = [self._read(photo, read, result, on_pixels) for photo in photos]
         rows = {name: [entry.row[name] for entry in entries] for name in photos_schema().names}
         crops = [entry.faces.crops for entry in entries if entry.faces is not None]
         if not crops:
@@ -145,24 +145,33 @@ class FeatureExtractor:
         self,
         photo: FoundPhoto,
         read: Callable[[FoundPhoto], bytes],
+        result: PartitionResult,
         on_pixels: Callable[[FoundPhoto, npt.NDArray[np.uint8]], None] | None,
     ) -> _Read:
         """Read one photo; whatever is wrong with it becomes its row."""
+
+        def timed(stage: str) -> AbstractContextManager[None]:
+            return result.timed(stage, 1, "photos")
+
         try:
             with reading(photo):
-                faces = self.reader.read(read(photo))
+                with timed("read"):
+                    data = read(photo)
+                faces = self.reader.read(data, timed)
         except PhotoRejectedError as error:
             return _Read(photo, {**rejected_row(photo, error), "faces": 0}, None)
         decoded = faces.photo
         if on_pixels is not None:
-            on_pixels(photo, decoded.pixels)
+            with timed("thumbnails"):
+                on_pixels(photo, np.asarray(decoded.preview)[..., :3])
         if not faces.boxes:
             row = no_face_row(photo, decoded, faces.too_small, self.settings.min_face_px)
             return _Read(photo, {**row, "faces": 0}, None)
         row = {**read_row(photo, decoded, Status.SCORED), "faces": len(faces.boxes)}
         torsos: tuple[npt.NDArray[np.uint8] | None, ...] = (None,) * len(faces.boxes)
         if self.garments is not None:
-            torsos = tuple(cut_torso(decoded, box, self.garments.bundle.input_px) for box in faces.boxes)
+            with timed("cut"):
+                torsos = tuple(cut_torso(decoded, box, self.garments.bundle.input_px) for box in faces.boxes)
         # Only the crops wait for the rest of the batch, not the photos that they were cut from.
         return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))), torsos)
 

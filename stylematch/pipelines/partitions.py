@@ -31,10 +31,12 @@ class PartitionResult:
     def timed(self, stage: str, items: int, unit: str) -> Iterator[None]:
         """Count the block as one more piece of ``stage``."""
         started = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - started
-        self.items[stage] += items
-        self.units[stage] = unit
+        try:
+            yield
+        finally:  # what is rejected took its time, too
+            self.seconds[stage] += time.perf_counter() - started
+            self.items[stage] += items
+            self.units[stage] = unit
 
 
 def batch_done(photos: Mapping[str, Sequence[Any]], faces: int, result: PartitionResult) -> Tally:
@@ -115,7 +117,7 @@ def run_listing(
     clock = time.perf_counter()
     with Progress(listing.photos, "photos", description, initial=listing.photos - todo) as progress:
         run(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
-    stages = {description: Stage(time.perf_counter() - clock, todo, "photos")}
+    stages = {description: Stage(time.perf_counter() - clock, todo, "photos", whole=True)}
     for name, spent in total.seconds.items():
         stages[name] = Stage(spent, total.items[name], total.units[name], per_worker=True)
     return stages

@@ -29,9 +29,10 @@ from stylematch.pipelines.assets import Assets, resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.on_engine import check_engine, run_job
-from stylematch.pipelines.partitions import waiting_partitions
+from stylematch.pipelines.partitions import shared_cores, waiting_partitions
 from stylematch.pipelines.run_gallery import write_run_gallery
 from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
+from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
@@ -45,6 +46,7 @@ from stylematch.tables.manifest import (
     count_tables,
     json_sha256,
     read_manifest,
+    usable_cores,
     write_manifest,
 )
 from stylematch.tables.staging import Decision, Staging
@@ -72,6 +74,8 @@ class ScoreSummary:
         Photos scored by this invocation (a resumed run has fewer than it found).
     unreadable_directories : tuple of str
         Folders that could not be listed.
+    profile : tuple of str
+        The table of stages, for ``--profile``; empty where nothing was done.
     """
 
     out: Path
@@ -81,6 +85,7 @@ class ScoreSummary:
     seconds: float
     photos_done: int
     unreadable_directories: tuple[str, ...]
+    profile: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
@@ -141,6 +146,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings, assets)
     digests = run_digests(settings, assets, device, allowed)
+    table: StageTable | None = None
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -159,10 +165,18 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables = Counts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
-                stages |= _run(job, listing, prepare_staging(staging, job))
+                done = prepare_staging(staging, job)
+                stages |= _run(job, listing, done)
                 tables = count_tables(staging.directory, counts.ignored)
                 if settings.report:
-                    stages["report"] = write_run_gallery(job, tables, stages)
+                    stages["gallery"] = write_run_gallery(job, tables, stages)
+                waiting = len(waiting_partitions(listing, done))
+                table = stage_table(
+                    stages,
+                    photos=stages["score"].items,
+                    seconds=time.perf_counter() - clock,
+                    workers=shared_cores(settings.workers, waiting, usable_cores())[0],
+                )
                 write_manifest(
                     staging.directory,
                     Manifest(
@@ -175,6 +189,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         device=device,
                         started=started,
                         finished=datetime.now(UTC),
+                        profile=table.to_json(),
                     ),
                 )
                 staging.publish()
@@ -186,6 +201,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         time.perf_counter() - clock,
         0 if was_there else stages["score"].items,
         tuple(counts.unreadable_directories),
+        tuple(table.lines()) if table else (),
     )
     _check_limit(summary, settings)
     return summary

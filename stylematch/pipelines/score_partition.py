@@ -8,6 +8,7 @@ every batch size and number of workers.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class ScoreState:
     job: ScoreJob
     extractor: FeatureExtractor
     adviser: Adviser
+    load_s: float = 0.0  # how long loading took; counted with the first partition
 
 
 def load_state(job: ScoreJob) -> ScoreState:
@@ -88,11 +90,10 @@ def load_state(job: ScoreJob) -> ScoreState:
     UserError
         If they are damaged or do not belong together.
     """
-    return ScoreState(
-        job,
-        FeatureExtractor(job.settings, job.assets, job.device, job.threads),
-        Adviser(job.settings, job.assets, job.device, job.threads, job.allowed_items),
-    )
+    clock = time.perf_counter()
+    extractor = FeatureExtractor(job.settings, job.assets, job.device, job.threads)
+    adviser = Adviser(job.settings, job.assets, job.device, job.threads, job.allowed_items)
+    return ScoreState(job, extractor, adviser, time.perf_counter() - clock)
 
 
 def score_partition(state: ScoreState, partition: Partition, advance: Callable[[int], None]) -> PartitionResult:
@@ -108,6 +109,9 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
         Told how many more photos are done.
     """
     job, result = state.job, PartitionResult()
+    if state.load_s:
+        result.seconds["load"], result.items["load"], result.units["load"] = state.load_s, 1, "workers"
+        state.load_s = 0.0
     schemas = {
         "photos": photos_schema(),
         "faces": faces_schema(state.adviser.attribute_names, state.extractor.embedding_dim),
@@ -116,10 +120,11 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     photos = read_listing(job.listing, partition)
     read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with ExitStack() as stack:
-        writers = {
-            table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
-            for table in TABLES
-        }
+        with result.timed("write", 0, "rows"):
+            writers = {
+                table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
+                for table in TABLES
+            }
         while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
             scored = _score_batch(state, batch, read, result)
             for table, rows in scored.items():
@@ -127,6 +132,8 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
                     with result.timed("write", len(rows["path"]), "rows"):
                         writers[table].write(rows)
             advance(batch_done(scored["photos"], len(scored["faces"].get("path", ())), result))
+        with result.timed("write", 0, "rows"):
+            stack.close()
     return result
 
 
@@ -151,9 +158,12 @@ def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.ui
         # write it at once write the same bytes; what a kill leaves here goes when the run is gone on with.
         unfinished = temporary_path(job.staged / path.name)
         with explained("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(make_thumbnail(pixels))
-            unfinished.replace(path)
+            try:
+                unfinished.replace(path)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished.replace(path)
 
 
 def has_thumbnails(job: ScoreJob, partition: int) -> bool:

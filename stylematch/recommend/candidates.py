@@ -47,6 +47,17 @@ class Candidates:
     vectors: npt.NDArray[np.float64]
     is_whole: bool
 
+    def only(self, kept: npt.NDArray[np.int64]) -> Candidates:
+        """Return some of them, by their places here."""
+        return Candidates(
+            self.positions[kept],
+            self.place[kept],
+            self.similarity[kept],
+            self.fit[kept],
+            self.vectors[kept],
+            self.is_whole and len(kept) == len(self.positions),
+        )
+
     def scores(self, style_score: float, priors: Sequence[float], ranking: Ranking) -> npt.NDArray[np.float64]:
         """Return the weighted mean of similarity, tag fit times style score, and category prior, float64 (m,)."""
         total = ranking.weight_similarity + ranking.weight_tags + ranking.weight_category
@@ -102,8 +113,8 @@ def preferred(
     candidates: Candidates,
     scores: npt.NDArray[np.float64],
     sizes: Sequence[int],
-    item_ids: Sequence[str],
-    key: hashlib.blake2b,
+    item_keys: npt.NDArray[np.uint64],
+    face_key: int,
     top_k: int,
 ) -> npt.NDArray[np.bool_]:
     """Return which candidates a face without a query of its own prefers, bool (m,).
@@ -119,25 +130,33 @@ def preferred(
         Theirs.
     sizes : sequence of int
         How many items each category has in all, by place.
-    item_ids : sequence of str
-        The catalogue's, by position.
-    key : hashlib.blake2b
-        What the face brings into the hash.
+    item_keys : ndarray of uint64, shape (n,)
+        The catalogue's, by position, from ``key_of``.
+    face_key : int
+        What the face brings into the hash, from ``key_of``.
     top_k : int
         Items that are asked for.
     """
     chosen = np.zeros(len(scores), np.bool_)
+    hashes = _mixed(item_keys[candidates.positions] ^ np.uint64(face_key))
     for place in np.unique(candidates.place):
         members = np.flatnonzero(candidates.place == place)
         near_equal = max(2 * top_k, min(NEAREST, int(_NEAR_EQUAL_SHARE * sizes[place])))
         best = members[np.argsort(-scores[members], kind="stable")[:near_equal]]
-        hashes = [_hashed(key, item_ids[position]) for position in candidates.positions[best]]
         count = max(top_k, int(_PREFERRED_SHARE * len(best)))
-        chosen[best[np.argsort(np.array(hashes), kind="stable")[:count]]] = True
+        chosen[best[np.argsort(hashes[best], kind="stable")[:count]]] = True
     return chosen
 
 
-def _hashed(key: hashlib.blake2b, item_id: str) -> bytes:
-    item_key = key.copy()
-    item_key.update(item_id.encode())
-    return item_key.digest()
+def key_of(text: str) -> int:
+    """Return the 64 bits that a text brings into a hash."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread every bit over all 64 (the finaliser of SplitMix64, Steele, Lea and Flood, 2014)."""
+    mixed = values.copy()
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)

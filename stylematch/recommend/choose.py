@@ -63,11 +63,16 @@ class Choice:
         looks_alike : bool
             Also take what looks like a chosen item.
         """
+        if self.is_full:
+            return
         free = eligible & ~np.isin(candidates.positions, self.positions)
+        slots = np.bincount(candidates.place[np.isin(candidates.positions, self.positions)])
+        kept = np.flatnonzero(free)
+        candidates, scores, free = candidates.only(kept), scores[kept], free[kept]
         nearest = np.full(len(scores), -np.inf)
         for vector in self._vectors:
             np.maximum(nearest, _cosines(candidates.vectors, vector), out=nearest)
-        members = self._turns(candidates, free)
+        members = self._turns(candidates, slots)
         while members and not self.is_full:
             left = []
             for group in members:
@@ -81,12 +86,11 @@ class Choice:
                 np.maximum(nearest, _cosines(candidates.vectors, candidates.vectors[item]), out=nearest)
             members = left
 
-    def _turns(self, candidates: Candidates, free: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
-        """Return the categories' free candidates in the order of their turns: who has fewest slots so far is first."""
-        taken = np.isin(candidates.positions, self.positions)
-        places = np.unique(candidates.place[free])
-        order = sorted(places.tolist(), key=lambda place: (int(taken[candidates.place == place].sum()), place))
-        return [np.flatnonzero(free & (candidates.place == place)) for place in order]
+    def _turns(self, candidates: Candidates, slots: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return the categories' candidates in the order of their turns: who has fewest slots so far is first."""
+        places = np.unique(candidates.place).tolist()
+        order = sorted(places, key=lambda place: (int(slots[place]) if place < len(slots) else 0, place))
+        return [np.flatnonzero(candidates.place == place) for place in order]
 
     def _best(
         self,

@@ -10,16 +10,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import UserError
-from stylematch.recommend.candidates import NEAREST, Candidates, gather, preferred
+from stylematch.recommend.candidates import NEAREST, Candidates, gather, key_of, preferred
 from stylematch.recommend.choose import Choice
 from stylematch.recommend.reasons import reason_for
 from stylematch.search.base import Hits
@@ -212,9 +212,12 @@ class Recommender:
     def _preferred(
         self, style: _Style, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
-        # A tuple's repr says where it ends, so nothing of it can run into the item's id.
-        key = hashlib.blake2b(repr((face.photo_id, face.face, self.seed)).encode(), digest_size=8)
-        return preferred(candidates, scores, style.sizes, self._catalog.item_ids, key, self.top_k)
+        face_key = key_of(repr((face.photo_id, face.face, self.seed)))
+        return preferred(candidates, scores, style.sizes, self._item_keys, face_key, self.top_k)
+
+    @cached_property
+    def _item_keys(self) -> npt.NDArray[np.uint64]:
+        return np.fromiter(map(key_of, self._catalog.item_ids), np.uint64, len(self._catalog))
 
     def _ranked(
         self,

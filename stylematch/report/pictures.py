@@ -39,7 +39,8 @@ def make_thumbnail(pixels: NDArray[np.uint8], side_px: int = 256) -> bytes:
         raise ValueError(f"expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} {pixels.shape}")
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     # The gap lets Pillow shrink large photos by whole factors first: 5 times faster, no visible difference.
-    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if max(picture.size) > side_px:
+        picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

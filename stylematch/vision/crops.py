@@ -87,12 +87,12 @@ def cut(
     margin = 2 + math.ceil(max(right - left, bottom - top) / size_px)
     x0, x1 = math.floor(left) - margin, math.ceil(right) + margin
     y0, y1 = math.floor(top) - margin, math.ceil(bottom) + margin
-    columns = np.clip(np.arange(x0, x1), 0, width - 1)
-    rows = np.clip(np.arange(y0, y1), 0, height - 1)
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
         region = pixels[y0:y1, x0:x1]
     else:
-        region = pixels[rows[:, None], columns[None, :]]
+        rows, columns = np.clip(np.arange(y0, y1), 0, height - 1), np.clip(np.arange(x0, x1), 0, width - 1)
+        left_px, right_px = columns[0], columns[-1] + 1  # gathered from what is needed alone, rows first
+        region = pixels[rows, left_px:right_px].take(columns - left_px, axis=1)
     box = (left - x0, top - y0, right - x0, bottom - y0)
     image = Image.fromarray(np.ascontiguousarray(region))
     return np.asarray(image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None))

@@ -7,6 +7,8 @@ face needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +16,16 @@ import numpy.typing as npt
 
 from stylematch.data.decode import DecodedPhoto, decode_photo
 from stylematch.vision.crops import Square, cut, square_around_box, square_in_aligned
-from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, SlimefaceLocator
+from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, Located, SlimefaceLocator
 
 FINDER_SIDE_PX = 640
+Timed = Callable[[str], AbstractContextManager[object]]
+"""Given a stage's name: a block that is timed as that stage."""
+
+
+def untimed(_: str) -> AbstractContextManager[object]:
+    """Time nothing."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -65,16 +74,38 @@ class FaceReader:
         self.max_megapixels = max_megapixels
         self._locator: FaceLocator = AlignedLocator() if self.aligned else SlimefaceLocator(min_face_px)
 
-    def read(self, data: bytes) -> PhotoFaces:
+    def read(self, data: bytes, timed: Timed = untimed) -> PhotoFaces:
         """Read one photo.
+
+        Parameters
+        ----------
+        data : bytes
+            The file.
+        timed : callable
+            Told the stages "decode", "find faces" and "cut" as they run.
 
         Raises
         ------
         PhotoRejectedError
             If the bytes are no picture that can be decoded.
         """
-        photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=self.max_megapixels)
-        located = self._locator.locate(photo)
+        with timed("decode"):
+            photo = self.decode(data)
+        with timed("find faces"):
+            located = self.locate(photo)
+        with timed("cut"):
+            return self.cut(data, photo, located)
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Decode a photo as large as the face finder needs it."""
+        return decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=self.max_megapixels)
+
+    def locate(self, photo: DecodedPhoto) -> Located:
+        """Find the faces of a decoded photo."""
+        return self._locator.locate(photo)
+
+    def cut(self, data: bytes, photo: DecodedPhoto, located: Located) -> PhotoFaces:
+        """Cut the crops of faces that were found."""
         squares = tuple(self._square(box, photo) for box in located.boxes)
         large = self._large_enough(data, photo, squares)
         crops = [cut(large.pixels, large.width, large.height, square, self.input_px) for square in squares]

@@ -1,0 +1,91 @@
+"""The benchmark scripts run, on a handful of pictures. What they measure here says nothing of speed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+from hostile import EXAMPLES
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+FACES = ("astronaut.jpg", "grace_hopper.jpg", "group.jpg")
+
+
+def run(script, tmp_path, *options):
+    out = tmp_path / "figures.json"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / script), "--out", str(out), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_bytes())
+    assert figures["command"].startswith(f"python benchmarks/{script} ")
+    assert figures["host"]["cores"] >= 1
+    assert out.with_suffix(".md").read_text() in done.stdout
+    return figures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in FACES:
+        (folder / name).write_bytes((EXAMPLES / name).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def celeba(tmp_path):
+    folder = tmp_path / "celeba"
+    folder.mkdir()
+    with Image.open(EXAMPLES / "astronaut.jpg") as photo:
+        for number in range(3):
+            photo.crop((140, 30, 318, 248)).save(folder / f"{number:06d}.jpg", quality=90 - number)
+    return folder
+
+
+def test_score_speed(tmp_path, photos, celeba):
+    options = ("--photos", photos, "--celeba", celeba, "--workers", 1, "--repeats", 1, "--embed", 0)
+    figures = run("score_speed.py", tmp_path, *options)
+    for name in ("wild", "aligned"):
+        alone = figures[name]["alone_photos_per_s"]
+        assert {"list", "read", "decode", "find faces", "cut", "attributes", "style", "items", "write"} <= set(alone)
+        assert figures[name]["limit_photos_per_s"] < min(alone.values())
+        assert figures[name]["run"]["photos"] == 3
+
+
+def test_megapixels(tmp_path):
+    figures = run("megapixels.py", tmp_path, "--width", 1600, "--height", 1200, "--repeats", 2)
+    assert figures["decode_ratio"] > 1
+    assert figures["first_decoded_s"] > 0
+
+
+def test_memory(tmp_path, photos):
+    pytest.importorskip("psutil")
+    scratch = tmp_path / "scratch"
+    options = ("--scratch", scratch, "--photos", photos, "--few", 3, "--many", 6, "--workers", 1)
+    figures = run("memory.py", tmp_path, *options)
+    assert figures["many"]["photos"] == 6
+    assert figures["few"]["peak_mb"] > 50
+    assert not scratch.exists()
+
+
+@pytest.mark.train
+def test_beside_others(tmp_path, celeba):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("pandas")
+    figures = run("beside_others.py", tmp_path, "--celeba", celeba, "--pictures", 3, "--slow-pictures", 1)
+    assert set(figures["ratios"]) == {"stylematch", "seed", "dataloader"}
+    assert figures["left_out"]
+
+
+@pytest.mark.train
+def test_gpu_embed_on_the_cpu(tmp_path, celeba):
+    pytest.importorskip("torch")
+    options = ("--celeba", celeba, "--pictures", 4, "--batch-size", 2, "--steps", 1, "--device", "cpu")
+    figures = run("gpu_embed.py", tmp_path, *options)
+    assert figures["device"] == "cpu"
+    assert figures["pictures_per_s"] > 0
