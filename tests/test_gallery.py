@@ -110,7 +110,7 @@ def write_run(
     }
     for name, (schema, rows, size) in tables.items():
         (run / name).mkdir(parents=True)
-        for number, first in enumerate(range(0, len(rows), size)):
+        for number, first in enumerate(range(0, max(1, len(rows)), size)):
             table = pa.Table.from_pylist(list(rows[first : first + size]), schema=schema)
             pq.write_table(table, run / name / f"part-{number:05d}.parquet")
     return run

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES
+from stylematch.tables.disk import shown
 from stylematch.tables.writer import shard_paths
 
 MIN_IOU = 0.5
@@ -24,14 +26,24 @@ _SHARED = ("style", "style_score", "rule_style", "x", "y", "width", "height")
 
 
 def open_runs(run_a: Path, run_b: Path, spill: str) -> Any:
-    """Return a connection with ``a_photos``, ``b_photos`` and so on for every table of the two runs."""
+    """Return a connection with ``a_photos``, ``b_photos`` and so on for every table of the two runs.
+
+    Raises
+    ------
+    UserError
+        A run lacks a table.
+    """
     import duckdb
     import pyarrow.dataset as ds
 
     connection = duckdb.connect(":memory:", config={"temp_directory": spill})
     for side, run in (("a", run_a), ("b", run_b)):
         for table in TABLES:
-            connection.register(f"{side}_{table}", ds.dataset(shard_paths(run / table), format="parquet"))
+            shards = shard_paths(run / table)
+            if not shards:
+                connection.close()
+                raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; run score again")
+            connection.register(f"{side}_{table}", ds.dataset(shards, format="parquet"))
     return connection
 
 

@@ -107,14 +107,14 @@ def _described(row: Row, kind: int, pictures: _Pictures) -> Row:
         return {"kind": kind, "thumbnail": thumbnail, **{name: row[name] for name in names}}
     side = "a" if row["face_b"] is None else "b"
     box = [round(row[f"{name}_{side}"], 1) for name in ("x", "y", "width", "height")]
-    facts = ("path", "face_a", "face_b", "style_a", "style_b", "rule_style_a", "rule_style_b", "attribute")
+    kept = ("path", "face_a", "face_b", "style_a", "style_b", "rule_style_a", "rule_style_b", "attribute")
     return {
         "kind": kind,
         "thumbnail": pictures.thumbnail(row["photo_id"]),
         "box": box,
         "width": row["photo_width"],
         "height": row["photo_height"],
-        **{name: row[name] for name in facts},
+        **{name: row[name] for name in kept},
         **{name: _rounded(row[name]) for name in ("style_score_a", "style_score_b", "overlap", "attribute_shift")},
         "items": [{**item, "picture": pictures.item(item["item_id"])} for item in row["items"] or ()],
     }

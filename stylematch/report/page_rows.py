@@ -147,10 +147,7 @@ class PageRows:
         return [
             tables["items"].number((item["item_id"], item["category"]), lambda: self._item_row(item)),
             *(_rounded(item[name]) for name in ("score", "similarity", "tag_fit")),
-            *(
-                tables["texts"].number(item[name], functools.partial(item.__getitem__, name))
-                for name in ("query", "reason")
-            ),
+            *(tables["texts"].number(item[name], functools.partial(item.get, name)) for name in ("query", "reason")),
         ]
 
     def _item_row(self, item: Row) -> Row:
