@@ -51,9 +51,15 @@ def _main(
 
 def main() -> NoReturn:
     """Run the command line; every error that is understood becomes one sentence and its exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
-    log_to_stderr()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
+        log_to_stderr()
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # it came before the command began
+        code = _say_interrupted()
+    for number in (signal.SIGINT, signal.SIGTERM):  # what is left is Python's own end, which one would only litter
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -103,8 +109,15 @@ def run(arguments: list[str]) -> int:
             show()  # a usage error, which knows the command's usage line
         return ExitCode.USER_ERROR
     if result == ExitCode.INTERRUPTED:
-        say("interrupted; the same command goes on where it stopped", level="warning")
+        return _say_interrupted()
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _say_interrupted() -> int:
+    from stylematch.tables.contract import ExitCode
+
+    say("interrupted; the same command goes on where it stopped", level="warning")
+    return ExitCode.INTERRUPTED
 
 
 def _reader_has_gone() -> int:
