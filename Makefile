@@ -12,14 +12,16 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c constraints.txt
 SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: help demo test test-fast lint docs default-index indexes tables-page reference-pages clean
+.PHONY: help demo test test-fast test-long audit lint docs default-index indexes tables-page reference-pages clean
 
 help:
 	@echo 'make demo           install, score examples/photos, say which file to open'
 	@echo 'make test           install everything (torch too) and run all tests'
 	@echo 'make test-fast      run the tests that need no torch and are quick'
+	@echo 'make test-long      50 kills, 20 full disks, 10,000 damaged files (most of an hour)'
 	@echo 'make lint           ruff, mypy, import-linter'
 	@echo 'make docs           build the documentation into site/, strictly'
+	@echo 'make audit          look the pinned releases up in the advisory database (needs pip-audit and a network)'
 	@echo 'make default-index  train the models and build indexes/default (needs the data)'
 	@echo 'make indexes        embed CelebA and Fashion-MNIST and build their indexes (needs the data)'
 	@echo 'make tables-page    write docs/reference/tables.md from the contract'
@@ -34,6 +36,12 @@ test: $(VENV)/.installed-train
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m 'not train and not slow' $(PYTEST_FLAGS)
+
+test-long: $(VENV)/.installed-test
+	STYLEMATCH_LONG=1 $(BIN)/python -m pytest tests/test_nothing_lost.py -s $(PYTEST_FLAGS)
+
+audit: $(VENV)/.installed-base
+	@$(BIN)/python .ci/audit
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/python -m ruff check .

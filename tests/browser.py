@@ -113,7 +113,7 @@ class Browser:
         """Open an address in a tab of its own."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session)
+        page = Page(self, session, target)
         for domain in ("Page", "Runtime", "Network", "Log"):
             page.send(f"{domain}.enable")
         page.send(
@@ -134,8 +134,12 @@ class Browser:
 class Page:
     """One tab: what it shows, what it asked for, what went wrong in it."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
+        self._browser, self._session, self._target = browser, session, target
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._browser.send("Target.closeTarget", targetId=self._target)
 
     def send(self, method: str, **parameters) -> dict:
         return self._browser.send(method, self._session, **parameters)

@@ -45,3 +45,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def axe(request):
+    """A function that returns a page's serious accessibility faults."""
+    from axe import fetch_axe, serious_faults
+
+    source = fetch_axe(Path(request.config.cache.mkdir("axe-core")))
+    return lambda page: serious_faults(page, source)

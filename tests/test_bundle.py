@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 import onnx
+import onnxruntime
 import torch
 from safetensors import safe_open
 
@@ -14,7 +15,7 @@ from stylematch.data import celeba, fashion_mnist
 from stylematch.errors import StylematchError, UserError
 from stylematch.settings import Model
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
-from stylematch.vision.export import runtime_difference, write_bundle
+from stylematch.vision.export import rewrite_graph, runtime_difference, write_bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import OnnxRuntime, TorchRuntime, load_runtime, resolve_device
 
@@ -105,6 +106,28 @@ def test_the_bundle_gives_what_the_network_gave(bundles, kind):
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_onnx_runtime_can_fold_the_graph(bundles, kind, tmp_path):
+    # What is left of normalisation and of limits after folding made the shipped model 3.5 times slower.
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "folded.onnx")
+    onnxruntime.InferenceSession(bundles[kind].directory / GRAPH, options, providers=["CPUExecutionProvider"])
+    left = [node.op_type for node in onnx.load(tmp_path / "folded.onnx").graph.node]
+    assert left.count("Conv") > 10
+    assert "BatchNormalization" not in left
+    assert left.count("Clip") + left.count("Relu") <= 1
+
+
+def test_a_graph_is_written_again_over_the_same_weights(garments):
+    before, weights = OnnxRuntime(Bundle.open(garments)), (garments / WEIGHTS).read_bytes()
+    (garments / GRAPH).write_bytes(b"")
+    pixels = pictures(before.bundle, 3)
+    again = OnnxRuntime(rewrite_graph(Bundle.open(garments)))
+    assert (garments / WEIGHTS).read_bytes() == weights
+    np.testing.assert_array_equal(again.run(pixels).embedding, before.run(pixels).embedding)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_weights_are_stored_once_and_as_float16(bundles, kind):
     directory = bundles[kind].directory
     with safe_open(directory / WEIGHTS, framework="np") as weights:
@@ -117,7 +140,7 @@ def test_weights_are_stored_once_and_as_float16(bundles, kind):
     outside = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     inside = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
     assert {t.name.removesuffix(".fp16") for t in outside} == names
-    assert sum(t.ByteSize() for t in inside) < 2000
+    assert sum(t.ByteSize() for t in inside) < 10_000  # limits of activations, means of colours
     assert (directory / GRAPH).stat().st_size < 200_000
     assert all(entry.value == WEIGHTS for t in outside for entry in t.external_data if entry.key == "location")
 

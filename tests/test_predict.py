@@ -44,7 +44,7 @@ COUNTERPARTS = {
 
 
 def predict(bundle, photos, out, *options):
-    return call("predict", bundle, photos, "--out", out, "--device", "cpu", *options)
+    return call("predict", bundle, photos, "--out", out, "--device", "cpu", "--photo-timeout-s", 0, *options)
 
 
 def predicted(bundle, photos, out, *options):

@@ -50,21 +50,32 @@ def cluster():
     """A head without a CPU, and two nodes of one CPU each."""
     from ray.cluster_utils import Cluster
 
-    before = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "PYTHONPATH")}
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]]),
-    }
-    # Not below pytest's folder, which is too deep for a socket.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        nodes = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "temp_dir": folder})
-        for _ in range(2):
-            nodes.add_node(**NODE, num_cpus=1)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        # Not below pytest's folder, which is too deep for a socket.
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+    ):
+        (Path(folder) / "ray").mkdir()
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]]))
+        nodes = Cluster()
+        for cpus in (0, 1, 1):
+            add_node(nodes, cpus)
         yield nodes
         ray.shutdown()
         nodes.shutdown()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def add_node(nodes, cpus: int = 1) -> None:
+    """Add a node; Ray waits 30 s for one to come up, which on a very busy machine is too short."""
+    for last in (False, True):
+        try:
+            nodes.add_node(**NODE, num_cpus=cpus)
+            return
+        except Exception:
+            if last:
+                raise
 
 
 @pytest.fixture
@@ -268,7 +279,7 @@ def writer_of(folder: Path) -> int | None:
     """Return the process that has a shard in the folder open, half written."""
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            target = os.readlink(descriptor)
+            target = str(descriptor.readlink())
             if target.startswith(str(folder)) and target.endswith(".tmp") and ".parquet" in target:
                 return int(descriptor.parts[2])
     return None
@@ -280,7 +291,7 @@ def parent_of(pid: int) -> int:
 
 def test_a_node_killed_in_the_middle_costs_nothing(connected, copies, local_run, tmp_path, small_partitions, caplog):
     """One of three nodes goes, by SIGKILL, while its worker is writing a shard and others are done."""
-    connected.add_node(**NODE, num_cpus=1)
+    add_node(connected)
     killed = []
 
     def kill_a_node() -> None:
@@ -334,7 +345,7 @@ def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path):
     options = ["--no-report", "--engine", "ray", "--address", "127.0.0.1:9"]
     result = subprocess.run(
         command("score", EXAMPLES, "--out", tmp_path / "out", "--device", "cpu", *options),
-        env=environment(RAY_gcs_rpc_server_connect_timeout_s=1, RAY_NUM_REDIS_GET_RETRIES=1),
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

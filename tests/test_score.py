@@ -291,7 +291,8 @@ def test_the_manifest_says_what_the_run_was_made_from(example_run):
     assert started.utcoffset().total_seconds() == 0
     assert content["sha256"]["bundle"] == Bundle.open(DEFAULT_INDEX / "attributes").sha256
     assert content["sha256"]["rules"] == WARDROBE.sha256
-    assert set(content["sha256"]) == {"bundle", "faces", "items", "rules", "settings", "inputs"}
+    assert content["sha256"]["garments"] == Bundle.open(DEFAULT_INDEX / "garments").sha256
+    assert set(content["sha256"]) == {"bundle", "garments", "faces", "items", "rules", "settings", "inputs"}
     assert all(len(digest) == 64 for digest in content["sha256"].values())
     assert content["settings"]["top_k"] == 5
 

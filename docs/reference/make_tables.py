@@ -36,7 +36,7 @@ MANIFEST_MEANINGS = {
     "started": "time, UTC",
     "finished": "time, UTC",
     "code_version": "version and digest of the code",
-    "sha256": "of the attribute model, the indexes, the rules, the settings and the inputs",
+    "sha256": "of the two models (bundle: attributes), the indexes, the rules, the settings and the inputs",
     "settings": "as they were asked for",
     "device": "cpu or cuda",
     "host": "the machine: system, processor, cores, Python",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from stylematch import __version__
-from stylematch.cli import catalog, data, doctor, embed, export, index, models, rules, score, serve
+from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
 from stylematch.errors import StylematchError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (score, export, models, embed, serve, doctor):
+for commands in (score, export, compare, models, embed, serve, doctor):
     app.add_typer(commands.app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(index.index_app, name="index")

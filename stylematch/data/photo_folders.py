@@ -186,7 +186,7 @@ class ObjectFolder:
         for info in infos:
             # An object whose key has an empty part ("a//b") is no file to pyarrow: told, never silently lost.
             name = info.path.removeprefix(f"{key}/")
-            if not name or name.endswith("/"):
+            if name in ("", info.path) or name.endswith("/"):
                 counts.ignored[Ignored.UNREADABLE_DIRECTORY] += 1
                 counts.unreadable_directories.append(escape_path(raw_path + b"//"))
                 continue

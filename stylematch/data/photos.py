@@ -336,7 +336,7 @@ def _found(files: Iterable[_Entry], root: Path, counts: FindCounts) -> Iterator[
         if not entry.raw_path.lower().endswith(PICTURE_EXTENSIONS):
             try:
                 with _open_regular(root, entry.raw_path) as stream:
-                    head = stream.read(HEAD_BYTES)
+                    head = stream.read(HEAD_BYTES) or b""  # None: a file of /proc that waits for news
             except OSError:
                 counts.ignored[Ignored.UNREADABLE_FILE] += 1
                 continue

@@ -48,6 +48,7 @@ MAX_DEATHS = 3
 PATIENCE_S = 600.0
 _SAY_SO_S = 30.0
 _ASK_EVERY_S = 1.0
+_KNOCK_S = 20.0
 # Nothing but photo counts goes through Ray's object store; it takes no less.
 _OBJECT_STORE_BYTES = 100 * 2**20
 # Ray's sockets lie up to this much deeper than its folder, and a socket's path may have 107 bytes.
@@ -180,18 +181,25 @@ def _connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
         handler = signal.getsignal(signal.SIGTERM)
         stack.callback(ray.shutdown)
         try:
+            _knock(address)
             ray.init(address=address, **options)
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises all kinds, Exception itself among them
             if address == "local":
                 raise StylematchError(f"Ray could not be started here: {_first_line(error)}") from error
             raise UserError(
-                f"no Ray cluster answers at {shown(address)} ({_first_line(error)}): start one with 'ray start "
-                "--head', run this command on a machine of it, with the same Ray and Python, and name its head's "
-                "HOST:PORT"
+                f"no Ray cluster answers at {shown(address)} ({_first_line(error)}): start one with 'ray start --head' "
+                "and run this command on a machine of it, with the same Ray and Python, and its head's HOST:PORT"
             ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that exits at once
         yield ray
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` where nobody listens; Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 @contextlib.contextmanager
@@ -386,14 +394,14 @@ class _Crew:
     def _hear(self, worker: _Worker) -> None:
         try:
             kind, value, photos = self._ray.get(worker.awaited)
-        except self._ray.exceptions.RayTaskError as error:  # it never came to our code
-            self._failure = self._failure or StylematchError(
-                f"a Ray worker could not begin ({_last_line(error)}): install the same stylematch on every node"
-            )
-            self._dismiss(worker)
-            return
         except self._ray.exceptions.RayError as error:
-            self._lose(worker, error)
+            if isinstance(error, self._ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False):
+                self._dismiss(worker)  # it never came to our code
+                self._failure = self._failure or StylematchError(
+                    f"a Ray worker could not begin ({_last_line(error)}): install the same stylematch on every node"
+                )
+            else:
+                self._lose(worker, error)
             return
         worker.awaited = None
         task, worker.task = worker.task, None

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -24,6 +25,7 @@ from stylematch.engines.watch import Watch, watch_with
 from stylematch.errors import StylematchError
 
 _STOP_S = 3.0
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Worker:
@@ -141,7 +143,13 @@ def _work(pipe: Connection, watch: Watch, function: Callable[..., Any], setup: C
 
 
 def _end_with_parent() -> None:
-    """End this process when the parent is gone, even in the middle of a photo (the parent was killed)."""
+    """End this process when the parent is gone, even in the middle of a photo (the parent was killed).
+
+    A thread waits for that, which a decoder that hangs without letting go of Python's lock would keep from running; so
+    where the system can (Linux), it sends the kill itself.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -16,9 +16,8 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
@@ -28,10 +27,11 @@ from stylematch.data.listing import Listing
 from stylematch.data.photo_folders import photo_folder
 from stylematch.data.photos import FindCounts
 from stylematch.engines.progress import Progress
-from stylematch.errors import LimitExceededError, StylematchError, UserError
+from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.drift import style_drift
+from stylematch.pipelines.export_summary import ExportSummary, check_limits, faces_by_style, style_mix
 from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
@@ -58,55 +58,6 @@ from stylematch.tables.staging import Decision, Staging, output_of
 from stylematch.vision.runtime import resolve_device
 
 _UNFINISHED = "night-"
-
-
-@dataclass(frozen=True)
-class ExportSummary:
-    """What a night did.
-
-    Attributes
-    ----------
-    out : str
-        Where the snapshot is, for people.
-    content : dict
-        What ``summary.json`` holds.
-    was_there : bool
-        The snapshot was published before; nothing was done.
-    removed : list of str
-        Snapshots that were removed.
-    """
-
-    out: str
-    content: dict[str, Any]
-    was_there: bool
-    removed: list[str]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What somebody should look at."""
-        return list(self.content.get("warnings", ()))
-
-    def lines(self) -> list[str]:
-        """Return what a person is told: one line."""
-        c = self.content
-        if self.was_there:
-            return [f"export {c['snapshot_date']}: nothing to do, {self.out} already holds this run ({c['run_id']})"]
-        photos, changes, drift = c["photos"], c["changes"], c["drift"]
-        mix = ", ".join(f"{shown(style)} {part['share']:.0%}{_moved(part)}" for style, part in c["styles"].items())
-        return [
-            f"export {c['snapshot_date']}: {photos['found']:,} photos ({changes['new']:,} new, "
-            f"{changes['changed']:,} changed, {changes['gone']:,} gone, {changes['kept']:,} kept; "
-            f"{changes['read']:,} read), {photos['scored']:,} scored, {photos['no_face']:,} no face, "
-            f"{photos['rejected']:,} rejected; {photos['faces']:,} faces, "
-            f"{photos['recommendations']:,} recommendations; {mix or 'no styles'}"
-            + (f"; PSI {drift['psi']:.3f} against {drift['against']}" if drift else "")
-            + f"; {c['seconds']:.1f} s; {self.out}"
-        ]
-
-
-def _moved(part: dict[str, Any]) -> str:
-    before = part["share_before"]
-    return "" if before is None else f" ({100 * (part['share'] - before):+.0f})"
 
 
 def export(job: ExportJob, *, day: date, verify_content: bool = False) -> ExportSummary:
@@ -138,11 +89,14 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     night.snapshots.claim()
     work = _work_folder(job, out)
     with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
-        for left in work.glob(f"{_UNFINISHED}*"):
+        local = out.directory or work
+        pattern = ".*" if out.directory is not None else "*"  # in the work folder of a bucket nothing is published
+        staged = [path for path in (local / SNAPSHOTS).glob(pattern) if day.isoformat() not in path.name]
+        for left in [*work.glob(f"{_UNFINISHED}*"), *staged]:  # of a run that was killed, and of a night given up
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch:
-            summary = night.run(Path(scratch), out.directory or work, clock)
-    _check_limits(job, summary)
+            summary = night.run(Path(scratch), local, clock)
+    check_limits(job, summary)
     return summary
 
 
@@ -326,7 +280,7 @@ class _Night:
             style: part["faces"]
             for style, part in (self.snapshots.summary(last) if last else {}).get("styles", {}).items()
         }
-        now = _faces_by_style(staging.directory)
+        now = faces_by_style(staging.directory)
         drift = style_drift(before, now, last[:10]) if last else None
         warnings = []
         if drift and drift.psi >= self.job.drift_warning:
@@ -341,46 +295,7 @@ class _Night:
             "snapshot_date": self.day.isoformat(),
             "run_id": staging.run_id,
             "changes": asdict(changes) | {"read": self.stages["read"].items},
-            "styles": _mix(before, now),
+            "styles": style_mix(before, now),
             "drift": asdict(drift) | {"level": drift.level} if drift else None,
             "warnings": warnings,
         }
-
-
-def _faces_by_style(run: Path) -> dict[str, int]:
-    import pyarrow.dataset as ds
-
-    counts: Counter[str] = Counter()
-    for batch in ds.dataset(run / "faces", format="parquet").to_batches(columns=["style"]):
-        for pair in batch.column("style").value_counts().to_pylist():
-            counts[pair["values"]] += pair["counts"]
-    return dict(sorted(counts.items()))
-
-
-def _mix(before: dict[str, int], now: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """Return every style's faces and share, the most frequent first, with last night's beside it."""
-    total_before, total = sum(before.values()), sum(now.values())
-    styles = sorted({*before, *now}, key=lambda style: (-now.get(style, 0), style))
-    return {
-        style: {
-            "faces": now.get(style, 0),
-            "share": now.get(style, 0) / total if total else 0.0,
-            "faces_before": before.get(style, 0) if total_before else None,
-            "share_before": before.get(style, 0) / total_before if total_before else None,
-        }
-        for style in styles
-    }
-
-
-def _check_limits(job: ExportJob, summary: ExportSummary) -> None:
-    photos, drift = summary.content.get("photos", {}), summary.content.get("drift")
-    over = []
-    limit = job.score.max_reject_share
-    if limit is not None and photos.get("found") and photos["rejected"] / photos["found"] > limit:
-        over.append(
-            f"{photos['rejected']:,} of {photos['found']:,} photos were rejected, over max_reject_share {limit:g}"
-        )
-    if job.max_drift is not None and drift and drift["psi"] >= job.max_drift:
-        over.append(f"the styles' population stability index is {drift['psi']:.3f}, max_drift is {job.max_drift:g}")
-    if over:
-        raise LimitExceededError(f"{'; '.join(over)}; the snapshot is published: {summary.out}", summary.lines())

@@ -36,7 +36,7 @@ BOX = ("x", "y", "width", "height", "detection_score")
 PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "faces")
 # What these packages do comes after the features, or never touches a picture.
 _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", "faiss-gpu-cu12", "pandas", "pyarrow", "pydantic", "tqdm", "typer")
-_SOURCES = ("vision", "data", "pipelines/face_features.py", "pipelines/inputs.py")
+SOURCES = ("vision", "data", "pipelines/face_features.py", "pipelines/inputs.py")
 
 
 def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[st
         "device": device,
         "heic": has_heif(),
         "packages": {n: v for n, v in package_versions().items() if n not in _NO_PART_IN_FEATURES},
-        "sources": sources_sha256(*_SOURCES),
+        "sources": sources_sha256(*SOURCES),
     }
 
 

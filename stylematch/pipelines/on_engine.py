@@ -87,9 +87,10 @@ class _Seen:
 
     def missing(self) -> bool:
         try:
-            return self.bytes is not None and os.stat(self.path).st_size != self.bytes  # noqa: PTH116  # not always UTF-8
+            size = os.stat(self.path).st_size  # noqa: PTH116  # a photo's name may be no UTF-8
         except OSError:
-            return not os.path.lexists(self.path) or self.bytes is not None
+            return True
+        return self.bytes is not None and size != self.bytes
 
 
 @contextlib.contextmanager

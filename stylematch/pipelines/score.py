@@ -231,6 +231,7 @@ def run_digests(
         }
         | ({} if allowed is None else {"allowed_items": hashlib.sha256(allowed.tobytes()).hexdigest()}),
         "bundle": assets.bundle_sha256(),
+        "garments": Bundle.open(assets.garments).sha256,
         "rules": rules.sha256,
         **assets.index_sha256(),
     }

@@ -4,7 +4,8 @@ It opens from the file system, with no server and no network (see ``chunks`` for
 
 - ``data/summary.js``: counts, styles, reasons and names, for the overview and the filters;
 - ``data/timing.js``: how long each step took;
-- ``data/page-00001.js`` ...: ``page_size`` photos each, with faces and items, loaded when they are shown;
+- ``data/tiles-00001.js`` ...: ``page_size`` photos each, what a list shows of them;
+- ``data/page-00001.js`` ...: the same photos with all that is known of their faces, for a person's page;
 - ``data/index-00001.js`` ...: what search and filters need of every photo (``finding``).
 
 One pass over the tables writes them all. Memory grows with the number of styles and of different items, never
@@ -152,6 +153,7 @@ class _DataWriter:
         self._chunks.write("summary", chunk)
 
     def _flush_page(self) -> None:
+        self._chunks.append("tiles", self._rows.tiles(self._page))
         self._chunks.append("page", self._rows.describe(self._page))
         self._page = []
 

@@ -1,6 +1,6 @@
 """Rows of the tables as the gallery's page reads them: short numbers, and what repeats named once.
 
-Rules, items and labelled faces repeat within a page, so a page's photos refer to them by number. Boxes and landmarks
+Sentences, items and labelled faces repeat within a page, so a page's photos refer to them by number. Boxes and points
 stay in pixels of the upright photo; attributes are thousandths in the table's order.
 """
 
@@ -85,10 +85,27 @@ class PageRows:
         votes: Sequence[NearestFaces | None] = [None] * len(faces)
         if self._nearest is not None and faces:
             votes = self._nearest(np.stack([face.embedding for face in faces if face.embedding is not None]))
-        tables: dict[str, _Numbered] = {name: _Numbered() for name in ("rules", "items", "labelled")}
+        tables: dict[str, _Numbered] = {name: _Numbered() for name in ("texts", "items", "labelled")}
         described = iter([self._face(face, vote, tables) for face, vote in zip(faces, votes, strict=True)])
         rows = [self._photo(photo, [next(described) for _ in photo.faces]) for photo in photos]
         return {"photos": rows, **{name: table.values for name, table in tables.items()}}
+
+    def tiles(self, photos: Sequence[JoinedPhoto]) -> Row:
+        """Return the light chunk of one page: what a list of photos shows of them."""
+        names = ("path", "width", "height", "status", "reason")
+        return {
+            "photos": [
+                {
+                    **{name: photo.row[name] for name in names},
+                    "thumbnail": self._thumbnail(photo.row["photo_id"]),
+                    "faces": [
+                        {"box": _box(face.row), "style": face.row["style"], "score": _rounded(face.row["style_score"])}
+                        for face in photo.faces
+                    ],
+                }
+                for photo in photos
+            ]
+        }
 
     def _photo(self, photo: JoinedPhoto, faces: list[Row]) -> Row:
         row = photo.row
@@ -102,7 +119,7 @@ class PageRows:
     def _face(self, face: JoinedFace, vote: NearestFaces | None, tables: Mapping[str, _Numbered]) -> Row:
         row = face.row
         described = {
-            "box": [_rounded(row[name], 1) for name in ("x", "y", "width", "height")],
+            "box": _box(row),
             "points": [_rounded(row[name], 1) for name in LANDMARKS],
             "detection": _rounded(row["detection_score"]),
             "style": row["style"],
@@ -112,10 +129,10 @@ class PageRows:
             "rule_score": _rounded(row["rule_score"]),
             "neighbour_style": row["neighbour_style"],
             "neighbour_score": _rounded(row["neighbour_score"]),
-            "rule": tables["rules"].number(row["rule"], lambda: row["rule"]),
-            "why": row["why"],
+            "rule": tables["texts"].number(row["rule"], lambda: row["rule"]),
+            "why": tables["texts"].number(row["why"], lambda: row["why"]),
             "attributes": np.rint(np.nan_to_num(face.probabilities) * 1000).astype(int).tolist(),
-            "items": [self._item(item, tables["items"]) for item in face.items],
+            "items": [self._item(item, tables) for item in face.items],
         }
         if vote is not None:
             described["shares"] = [[style, _rounded(share)] for style, share in vote.shares]
@@ -125,15 +142,13 @@ class PageRows:
             ]
         return described
 
-    def _item(self, item: Row, items: _Numbered) -> Row:
-        return {
-            "item": items.number((item["item_id"], item["category"]), lambda: self._item_row(item)),
-            "score": _rounded(item["score"]),
-            "similarity": _rounded(item["similarity"]),
-            "query": item["query"],
-            "tag_fit": _rounded(item["tag_fit"]),
-            "reason": item["reason"],
-        }
+    def _item(self, item: Row, tables: Mapping[str, _Numbered]) -> list[Any]:
+        """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
+        return [
+            tables["items"].number((item["item_id"], item["category"]), lambda: self._item_row(item)),
+            *(_rounded(item[name]) for name in ("score", "similarity", "tag_fit")),
+            *(tables["texts"].number(item[name], functools.partial(item.__getitem__, name)) for name in ("query", "reason")),
+        ]
 
     def _item_row(self, item: Row) -> Row:
         item_id = item["item_id"]
@@ -183,6 +198,10 @@ class _Numbered:
 def meaning(reason: str) -> str:
     """Return what a reason code means, "" for one that the contract does not know."""
     return REASON_MEANINGS[Reason(reason)] if reason in set(Reason) else ""
+
+
+def _box(face: Row) -> list[float | None]:
+    return [_rounded(face[name], 1) for name in ("x", "y", "width", "height")]
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

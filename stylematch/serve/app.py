@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -68,7 +67,7 @@ def _problems(**meanings: str) -> dict[int | str, dict[str, Any]]:
 
 
 def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
-    """Return the service.
+    """Return the service; ``app.state.service.close()`` ends its worker.
 
     Parameters
     ----------
@@ -85,11 +84,6 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
     gallery = None if settings.run is None else _gallery_of(settings.run)
     service = Service(scorer, settings)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(service.batcher.close)
-
     # FastAPI's own pages of documentation load scripts from elsewhere, so there is only the description.
     app = FastAPI(
         title="stylematch",
@@ -97,7 +91,6 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
         summary="A picture in; faces, attributes, styles and items out.",
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
     )
     app.state.service = service
     _add_handlers(app)
@@ -126,6 +119,10 @@ class Service:
             batch_wait_ms=settings.batch_wait_ms,
             on_batch=self.metrics.batch_done,
         )
+
+    def close(self) -> None:
+        """Score what waits, then end the worker."""
+        self.batcher.close()
 
     async def score(self, request: Request) -> Answer:
         """Answer a request with a picture.

@@ -98,6 +98,8 @@ class Batcher(Generic[Answer]):
         Exception
             Whatever the work raised for this picture.
         """
+        if not self.is_open:
+            raise RuntimeError("the batcher is closed")
         future: Future[Answer] = Future()
         self._waiting.put((picture, future))
         return await asyncio.wrap_future(future)

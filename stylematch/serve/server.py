@@ -54,13 +54,14 @@ def serve(
             access_log=False,
             server_header=False,
             ws="none",
-            lifespan="on",
+            lifespan="off",
             timeout_graceful_shutdown=int(serving.upload_timeout_s + serving.timeout_s) + 1,
         )
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         server = _Server(config, lambda: on_ready(f"http://{host}:{listener.getsockname()[1]}/"))
         try:
-            server.run(sockets=[listener])
+            with contextlib.closing(app.state.service):
+                server.run(sockets=[listener])
         except KeyboardInterrupt:
             # uvicorn has shut down in order and repeats the signal; to stop is what a service is told to do.
             if not server.should_exit:

@@ -196,5 +196,10 @@ def place_of(text: str, what: str) -> Place:
 def _open_url(url: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    filesystem, base = fs.FileSystem.from_uri(url)
+    try:
+        # So a small file is one PUT instead of an upload in parts, which takes three requests.
+        joint = "&" if "?" in url else "?"
+        filesystem, base = fs.FileSystem.from_uri(f"{url}{joint}allow_delayed_open=true")
+    except ValueError:  # a pyarrow that does not know it, or a mistake in the URL, which is told now
+        filesystem, base = fs.FileSystem.from_uri(url)
     return filesystem, base.rstrip("/")

@@ -53,6 +53,11 @@ class Bundle:
         for name in (DESCRIPTION, WEIGHTS, GRAPH):
             if not (directory / name).is_file():
                 raise UserError(f"{directory} is not a model bundle: it has no {name}.")
+        # An ONNX graph may take weights from any file beside it, and such a file would not count in the digest.
+        if foreign := sorted(
+            {path.name for path in directory.iterdir()} - {DESCRIPTION, WEIGHTS, GRAPH, FIGURES, CARD}
+        ):
+            raise UserError(f"{directory} holds {foreign[0]!r}, which is no part of a model bundle: move it away.")
         try:
             description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

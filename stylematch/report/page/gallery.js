@@ -62,27 +62,6 @@
     byId("count").textContent = `${range} ${filtered ? "matching " : ""}${total === 1 ? "photo" : "photos"}`;
   }
 
-  function showPagers(current) {
-    for (const pager of document.querySelectorAll(".pager")) {
-      pager.hidden = shownPages === 1;
-      const step = (label, mark, target) => {
-        const button = make("button", { type: "button", "aria-label": label, title: label }, mark);
-        button.disabled = target < 1 || target > shownPages || target === current;
-        button.addEventListener("click", () => turnTo(target));
-        return button;
-      };
-      const field = make("input", { type: "number", min: 1, max: shownPages, value: current, "aria-label": "Page", inputmode: "numeric" });
-      field.addEventListener("change", () => turnTo(Math.min(shownPages, Math.max(1, Math.round(Number(field.value)) || current))));
-      pager.replaceChildren(
-        step("First page", "\u00ab", 1),
-        step("Previous page", "\u2039", current - 1),
-        make("label", {}, field, make("span", {}, `of ${count(shownPages)}`)),
-        step("Next page", "\u203a", current + 1),
-        step("Last page", "\u00bb", shownPages),
-      );
-    }
-  }
-
   function turnTo(target) {
     if (target < 1 || target > shownPages) return;
     setView({ page: target });
@@ -90,8 +69,9 @@
   }
 
   // ---- the list ---------------------------------------------------------------------------------------------------
-  const photoAt = async (position) => {
-    const chunk = await page.chunkOf("page", Math.floor(position / summary.page_size) + 1);
+  // kind is "tiles", what a list needs of a photo, or "page", all that is known of it.
+  const photoAt = async (kind, position) => {
+    const chunk = await page.chunkOf(kind, Math.floor(position / summary.page_size) + 1);
     return { chunk, photo: chunk.photos[position % summary.page_size] };
   };
 
@@ -123,13 +103,13 @@
     const first = (current - 1) * size;
     const places = Array.from({ length: Math.min(size, total - first) }, (_, at) => first + at);
     const wanted = filtered ? places.map((at) => matches[at]) : places;
-    const photos = await Promise.all(wanted.map(photoAt));
+    const photos = await Promise.all(wanted.map((position) => photoAt("tiles", position)));
     if (mine !== turn) return;
     byId("cards").replaceChildren(...photos.map(({ photo }, at) => makeCard(photo, wanted[at], view)));
     byId("empty").hidden = total > 0;
     byId("empty").textContent = filtered ? "No photo matches. Take a filter away, or search for another part of the path." : "No photos were found in this run.";
     showCount(first, wanted.length, total, filtered);
-    showPagers(current);
+    page.makePagers(current, shownPages, turnTo);
     document.title = summary.title;
     document.documentElement.dataset.ready = `list ${current}`;
   }
@@ -139,7 +119,7 @@
     const total = summary.counts.found;
     const position = Math.min(view.photo, total) - 1;
     const matches = page.isFiltered(view) ? await page.findMatches(view) : null;
-    const { chunk, photo } = await photoAt(position);
+    const { chunk, photo } = await photoAt("page", position);
     if (mine !== turn) return;
     const linkTo = (number) => addressOf({ ...view, face: number + 1 });
     const at = matches ? matches.indexOf(position) : position;

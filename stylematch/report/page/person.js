@@ -18,7 +18,7 @@
 
   const section = (title, note, ...children) => make("section", { class: "panel" }, make("h3", {}, title, note ? make("span", { class: "quiet" }, note) : null), ...children);
 
-  function makeStyle(face, rules) {
+  function makeStyle(face, texts) {
     const row = (label, style, score) => make(
       "li", {},
       make("span", { class: "who" }, label),
@@ -30,9 +30,9 @@
     badge.style.setProperty("--hue", page.hueOf(face.style));
     return section(
       "Style", null, badge,
-      make("p", { class: "why" }, face.why),
+      make("p", { class: "why" }, texts[face.why]),
       make("ul", { class: "deciders", "aria-label": "Who said what" }, row("Rules", face.rule_style, face.rule_score), row("Neighbours", face.neighbour_style, face.neighbour_score), row("Together", face.style, face.score)),
-      make("p", { class: "rule" }, make("span", { class: "quiet" }, `Rule of ${face.style} `), make("code", {}, rules[face.rule])),
+      make("p", { class: "rule" }, make("span", { class: "quiet" }, `Rule of ${face.style} `), make("code", {}, texts[face.rule])),
     );
   }
 
@@ -73,16 +73,16 @@
 
   const isWebAddress = (address) => /^https?:\/\//i.test(address);
 
-  function makeItems(face, items) {
-    const cards = face.items.map((row, rank) => {
-      const item = items[row.item];
+  function makeItems(face, items, texts) {
+    const cards = face.items.map(([number, score, similarity, tagFit, query, reason], rank) => {
+      const item = items[number];
       const picture = item.picture ? make("img", { src: item.picture, alt: "", loading: "lazy", decoding: "async" }) : make("span", { class: "no-picture" }, "no picture");
       const name = item.title || item.id;
       const linked = item.url && isWebAddress(item.url) ? make("a", { href: item.url, target: "_blank", rel: "noopener noreferrer" }, name) : make("span", {}, name);
       const figures = [
-        row.similarity === null ? null : `similarity ${row.similarity.toFixed(2)} with the ${row.query === "worn" ? "clothes worn" : "style\u2019s typical item"}`,
-        row.tag_fit === null ? null : `tags fit ${percent(row.tag_fit)}`,
-        row.score === null ? null : `score ${row.score.toFixed(2)}`,
+        similarity === null ? null : `similarity ${similarity.toFixed(2)} with the ${texts[query] === "worn" ? "clothes worn" : "style\u2019s typical item"}`,
+        tagFit === null ? null : `tags fit ${percent(tagFit)}`,
+        score === null ? null : `score ${score.toFixed(2)}`,
       ];
       return make(
         "li", { class: "item" },
@@ -91,7 +91,7 @@
           "div", { class: "item-text" },
           make("h4", {}, make("span", { class: "rank" }, rank + 1), " ", linked),
           make("p", { class: "quiet" }, [item.category, item.price ? `price ${item.price}` : null, item.title ? item.id : null].filter(Boolean).join(" \u00b7 ")),
-          make("p", {}, row.reason),
+          make("p", {}, texts[reason]),
           make("p", { class: "quiet" }, figures.filter(Boolean).join(" \u00b7 ")),
         ),
       );
@@ -116,7 +116,7 @@
     const found = face && face.detection !== null ? `Face ${chosen + 1}, found with confidence ${face.detection.toFixed(2)}; box and landmarks as the tables have them.` : null;
     const left = make("div", { class: "person-picture" }, frame, found && make("p", { class: "quiet" }, found), makeFaceChoice(photo, chosen, linkTo));
     const right = face
-      ? [makeStyle(face, chunk.rules), makeItems(face, chunk.items), makeAttributes(face, summary.attributes), makeNeighbours(face, chunk.labelled, summary.attributes)]
+      ? [makeStyle(face, chunk.texts), makeItems(face, chunk.items, chunk.texts), makeAttributes(face, summary.attributes), makeNeighbours(face, chunk.labelled, summary.attributes)]
       : [makeNoFace(photo, summary)];
     return [make("header", { class: "person-head" }, makePath(photo.path), make("p", { class: "quiet" }, photoFacts(photo))), make("div", { class: "person" }, left, make("div", { class: "panels" }, ...right))];
   };

@@ -56,7 +56,8 @@ function show(file, { photo, faces }) {
 }
 
 function boxOf(face, photo) {
-  const box = element("button", { type: "button", className: "box" }, element("b", { textContent: face.face + 1 }));
+  const isAtTop = face.box.y < 0.08 * photo.height; // there is no room for its number above it
+  const box = element("button", { type: "button", className: isAtTop ? "box at-top" : "box" }, element("b", { textContent: face.face + 1 }));
   box.setAttribute("aria-label", `Face ${face.face + 1}: ${face.style.style}`);
   box.style.left = `${(100 * face.box.x) / photo.width}%`;
   box.style.top = `${(100 * face.box.y) / photo.height}%`;

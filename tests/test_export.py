@@ -1,0 +1,321 @@
+"""``export``: nights one after the other, on real photos, each held to what ``score`` makes of the same photos."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageEnhance
+from program import EXAMPLES, call, command, environment, heed_interrupts, rows, score, table, table_digests, wait_for
+
+from stylematch.data.photo_folders import LocalFolder
+from stylematch.pipelines.face_features import FeatureExtractor
+from stylematch.tables.contract import TABLES
+from stylematch.tables.manifest import read_manifest
+
+FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
+
+
+def job_file(folder: Path, **keys) -> Path:
+    """Write a job over ``folder/photos`` into ``folder/out``."""
+    scoring = {"device": "cpu", "workers": 1} | keys.pop("score", {})
+    lines = [
+        f"{name} = {json.dumps(value)}"
+        for name, value in ({"photos": f"{folder}/photos", "out": f"{folder}/out"} | keys).items()
+    ]
+    lines += ["[score]", *(f"{name} = {json.dumps(value)}" for name, value in scoring.items())]
+    path = folder / "job.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def night(folder: Path, day: str, *options, code: int = 0, **keys):
+    """Run a night and return its snapshot's folder and its summary."""
+    result = call("export", job_file(folder, **keys), "--date", day, *options)
+    assert result.code == code, result.err
+    snapshot = folder / "out" / "snapshots" / day
+    return snapshot, json.loads((snapshot / "summary.json").read_text()), result
+
+
+def assert_is_what_score_makes(snapshot: Path, photos: Path, out: Path, *options) -> None:
+    assert score(photos, out, *options).code == 0
+    for name in TABLES:
+        kept = table(snapshot, name)
+        assert set(kept.column("snapshot_date").to_pylist()) <= {date.fromisoformat(snapshot.name)}
+        assert kept.drop_columns(["snapshot_date"]).equals(table(out, name)), name
+
+
+def kept_ids(out: Path) -> list[str]:
+    """Return the photo_ids that the store has features of."""
+    return sorted(
+        photo_id
+        for path in (out / "store").glob("features-*/photos/*.parquet")
+        for photo_id in pq.read_table(path, columns=["photo_id"]).column("photo_id").to_pylist()
+    )
+
+
+@pytest.fixture(scope="module")
+def first_night(tmp_path_factory) -> Path:
+    """A folder of photos and its first night; not to be changed."""
+    folder = tmp_path_factory.mktemp("first")
+    shutil.copytree(EXAMPLES, folder / "photos")
+    night(folder, FIRST)
+    return folder
+
+
+@pytest.fixture
+def folder(first_night, tmp_path) -> Path:
+    """The same, to be changed; modification times stay."""
+    shutil.copytree(first_night, tmp_path / "n", symlinks=True)
+    return tmp_path / "n"
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch):
+    """Reading or decoding a photo fails the test."""
+
+    def fail(*_, **__):
+        raise AssertionError("a photo was read")
+
+    monkeypatch.setattr(LocalFolder, "read", fail)
+    monkeypatch.setattr(LocalFolder, "hash", fail)
+    monkeypatch.setattr(FeatureExtractor, "extract", fail)
+    monkeypatch.setattr(FeatureExtractor, "__init__", fail)
+
+
+def make_unreadable(photos: Path) -> None:
+    """Leave of every file only its size and time; whoever reads one can tell."""
+    for path in [path for path in photos.rglob("*") if path.is_file()]:
+        status = path.stat()
+        path.write_bytes(b"\0" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_night_is_what_score_makes(first_night, tmp_path):
+    snapshot = first_night / "out" / "snapshots" / FIRST
+    assert_is_what_score_makes(snapshot, first_night / "photos", tmp_path / "out")
+    summary = json.loads((snapshot / "summary.json").read_text())
+    assert summary["changes"] == {"new": 11, "changed": 0, "kept": 0, "gone": 0, "before": 0, "read": 11}
+    assert sum(part["faces"] for part in summary["styles"].values()) == summary["photos"]["faces"] == 8
+    assert summary["drift"] is None
+    assert read_manifest(snapshot)["run_id"] == read_manifest(tmp_path / "out")["run_id"] == summary["run_id"]
+    assert (first_night / "out" / "latest").readlink() == Path("snapshots") / FIRST
+    assert (
+        call("query", first_night / "out" / "latest", "SELECT snapshot_date FROM faces LIMIT 1").out.count(FIRST) == 1
+    )
+
+
+def test_a_night_without_changes_reads_no_photo(folder, nothing_is_read):
+    before = table(folder / "out" / "snapshots" / FIRST, "faces").drop_columns(["snapshot_date"])
+    make_unreadable(folder / "photos")
+    snapshot, summary, result = night(folder, SECOND)
+    assert table(snapshot, "faces").drop_columns(["snapshot_date"]).equals(before)
+    assert summary["changes"] == {"new": 0, "changed": 0, "kept": 11, "gone": 0, "before": 11, "read": 0}
+    assert summary["drift"] == {"against": FIRST, "psi": 0.0, "by_chance": 0.5, "level": "none"}
+    assert all(part["share"] == part["share_before"] for part in summary["styles"].values())
+    assert result.out.count("\n") == 1
+    assert (folder / "out" / "latest").readlink().name == SECOND
+    again = call("export", folder / "job.toml", "--date", SECOND)
+    assert again.code == 0
+    assert "nothing to do" in again.out
+
+
+def test_new_changed_renamed_and_gone_photos(folder, tmp_path, monkeypatch):
+    photos, extracted = folder / "photos", []
+    gone_ids = {
+        row["photo_id"] for row in rows(folder / "out" / "snapshots" / FIRST, "photos") if row["path"] == "group.jpg"
+    }
+    (photos / "group.jpg").unlink()
+    (photos / "astronaut.jpg").rename(photos / "renamed \udcff.jpg")
+    shutil.copy(photos / "rocket.jpg", photos / "coffee.jpg")
+    Image.open(photos / "grace_hopper.jpg").rotate(3).save(photos / "new.png")
+    extract = FeatureExtractor.extract
+    monkeypatch.setattr(
+        FeatureExtractor, "extract", lambda self, batch, *rest: extracted.extend(batch) or extract(self, batch, *rest)
+    )
+    snapshot, summary, _ = night(folder, SECOND)
+    assert summary["changes"] == {"new": 2, "changed": 1, "kept": 8, "gone": 2, "before": 11, "read": 3}
+    assert [photo.path for photo in extracted] == ["new.png"]  # the others' contents are known
+    monkeypatch.undo()
+    assert_is_what_score_makes(snapshot, photos, tmp_path / "out")
+    # What is gone is gone from the store, and a store that has never known anything else gives equal bytes.
+    assert gone_ids.isdisjoint(kept_ids(folder / "out"))
+    assert kept_ids(folder / "out") == sorted({row["photo_id"] for row in rows(snapshot, "photos")})
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    shutil.copytree(photos, fresh / "photos", copy_function=shutil.copy2)
+    assert table_digests(night(fresh, SECOND)[0]) == table_digests(snapshot)
+
+
+def test_other_rules_read_no_photo(folder, tmp_path, nothing_is_read, monkeypatch):
+    snapshot, summary, _ = night(folder, SECOND, score={"rules": "classic", "top_k": 3, "seed": 7})
+    assert summary["changes"]["read"] == 0
+    assert {row["style"] for row in rows(snapshot, "faces")} != {
+        row["style"] for row in rows(folder / "out/snapshots" / FIRST, "faces")
+    }
+    monkeypatch.undo()
+    assert_is_what_score_makes(
+        snapshot, folder / "photos", tmp_path / "out", "--rules", "classic", "--top-k", 3, "--seed", 7
+    )
+
+
+def test_verify_content_finds_what_size_and_time_hide(folder, tmp_path):
+    photo = folder / "photos" / "notes.jpg"
+    status, data = photo.stat(), bytearray(photo.read_bytes())
+    data[-1] ^= 1
+    photo.write_bytes(data)
+    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert night(folder, SECOND)[1]["changes"]["changed"] == 0
+    snapshot, summary, _ = night(folder, THIRD, "--verify-content")
+    assert (summary["changes"]["changed"], summary["changes"]["kept"], summary["changes"]["read"]) == (1, 10, 11)
+    assert_is_what_score_makes(snapshot, folder / "photos", tmp_path / "out")
+
+
+def test_another_face_finder_reads_all_again(folder):
+    (before,) = (folder / "out" / "store").glob("features-*")
+    _, summary, _ = night(folder, SECOND, score={"min_face_px": 60})
+    assert summary["changes"]["read"] == summary["changes"]["kept"] == 11
+    (after,) = (folder / "out" / "store").glob("features-*")
+    assert after != before
+
+
+def test_the_gallery_of_kept_photos(folder):
+    snapshot, summary, _ = night(folder, SECOND, score={"report": True})
+    assert summary["changes"]["read"] == 9  # all that can be decoded: no thumbnail was kept
+    thumbs = {path.name: path.read_bytes() for path in (snapshot / "report" / "thumbs").rglob("*.jpg")}
+    assert len(thumbs) == 9
+    make_unreadable(folder / "photos")
+    later, summary, _ = night(folder, THIRD, score={"report": True})
+    assert summary["changes"]["read"] == 0
+    assert {path.name: path.read_bytes() for path in (later / "report" / "thumbs").rglob("*.jpg")} == thumbs
+    assert (later / "report" / "index.html").is_file()
+
+
+def test_retention_and_a_night_that_is_made_up_for(folder):
+    night(folder, SECOND)
+    night(folder, "2026-11-25", keep_snapshots=2)
+    assert sorted(path.name for path in (folder / "out" / "snapshots").glob("2*")) == [SECOND, "2026-11-25"]
+    night(folder, THIRD, keep_snapshots=2)  # an older night does not become the latest
+    assert (folder / "out" / "latest").readlink().name == "2026-11-25"
+    assert json.loads((folder / "out/snapshots" / THIRD / "summary.json").read_text())["drift"]["against"] == SECOND
+
+
+def test_the_same_night_again_after_a_change(folder):
+    (folder / "photos" / "group.jpg").unlink()
+    snapshot, summary, _ = night(folder, FIRST)
+    assert summary["changes"]["gone"] == 1
+    assert len(rows(snapshot, "photos")) == 10
+
+
+def test_drift_is_told_and_may_be_too_much(folder):
+    shutil.rmtree(folder / "photos" / "more photos")
+    for name in ("astronaut.jpg", "exif_rotated.jpg", "grayscale.jpg"):
+        (folder / "photos" / name).unlink()
+    _, summary, result = night(folder, SECOND)
+    assert summary["drift"]["psi"] >= 0.1
+    assert result.err.count("warning: the styles drift") == 1
+    _, summary, result = night(folder, THIRD, drift_warning=100.0)
+    assert "warning" not in result.err
+    shutil.rmtree(folder / "out" / "snapshots" / THIRD)
+    shutil.rmtree(folder / "out" / "snapshots" / SECOND)
+    _, _, result = night(folder, THIRD, max_drift=0.01, code=4)
+    assert "max_drift is 0.01; the snapshot is published" in result.err
+
+
+def test_too_many_rejected_is_exit_code_4_and_published(folder):
+    snapshot, _, result = night(folder, SECOND, code=4, score={"max_reject_share": 0.1})
+    assert "2 of 11 photos were rejected" in result.err
+    assert len(rows(snapshot, "photos")) == 11
+
+
+def test_a_folder_that_lost_its_photos_is_no_night(folder):
+    kept = kept_ids(folder / "out")
+    (folder / "photos").rename(folder / "elsewhere")
+    (folder / "photos").mkdir()
+    result = call("export", job_file(folder, max_gone_share=0.5), "--date", SECOND)
+    assert (result.code, "11 of last night's 11 photos are gone" in result.err) == (3, True)
+    assert not (folder / "out" / "snapshots" / SECOND).exists()
+    assert kept_ids(folder / "out") == kept
+    snapshot, summary, _ = night(folder, SECOND)
+    assert (len(rows(snapshot, "photos")), summary["changes"]["gone"], kept_ids(folder / "out")) == (0, 11, [])
+
+
+def test_one_night_at_a_time_and_no_stale_lock(folder):
+    lock = folder / "out" / ".work" / "lock"
+    with lock.open("w") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        result = call("export", job_file(folder), "--date", SECOND)
+        assert (result.code, "another export" in result.sentence) == (2, True)
+    assert lock.exists()  # left by a process that has ended
+    night(folder, SECOND)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("keep_snapshots = 0", "keep_snapshots"),
+        ("photo = 1", "photo"),
+        ("drift_warning = -1.0", "drift_warning"),
+        ("work = '/x'", "work"),
+        ("score.rules = 3", "score.rules"),
+        ("score.overwrite = true", "score.overwrite"),
+        ("score.topk = 3", "score.topk"),
+        ("out = 'gs://bucket/x'", "gs://"),
+        ("photos = ''", "photos"),
+        ("photos = 'nowhere'", "nowhere"),
+        ("out = 'photos'", "out"),
+    ],
+)
+def test_a_wrong_job_is_told_by_its_key(tmp_path, monkeypatch, line, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    keys = {"photos": "photos = 'photos'", "out": "out = 'out'"} | {line.partition(" ")[0]: line}
+    (tmp_path / "job.toml").write_text("\n".join(keys.values()))
+    result = call("export", "job.toml")
+    assert result.code == 2
+    assert named in result.sentence
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    result = call("export", job_file(tmp_path))
+    assert (result.code, "thesis.txt" in result.sentence) == (2, True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_killed_in_the_middle_goes_on(tmp_path):
+    """Many small pictures, so that there are several partitions; the second run reads only what the first had not."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    face = Image.open(EXAMPLES / "astronaut.jpg").crop((150, 40, 310, 200)).resize((64, 64))
+    for number in range(260):
+        ImageEnhance.Brightness(face).enhance(0.5 + number / 260).save(photos / f"{number:03}.jpg", quality=80)
+    job = job_file(tmp_path, score={"faces": "aligned", "batch_size": 16})
+    process = subprocess.Popen(
+        command("export", job, "--date", FIRST), env=environment(OMP_NUM_THREADS=1), preexec_fn=heed_interrupts
+    )
+    pending = tmp_path / "out" / "store" / "pending"
+    wait_for(lambda: list(pending.glob("*.parquet")), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = len(kept_ids(tmp_path / "out"))
+    (tmp_path / "out" / "snapshots" / ".2026-11-01.stylematch-staging-0").mkdir(parents=True)  # a night given up
+    assert not (tmp_path / "out" / "latest").exists()
+    snapshot, summary, _ = night(tmp_path, FIRST, score={"faces": "aligned", "batch_size": 16})
+    assert summary["changes"]["read"] == 260 - kept < 260
+    assert not list(pending.glob("*"))
+    assert not list((tmp_path / "out" / ".work").glob("*"))
+    assert [path.name for path in (tmp_path / "out" / "snapshots").iterdir()] == [FIRST]
+    assert_is_what_score_makes(snapshot, photos, tmp_path / "scored", "--faces", "aligned")
+    # Two processes give equal bytes.
+    keys = {"out": f"{tmp_path}/two", "score": {"faces": "aligned", "workers": 2}}
+    assert call("export", job_file(tmp_path, **keys), "--date", FIRST).code == 0
+    assert table_digests(tmp_path / "two" / "latest") == table_digests(snapshot)

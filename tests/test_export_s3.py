@@ -1,0 +1,166 @@
+"""``export`` from a bucket into a bucket, on moto's server program: an S3 server that is spoken to over HTTP."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from program import EXAMPLES, call, rows, table_digests
+from pyarrow import fs
+from test_export import job_file
+
+from stylematch.data.photo_folders import ObjectFolder
+from stylematch.data.photos import FindCounts
+from stylematch.tables.place import place_of
+
+FIRST, SECOND = "2026-11-20", "2026-11-21"
+ODD = ("more photos/é ü.jpg", "x%20+#?&.jpg", "..name.jpg", "group")
+NAMES = {
+    "astronaut.jpg": ODD[0],
+    "rocket.jpg": ODD[1],
+    "truncated.jpg": ODD[2],
+    "group.jpg": ODD[3],
+    "coffee.jpg": "coffee.jpg",
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """An S3 client with an empty bucket ``photos``; the environment says where the server is."""
+    import boto3
+
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="photos")
+    yield client
+    for page in client.list_objects_v2(Bucket="photos").get("Contents", ()):
+        client.delete_object(Bucket="photos", Key=page["Key"])
+    client.delete_bucket(Bucket="photos")
+
+
+def upload(client, folder: Path) -> None:
+    """Upload some examples under odd names, and put the same into ``folder``."""
+    for name, key in NAMES.items():
+        client.upload_file(str(EXAMPLES / name), "photos", f"in/{key}")
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLES / name, folder / key)
+
+
+def download(client, key: str, folder: Path) -> Path:
+    """Download all below a key."""
+    for entry in client.list_objects_v2(Bucket="photos", Prefix=f"{key}/")["Contents"]:
+        path = folder / entry["Key"].removeprefix(f"{key}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file("photos", entry["Key"], str(path))
+    return folder
+
+
+def latest(client) -> dict:
+    return json.loads(client.get_object(Bucket="photos", Key="in/out/latest.json")["Body"].read())
+
+
+def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
+    upload(bucket, tmp_path / "photos")
+    bucket.put_object(Bucket="photos", Key="in/empty//part.jpg", Body=b"x")  # no file for pyarrow: told, not lost
+    # OUT lies among the photos and is passed over; the URL names the server, photos' the environment.
+    query = f"endpoint_override={server}&scheme=http"
+    keys = {"photos": "s3://photos/in", "out": f"s3://photos/in/out?{query}", "work": f"{tmp_path}/work"}
+    job = job_file(tmp_path, **keys)
+    result = call("export", job, "--date", FIRST)
+    assert result.code == 0, result.err
+    assert "5 photos (5 new" in result.out
+    assert "could not be listed" in result.err
+    assert latest(bucket)["path"] == f"snapshots/{FIRST}"
+    snapshot = download(bucket, f"in/out/snapshots/{FIRST}", tmp_path / "snapshot")
+    assert {row["path"] for row in rows(snapshot, "photos")} == set(NAMES.values())
+    # The same photos in folders of this machine give equal bytes.
+    local = call("export", job_file(tmp_path), "--date", FIRST)
+    assert local.code == 0, local.err
+    assert table_digests(tmp_path / "out" / "latest") == table_digests(snapshot)
+    assert list((tmp_path / "work" / "snapshots").glob("*")) == []
+
+    job = job_file(tmp_path, **keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectFolder, "read", lambda *_: pytest.fail("an object was read"))
+        bucket.put_object(
+            Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "coffee.jpg").read_bytes()
+        )  # equal ETag
+        result = call("export", job, "--date", SECOND)
+        assert result.code == 0, result.err
+        assert "5 kept; 0 read" in result.out
+        assert "nothing to do" in call("export", job, "--date", SECOND).out
+    # The same night after a change: beside what is there, and then in its place.
+    bucket.put_object(Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "grayscale.jpg").read_bytes())
+    bucket.delete_object(Bucket="photos", Key=f"in/{ODD[1]}")
+    result = call("export", job, "--date", SECOND)
+    assert result.code == 0, result.err
+    assert "1 changed, 1 gone, 3 kept; 1 read" in result.out
+    name = latest(bucket)["snapshot"]
+    assert name.startswith(f"{SECOND}.")
+    found = bucket.list_objects_v2(Bucket="photos", Prefix="in/out/snapshots/")["Contents"]
+    assert {entry["Key"].split("/")[3] for entry in found if not entry["Key"].endswith("/")} == {FIRST, name}
+    assert len(rows(download(bucket, f"in/out/snapshots/{name}", tmp_path / "second"), "photos")) == 4
+
+
+def test_a_mistake_in_a_url_is_told(bucket, server, tmp_path):
+    for keys, named in (
+        ({"photos": "s3://nobody/x"}, "no bucket 'nobody'"),
+        ({"photos": "s3://photos/nothing"}, "no photos at s3://photos/nothing"),
+        ({"photos": "https://photos/in"}, "https:// is not known"),
+        ({"out": "s3://nobody/x"}, "no bucket 'nobody'"),
+    ):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        result = call("export", job_file(tmp_path, **keys))
+        assert (result.code, named in result.sentence) == (2, True), result.err
+    place = place_of(f"s3://key:secret@photos/in?endpoint_override={server}&scheme=http", "photos")
+    assert str(place) == "s3://photos/in"
+
+
+def test_an_object_that_goes_away_is_a_row_and_a_server_that_does_ends_the_run(bucket, tmp_path):
+    from stylematch.errors import PhotoRejectedError, StylematchError
+
+    bucket.put_object(Bucket="photos", Key="in/a.jpg", Body=b"12345")
+    folder = ObjectFolder(place_of("s3://photos/in", "photos"))
+    (photo,) = folder.find(FindCounts())
+    assert (photo.path, photo.bytes, photo.stamp != "") == ("a.jpg", 5, True)
+    assert folder.read(photo.raw_path, 5) == b"12345"
+    with pytest.raises(PhotoRejectedError, match="over the limit of 4"):
+        folder.read(photo.raw_path, 4)
+    bucket.delete_object(Bucket="photos", Key="in/a.jpg")
+    with pytest.raises(PhotoRejectedError, match="could not be read"):
+        folder.read(photo.raw_path, 5)
+
+    class Broken(fs.LocalFileSystem):
+        def open_input_file(self, path):
+            raise OSError("the connection was reset")
+
+    broken = ObjectFolder(place_of("s3://photos/in", "photos"))
+    broken.place.__dict__["_remote"] = (Broken(), "photos/in")
+    with pytest.raises(StylematchError, match="connection was reset") as told:
+        broken.read(b"a.jpg", 5)
+    assert not isinstance(told.value, PhotoRejectedError)
+    assert told.value.exit_code == 3
+
+
+def test_file_urls(tmp_path):
+    assert place_of(f"file://{tmp_path}/a%20b", "photos").directory == tmp_path / "a b"
+    place = place_of(str(tmp_path), "out")
+    place.write("x/y", b"1")
+    assert (place.read("x/y"), place.read("x/z"), place.list("x"), place.list("none")) == (b"1", None, {"y": 1}, {})
+    place.remove("x")
+    assert place.list() == {}
+    place.remove("x")

@@ -1,0 +1,260 @@
+"""The gallery in headless Chromium: filters, search, pages, a person; nothing fails, nothing leaves the page."""
+
+import numpy as np
+import pytest
+from browser import Browser, require_chromium
+from test_gallery import HOSTILE_NAMES, STYLES, face_row, item_picture, item_row, photo_row, write_run
+
+from stylematch.report.gallery import write_gallery
+from stylematch.report.page_rows import LabelledFace, NearestFaces
+from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.tables.manifest import Stage
+
+PHOTOS = 150
+STAGES = {"score": Stage(10.0, PHOTOS, "photos"), "items": Stage(2.0, PHOTOS, "faces", per_worker=True)}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(require_chromium(), tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+def nearest(embeddings):
+    known = LabelledFace("000123.jpg", "Formal", ("Smiling", "Young"))
+    return [NearestFaces([("Formal", 0.6), ("Casual", 0.4)], [(known, 0.91)]) for _ in embeddings]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    """A gallery of 150 photos: every tenth is rejected, every fifteenth has two faces, styles by turns."""
+    run = tmp_path_factory.mktemp("page") / "run"
+    photos, faces, items = [], [], []
+    for number in range(PHOTOS):
+        path = f"day {number // 50}/IMG_{number:03d}.jpg"
+        if number % 10 == 9:
+            photos.append(photo_row(path, 0, status="rejected", reason="truncated", message="It ends early."))
+            continue
+        several = number % 15 == 0
+        photos.append(photo_row(path, 2 if several else 1))
+        style = STYLES[number % 3]
+        score = 0.3 + number / 300
+        smiling = 0.95 if number % 2 else 0.05
+        faces.append(face_row(photos[-1], 0, style, style_score=score, Smiling=smiling, nose_x=200.0, nose_y=410.0))
+        if several:
+            faces.append(face_row(photos[-1], 1, "Formal", x=10.0, width=50.0, style_score=0.25))
+        for face in range(photos[-1]["faces"]):
+            items += [item_row(photos[-1], face, rank) for rank in (1, 2)]
+        thumbnail = thumbnail_path(run / "report", photos[-1]["photo_id"])
+        thumbnail.parent.mkdir(parents=True, exist_ok=True)
+        thumbnail.write_bytes(make_thumbnail(np.full((80, 40, 3), number, np.uint8)))
+    write_run(run, photos, faces, items)
+    facts = {"test/00001": {"title": "Wide trousers", "price": "49.5", "url": "https://example.org/1"}}
+    facts |= {"test/00002": {"title": "Odd one", "url": "javascript:document.title='owned'"}}
+    return write_gallery(
+        run,
+        item_picture=item_picture,
+        item_facts=lambda item_id: facts[item_id],
+        nearest=nearest,
+        title="A night",
+        summary={"Run": "abc"},
+        stages=STAGES,
+    ).as_uri()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The gallery just opened; after the test nothing may have gone wrong in it or left it."""
+    opened = browser.open(address)
+    opened.ready("list")
+    yield opened
+    assert opened.errors == []
+    report = address.removesuffix("index.html")
+    assert opened.requests
+    assert [url for url in opened.requests if not url.startswith(report)] == []
+    opened.close()
+
+
+def count_of(page) -> str:
+    return page.texts("#count")[0].replace("\u2013", "-")
+
+
+def wait_for_count(page, wanted: str) -> None:
+    page.wait(f"document.querySelector('#count').textContent.replace('\\u2013', '-') === {wanted!r}")
+
+
+def choose(page, control: str, assignment: str) -> None:
+    """Set a control as a person does: its value, then the event."""
+    page.evaluate(
+        f"(() => {{ const node = document.querySelector('{control}'); node.{assignment};"
+        "node.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_overview_counts_mixes_reasons_and_throughput(page):
+    assert page.texts("#counts strong") == ["150", "135", "0", "15", "145"]
+    assert sorted(page.texts("#styles .name")) == sorted(STYLES)
+    assert page.texts("#reasons code") == ["truncated"]
+    assert page.texts("#rate")[0].startswith("15.0 photos a second")
+    assert page.texts("#timing .name") == ["items"]
+    assert page.evaluate(
+        "[...document.querySelectorAll('#styles i')].every((bar) => bar.getBoundingClientRect().width > 1)"
+    )
+
+
+def test_filters_search_and_pages_find_the_same_photos_as_the_tables(page):
+    rows = [number for number in range(PHOTOS) if number % 10 != 9]
+    assert count_of(page) == "1-60 of 150 photos"
+    assert len(page.texts(".card")) == 60
+
+    page.go("page=3", "list 3")
+    assert count_of(page) == "121-150 of 150 photos"
+    assert page.texts(".card .file")[0] == "IMG_120.jpg"
+
+    page.go("q=day 1/img_07", "list")
+    assert page.texts(".card .file") == [f"IMG_{number:03d}.jpg" for number in range(70, 80)]
+
+    page.go("status=rejected:truncated", "list")
+    assert count_of(page) == "1-15 of 15 matching photos"
+
+    page.go("attribute=Smiling&style=Casual", "list")
+    wanted = [number for number in rows if number % 2 and number % 3 == 0]
+    assert page.texts(".card .file") == [f"IMG_{number:03d}.jpg" for number in wanted]
+
+    page.go("attribute=!Smiling&score=70-100", "list")
+    wanted = [number for number in rows if number % 2 == 0 and number >= 120]
+    assert page.texts(".card .file") == [f"IMG_{number:03d}.jpg" for number in wanted]
+
+    # Style and score must hold for one face: the second faces are Formal, but less sure.
+    page.go("style=Formal&score=0-29", "list")
+    wanted = [number for number in rows if number % 15 == 0]
+    assert page.texts(".card .file") == [f"IMG_{number:03d}.jpg" for number in wanted]
+    assert page.evaluate("document.querySelector('.card-link').hash").endswith("&photo=1&face=2")
+
+    page.go("q=nowhere", "list")
+    assert page.texts("#empty")[0].startswith("No photo matches")
+
+
+def test_controls_and_keys_do_what_the_address_does(page):
+    choose(page, "#style", "value = 'Formal'")
+    page.wait(
+        "location.hash.includes('style=Formal') && document.querySelector('#count').textContent.includes('matching')"
+    )
+    choose(page, "#low", "value = '75'")
+    page.wait("location.hash.includes('score=75-100')")
+    page.evaluate("document.querySelector('#clear').click(), 0")
+    wait_for_count(page, "1-60 of 150 photos")
+
+    page.press("ArrowRight")
+    page.wait("location.hash === '#page=2'")
+    page.press("ArrowLeft")
+    page.wait("location.hash === '#page=1'")
+    page.press("/", "/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    for letter in "_14":
+        page.press(letter, letter)
+    page.wait("location.hash.includes('q=_14')")
+    wait_for_count(page, "1-10 of 10 matching photos")
+    page.press("Escape")
+
+    # From the list to a person and on by keys alone, within what the search found.
+    page.evaluate("document.querySelector('.card-link').focus(), 0")
+    page.press("Enter", "\r")
+    page.ready("person 141")
+    page.press("ArrowRight")
+    page.ready("person 142")
+    page.press("Escape")
+    page.ready("list")
+    assert count_of(page) == "1-10 of 10 matching photos"
+
+
+def test_a_persons_page_shows_what_decided(page):
+    page.go("page=1&photo=16&face=1", "person 16 1")
+    assert page.texts("#person-title") == ["day 0/IMG_015.jpg"]
+    assert page.texts(".verdict-style strong") == ["Casual"]
+    assert page.texts(".deciders .who") == ["Rules", "Neighbours", "Together"]
+    assert page.texts(".deciders .number")[2] == "35\u00a0%"
+    assert page.texts(".rule code") == ["casual"]
+    assert page.texts(".meters li:not([hidden]) .name")[:2] == ["Smiling", "Young"]
+    assert page.texts(".neighbours strong") == ["Formal"]
+    assert "shares Smiling, Young" in page.texts(".neighbours .shared")[0]
+    assert "Formal 60\u00a0%, Casual 40\u00a0%" in page.texts(".panels .why")[1]
+    assert page.texts(".item h4") == ["1 Wide trousers", "2 Odd one"]
+    assert "similarity 0.88 with the clothes worn" in page.texts(".item")[0]
+    assert "price 49.5" in page.texts(".item")[0]
+    # Only web addresses become links.
+    assert page.evaluate("[...document.querySelectorAll('.item a')].map((a) => a.href)") == ["https://example.org/1"]
+    # The box and the points lie on the picture where the tables say.
+    box = page.evaluate(
+        """(() => { const [picture, box] = ['.frame.large img', '.face.chosen .line']
+            .map((name) => document.querySelector(name).getBoundingClientRect());
+            return ['left', 'top', 'width', 'height'].map((side, at) =>
+                (box[side] - (at < 2 ? picture[side] : 0)) / picture[at % 2 ? 'height' : 'width']); })()"""
+    )
+    assert box == pytest.approx([0.25, 0.25, 0.5, 0.5], abs=0.02)
+    assert page.evaluate("document.querySelectorAll('.landmark').length") == 5
+    nose = page.evaluate(
+        "['cx', 'cy'].map((name) => Number(document.querySelectorAll('.landmark')[2].getAttribute(name)))"
+    )
+    assert nose == [200.0, 410.0]
+
+    page.evaluate("document.querySelectorAll('.face-choice a')[1].click(), 0")
+    page.ready("person 16 2")
+    assert page.texts(".verdict-style strong") == ["Formal"]
+    page.evaluate("document.querySelector('#back').click(), 0")
+    page.ready("list 1")
+
+
+def test_a_rejected_photo_says_why(page):
+    page.go("page=1&photo=10&face=1", "person 10")
+    assert page.texts(".verdict code") == ["truncated"]
+    assert "It ends early." in page.texts(".verdict")[0]
+
+
+@pytest.mark.parametrize(("width_px", "dark"), [(390, False), (390, True), (1280, False), (1280, True)])
+def test_no_serious_accessibility_fault(browser, address, axe, width_px, dark):
+    for hash_, ready in (("", "list"), ("#style=Formal&page=1", "list"), ("#page=1&photo=16&face=2", "person")):
+        page = browser.open(address + hash_, width_px=width_px, dark=dark)
+        page.ready(ready)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width_px
+        assert axe(page) == []
+        page.close()
+
+
+def test_a_browser_shows_hostile_names_as_text(browser, tmp_path):
+    scored = [photo_row(name) for name in HOSTILE_NAMES]
+    refused = photo_row("z.jpg", 0, status="rejected", reason="corrupt", message=HOSTILE_NAMES[0])
+    faces = [face_row(photo, style=photo["path"], why=photo["path"], rule=photo["path"]) for photo in scored]
+    items = [item_row(photo, item_id=photo["path"], category=photo["path"], reason=photo["path"]) for photo in scored]
+    run = write_run(tmp_path / "run", [*scored, refused], faces, items)
+    index = write_gallery(run, item_picture=item_picture, title=HOSTILE_NAMES[0], summary={"<b>": HOSTILE_NAMES[1]})
+
+    page = browser.open(index.as_uri())
+    page.ready("list")
+    assert page.evaluate("document.title") == HOSTILE_NAMES[0]
+    assert len(page.texts(".card.scored")) == len(HOSTILE_NAMES)
+    for number in range(1, len(HOSTILE_NAMES) + 2):
+        page.go(f"page=1&photo={number}&face=1", f"person {number}")
+        assert page.evaluate("document.querySelectorAll('[onerror], script:not([src]), img[src=x]').length") == 0
+        assert not page.evaluate(
+            r"/[\x07\x1b\u202e\u202c\u2028\u2029]/.test(document.querySelector('#person').textContent)"
+        )
+    page.go("page=1", "list")
+    shown = set(page.texts(".hidden-character"))
+    assert {"\\n", "\\t", "\\x1b", "\\x07", "\\u{202e}", "\\u{2028}", "\\u{2029}"} <= shown
+    assert not page.evaluate(r"/[\x07\x1b\u202e\u202c\u2028\u2029]/.test(document.querySelector('#cards').textContent)")
+    # A style's exact name, whatever it holds, is what the filter compares.
+    choose(page, "#style", "selectedIndex = 1")
+    wait_for_count(page, "1-1 of 1 matching photo")
+    assert page.errors == []
+
+
+def test_a_missing_part_is_said(browser, tmp_path):
+    photo = photo_row("a.jpg")
+    index = write_gallery(
+        write_run(tmp_path / "run", [photo], [face_row(photo)]), item_picture=item_picture, title="Torn"
+    )
+    (index.parent / "data" / "tiles-00001.js").unlink()
+    page = browser.open(index.as_uri())
+    page.wait("document.querySelector('#problem') && !document.querySelector('#problem').hidden")
+    assert "data/tiles-00001.js is missing" in page.texts("#problem")[0]
