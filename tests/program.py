@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from conftest import REPOSITORY
 
 from stylematch.cli import run
-from stylematch.tables.contract import TABLES
+from stylematch.tables.contract import CLUSTERED, TABLES
 from stylematch.tables.manifest import read_manifest
 
 DEFAULT_INDEX = REPOSITORY / "indexes" / "default"
@@ -96,7 +97,17 @@ def wait_for(condition, process):
 
 
 def table(out: Path, name: str) -> pa.Table:
-    """Read a table of a run, in the order of its shards."""
+    """Read a table of a run, in the order of its photos, faces and ranks (in a shard, styles stand together)."""
+    rows = stored(out, name)
+    if name not in CLUSTERED or not (out / "photos").is_dir():
+        return rows
+    keys = {"photo": pc.index_in(rows["path"], value_set=stored(out, "photos")["path"].combine_chunks())}
+    keys |= {key: rows[key] for key in ("face", "rank") if key in rows.column_names}
+    return rows.take(pc.sort_indices(pa.table(keys), sort_keys=[(key, "ascending") for key in keys]))
+
+
+def stored(out: Path, name: str) -> pa.Table:
+    """Read a table of a run, shard after shard, its rows as they are stored."""
     return pa.concat_tables(pq.read_table(path) for path in sorted((out / name).glob("*.parquet")))
 
 

@@ -206,6 +206,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_package_its_data_and_its_licences(wheel):
     names = set(wheel.namelist())
+    assert "stylematch/py.typed" in names
     package = REPOSITORY / "stylematch"
     wanted = {f"stylematch/{p.relative_to(package).as_posix()}" for p in package.rglob("*") if p.is_file()}
     wanted = {name for name in wanted if "__pycache__" not in name}

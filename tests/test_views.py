@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
-from program import DEFAULT_INDEX, EXAMPLES, call, manifest, scored, table
+from program import DEFAULT_INDEX, EXAMPLES, call, manifest, scored, stored, table
 
 TUTORIAL = REPOSITORY / "docs" / "tutorials" / "query.md"
 # What another model, or other photos, may leave without an answer.
@@ -68,7 +68,7 @@ def test_a_history_holds_every_night_under_its_date(nights, example_run):
         "SELECT a.path, a.style, b.style AS now FROM faces_history a JOIN faces_history b USING (path, face) "
         "WHERE a.snapshot_date < b.snapshot_date AND a.style <> b.style",
     )
-    first = table(example_run, "faces").to_pylist()[0]
+    first = stored(example_run, "faces").to_pylist()[0]
     assert changed == [{"path": first["path"], "style": "Other", "now": first["style"]}]
 
 
@@ -176,7 +176,7 @@ def test_other_tools_read_the_same_table(example_run, name):
     import duckdb
     import pandas
 
-    expected = table(example_run, name)
+    expected = stored(example_run, name)
     keys = [key for key in ("path", "face", "rank") if key in expected.column_names]
     by_pandas = pandas.read_parquet(example_run / name)
     by_duckdb = duckdb.read_parquet(str(example_run / name / "*.parquet")).to_arrow_table()

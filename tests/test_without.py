@@ -1,7 +1,7 @@
 """``--without``: attributes that are switched off are in no rule, no table and no gallery."""
 
 import pytest
-from program import EXAMPLES, manifest, score, scored, table
+from program import EXAMPLES, call, manifest, score, scored, table
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.settings import OPTIONS, ScoreSettings, validated
@@ -107,3 +107,17 @@ def test_the_order_of_names_changes_no_run():
     assert one.rules == other.rules == "wardrobe-neutral"
     assert ScoreSettings(without=("Bald",), rules="classic").rules == "classic"
     assert ScoreSettings().rules == "wardrobe"
+
+
+def test_a_night_switches_off_the_same(without, tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'photos = "{EXAMPLES}"\nout = "{tmp_path / "nights"}"\n[score]\nwithout = ["Male", "Young"]\ndevice = "cpu"\n'
+        "workers = 1\n"
+    )
+    result = call("export", job, "--date", "2026-03-01")
+    assert result.code == 0, result.err
+    faces = table(tmp_path / "nights" / "snapshots" / "2026-03-01", "faces")
+    assert faces.drop_columns(["snapshot_date"]).equals(table(without, "faces"))
+    query = ("query", tmp_path / "nights", "SELECT count(*) AS n, min(snapshot_date) AS night FROM faces_history")
+    assert call(*query, "--format", "csv").out.split() == ["n,night", f"{len(faces)},2026-03-01"]

@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.writer import ShardWriter, is_done, read_sidecar, shard_path, sidecar_path
+from stylematch.tables.writer import ROW_GROUP_ROWS, ShardWriter, is_done, read_sidecar, shard_path, sidecar_path
 
 SCHEMA = pa.schema(
     [
@@ -204,3 +205,58 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.exit_code == 3
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+STYLES = ("Boardroom", "Bohemian", "City Chic", "Minimalist")
+
+
+def write_faces(directory: Path, cuts: list[int], count: int = 5000) -> Path:
+    """Write faces whose styles are mixed, in batches that end at ``cuts``."""
+    schema = pa.schema([("path", pa.string()), ("face", pa.int32()), ("style", pa.string())])
+    styles = np.random.default_rng(1).choice(STYLES, count)
+    with ShardWriter(directory / "faces", 0, schema) as writer:
+        for start, end in itertools.pairwise([0, *sorted(cuts), count]):
+            rows = range(start, end)
+            writer.write({"path": [f"{row:05d}.jpg" for row in rows], "face": [0] * len(rows), "style": styles[rows]})
+    return directory / "faces" / "part-00000.parquet"
+
+
+def test_faces_of_one_style_stand_together_so_that_row_groups_are_skipped(tmp_path):
+    file = pq.ParquetFile(write_faces(tmp_path, []))
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    assert [group.num_rows for group in groups] == [1024] * 4 + [904]
+    column = file.schema_arrow.names.index("style")
+    ranges = [(g.column(column).statistics.min, g.column(column).statistics.max) for g in groups]
+    for style in STYLES:
+        assert sum(low <= style <= high for low, high in ranges) <= 3
+    assert all("RLE_DICTIONARY" in group.column(column).encodings for group in groups)
+    (fragment,) = ds.dataset(tmp_path / "faces" / "part-00000.parquet").get_fragments()
+    kept = fragment.split_by_row_group(filter=pc.field("style") == "Boardroom")
+    assert len(kept) < len(groups)
+    table = file.read()
+    assert sorted(table["path"].to_pylist()) == [f"{row:05d}.jpg" for row in range(5000)]
+    for style in STYLES:  # within a style the rows stand as they came
+        paths = table.filter(pc.field("style") == style)["path"].to_pylist()
+        assert paths == sorted(paths)
+
+
+@given(cuts=st.lists(st.integers(0, 5000), max_size=5))
+@settings(max_examples=10, deadline=None)
+def test_clustered_bytes_do_not_depend_on_the_callers_batches(tmp_path_factory, cuts):
+    directory = tmp_path_factory.mktemp("clustered")
+    assert write_faces(directory / "a", []).read_bytes() == write_faces(directory / "b", cuts).read_bytes()
+
+
+def test_every_block_is_clustered_by_itself(tmp_path):
+    styles = pq.read_table(write_faces(tmp_path, [], 20_000), partitioning=None)["style"].to_pylist()
+    for start in range(0, 20_000, ROW_GROUP_ROWS):
+        block = styles[start : start + ROW_GROUP_ROWS]
+        assert block == sorted(block)
+    assert styles != sorted(styles)
+
+
+def test_other_tables_keep_their_order(tmp_path):
+    schema = pa.schema([("path", pa.string()), ("style", pa.string())])
+    with ShardWriter(tmp_path / "other", 0, schema) as writer:
+        writer.write({"path": ["a", "b"], "style": ["z", "y"]})
+    assert pq.read_table(tmp_path / "other" / "part-00000.parquet")["style"].to_pylist() == ["z", "y"]

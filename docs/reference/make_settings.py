@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stylematch.settings import EmbedJob, PredictSettings, ScoreSettings, TrainJob
+from stylematch.settings import EmbedJob, ExportJob, PredictSettings, ScoreSettings, TrainJob
 from stylematch.settings.index import IndexSettings
 
 PAGE = Path(__file__).with_name("settings.md")
 PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("A training job", "`stylematch-batch train JOB.toml`; each section is a table of the file.", TrainJob),
     ("An embedding job", "`stylematch-batch embed JOB.toml`.", EmbedJob),
+    ("A nightly export", "`stylematch-batch export JOB.toml`; `[score]` has the keys of scoring, below.", ExportJob),
     ("Scoring", "The options of `score`, with underscores; they stand in a run's manifest.", ScoreSettings),
     ("Predicting", "The options of `predict`, likewise.", PredictSettings),
     ("Building an index", "The options of `index build`.", IndexSettings),

@@ -57,7 +57,7 @@ class Scorer:
         self.adviser = Adviser(settings, self.assets, self.device, threads, allowed)
         self.schemas: dict[str, pa.Schema] = {
             "photos": photos_schema(),
-            "faces": faces_schema(self.extractor.attribute_names, self.extractor.embedding_dim),
+            "faces": faces_schema(self.adviser.attribute_names, self.extractor.embedding_dim),
             # Without a run there is no name of one.
             "recommendations": pa.schema([field for field in recommendations_schema() if field.name != "run_id"]),
         }

@@ -80,7 +80,7 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
     job, result = state.job, PartitionResult()
     schemas = {
         "photos": photos_schema(),
-        "faces": faces_schema(job.store.attribute_names, job.store.embedding_dim),
+        "faces": faces_schema(state.adviser.attribute_names, job.store.embedding_dim),
         "recommendations": recommendations_schema(),
     }
     planned = read_plan(job.score.listing, partition)

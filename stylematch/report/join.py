@@ -1,9 +1,10 @@
 """The three tables of a run, read side by side, photo by photo.
 
-The tables are sorted by the same paths, shard after shard, so one pass over each is enough: every photo takes
-the rows of ``faces`` that carry its path, and every face the rows of ``recommendations`` that carry its key.
-Only one batch of each table is in memory. Paths are compared for equality alone: their order is that of the
-files' raw bytes, which an escaped path does not show.
+Shards of one name hold the same photos. ``photos`` is in the listing's order; within a shard the other tables stand
+together by style, so each of their shards is brought back into its photos' order. Then one pass over each is enough:
+every photo takes the rows of ``faces`` that carry its path, and every face the rows of ``recommendations`` that carry
+its key. Of each table one shard at most is in memory. Paths are compared for equality alone: their order is that of
+the files' raw bytes, which an escaped path does not show.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stylematch.errors import StylematchError
-from stylematch.tables.contract import KEYS, LANDMARKS
+from stylematch.tables.contract import CLUSTERED, KEYS, LANDMARKS
 from stylematch.tables.writer import shard_paths
 
 _BATCH_ROWS = 1024
@@ -199,5 +201,21 @@ def _shards(run: Path, table: str) -> list[Path]:
 
 def _batches(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for shard in shards:
+        photos = shard.parent.with_name("photos") / shard.name
         with pq.ParquetFile(shard) as file:
-            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+            if shard.parent.name in CLUSTERED and photos.is_file():
+                rows = _in_order_of(photos, file.read(columns=list(columns)))
+                yield from rows.combine_chunks().to_batches(max_chunksize=_BATCH_ROWS)
+            else:
+                yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+
+
+def _in_order_of(photos: Path, rows: pa.Table) -> pa.Table:
+    """Return rows in the order of their photos, and within one by face and rank; as they are if one is of no photo."""
+    with pq.ParquetFile(photos) as file:
+        paths = file.read(columns=["path"])["path"].combine_chunks()
+    keys = {"photo": pc.index_in(rows["path"], value_set=paths)}
+    if keys["photo"].null_count:  # not the shard of these photos; what does not belong together is found later
+        return rows
+    keys |= {name: rows[name] for name in ("face", "rank") if name in rows.column_names}
+    return rows.take(pc.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys]))

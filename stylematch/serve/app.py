@@ -110,7 +110,7 @@ class Service:
     def __init__(self, scorer: Scorer, settings: ServeSettings) -> None:
         self.settings = settings
         self.max_bytes = int(scorer.settings.max_file_mb * 1e6)
-        self.attribute_names = scorer.extractor.attribute_names
+        self.attribute_names = scorer.adviser.attribute_names
         self.room = Room(settings.max_waiting)
         self.metrics = Metrics(lambda: self.room.taken)
         self.batcher: Batcher[Tables] = Batcher(

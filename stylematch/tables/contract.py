@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # the exit codes, which every command needs, load no Arrow
 TABLES = ("photos", "faces", "recommendations")
 KEYS = {"photos": ("path",), "faces": ("path", "face"), "recommendations": ("path", "face", "rank")}
 
+CLUSTERED: dict[str, tuple[str, ...]] = {"faces": ("style",), "recommendations": ("style", "category")}
+"""By table the columns whose equal values stand together within a shard, so that a reader can skip row groups."""
+
 LANDMARKS = (
     "lefteye_x",
     "lefteye_y",

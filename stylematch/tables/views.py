@@ -11,6 +11,7 @@ of another model) is left out of it; each night still has its own. Files are ope
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ PREDICT_TABLES = ("photos", "predictions")
 SNAPSHOTS = "snapshots"
 SNAPSHOT_DATE = "snapshot_date"
 HISTORY = "_history"
+# A night that was published twice in a bucket has its run's first digits behind its date.
+_NIGHT = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[0-9a-f]{8})?")
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,11 @@ def find_snapshots(root: Path) -> list[Path]:
 
 
 def _date_of(snapshot: Path) -> datetime.date | None:
+    match = _NIGHT.fullmatch(snapshot.name)
     try:
-        date = datetime.date.fromisoformat(snapshot.name)
+        return datetime.date.fromisoformat(match[1]) if match else None
     except ValueError:
         return None
-    return date if date.isoformat() == snapshot.name else None  # fromisoformat also takes 20260131
 
 
 def _tables(run: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """One partition's shard of one table: Parquet whose bytes follow from its rows alone.
 
-- Rows are buffered and cut into row groups of a fixed size, so the caller's batches leave no trace in the
-  file.
+- Rows are buffered and cut into blocks of a fixed size, so the caller's batches leave no trace in the file. A block
+  is a row group; or, in the tables that the contract clusters (faces by style, recommendations by style and category),
+  it is sorted by these columns, rows of one kind in the order in which they came, and cut into smaller row groups:
+  then a row group holds few styles, its statistics say which, and a reader that asks for one skips most others.
 - The file is written under a temporary name of this writer's own, fsynced and renamed; a reader never sees half a
   shard, and two writers of one shard (a worker that was given up lives on) leave what either would have left.
 - Then its sidecar ``_done/part-NNNNN.json`` (rows, bytes, sha256) appears: a shard is done when its sidecar
@@ -24,11 +26,14 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from stylematch.tables.contract import CLUSTERED
 from stylematch.tables.disk import explained, file_sha256, sync_directory, temporary_path, write_durably
 
 # A face row is about 1 KB, so a row group is at most 8 MB in memory and a few MB on disk; a reader that asks
 # for a few rows decodes no more than that.
 ROW_GROUP_ROWS = 8192
+# Of a dozen styles each has some hundred rows of a block; in smaller groups columns compress worse.
+CLUSTERED_GROUP_ROWS = 1024
 DONE_DIRECTORY = "_done"
 
 Column = Sequence[Any] | np.ndarray  # or a pyarrow.Array, which mypy knows nothing of
@@ -70,7 +75,9 @@ class ShardWriter:
     schema : pyarrow.Schema
         Columns, types and nullability, in the file's order.
     row_group_rows : int
-        Rows in a row group; at most this many rows plus one batch are held in memory.
+        Rows in a block; at most this many rows plus one batch are held in memory.
+    cluster_by : sequence of str, optional
+        Columns by which a block is sorted; by default those that the contract names for a table of the folder's name.
 
     Raises
     ------
@@ -79,13 +86,21 @@ class ShardWriter:
     """
 
     def __init__(
-        self, directory: Path, number: int, schema: pa.Schema, *, row_group_rows: int = ROW_GROUP_ROWS
+        self,
+        directory: Path,
+        number: int,
+        schema: pa.Schema,
+        *,
+        row_group_rows: int = ROW_GROUP_ROWS,
+        cluster_by: Sequence[str] | None = None,
     ) -> None:
         self.path = shard_path(directory, number)
         self._sidecar = sidecar_path(directory, number)
         self._temporary = temporary_path(self.path)
         self._schema = schema
         self._row_group_rows = row_group_rows
+        wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
+        self._cluster_by = [name for name in wanted if name in schema.names]
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.rows = 0
@@ -139,8 +154,12 @@ class ShardWriter:
         table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
         with explained("write", self.path):
             for start in range(0, rows, self._row_group_rows):
-                group = table.slice(start, min(self._row_group_rows, rows - start))
-                self._writer.write_table(group, row_group_size=self._row_group_rows)
+                block = table.slice(start, min(self._row_group_rows, rows - start))
+                if self._cluster_by:
+                    block = clustered(block, self._cluster_by)
+                    self._writer.write_table(block, row_group_size=min(CLUSTERED_GROUP_ROWS, self._row_group_rows))
+                else:
+                    self._writer.write_table(block, row_group_size=self._row_group_rows)
         rest = table.slice(rows)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
@@ -171,6 +190,16 @@ class ShardWriter:
             self._temporary.replace(self.path)
             sync_directory(self.path.parent)
         write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
+
+
+def clustered(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return rows sorted by some columns; equal ones stay in their order."""
+    import pyarrow.compute as pc
+
+    place = "\0place"  # a name that no column has
+    keys = rows.select(list(columns)).append_column(place, pa.array(np.arange(len(rows))))
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in (*columns, place)])
+    return rows.take(order)
 
 
 def read_sidecar(directory: Path, number: int) -> ShardInfo | None:
