@@ -54,7 +54,7 @@ docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 default-index: $(VENV)/.installed-train
-	$(BIN)/stylematch-batch train jobs/garment-small.toml
+	$(BIN)/stylematch-batch train jobs/garments.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-student.toml

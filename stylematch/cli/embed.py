@@ -73,7 +73,7 @@ def default_index(
         "runs/celeba-mobilenet-student/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
-        "runs/garment-small/bundle"
+        "runs/garments/bundle"
     ),
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
     fashion_mnist: FashionMnistOption = None,
