@@ -171,6 +171,7 @@ def test_controls_and_keys_do_what_the_address_does(page):
 def test_a_persons_page_shows_what_decided(page):
     page.go("page=1&photo=16&face=1", "person 16 1")
     assert page.texts("#person-title") == ["day 0/IMG_015.jpg"]
+    assert page.evaluate("document.activeElement.id") == "person-title"
     assert page.texts(".verdict-style strong") == ["Casual"]
     assert page.texts(".deciders .who") == ["Rules", "Neighbours", "Together"]
     assert page.texts(".deciders .number")[2] == "35\u00a0%"
@@ -186,15 +187,15 @@ def test_a_persons_page_shows_what_decided(page):
     assert page.evaluate("[...document.querySelectorAll('.item a')].map((a) => a.href)") == ["https://example.org/1"]
     # The box and the points lie on the picture where the tables say.
     box = page.evaluate(
-        """(() => { const [picture, box] = ['.frame.large img', '.face.chosen .line']
+        """(() => { const [picture, box] = ['#person .frame img', '#person .chosen .line']
             .map((name) => document.querySelector(name).getBoundingClientRect());
             return ['left', 'top', 'width', 'height'].map((side, at) =>
                 (box[side] - (at < 2 ? picture[side] : 0)) / picture[at % 2 ? 'height' : 'width']); })()"""
     )
     assert box == pytest.approx([0.25, 0.25, 0.5, 0.5], abs=0.02)
-    assert page.evaluate("document.querySelectorAll('.landmark').length") == 5
+    assert page.evaluate("document.querySelectorAll('#person .landmark').length") == 5
     nose = page.evaluate(
-        "['cx', 'cy'].map((name) => Number(document.querySelectorAll('.landmark')[2].getAttribute(name)))"
+        "['cx', 'cy'].map((name) => Number(document.querySelectorAll('#person .landmark')[2].getAttribute(name)))"
     )
     assert nose == [200.0, 410.0]
 

@@ -111,7 +111,7 @@
     showCount(first, wanted.length, total, filtered);
     page.makePagers(current, shownPages, turnTo);
     document.title = summary.title;
-    document.documentElement.dataset.ready = `list ${current}`;
+    return `list ${current}`;
   }
 
   // ---- a person ---------------------------------------------------------------------------------------------------
@@ -139,8 +139,7 @@
     );
     byId("person").replaceChildren(bar, ...page.makePerson(photo, view.face - 1, chunk, summary, linkTo));
     document.title = `${page.plainText(fileName(photo.path))} \u00b7 ${summary.title}`;
-    byId("person-title").focus({ preventScroll: true });
-    document.documentElement.dataset.ready = `person ${position + 1} ${view.face}`;
+    return `person ${position + 1} ${view.face}`;
   }
 
   function viewAt(view, at) {
@@ -164,21 +163,25 @@
     const isPerson = view.photo > 0 && summary.counts.found > 0;
     if (!isPerson) showControls(view);
     if (isPerson && !byId("gallery").hidden && listShown) scrolled.set(listShown, window.scrollY);
+    let ready = null;
     try {
-      await (isPerson ? showPerson(view, mine) : showList(view, mine));
+      ready = await (isPerson ? showPerson(view, mine) : showList(view, mine));
     } catch (error) {
       page.showProblem(error);
     }
-    if (mine !== turn) return;
+    if (mine !== turn || ready === null) return;
     const wasPerson = byId("gallery").hidden;
     byId("gallery").hidden = isPerson;
     byId("person").hidden = !isPerson;
-    if (isPerson) window.scrollTo(0, 0);
-    else {
+    if (isPerson) {
+      byId("person-title").focus({ preventScroll: true });
+      window.scrollTo(0, 0);
+    } else {
       if (wasPerson) window.scrollTo(0, scrolled.get(location.hash) || 0);
       else if (listShown !== null && listShown !== location.hash && byId("results").getBoundingClientRect().top < 0) byId("results").scrollIntoView();
       listShown = location.hash;
     }
+    document.documentElement.dataset.ready = ready; // what is shown, for tests
   }
 
   function listen() {
