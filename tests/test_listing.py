@@ -41,7 +41,9 @@ def test_partitions_are_even_and_lose_nothing(count):
     if count > WANTED_PARTITIONS * MIN_PARTITION_PHOTOS:
         assert len(sizes) >= WANTED_PARTITIONS / 2
     if count > 0:
-        assert min(sizes) >= min(count, MIN_PARTITION_PHOTOS // 2)
+        assert min(sizes) >= min(count, MIN_PARTITION_PHOTOS)
+    if 4 * MIN_PARTITION_PHOTOS <= count <= WANTED_PARTITIONS * MAX_PARTITION_PHOTOS:
+        assert len(sizes) % 4 == 0
 
 
 @settings(max_examples=15, deadline=None)
@@ -60,7 +62,7 @@ def test_reading_the_partitions_is_reading_the_listing(tmp_path_factory, names, 
 def test_real_photos_in_several_partitions(tmp_path):
     root = tmp_path / "photos"
     root.mkdir()
-    count = 3 * MIN_PARTITION_PHOTOS + 5
+    count = 4 * MIN_PARTITION_PHOTOS + 5
     for number in range(count):
         (root / f"{number:04d}.jpg").write_bytes(b"\xff\xd8" + bytes([number % 251]) * number)
     listing = listed(root, tmp_path / "listing")

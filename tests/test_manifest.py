@@ -67,6 +67,7 @@ def test_manifest_round_trip(tmp_path):
         "per_worker": True,
         "seconds": 2.0,
         "unit": "photos",
+        "whole": False,
     }
     assert content["stages"]["find"]["per_second"] is None
     assert (content["started"], content["finished"]) == (
