@@ -4,15 +4,9 @@
 2. ``seed``: the loop of the notebooks that this project grew from: Pillow, resize to 224, VGG16 one by one, rows put
    together with pandas ``apply``. Random weights, which take as long.
 3. ``dataloader``: a torchvision data loader, and the shipped backbone (MobileNetV2, 128 px) eagerly in torch.
-<<<<<<< HEAD
 4. ``clip-retrieval``: ``clip-retrieval inference``, where ``--clip-retrieval PYTHON`` names an environment's Python
    that has it (and setuptools below 81), with an open_clip model whose vision tower is timm's ``mobilenetv2_100``
    at 128 px, random weights.
-=======
-4. ``clip-retrieval``: ``clip-retrieval inference``, where ``--clip-retrieval PYTHON`` names the Python of one that
-   has it (and setuptools below 81), with an open_clip model whose vision tower is timm's ``mobilenetv2_100`` at 128 px,
-   random weights.
->>>>>>> w-speed
 
 The slow ones see ``--slow-pictures`` of the pictures.
 """
