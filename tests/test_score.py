@@ -97,7 +97,7 @@ def many(tmp_path_factory):
         astronaut.crop((130, 30, 280, 200)).save(root / "face.jpg", quality=92)
         coffee.crop((0, 0, 48, 48)).save(root / "cup.jpg", quality=92)
     face, cup = (root / "face.jpg").read_bytes(), (root / "cup.jpg").read_bytes()
-    for number in range(2 * MIN_PARTITION_PHOTOS + 40):
+    for number in range(9 * MIN_PARTITION_PHOTOS + 8):
         data = face if number % 4 == 0 else cup
         # Bytes after a JPEG's end make another file of the same picture.
         data = data[:500] if number % 50 == 7 else data + b"%d" % (number // 2 if number % 40 < 2 else number)
@@ -110,7 +110,7 @@ def many_run(many, tmp_path_factory):
     out = scored(many, tmp_path_factory.mktemp("many-run") / "out")
     counts = manifest(out)["counts"]
     assert min(counts["scored"], counts["no_face"], counts["rejected"]) > 5
-    assert len(list((out / "photos").glob("*.parquet"))) == 3
+    assert len(list((out / "photos").glob("*.parquet"))) == 8
     return out
 
 

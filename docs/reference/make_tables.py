@@ -32,6 +32,7 @@ MANIFEST_MEANINGS = {
     "run_id": "the run's name, as in recommendations",
     "counts": "found = scored + no_face + rejected; rows of the other tables; reasons; files ignored, by why",
     "stages": "for each: seconds (summed over workers where per_worker), items, unit, items per second",
+    "profile": "the stages side by side: busy seconds, rate, share of the limit; the limit, and how near the run came",
     "seconds": "from start to publication",
     "started": "time, UTC",
     "finished": "time, UTC",
