@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -109,7 +110,11 @@ def test_columns_given_and_predicted(shop):
     items = pq.read_table(shop / "items" / "rows.parquet")
     assert items.schema.field("price").type == pa.float64()
     assert items["price"].to_pylist()[:3] == [0.5, 10.5, 20.5]
-    assert items["gender"].to_pylist() == ["Women"] * 8 + [None] * 4 + ["Men"]  # as the rule sets spell it
+    given = np.array([True] * 8 + [False] * 4 + [True])
+    genders = np.array(items["gender"].to_pylist())
+    assert genders[given].tolist() == ["Women"] * 8 + ["Men"]  # as the rule sets spell it
+    assert set(genders[~given]) <= {"Men", "Women", "Unisex", "Boys", "Girls"}
+    assert [chance is None for chance in items["gender_probability"].to_pylist()] == given.tolist()
     by_id = {row["id"]: row for row in items.to_pylist()}
     assert by_id["sku-1"]["category"] == "Jeans"
     assert by_id["sku-1"]["category_predicted"] == "Trouser"  # known by its name, not guessed

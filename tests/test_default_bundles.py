@@ -35,7 +35,8 @@ def faces():
 def garments():
     """The pictures of the items that are shipped, as the garment model wants them."""
     stored = pq.read_table(DEFAULT / "items" / "rows.parquet", columns=["picture"])["picture"][:40].to_pylist()
-    return np.frombuffer(b"".join(stored), np.uint8).reshape(40, 28, 28, 1)
+    grey = np.frombuffer(b"".join(stored), np.uint8).reshape(40, 28, 28, 1)
+    return np.repeat(grey, Bundle.open(DEFAULT / "garments").channels, axis=3)
 
 
 def test_both_models_together_have_at_most_four_million_parameters():

@@ -187,6 +187,12 @@ def test_grey_and_colour_are_one_to_every_encoder(items):
     assert np.isnan(RawPixels().embed(np.zeros_like(grey), "black")).all()
 
 
+def taught_by(dataset, **settings):
+    """Return the shipped garment encoder as if it had learned from other data."""
+    bundle = Bundle.open(GARMENTS)
+    return Bundle(bundle.directory, {**bundle.description, "data": {"dataset": dataset, **settings}})
+
+
 class TestWorn:
     """Every query looks just like its own item, and next to that like an item of another type."""
 
@@ -210,7 +216,7 @@ class TestWorn:
 
         monkeypatch.setattr(recs_worn, "_cut", cut)
         monkeypatch.setattr(recs_worn, "_worn", worn)
-        root, bundle = write_fashion_product(tmp_path / "products", 96), Bundle.open(GARMENTS)
+        root, bundle = write_fashion_product(tmp_path / "products", 96), taught_by("fashion-mnist")
         return measure_worn([RawPixels()], {"other": "why"}, bundle, root, tmp_path / "cache", None)
 
     def test_the_own_item_is_never_found(self, measured):
@@ -231,14 +237,10 @@ class TestWorn:
 
     def test_it_says_whether_the_catalogue_was_learned_from(self, measured, tmp_path):
         assert measured["worn"]["learned_from_catalogue"] is False
-        bundle = Bundle.open(GARMENTS)
-        learned = {"dataset": "garments", "split": "stratified", "min_label_count": 3, "split_seed": 4}
-        taught = Bundle(bundle.directory, {**bundle.description, "data": learned})
+        taught = taught_by("garments", split="stratified", min_label_count=3, split_seed=4)
         parts = measure_worn([RawPixels()], {}, taught, tmp_path / "products", tmp_path / "cache", 5)
         assert parts["worn"]["learned_from_catalogue"] is True
-        by_year = Bundle(
-            bundle.directory, {**bundle.description, "data": {"dataset": "fashion-product", "split": "years"}}
-        )
+        by_year = taught_by("fashion-product", split="years")
         with pytest.raises(UserError, match="other years"):
             measure_worn([RawPixels()], {}, by_year, tmp_path / "products", tmp_path / "cache", 5)
 
