@@ -262,10 +262,10 @@ def test_weights_of_another_architecture_are_refused(garments):
     (garments / DESCRIPTION).write_text(text.replace('"embedding_dim": 64', '"embedding_dim": 32'))
     with pytest.raises(UserError, match="is damaged"):
         TorchRuntime(Bundle.open(garments), "cpu")
-    shutil.copy(garments / WEIGHTS, garments / "kept")
+    shutil.copy(garments / WEIGHTS, garments.parent / "kept")
     from safetensors.numpy import load_file, save_file
 
-    stored = load_file(garments / "kept")
+    stored = load_file(garments.parent / "kept")
     stored["stranger"] = stored.pop("embedding.bias")
     save_file(stored, garments / WEIGHTS)
     (garments / DESCRIPTION).write_text(text)
