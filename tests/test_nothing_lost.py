@@ -82,7 +82,7 @@ def whole(crowd, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "out"
     began = time.monotonic()
     finish(crowd, out, *OPTIONS)
-    assert len(list((out / "photos").glob("*.parquet"))) == 5
+    assert len(list((out / "photos").glob("*.parquet"))) == 4
     return out, time.monotonic() - began
 
 

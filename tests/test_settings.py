@@ -5,7 +5,17 @@ import pytest
 from pydantic import ValidationError
 
 from stylematch.errors import UserError
-from stylematch.settings import OPTIONS, Augment, EmbedJob, ScoreSettings, TrainJob, data_root, load_job, validated
+from stylematch.settings import (
+    OPTIONS,
+    Augment,
+    EmbedJob,
+    ExportJob,
+    ScoreSettings,
+    TrainJob,
+    data_root,
+    load_job,
+    validated,
+)
 
 JOB = """
 name = "try"
@@ -44,7 +54,8 @@ def test_all_shipped_jobs_load(repository):
     files = sorted((repository / "jobs").glob("*.toml"))
     assert files
     for path in files:
-        kind = TrainJob if "model" in tomllib.loads(path.read_text()) else EmbedJob
+        keys = tomllib.loads(path.read_text())
+        kind = TrainJob if "model" in keys else ExportJob if "photos" in keys else EmbedJob
         job = load_job(path, kind)
         assert not any(str(value).startswith("/") for value in job.model_dump().values() if isinstance(value, str))
 
@@ -158,7 +169,7 @@ def test_what_names_a_run_leaves_out_how_it_is_run():
     # Rules are named by their contents' hash, not by the option.
     named_elsewhere, not_naming = (
         {"rules"},
-        {"batch_size", "workers", "device", "report", "overwrite", "photo_timeout_s"},
+        {"batch_size", "workers", "device", "report", "overwrite", "photo_timeout_s", "engine", "address"},
     )
     assert set(ScoreSettings.model_fields) == set(changes) | named_elsewhere | not_naming | {"max_reject_share"}
 

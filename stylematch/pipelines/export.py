@@ -165,7 +165,7 @@ class _Night:
             self._check_gone(*plan.gone())
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
             plan.write_known_ids(scratch / "known")
-        self.stages["read"] = Stage(0.0, todo.photos, "photos")
+        self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
         if not todo.photos:
             return
         waiting = waiting_partitions(todo, frozenset())
@@ -184,7 +184,7 @@ class _Night:
             self.seen,
         )
         setup = functools.partial(KeepState, keep)
-        self.stages |= run_listing(keep_partition, setup, todo, waiting, workers=workers, description="read")
+        self.stages |= run_listing(keep_partition, setup, todo, waiting, workers=workers, description="new photos")
 
     def _check_gone(self, gone: int, before: int) -> None:
         limit = self.job.max_gone_share
@@ -294,7 +294,7 @@ class _Night:
         return {
             "snapshot_date": self.day.isoformat(),
             "run_id": staging.run_id,
-            "changes": asdict(changes) | {"read": self.stages["read"].items},
+            "changes": asdict(changes) | {"read": self.stages["new photos"].items},
             "styles": style_mix(before, now),
             "drift": asdict(drift) | {"level": drift.level} if drift else None,
             "warnings": warnings,

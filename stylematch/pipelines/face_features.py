@@ -170,7 +170,7 @@ class FeatureExtractor:
         row = {**read_row(photo, decoded, Status.SCORED), "faces": len(faces.boxes)}
         torsos: tuple[npt.NDArray[np.uint8] | None, ...] = (None,) * len(faces.boxes)
         if self.garments is not None:
-            with timed("cut"):
+            with result.timed("cut", 0, "photos"):  # counted when its faces were cut
                 torsos = tuple(cut_torso(decoded, box, self.garments.bundle.input_px) for box in faces.boxes)
         # Only the crops wait for the rest of the batch, not the photos that they were cut from.
         return _Read(photo, row, replace(faces, photo=replace(decoded, pixels=np.empty((0, 0, 3), np.uint8))), torsos)
