@@ -1,4 +1,4 @@
-"""What the site needs beyond Markdown: a navigation of all pages, links out of the docs, and the benchmarks' results."""
+"""What the site needs beyond Markdown: a navigation of all pages, links out of the docs, the benchmarks' results."""
 
 from __future__ import annotations
 
