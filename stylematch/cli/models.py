@@ -20,8 +20,8 @@ from stylematch.cli.options import (
     MinFaceOption,
     PhotosArgument,
     PhotoTimeoutOption,
+    photos_path,
 )
-from stylematch.errors import UserError
 
 app = typer.Typer()
 
@@ -165,7 +165,5 @@ def predict(
         follow_links=follow_links,
         overwrite=overwrite,
     )
-    if not photos:  # an unset variable in a script, which a Path would take for the current directory
-        raise UserError("PHOTOS is empty: name a directory of photos")
-    for line in run(bundle, Path(photos), out, settings).lines():
+    for line in run(bundle, photos_path(photos), out, settings).lines():
         typer.echo(line)

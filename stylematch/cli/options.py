@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from stylematch.errors import UserError
+
 PhotosArgument = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
 ]
@@ -41,3 +43,10 @@ FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow 
 FashionMnistOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
 ]
+
+
+def photos_path(photos: str) -> Path:
+    """Return PHOTOS as a path; refuse an unset variable of a script, which a Path takes for the current directory."""
+    if not photos:
+        raise UserError("PHOTOS is empty: name a directory of photos")
+    return Path(photos)

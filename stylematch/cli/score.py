@@ -22,8 +22,8 @@ from stylematch.cli.options import (
     PhotoTimeoutOption,
     WithoutOption,
     WorkersOption,
+    photos_path,
 )
-from stylematch.errors import UserError
 
 app = typer.Typer()
 
@@ -116,9 +116,7 @@ def score(
         overwrite=overwrite,
         max_reject_share=max_reject_share,
     )
-    if not photos:  # an unset variable in a script, which a Path would take for the current directory
-        raise UserError("PHOTOS is empty: name a directory of photos")
-    summary = run(Path(photos), out, settings, index or [])
+    summary = run(photos_path(photos), out, settings, index or [])
     for line in [*summary.lines(), *(summary.profile if profile else ())]:
         typer.echo(line)
 

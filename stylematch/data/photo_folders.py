@@ -27,6 +27,7 @@ from stylematch.data.photos import (
     hash_photo,
     photo_root,
     read_photo,
+    whole_photo,
 )
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.tables.contract import Reason
@@ -143,14 +144,7 @@ class ObjectFolder:
         with self._opened(raw_path) as stream:
             size = stream.size()
             data = b"" if size > max_bytes else bytes(stream.read())
-        if size > max_bytes:
-            raise PhotoRejectedError(
-                Reason.FILE_TOO_LARGE,
-                f"the file has {size:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
-            )
-        if not data:
-            raise PhotoRejectedError(Reason.EMPTY_FILE, "the file has no bytes")
-        return data
+        return whole_photo(data, size, max_bytes)
 
     def hash(self, raw_path: bytes) -> str:
         """Return one photo's photo_id; see ``hash_photo``."""

@@ -224,10 +224,21 @@ def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
             size = max(size, len(data))
     except (OSError, ValueError) as error:
         raise _unreadable(error) from error
-    if size > max_bytes:
+    return whole_photo(data, size, max_bytes)
+
+
+def whole_photo(data: bytes, size_bytes: int, max_bytes: int) -> bytes:
+    """Return what was read of a photo, wherever it lies; refuse what is empty or, by its size, was not read.
+
+    Raises
+    ------
+    PhotoRejectedError
+        With the reason.
+    """
+    if size_bytes > max_bytes:
         raise PhotoRejectedError(
             Reason.FILE_TOO_LARGE,
-            f"the file has {size:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
+            f"the file has {size_bytes:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
         )
     if not data:
         raise PhotoRejectedError(Reason.EMPTY_FILE, "the file has no bytes")
