@@ -234,34 +234,49 @@ def test_timms_networks_are_backbones():
         Network(Model(backbone="timm:nothing", input_px=64), celeba.SCHEMA)
 
 
-def test_a_divided_embedding_keeps_both_parts_shares_and_reads_labels_from_the_first():
-    model = Model(
-        backbone="small_resnet_rgb",
-        input_px=28,
-        pool="grid",
-        embedding_dim=12,
-        instance_dim=8,
-        instance_share=0.25,
-        embedded=("category",),
-    )
+def divided(**changes):
+    options = {"instance_dim": 8, "instance_share": 0.25, "embedded": ("category",), **changes}
+    return Model(backbone="small_resnet_rgb", input_px=28, pool="grid", **options)
+
+
+def test_a_divided_embedding_is_the_classes_probabilities_and_what_tells_one_class_apart():
     schema = LabelSchema((CategoricalGroup("category", ("a", "b")), CategoricalGroup("season", ("x", "y", "z"))))
     torch.manual_seed(0)
-    net = Network(model, schema).eval()
+    net = Network(divided(), schema).eval()
     pictures = torch.rand(5, 3, 28, 28)
-    embedding, heads = net.outputs(pictures)
-    torch.testing.assert_close(embedding[:, :4].square().sum(1), torch.full((5,), 0.75))
-    torch.testing.assert_close(embedding[:, 4:].square().sum(1), torch.full((5,), 0.25))
-    assert net.heads["category"].in_features == 4
-    assert net.heads["season"].in_features == 9 * 140
-    # Labels read from a part that has always the same length: another length changes nothing.
     with torch.no_grad():
-        net.embedding.weight[:4] *= 3
-        net.embedding.bias[:4] *= 3
-    torch.testing.assert_close(net.outputs(pictures)[1]["category"], heads["category"])
+        embedding, heads = net.outputs(pictures)
+    assert embedding.shape == (5, net.embedding_dim) == (5, 2 + 8)
+    chances = torch.softmax(heads["category"], 1)
+    torch.testing.assert_close(embedding[:, :2], (0.75 * chances).sqrt())
+    torch.testing.assert_close(embedding[:, 2:].square().sum(1), torch.full((5,), 0.25))
+    # The product of two first parts is Bhattacharyya's coefficient: how far two pictures agree about their class.
+    expected = 0.75 * (chances[0] * chances[1]).sqrt().sum()
+    torch.testing.assert_close(embedding[0, :2] @ embedding[1, :2], expected)
+    # A temperature folded into the head reaches the embedding, too.
+    net.cool("category", np.array([2.0]))
+    cooler = torch.softmax(heads["category"] / 2, 1)
+    torch.testing.assert_close(net.outputs(pictures)[0][:, :2].detach(), (0.75 * cooler).sqrt())
+
+
+def test_a_divided_embedding_comes_back_from_its_description():
+    schema = LabelSchema((CategoricalGroup("category", ("a", "b")), CategoricalGroup("season", ("x", "y", "z"))))
+    net = Network(divided(embedded=("category", "season")), schema)
+    again = build_network(architecture(net), schema, 28)
+    again.load_state_dict(net.state_dict())
+    pictures = torch.randint(0, 256, (3, 28, 28, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        for mine, theirs in zip(net.eval()(pictures), again.eval()(pictures), strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+def test_a_divided_embedding_needs_classes():
+    with pytest.raises(UserError, match="attributes has no classes"):
+        Network(divided(embedded=("attributes",)), LabelSchema((BinaryGroup("attributes", ("a", "b")),)))
 
 
 def test_a_grid_of_means_is_torchs_own_adaptive_pooling():
     model = Model(backbone="small_resnet_rgb", input_px=28, pool="grid", embedding_dim=4)
     net = Network(model, LabelSchema((CategoricalGroup("category", ("a", "b")),)))
-    maps = torch.rand(2, 140, 7, 8)
+    maps = torch.rand(2, 136, 7, 8)
     torch.testing.assert_close(net._laid_out(maps), torch.nn.functional.adaptive_avg_pool2d(maps, 3))

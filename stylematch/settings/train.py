@@ -117,11 +117,14 @@ class Model(Section):
     embedding_dim : int
         Length of the embedding, a linear layer; 0 takes what is there (the last dense layer, or the features).
     instance_dim : int
-        How much of the embedding tells pictures of one class apart; the rest is what the labels are read from. Both
-        have a length of their own (``instance_share`` is the second's share of a cosine); 0 is an undivided
-        embedding.
+        0 is one embedding. Else the embedding is the classes of the groups in ``embedded`` (square roots of their
+        probabilities), then so many values that tell pictures of one class apart; its length follows from both, and
+        ``embedding_dim`` is left out.
+    instance_share : float
+        What a divided embedding's second part counts in a cosine; the first counts the rest.
     embedded : list of str
-        Groups that are read from the embedding; by default all. The others are read from the features.
+        Groups that are read from the embedding, by default all; the others are read from the features. Of a divided
+        embedding: categorical groups whose probabilities are its first part.
     dropout : float
         Share of the features dropped while training.
     grayscale : bool
@@ -333,8 +336,11 @@ class TrainJob(Section):
             )
         if wanted and model.input_px != 28:
             raise ValueError(f"model.input_px: {data.dataset}'s pictures need 28, not {model.input_px}")
-        if model.instance_dim and model.instance_dim >= model.embedding_dim:
-            raise ValueError(f"model.instance_dim: must be less than model.embedding_dim, {model.embedding_dim}")
+        if model.instance_dim and (model.embedding_dim or not model.embedded):
+            raise ValueError(
+                "model.instance_dim: the length of a divided embedding follows from it and from the groups in "
+                "model.embedded; leave model.embedding_dim out and name at least one group"
+            )
         if strange := [name for name in model.embedded if name not in data.label_groups]:
             raise ValueError(f"model.embedded: '{strange[0]}' is none of data.groups")
         if strange := [name for name in self.loss.group_weights if name not in data.label_groups]:

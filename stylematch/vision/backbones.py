@@ -33,7 +33,7 @@ _TIMM = "timm:"
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
 # The small networks: channels of the input, and widths that keep a whole model below a million parameters.
-_SMALL = {"small_resnet": (1, (32, 80, 144)), "small_resnet_rgb": (3, (32, 80, 140))}
+_SMALL = {"small_resnet": (1, (32, 80, 144)), "small_resnet_rgb": (3, (32, 80, 136))}
 
 
 @dataclass(frozen=True)

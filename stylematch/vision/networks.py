@@ -6,9 +6,9 @@ which is therefore a summary of just what the labels ask for. Points are read fr
 the expectation of a heat map (integral regression; Sun et al., ECCV 2018), and their gradients stop there: learning
 them cannot disturb the labels, nor need their losses be weighed against each other.
 
-An embedding may be divided: labels are read from the first part, and the second tells pictures of one class apart. Each
-part has a length of its own, so that neither drowns the other in a cosine (labels from unit vectors: Wang et al.,
-NormFace, ACM MM 2017).
+An embedding may be divided. The first part is the square roots of the classes' probabilities, whose inner product says how
+far two pictures agree about their class (Bhattacharyya, 1943; query by semantic example: Rasiwasia et al., IEEE TMM 2007);
+the second tells pictures of one class apart. Each has a length of its own, so that neither drowns the other in a cosine.
 
 Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zisserman, ICLR 2015).
 """
@@ -32,8 +32,6 @@ from stylematch.vision.backbones import GRID, load_backbone
 from stylematch.vision.bundle import WEIGHTS, Bundle, damaged
 
 _LUMA = (0.299, 0.587, 0.114)
-# How long the vectors are that labels are read from: long enough for a softmax over ten classes to be sure of one.
-_LABEL_LENGTH = 12.0
 _DESCRIBED = ("backbone", "pool", "hidden", "grayscale", "instance_dim", "instance_share", "embedded")
 
 
@@ -66,14 +64,17 @@ class Network(nn.Module):
             width = wider
         self.dense = nn.Sequential(*dense)
         self.dropout = nn.Dropout(0.0 if dense else model.dropout)
-        self.embedding = nn.Linear(width, model.embedding_dim) if model.embedding_dim else nn.Identity()
-        self.embedding_dim = model.embedding_dim or width
-        self._label_dim = self.embedding_dim - model.instance_dim
+        projected = model.instance_dim or model.embedding_dim
+        self.embedding = nn.Linear(width, projected) if projected else nn.Identity()
+        agreed = [schema.group(name) for name in model.embedded] if model.instance_dim else []
+        if strange := next((group for group in agreed if group.kind != "categorical"), None):
+            raise UserError(f"model.embedded: {strange.name} has no classes; a divided embedding is made of classes.")
+        self.embedding_dim = sum(group.width for group in agreed) + (projected or width)
         self.heads = nn.ModuleDict(
             {
                 g.name: _PointHead(anatomy.finer_features, g.width // 2)
                 if g.kind == "points" and self.finer_layers
-                else nn.Linear(self._label_dim if self._embeds(g.name) else width, g.width)
+                else nn.Linear(self.embedding_dim if self._embeds(g.name) else width, g.width)
                 for g in schema.groups
             }
         )
@@ -152,17 +153,20 @@ class Network(nn.Module):
         if self.maps:
             features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
         features = self.dropout(self.dense(features))
-        embedding = labelled = self.embedding(features)
-        if self.model.instance_dim:
-            parts = embedding.split([self._label_dim, self.model.instance_dim], dim=1)
-            shares = (1 - self.model.instance_share, self.model.instance_share)
-            units = [functional.normalize(part, dim=1) for part in parts]
-            labelled = units[0] * _LABEL_LENGTH
-            embedding = torch.cat([unit * share**0.5 for unit, share in zip(units, shares, strict=True)], 1)
-        return embedding, {
-            name: head(finer.detach() if isinstance(head, _PointHead) else labelled if self._embeds(name) else features)
+        embedding = self.embedding(features)
+        heads = {
+            name: head(
+                finer.detach() if isinstance(head, _PointHead) else embedding if self._embeds(name) else features
+            )
             for name, head in self.heads.items()
         }
+        return self._divided(embedding, heads) if self.model.instance_dim else embedding, heads
+
+    def _divided(self, instance: Tensor, heads: dict[str, Tensor]) -> Tensor:
+        """Return the classes' part beside what tells pictures of one class apart, a unit vector together."""
+        share, count = self.model.instance_share, len(self.model.embedded)
+        agreed = [torch.softmax(heads[name].float(), 1).sqrt() * ((1 - share) / count) ** 0.5 for name in self.model.embedded]
+        return torch.cat([*agreed, functional.normalize(instance.float(), dim=1) * share**0.5], 1)
 
     def _laid_out(self, maps: Tensor) -> Tensor:
         """Return the maps, or their means over a grid: as products with matrices, which every runtime knows."""
@@ -172,7 +176,8 @@ class Network(nn.Module):
         return rows @ maps @ columns.T
 
     def _embeds(self, group: str) -> bool:
-        return not self.model.embedded or group in self.model.embedded
+        """Whether a group is read from the embedding; of a divided one it is the group's own probabilities that are part."""
+        return not self.model.instance_dim and (not self.model.embedded or group in self.model.embedded)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return what a bundle promises for uint8 pictures.
