@@ -67,6 +67,8 @@ ATTRIBUTES = (
 )
 
 BOX = ("x_1", "y_1", "x_2", "y_2")
+PIXEL_CENTRE_PX = 0.5
+"""A landmark names its pixel, so that the first one is 0; measured from the picture's corner, as boxes are, it is here."""
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SCHEMA_WITH_BOX = LabelSchema((*SCHEMA.groups, PointGroup("box", BOX)))
 SPLITS = ("train", "val", "test")
@@ -93,7 +95,7 @@ class CelebaFolder:
     attributes : ndarray of int8, shape (n, 40)
         1 where the attribute is present, else 0, in the order of ``ATTRIBUTES``.
     landmarks_px : ndarray of float32, shape (n, 10)
-        Points in the picture's pixels, NaN where the file has no row.
+        Points by the numbers of the picture's pixels, NaN where the file has no row.
     boxes_px : ndarray of float32, shape (n, 4)
         x, y, width, height of the face, NaN where the file has no row.
     """
@@ -104,6 +106,11 @@ class CelebaFolder:
     attributes: npt.NDArray[np.int8]
     landmarks_px: npt.NDArray[np.float32]
     boxes_px: npt.NDArray[np.float32]
+
+    @property
+    def landmark_centres_px(self) -> npt.NDArray[np.float32]:
+        """The landmarks from the picture's corner: only so does a mirror put a point where its mirror image lies."""
+        return self.landmarks_px + np.float32(PIXEL_CENTRE_PX)
 
 
 def read_celeba(root: Path) -> CelebaFolder:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
@@ -195,7 +196,7 @@ def _columns(keys: list[tuple[FoundPhoto, PhotoFaces, int]], landmarks: npt.NDAr
     squares = [faces.squares[face] for _, faces, face in keys]
     origins = np.array([(square.x, square.y) for square in squares])
     sides = np.array([square.side for square in squares])
-    points = np.tile(origins, 5) + landmarks.astype(np.float64) * sides[:, None]
+    points = np.tile(origins, 5) + landmarks.astype(np.float64) * sides[:, None] - PIXEL_CENTRE_PX
     return {
         "path": [photo.path for photo, _, _ in keys],
         "photo_id": [photo.photo_id for photo, _, _ in keys],

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.vision.faces import FaceBox
@@ -92,5 +93,7 @@ def label_columns(
         if not isinstance(group, BinaryGroup):
             points = group.width // 2
             values = np.tile(areas_px[:, :2], points) + values.astype(np.float64) * np.tile(areas_px[:, 2:], points)
+            if group.name == "landmarks":
+                values = values - PIXEL_CENTRE_PX
         columns |= {label: values[:, position] for position, label in enumerate(group.labels)}
     return columns

@@ -136,7 +136,7 @@ def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator
         rows = [row for row, _, _ in found[key]]
         squares = [square for _, _, square in found[key]]
         targets: dict[str, npt.NDArray[Any]] = {"attributes": folder.attributes[rows]}
-        for group, points_px in (("landmarks", folder.landmarks_px), ("box", corners_px)):
+        for group, points_px in (("landmarks", folder.landmark_centres_px), ("box", corners_px)):
             points = np.stack([square.place(points_px[row]) for row, square in zip(rows, squares, strict=True)])
             targets[group] = points if key == "met" else np.full_like(points, np.nan)
         yield (

@@ -98,7 +98,7 @@ REASON_MEANINGS: dict[Reason, str] = {
     Reason.CRASHED: "reading it ended a worker process twice (or met a fault of this program)",
 }
 
-_LANDMARK = "landmark, in pixels of the upright photo"
+_LANDMARK = "landmark, in pixels of the upright photo, the first of which is 0 as in CelebA's files"
 
 COLUMN_MEANINGS: dict[str, dict[str, str]] = {
     "photos": {

@@ -152,7 +152,7 @@ def celeba_examples(
         fields=cuts.fields,
         targets={
             "attributes": folder.attributes[kept],
-            "landmarks": placed_in_crop(folder.landmarks_px[kept]),
+            "landmarks": placed_in_crop(folder.landmark_centres_px[kept]),
             "box": placed_in_crop(corners_in_picture(folder)[kept]),
         },
         dropped=len(rows) - len(kept),
