@@ -71,10 +71,22 @@ def test_targets_are_in_units_of_the_crop(folder, tmp_path):
     attributes, points = examples.targets["attributes"], examples.targets["landmarks"]
     np.testing.assert_array_equal(attributes.argmax(axis=1), [0, 1, 2, 5])
     top = (HEIGHT - WIDTH) * ALIGNED_TOP
-    expected = [20 / WIDTH, (21 - top) / WIDTH, 22 / WIDTH, (23 - top) / WIDTH]
+    expected = [20.5 / WIDTH, (21.5 - top) / WIDTH, 22.5 / WIDTH, (23.5 - top) / WIDTH]  # a pixel's centre
     np.testing.assert_allclose(points[0, :4], expected, rtol=1e-6)
     assert np.isnan(points[3]).all()  # the file has no row for the last picture
     assert points.dtype == np.float32
+
+
+def test_a_pictures_mirror_image_has_the_mirror_images_of_its_points(folder, tmp_path):
+    whole = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache")
+    points = whole.targets["landmarks"][0].reshape(5, 2)
+    lines = (folder / "list_landmarks_align_celeba.txt").read_text().splitlines()
+    name, *numbers = lines[2].split()
+    # Turned over, pixel k of a row is pixel width - 1 - k.
+    numbers = [str(WIDTH - 1 - int(n)) if place % 2 == 0 else n for place, n in enumerate(numbers)]
+    (folder / "list_landmarks_align_celeba.txt").write_text("\n".join([*lines[:2], " ".join([name, *numbers]), *lines[3:]]))
+    turned = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache").targets["landmarks"][0].reshape(5, 2)
+    np.testing.assert_allclose(turned, np.stack([1 - points[:, 0], points[:, 1]], 1), rtol=1e-5)
 
 
 def test_the_array_is_cut_once_and_anew_for_another_recipe(folder, tmp_path):
