@@ -256,6 +256,11 @@ def test_a_checkpoint_is_gone_on_with_though_a_setting_was_added_since(tmp_path)
     before = last.stat().st_mtime_ns
     train_tiny(tmp_path)
     assert last.stat().st_mtime_ns == before
+    # What a divided embedding's parts count is said after the training: nothing is learned from it.
+    assert "instance_share" not in described["model"]
+    note.write_text(json.dumps({**described, "model": {**described["model"], "instance_share": 0.4}}))
+    train_tiny(tmp_path)
+    assert last.stat().st_mtime_ns == before
     note.write_text(json.dumps({**described, "loss": {"binary": "unheard of"}}))
     with pytest.raises(UserError, match="is of another job than this one"):
         train_tiny(tmp_path)

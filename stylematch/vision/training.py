@@ -34,8 +34,10 @@ from stylematch.vision.networks import Network
 logger = logging.getLogger(__name__)
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-# What may change between a training and its going on: it changes how it runs, not what it gives.
+# What may change between a training and its going on: it changes how it runs, or what is made of the network afterwards, and
+# not what is learned.
 _RUNNING = ("compile", "devices", "workers", "log")
+_AFTERWARDS = ("instance_share",)
 _WATCHED_BATCH = 128
 
 
@@ -148,7 +150,7 @@ def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt
 
 def _last_checkpoint(job: TrainJob, out: Path) -> Path | None:
     """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
-    hidden: Any = {"out": True, "schedule": set(_RUNNING)}
+    hidden: Any = {"out": True, "schedule": set(_RUNNING), "model": set(_AFTERWARDS)}
     note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
     if last.is_file() and note.is_file():
         try:
