@@ -340,6 +340,11 @@ class Stylematch:
     def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
         """Return an item's picture.
 
+        Parameters
+        ----------
+        item_id : str
+            As in the rows of ``recommend``.
+
         Returns
         -------
         ndarray of uint8 or None
