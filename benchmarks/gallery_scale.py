@@ -1,6 +1,6 @@
 """How fluid the gallery is with many photos: a made-up run, its size on disk, waiting times in headless Chromium.
 
-    python benchmarks/gallery_scale.py --photos 50000 --out /tmp/gallery-scale
+    python benchmarks/gallery_scale.py --photos 50000
 
 The tables are made with the shard writer from a seed; names and numbers are random, no model and no photo is needed.
 A hundred thumbnails are real JPEG files of noise that all photos share by turns. Times are medians of ``--repeats``.
@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from browser import Browser, Page, find_chromium
+from machine import RESULTS, report
 
 from stylematch.report.gallery import write_gallery
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
@@ -161,28 +162,35 @@ def measure(index: Path, photos: int, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Make the run where it is not there yet, then measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=50_000)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--run", type=Path, help="keep the made run there, or measure the one that is there")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS / "gallery_scale.json")
     options = parser.parse_args()
-    if not (options.out / "photos").is_dir():
-        write_run(options.out, options.photos)
+    if not find_chromium():
+        sys.exit("no Chromium was found: the waiting times are measured in one")
+    with tempfile.TemporaryDirectory(prefix="stylematch-gallery-") as scratch:
+        figures = measured(options.run or Path(scratch) / "run", options.photos, options.repeats)
+    report(figures, [("what", "measured"), *figures.items()], options.out)
+
+
+def measured(run: Path, photos: int, repeats: int) -> dict[str, object]:
+    """Return how long the gallery takes to write, how large it is, and how long a person waits in it."""
+    if not (run / "photos").is_dir():
+        write_run(run, photos)
     started = time.perf_counter()
     grey = np.zeros((28, 28), np.uint8)
-    stages = {"score": Stage(3600.0, options.photos, "photos")}
-    index = write_gallery(options.out, item_picture=lambda _: grey, title="Scale", stages=stages)
+    stages = {"score": Stage(3600.0, photos, "photos")}
+    index = write_gallery(run, item_picture=lambda _: grey, title="Scale", stages=stages)
     figures: dict[str, object] = {
-        "photos": options.photos,
+        "photos": photos,
         "write the gallery, s": round(time.perf_counter() - started, 1),
     }
     for kind in ("index", "tiles", "page"):
         files = sorted((index.parent / "data").glob(f"{kind}-*.js"))
         figures[f"{kind} files"] = f"{len(files)}, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
-    if find_chromium():
-        figures |= {f"{what}, ms": value for what, value in measure(index, options.photos, options.repeats).items()}
-    for what, value in figures.items():
-        print(f"{what:<40}{value}")
+    return figures | {f"{what}, ms": value for what, value in measure(index, photos, repeats).items()}
 
 
 if __name__ == "__main__":

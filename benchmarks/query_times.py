@@ -1,7 +1,7 @@
 """Measure the tables: how large they are, and how long questions take that a person would ask.
 
     python benchmarks/query_times.py                       # a made run of 200,000 photos, in a temporary folder
-    python benchmarks/query_times.py --photos 1000000 --out benchmarks/results/query_times.md
+    python benchmarks/query_times.py --photos 1000000
     python benchmarks/query_times.py --run my-run          # a run of yours
 
 The made run has the real schema and the real writer; styles are as frequent as CelebA's people have them, items and
@@ -19,15 +19,17 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from machine import RESULTS, report
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import LANDMARKS, TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.manifest import Manifest, count_tables, describe_host, package_versions, write_manifest
+from stylematch.tables.manifest import Manifest, count_tables, write_manifest
 from stylematch.tables.query import run_query
 from stylematch.tables.views import open_views
 from stylematch.tables.writer import ShardWriter
@@ -111,39 +113,40 @@ def row_groups(run: Path, table: str, condition: pc.Expression) -> tuple[int, in
     return kept, sum(len(fragment.split_by_row_group()) for fragment in fragments)
 
 
-def measure(run: Path, repeats: int) -> list[str]:
-    """Return the page's lines."""
+def measure(run: Path, repeats: int) -> dict[str, Any]:
+    """Return sizes, row groups left and times."""
     views = open_views(run)
-    dataset = views.tables["recommendations"]
-    first = dataset.head(1, columns=["path", "style", "category"]).to_pylist()[0]
-    counts = {name: views.tables[name].count_rows() for name in TABLES}
-    host, packages = describe_host(), package_versions()
-    lines = [
-        "# Queries over the tables",
-        "",
-        f"`python benchmarks/query_times.py`, {datetime.now(UTC):%Y-%m-%d}: {host['processor']}, "
-        f"{host['cores']} cores, DuckDB {packages['duckdb']}, pyarrow {packages['pyarrow']}; "
-        f"{counts['photos']:,} photos.",
-        "",
-        "| table | rows | MB | bytes a row |",
-        "| --- | --- | --- | --- |",
-    ]
+    first = views.tables["recommendations"].head(1, columns=["path", "style", "category"]).to_pylist()[0]
+    tables = {}
     for name in TABLES:
         size = sum(path.stat().st_size for path in (run / name).glob("*.parquet"))
-        lines.append(f"| `{name}` | {counts[name]:,} | {size / 1e6:,.1f} | {size / max(1, counts[name]):,.0f} |")
+        tables[name] = {"rows": views.tables[name].count_rows(), "bytes": size}
     style, category = pc.field("style") == first["style"], pc.field("category") == first["category"]
-    lines += ["", "| condition | row groups that statistics leave |", "| --- | --- |"]
-    for table, what, condition in (
+    conditions = (
         ("faces", "one style", style),
         ("recommendations", "one style", style),
         ("recommendations", "one style and one category", style & category),
-    ):
-        kept, total = row_groups(run, table, condition)
-        lines.append(f"| `{table}`, {what} | {kept:,} of {total:,} |")
-    lines += ["", f"| query | median of {repeats}, ms |", "| --- | --- |"]
-    for name, sql in QUERIES.items():
-        lines.append(f"| {name} | {1000 * timed(views, sql.format(**first), repeats):,.0f} |")
-    return [*lines, "", "Times are of whole queries, from opened tables to written CSV, without the program's start."]
+    )
+    return {
+        "tables": tables,
+        "row_groups": {f"{table}, {what}": row_groups(run, table, asked) for table, what, asked in conditions},
+        "median_ms": {
+            name: round(1000 * timed(views, sql.format(**first), repeats), 1) for name, sql in QUERIES.items()
+        },
+    }
+
+
+def rows_of(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the page's table: times are of whole queries, from opened tables to written CSV."""
+    rows = [("what", "measured")]
+    for name, table in figures["tables"].items():
+        each = table["bytes"] / max(1, table["rows"])
+        rows.append((f"`{name}`", f"{table['rows']:,} rows, {table['bytes'] / 1e6:,.1f} MB, {each:,.0f} bytes a row"))
+    rows += [
+        (f"row groups that statistics leave of {what}", f"{kept:,} of {total:,}")
+        for what, (kept, total) in figures["row_groups"].items()
+    ]
+    return [*rows, *((f"query: {name}", f"{median:,.0f} ms") for name, median in figures["median_ms"].items())]
 
 
 def timed(views: object, sql: str, repeats: int) -> float:
@@ -157,22 +160,19 @@ def timed(views: object, sql: str, repeats: int) -> float:
 
 
 def main() -> None:
-    """Parse, make or take a run, measure, print and write."""
+    """Make or take a run, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=200_000, help="of the made run")
     parser.add_argument("--run", type=Path, help="a run that is there, in place of a made one")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the page here, too")
+    parser.add_argument("--out", type=Path, default=RESULTS / "query_times.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stylematch-query-times-") as scratch:
         run = options.run or Path(scratch) / "run"
         if options.run is None:
             make_run(run, options.photos)
-        page = "\n".join(measure(run, options.repeats)) + "\n"
-    print(page, end="")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
+        figures = measure(run, options.repeats)
+    report(figures, rows_of(figures), options.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Starts `stylematch-batch serve` on a free port, sends it the pictures of a folder from as many clients at once as asked,
 each sending its next picture when the last was answered, and prints rate, latencies, what was refused, how large the
-batches were, and the processor time of a picture. The first seconds warm up and do not count.
+batches were, and the processor time of a picture. The first seconds warm up and do not count. Dropped is a request
+that was not answered at all; pictures that are no pictures are answered, with their refusal.
 
     python benchmarks/serve_load.py --photos examples/photos --seconds 60 --clients 1 8 32
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from machine import RESULTS, report
 
 from stylematch.data.photos import find_photos
 
@@ -45,6 +47,7 @@ async def load(
     waiting = itertools.cycle(pictures)
     taken_s: list[float] = []
     statuses: Counter[int] = Counter()
+    dropped: Counter[str] = Counter()
     start = time.perf_counter() + warm_s
     end = start + seconds
 
@@ -52,7 +55,11 @@ async def load(
 
         async def one() -> None:
             while (began := time.perf_counter()) < end:
-                answer = await client.post("/score", content=next(waiting), headers={"Content-Type": "image/jpeg"})
+                try:
+                    answer = await client.post("/score", content=next(waiting), headers={"Content-Type": "image/jpeg"})
+                except httpx.TransportError as error:
+                    dropped[type(error).__name__] += 1
+                    continue
                 if start <= began and (done := time.perf_counter()) <= end:
                     taken_s.append(done - began)
                     statuses[answer.status_code] += 1
@@ -75,6 +82,7 @@ async def load(
         "seconds": seconds,
         "answers": len(taken_s),
         "statuses": dict(sorted(statuses.items())),
+        "dropped": dropped.total(),
         "per_second": round(len(taken_s) / seconds, 1),
         "p50_ms": p50,
         "p95_ms": p95,
@@ -93,7 +101,7 @@ def main() -> None:
     parser.add_argument("--warm-s", type=float, default=5.0, help="seconds before that which do not count")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32], help="requests under way at once")
     parser.add_argument("--options", default="", help="more options of stylematch-batch serve, in one string")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--out", type=Path, default=RESULTS / "serve_load.json")
     given = parser.parse_args()
 
     found = itertools.islice(find_photos(given.photos), given.limit)
@@ -112,8 +120,16 @@ def main() -> None:
                 print(json.dumps(figures[-1]), flush=True)
         finally:
             process.send_signal(signal.SIGTERM)
-    if given.json:
-        given.json.write_text(json.dumps({"photos": len(pictures), "figures": figures}, indent=2) + "\n")
+    columns = ("clients", "per_second", "p50_ms", "p95_ms", "p99_ms", "answers", "dropped", "pictures_per_batch")
+    heading = [*(name.replace("_", " ") for name in columns), "answers by status"]
+    rows = [
+        [
+            *(each[name] for name in columns),
+            ", ".join(f"{status}: {count:,}" for status, count in each["statuses"].items()),
+        ]
+        for each in figures
+    ]
+    report({"photos": len(pictures), "figures": figures}, [heading, *rows], given.out)
 
 
 if __name__ == "__main__":

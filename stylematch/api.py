@@ -109,7 +109,8 @@ class Stylematch:
         cls,
         index: PathLike | Sequence[PathLike] | None = None,
         *,
-        rules: PathLike = "wardrobe",
+        rules: PathLike | None = None,
+        without: str | Iterable[str] = (),
         device: Literal["auto", "cpu", "cuda"] = "auto",
         faces: Literal["find", "aligned"] = "find",
         top_k: int = 5,
@@ -132,8 +133,12 @@ class Stylematch:
         ----------
         index : path or sequence of paths, optional
             Index directories or collections that replace parts of the default, which is what None means.
-        rules : str or path
-            A shipped rule set's name, or a TOML file.
+        rules : str or path, optional
+            A shipped rule set's name, or a TOML file; by default the wardrobe, or ``wardrobe-neutral`` where
+            ``without`` names something.
+        without : str or iterable of str
+            Attributes to switch off, ``"Male,Young"`` or ``["Male", "Young"]``: in no rule, no data frame, no
+            explanation.
         device : {"auto", "cpu", "cuda"}
             Where the models run.
         faces : {"find", "aligned"}
@@ -165,7 +170,8 @@ class Stylematch:
         settings = validated(
             ScoreSettings,
             "Stylematch.load",
-            rules=os.fspath(rules),
+            rules=None if rules is None else os.fspath(rules),
+            without=without if isinstance(without, str) else tuple(without),
             device=device,
             faces=faces,
             top_k=top_k,
@@ -190,8 +196,8 @@ class Stylematch:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The attributes that the model gives probabilities of, each a column of ``score``."""
-        return self._scorer.extractor.attribute_names
+        """The attributes that the model gives probabilities of, each a column of ``score``; none of ``without``."""
+        return self._scorer.adviser.attribute_names
 
     def score(self, paths: PathLike | Iterable[PathLike]) -> pd.DataFrame:
         """Find and judge the faces in photos.
@@ -309,7 +315,8 @@ class Stylematch:
         row = found.faces.iloc[found.place]
         items = found.items[(found.items["path"] == row["path"]) & (found.items["face"] == row["face"])]
         rules = self._judge.rules
-        probabilities = row[list(rules.attribute_names)].to_numpy(np.float32)[None]
+        # What is switched off stands in no table, and no rule asks for it; nor could one, of a number that is none.
+        probabilities = row.reindex(list(rules.attribute_names)).to_numpy(np.float32)[None]
         opinions = self._judge.opinions(probabilities, np.asarray(row["embedding"])[None])
         styles = pd.DataFrame(
             {"rules": opinions.rules[0], "neighbours": opinions.vote.distribution[0], "fused": opinions.fused[0]},
@@ -332,6 +339,11 @@ class Stylematch:
 
     def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
         """Return an item's picture.
+
+        Parameters
+        ----------
+        item_id : str
+            As in the rows of ``recommend``.
 
         Returns
         -------
@@ -363,15 +375,19 @@ class Stylematch:
         return read_listed(_ROOT, photo, self._scorer.settings.max_file_mb)
 
     def _neighbour_rows(self, positions: npt.NDArray[np.int64], similarities: npt.NDArray[np.float64]) -> pd.DataFrame:
-        gallery, rules = self._scorer.adviser.gallery, self._judge.rules
-        labels = gallery_labels(gallery, rules)[positions]
+        adviser, rules = self._scorer.adviser, self._judge.rules
+        gallery, labels = adviser.gallery, gallery_labels(adviser.gallery, rules)[positions]
         return pd.DataFrame(
             {
                 "rank": np.arange(1, len(positions) + 1),
                 "id": [gallery.index.id_column[int(position)].as_py() for position in positions],
                 "similarity": similarities,
                 "style": [rules.styles[style] for style in self._judge.neighbours.gallery_styles[positions]],
-                **{name: labels[:, column] for column, name in enumerate(rules.attribute_names)},
+                **{
+                    name: labels[:, column]
+                    for column, name in enumerate(rules.attribute_names)
+                    if name not in adviser.without
+                },
             }
         )
 

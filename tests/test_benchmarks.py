@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from browser import require_chromium
 from conftest import REPOSITORY
 from hostile import EXAMPLES
 from PIL import Image
@@ -55,6 +56,30 @@ def test_score_speed(tmp_path, photos, celeba):
         assert {"list", "read", "decode", "find faces", "cut", "attributes", "style", "items", "write"} <= set(alone)
         assert figures[name]["limit_photos_per_s"] < min(alone.values())
         assert figures[name]["run"]["photos"] == 3
+
+
+def test_query_times(tmp_path):
+    figures = run("query_times.py", tmp_path, "--photos", 5000, "--repeats", 1)
+    assert figures["tables"]["recommendations"]["rows"] == 25_000
+    assert set(figures["median_ms"]) >= {"count the styles", "everything about one photo"}
+    kept, total = figures["row_groups"]["recommendations, one style"]
+    assert 0 < kept < total  # rows stand together by style, so a reader skips the other styles' groups
+
+
+def test_serve_load(tmp_path):
+    pytest.importorskip("uvicorn")
+    figures = run("serve_load.py", tmp_path, "--seconds", 2, "--warm-s", 1, "--clients", 2)["figures"][0]
+    assert figures["dropped"] == 0
+    assert figures["answers"] == sum(figures["statuses"].values()) > 0
+    assert set(figures["statuses"]) == {"200", "415", "422"} or figures["answers"] < 20
+    assert figures["p50_ms"] <= figures["p99_ms"]
+
+
+def test_gallery_scale(tmp_path):
+    require_chromium()
+    figures = run("gallery_scale.py", tmp_path, "--photos", 13_000, "--repeats", 1)
+    assert figures["index files"].startswith("3, ")
+    assert figures["search one path, ms"] > 0
 
 
 def test_megapixels(tmp_path):

@@ -1,5 +1,6 @@
 """The documentation: it builds without a warning, needs nothing from elsewhere, and its made pages are up to date."""
 
+import inspect
 import os
 import re
 import runpy
@@ -67,6 +68,18 @@ def test_the_site_has_tutorials_and_a_page_for_each_arrow(site):
         assert (site / "tutorials" / f"{name}.html").is_file()
     for name in ARROWS:
         assert (site / "how-it-works" / f"{name}.html").is_file()
+
+
+def test_the_python_page_has_every_call_with_its_parameters(site):
+    from stylematch import Stylematch
+
+    page = (site / "reference" / "python.html").read_text()
+    for name in vars(Stylematch):
+        if not name.startswith("_"):
+            assert f'id="stylematch.api.Stylematch.{name}"' in page, name
+            call = getattr(Stylematch, name)
+            for parameter in inspect.signature(call).parameters if callable(call) else ():
+                assert parameter == "self" or f"<code>{parameter}</code>" in page, (name, parameter)
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

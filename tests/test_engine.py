@@ -17,7 +17,7 @@ from program import heed_interrupts
 
 from stylematch.engines.attempts import MAX_LOST, Attempts, Guard
 from stylematch.engines.local import run_partitions
-from stylematch.engines.progress import Progress
+from stylematch.engines.progress import Progress, Tally
 from stylematch.errors import StylematchError, UserError
 
 
@@ -255,6 +255,15 @@ def test_a_machine_on_which_every_photo_hangs_stops_the_run():
         patient.advance(3 * number + 3)
         assert patient.timed_out(str(3 * number)) is None
     assert len(patient.current.lost) == 30
+
+
+def test_what_was_found_is_told_as_it_is_found_and_once():
+    tries = Attempts(Photos(tuple("abcdef")), Guard(again, 1.0))
+    assert tries.advance(Tally(2, faces=3, rejected=1)).found == {"faces": 3, "rejected": 1}
+    assert tries.died("was killed by signal 9", frozenset("c")) is None
+    told = [tries.advance(Tally(1, faces=1)) for _ in range(2)] + [tries.advance(Tally(4, faces=5))]
+    assert told == [0, 0, 4]
+    assert [getattr(count, "found", None) for count in told] == [None, None, {"faces": 5}]
 
 
 def test_deaths_on_other_photos_each_time_stop_the_run():

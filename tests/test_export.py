@@ -164,6 +164,21 @@ def test_other_rules_read_no_photo(folder, tmp_path, nothing_is_read, monkeypatc
     assert_is_what_score_makes(
         snapshot, folder / "photos", tmp_path / "out", "--rules", "classic", "--top-k", 3, "--seed", 7
     )
+    # The nights, by date and by the pointer, and a night and the run that score made of the same photos.
+    told = call("compare", folder / "out" / "snapshots" / FIRST, folder / "out" / "latest", "--out", tmp_path / "seen")
+    assert told.code == 0, told.err
+    assert told.out.splitlines()[1].startswith(f"B: {folder}/out/latest, night of {SECOND} (")
+    seen = json.loads((tmp_path / "seen" / "changes.json").read_text())
+    assert [run["snapshot_date"] for run in seen["runs"]] == [FIRST, SECOND]
+    assert seen["differing"] == [
+        *("rules", "settings.rules", "settings.seed", "settings.style_fusion", "settings.top_k")
+    ]
+    assert (seen["photos"]["same"], seen["faces"]["in_both"]) == (11, 8)
+    assert seen["faces"]["style_moved"] > 0
+    assert "made differently: nothing" in call("compare", snapshot, tmp_path / "out").out
+    root = call("compare", folder / "out", snapshot)
+    assert root.code == 2
+    assert f"holds 2 nights and is no run itself: name one of them, such as {snapshot}" in root.sentence
 
 
 def test_verify_content_finds_what_size_and_time_hide(folder, tmp_path):

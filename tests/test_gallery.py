@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stylematch.errors import StylematchError, UserError
+from stylematch.report.chunks import write_page
 from stylematch.report.finding import FindingColumns
 from stylematch.report.gallery import write_gallery
 from stylematch.report.join import read_photos
@@ -348,6 +349,15 @@ def test_the_page_allows_only_its_own_files(tmp_path):
         assert not [name for name in attributes if name.startswith("on")]
         if tag in ("script", "link", "img"):
             assert (tmp_path / "run" / "report" / (attributes.get("src") or attributes["href"])).is_file()
+
+
+def test_both_pages_have_one_head(tmp_path):
+    gallery, comparison = (write_page(tmp_path / name, name, "A & B").read_text() for name in ("gallery", "compare"))
+    head = gallery[gallery.index("<meta charset") : gallery.index('<script src="assets/text.js"')]
+    assert "Content-Security-Policy" in head
+    assert "<title>A &amp; B</title>" in head
+    assert head in comparison
+    assert "{{" not in gallery + comparison
 
 
 def test_no_shipped_asset_names_another_machine_or_inserts_html():

@@ -15,6 +15,8 @@ from program import EXAMPLES, call
 
 from stylematch.cli.logs import format_first, use_log_format
 from stylematch.engines.progress import Progress, Tally, write_json_lines
+from stylematch.pipelines.score import score
+from stylematch.settings import ScoreSettings
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +130,17 @@ def test_a_run_in_a_process_of_its_own_writes_only_objects(tmp_path):
     assert {line["stage"] for line in lines} == {"list", "score"}
     assert (lines[-1]["faces"], lines[-1]["rejected"], lines[-1]["done"]) == (8, 2, 11)
     assert "found 11: scored 6" in done.stdout
+
+
+def test_faces_show_while_a_partition_is_under_way(tmp_path, monkeypatch):
+    """In the default way, a guarded process of its own: the first batches tell their faces, not the partition's end."""
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(Progress.__init__, "__kwdefaults__", {**Progress.__init__.__kwdefaults__, "every_s": 0.0})
+    settings = ScoreSettings(batch_size=2, workers=1, device="cpu", report=False)
+    score(EXAMPLES, tmp_path / "out", settings)
+    lines = [line for line in stream.getvalue().splitlines() if line.startswith("score: ")]
+    assert len(lines) > 3
+    assert ", 1 faces, 0 rejected, " in lines[0]
+    assert lines[0].endswith(" left")
+    assert lines[-1].endswith(" 8 faces, 2 rejected")

@@ -1,8 +1,11 @@
 """``--without``: attributes that are switched off are in no rule, no table and no gallery."""
 
+import pandas as pd
 import pytest
 from program import EXAMPLES, call, manifest, score, scored, table
+from service import JPEG, example, load_scorer, serving
 
+from stylematch import Stylematch
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.settings import OPTIONS, ScoreSettings, validated
 from stylematch.style.rule_problems import RuleProblemsError
@@ -121,3 +124,38 @@ def test_a_night_switches_off_the_same(without, tmp_path):
     assert faces.drop_columns(["snapshot_date"]).equals(table(without, "faces"))
     query = ("query", tmp_path / "nights", "SELECT count(*) AS n, min(snapshot_date) AS night FROM faces_history")
     assert call(*query, "--format", "csv").out.split() == ["n,night", f"{len(faces)},2026-03-01"]
+    columns = call("query", tmp_path / "nights", "DESCRIBE gallery_faces", "--format", "csv").out
+    assert "Smiling" in columns
+    assert "Male" not in columns
+
+
+def test_a_notebook_sees_nothing_of_what_is_switched_off(without):
+    matcher = Stylematch.load(without="Young, Male", device="cpu", threads=1)
+    assert set(ATTRIBUTES) - set(matcher.attributes) == {"Male", "Young"}
+    faces = matcher.score(EXAMPLES)
+    wanted = table(without, "faces").to_pandas()
+    assert list(faces.columns) == list(wanted.columns)
+    pd.testing.assert_frame_equal(faces.drop(columns="path"), wanted.drop(columns="path"), check_exact=True)
+    for _, row in faces.iterrows():
+        told = matcher.explain(row["photo_id"], row["face"])
+        assert told.styles["fused"].max() == row["style_score"]
+        assert {"Male", "Young"}.isdisjoint([*told.evidence["attribute"], *told.neighbours.columns])
+        assert "Smiling" in told.neighbours.columns
+    with pytest.raises(RuleProblemsError, match="which --without switches off"):
+        Stylematch.load(without=["Male"], rules="wardrobe", device="cpu")
+
+
+def test_the_service_answers_nothing_of_what_is_switched_off(without, example_run):
+    wanted = {row["path"]: row for row in table(without, "faces").to_pylist() if row["face"] == 0}
+    scorer = load_scorer(without=("Male", "Young"))
+    with serving(scorer, run=without) as service:
+        answer = service.ask("POST", "/score", content=example("astronaut.jpg"), headers=JPEG).json()["faces"][0]
+        told = service.ask("GET", "/info").json()
+    row = wanted["astronaut.jpg"]
+    assert answer["attributes"] == {name: row[name] for name in told["attributes"]}
+    assert set(ATTRIBUTES) - set(told["attributes"]) == {"Male", "Young"}
+    assert (told["rules"], answer["style"]["why"]) == ("wardrobe-neutral", row["why"])
+    refused = call("serve", "--port", 0, "--device", "cpu", "--without", "Male,Young", "--run", example_run)
+    assert refused.code == 2
+    assert "its gallery shows Male, Young, which --without switches off" in refused.sentence
+    assert "a name is empty" in call("serve", "--port", 0, "--without", "").sentence

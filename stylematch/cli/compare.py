@@ -12,8 +12,8 @@ app = typer.Typer()
 
 @app.command()
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run's directory: last night's, say.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run to compare with it.")],
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run's folder: of score, or a night of export.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run to compare with it, such as exports/latest.")],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write every change there: Parquet, and a page to look at.")
     ] = None,

@@ -13,6 +13,13 @@ PhotosArgument = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
 ]
 RulesOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")]
+ScoreRulesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A shipped rule set, or your own TOML file; by default wardrobe, or wardrobe-neutral with --without.",
+    ),
+]
 WithoutOption = Annotated[
     str | None,
     typer.Option(

@@ -20,6 +20,7 @@ from stylematch.cli.options import (
     MinFaceOption,
     PhotosArgument,
     PhotoTimeoutOption,
+    ScoreRulesOption,
     WithoutOption,
     WorkersOption,
     photos_path,
@@ -37,13 +38,7 @@ def score(
         list[Path] | None,
         typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
     ] = None,
-    rules: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="A shipped rule set, or your own TOML file; by default wardrobe, or wardrobe-neutral with --without.",
-        ),
-    ] = None,
+    rules: ScoreRulesOption = None,
     without: WithoutOption = None,
     faces: Annotated[
         Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
@@ -93,7 +88,7 @@ def score(
         OPTIONS,
         top_k=top_k,
         rules=rules,
-        without=() if without is None else without.split(","),
+        without=() if without is None else without,
         faces=faces,
         device=device,
         batch_size=batch_size,

@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from stylematch.cli.options import DeviceOption, MaxFileOption, MaxMegapixelsOption, MinFaceOption, RulesOption
+from stylematch.cli.options import (
+    DeviceOption,
+    MaxFileOption,
+    MaxMegapixelsOption,
+    MinFaceOption,
+    ScoreRulesOption,
+    WithoutOption,
+)
 from stylematch.errors import MissingExtraError
 
 app = typer.Typer()
@@ -30,7 +37,8 @@ def serve(
     run: Annotated[
         Path | None, typer.Option(metavar="OUT", help="A finished run, whose gallery is shown under /gallery/.")
     ] = None,
-    rules: RulesOption = "wardrobe",
+    rules: ScoreRulesOption = None,
+    without: WithoutOption = None,
     top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
     where: Annotated[
         str | None,
@@ -71,6 +79,7 @@ def serve(
         ScoreSettings,
         OPTIONS,
         rules=rules,
+        without=() if without is None else without,
         top_k=top_k,
         where=where,
         faces=faces,

@@ -72,11 +72,14 @@ class Attempts(Generic[Partition]):
         self._counted = self._told = 0
 
     def advance(self, count: int) -> int:
-        """Count photos of this try; return how many of them no earlier try had counted."""
+        """Count photos of this try; return how many of them no earlier try had counted: ``count`` itself if none had.
+
+        So a ``Tally`` keeps what was found, and nothing is told twice.
+        """
         self._counted += count
         news = max(0, self._counted - self._told)
         self._told += news
-        return news
+        return count if news == count else news
 
     def timed_out(self, key: str | None) -> StylematchError | None:
         """Prepare the next try after a worker was ended for staying on ``key``, or say why there is none.

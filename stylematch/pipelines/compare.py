@@ -18,9 +18,11 @@ from stylematch.pipelines.compare_lines import told
 from stylematch.pipelines.compare_sql import attribute_change, make_tables, open_runs
 from stylematch.report.compare_page import write_compare_page
 from stylematch.report.join import attribute_names
+from stylematch.settings.engine import EngineChoice
 from stylematch.tables.disk import explained, shown, write_durably
-from stylematch.tables.manifest import read_manifest
+from stylematch.tables.manifest import read_manifest, scoring_settings
 from stylematch.tables.replace import replaced_directory
+from stylematch.tables.views import find_snapshots
 
 MARKER = "changes.json"
 ORDER = {
@@ -93,8 +95,18 @@ def compare(run_a: Path, run_b: Path, out: Path | None = None) -> Comparison:
 
 
 _OURS = ("photos.parquet", "faces.parquet", "items.parquet", "styles.parquet", "attributes.parquet", "report")
-# Settings that change no table, and the digest of all settings, which are named one by one.
-_NO_DIFFERENCE = {"settings", "batch_size", "workers", "overwrite", "report", "max_reject_share"}
+# Settings that change no table, and digests of what is named one by one: of all settings, and of what a night keeps
+# features by.
+_NO_DIFFERENCE = {
+    "settings",
+    "features",
+    "device",
+    "batch_size",
+    "workers",
+    "overwrite",
+    "report",
+    "max_reject_share",
+} | {*EngineChoice.model_fields}
 _CHANGED = "SELECT * FROM {} WHERE change <> 'same' ORDER BY {}"
 _PAGE_FACES = """
     SELECT f.*, coalesce(p.photo_id_b, p.photo_id_a) AS photo_id, p.width AS photo_width, p.height AS photo_height,
@@ -113,21 +125,30 @@ _STYLES = """
 
 def _manifest_of(run: Path) -> dict[str, Any]:
     manifest = read_manifest(run)
+    if manifest is None and (nights := find_snapshots(run)):
+        raise UserError(
+            f"{shown(run)} holds {len(nights)} nights and is no run itself: name one of them, such as "
+            f"{shown(nights[-1])}"
+        )
     if manifest is None:
-        raise UserError(f"{shown(run)} is not a finished run: give the folder that score wrote (its --out)")
+        raise UserError(
+            f"{shown(run)} is not a finished run: give the folder that score wrote (its --out), or a night's of export"
+        )
     return manifest
 
 
 def _described(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     values = {name: manifest.get(name) for name in ("run_id", "code_version", "device", "finished")}
-    return {"folder": shown(run), **values, "counts": manifest["counts"]}
+    night = (manifest.get("settings") or {}).get("snapshot_date")
+    return {"folder": shown(run), "snapshot_date": night, **values, "counts": manifest["counts"]}
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Return what the two runs were made from differently: digests, settings, code, device."""
     found = [name for name in ("code_version", "device") if a.get(name) != b.get(name)]
-    for part, prefix in (("sha256", ""), ("settings", "settings.")):
-        of_a, of_b = a.get(part) or {}, b.get(part) or {}
+    # A night's job asks for more than scoring, such as where its photos are: none of it is a difference of tables.
+    settings = (scoring_settings(a), scoring_settings(b))
+    for of_a, of_b, prefix in ((a.get("sha256") or {}, b.get("sha256") or {}, ""), (*settings, "settings.")):
         names = sorted({*of_a, *of_b} - _NO_DIFFERENCE)
         found += [f"{prefix}{name}" for name in names if of_a.get(name) != of_b.get(name)]
     return found

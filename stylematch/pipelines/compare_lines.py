@@ -19,8 +19,9 @@ def told(figures: dict[str, Any]) -> Iterator[str]:
         Of a comparison.
     """
     a, b = figures["runs"]
-    yield f"A: {a['folder']} ({a['run_id']})"
-    yield f"B: {b['folder']} ({b['run_id']})"
+    for side, run in (("A", a), ("B", b)):
+        night = f", night of {shown(run['snapshot_date'])}" if run["snapshot_date"] else ""
+        yield f"{side}: {run['folder']}{night} ({run['run_id']})"
     yield f"made differently: {', '.join(figures['differing']) or 'nothing'}"
     yield ""
     yield f"{'':<24}{'A':>12}{'B':>12}"

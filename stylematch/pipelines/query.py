@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.disk import shown
+from stylematch.tables.manifest import scoring_settings
 from stylematch.tables.views import Views, open_views
 
 VIEWS = {"items": "items", "faces": "gallery_faces"}
@@ -55,7 +56,7 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
     digests, tables, missing = assets.index_sha256(), dict(views.tables), []
     for part, name in VIEWS.items():
         if digests[part] == used[part]:
-            tables[name] = _rows(getattr(assets, part), views.manifest.get("settings", {}).get("without", ()))
+            tables[name] = _rows(getattr(assets, part), scoring_settings(views.manifest).get("without", ()))
         else:
             missing.append(name)
     if missing and indexes:

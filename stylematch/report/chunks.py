@@ -53,6 +53,8 @@ class ChunkFolder:
 def write_page(report: Path, name: str, title: str) -> Path:
     """Write ``index.html`` and the files that it loads from ``assets``; return its path.
 
+    The pages have one head: what no page may load, what all need first, the title.
+
     Parameters
     ----------
     report : Path
@@ -63,7 +65,8 @@ def write_page(report: Path, name: str, title: str) -> Path:
         What stands in its heading.
     """
     source = files("stylematch.report") / "page"
-    page = (source / f"{name}.html").read_text("utf-8")
+    head = (source / "head.html").read_text("utf-8").rstrip()
+    page = (source / f"{name}.html").read_text("utf-8").replace("{{head}}", head)
     shutil.rmtree(report / "assets", ignore_errors=True)
     (report / "assets").mkdir(parents=True)
     for asset in sorted(source.iterdir(), key=lambda asset: asset.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +23,7 @@ from starlette.types import Scope
 from stylematch import __version__
 from stylematch.errors import UserError
 from stylematch.pipelines.scorer import Scorer, Tables
+from stylematch.report.join import attribute_names
 from stylematch.report.pictures import encode_item_picture
 from stylematch.serve.answers import ITEM_PICTURE, Answer, Health, Info, Problem, Refusal, answer_of
 from stylematch.serve.batching import Batcher, Room, RoomFullError
@@ -79,9 +80,9 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
     Raises
     ------
     UserError
-        If the run that was named has no gallery.
+        If the run that was named has no gallery, or one that shows what the service has switched off.
     """
-    gallery = None if settings.run is None else _gallery_of(settings.run)
+    gallery = None if settings.run is None else _gallery_of(settings.run, scorer.adviser.without)
     service = Service(scorer, settings)
 
     # FastAPI's own pages of documentation load scripts from elsewhere, so there is only the description.
@@ -277,11 +278,16 @@ class _Revalidated(StaticFiles):
             raise HTTPException(404) from error
 
 
-def _gallery_of(run: Path) -> Path:
+def _gallery_of(run: Path, without: Collection[str]) -> Path:
     report = run / "report"
     if not (report / "index.html").is_file():
         raise UserError(
             f"--run {shown(run)} has no gallery (report/index.html); name a run that was scored with --report"
+        )
+    if without and (shows := sorted({*attribute_names(run)} & {*without})):
+        raise UserError(
+            f"--run {shown(run)}: its gallery shows {', '.join(shows)}, which --without switches off; "
+            "score it with the same --without"
         )
     return report
 

@@ -48,7 +48,8 @@ class ScoreSettings(Ranking, EngineChoice):
         A shipped rule set's name or a TOML file. Where none is asked for it is the wardrobe; ``without`` something, the
         wardrobe that asks for neither gender nor age.
     without : tuple of str
-        Attributes that are switched off, sorted: no rule may ask for them, no table holds them.
+        Attributes that are switched off, sorted: no rule may ask for them, no table holds them. One string may name
+        several, with commas between.
     faces : {"find", "aligned"}
         Search for faces, or take every picture for a face crop.
     min_face_px : int
@@ -99,6 +100,11 @@ class ScoreSettings(Ranking, EngineChoice):
         if not isinstance(values, dict) or values.get("rules") is not None:
             return values
         return {**values, "rules": NEUTRAL_RULES if values.get("without") else DEFAULT_RULES}
+
+    @field_validator("without", mode="before")
+    @classmethod
+    def _split_without(cls, names: Any) -> Any:
+        return names.split(",") if isinstance(names, str) else names
 
     @field_validator("without")
     @classmethod

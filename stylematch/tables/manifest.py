@@ -244,6 +244,13 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     write_durably(directory / MANIFEST, text.encode())
 
 
+def scoring_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a run was scored with; a night keeps them below ``score``, beside those of its job."""
+    settings = manifest.get("settings") or {}
+    night = settings.get("score")
+    return {**night, "style_fusion": settings.get("style_fusion")} if isinstance(night, dict) else settings
+
+
 def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Return the manifest of a finished run of ours in ``directory``, or None where there is none."""
     try:

@@ -52,7 +52,8 @@
 
   function showRuns({ runs, differing }) {
     const row = (label, text) => make("div", {}, make("dt", {}, label), make("dd", {}, text));
-    const told = (run) => `${run.folder}, run ${run.run_id}, finished ${run.finished}`;
+    const night = (run) => (run.snapshot_date ? `, night of ${run.snapshot_date}` : "");
+    const told = (run) => `${run.folder}${night(run)}, run ${run.run_id}, finished ${run.finished}`;
     byId("runs").append(row("A", told(runs[0])), row("B", told(runs[1])), row("Made differently", differing.join(", ") || "nothing"));
   }
 
