@@ -84,7 +84,9 @@ def test_a_pictures_mirror_image_has_the_mirror_images_of_its_points(folder, tmp
     name, *numbers = lines[2].split()
     # Turned over, pixel k of a row is pixel width - 1 - k.
     numbers = [str(WIDTH - 1 - int(n)) if place % 2 == 0 else n for place, n in enumerate(numbers)]
-    (folder / "list_landmarks_align_celeba.txt").write_text("\n".join([*lines[:2], " ".join([name, *numbers]), *lines[3:]]))
+    (folder / "list_landmarks_align_celeba.txt").write_text(
+        "\n".join([*lines[:2], " ".join([name, *numbers]), *lines[3:]])
+    )
     turned = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache").targets["landmarks"][0].reshape(5, 2)
     np.testing.assert_allclose(turned, np.stack([1 - points[:, 0], points[:, 1]], 1), rtol=1e-5)
 

@@ -68,7 +68,7 @@ ATTRIBUTES = (
 
 BOX = ("x_1", "y_1", "x_2", "y_2")
 PIXEL_CENTRE_PX = 0.5
-"""A landmark names its pixel, so that the first one is 0; measured from the picture's corner, as boxes are, it is here."""
+"""A landmark names its pixel, the first of which is 0; measured from the picture's corner, as boxes are, it is here."""
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SCHEMA_WITH_BOX = LabelSchema((*SCHEMA.groups, PointGroup("box", BOX)))
 SPLITS = ("train", "val", "test")

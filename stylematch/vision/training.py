@@ -34,8 +34,8 @@ from stylematch.vision.networks import Network
 logger = logging.getLogger(__name__)
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-# What may change between a training and its going on: it changes how it runs, or what is made of the network afterwards, and
-# not what is learned.
+# What may change between a training and its going on: it changes how it runs, or what is made of the network
+# afterwards, and not what is learned.
 _RUNNING = ("compile", "devices", "workers", "log")
 _AFTERWARDS = ("instance_share",)
 _WATCHED_BATCH = 128
