@@ -7,16 +7,17 @@ Every step is a process of its own, so that its peak memory (``ru_maxrss``, mapp
 2. ``build``: what ``stylematch-batch index build --kind KIND`` does, from the shards to the index directory.
 3. ``search``: the index is memory-mapped; queries that it does not hold, in batches of 256, plain and filtered.
 
-Writes ``search_scale.json`` and ``search_scale.md``. Fails if a step's peak is above ``--limit-gib``.
+Writes ``search_scale.json`` and ``search_scale.md`` after every kind of every size. Stop it at will: the same command
+goes on with what is missing, measured by the same code on the same machine (``--again`` measures everything anew); with
+``--scratch DIR`` the vectors, too, are kept in between. Fails if a step's peak is above ``--limit-gib``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from machine import RESULTS, facts, report
 
 DIM = 64
 SPREAD = 0.5
@@ -37,8 +39,11 @@ QUERIES = 1024
 BATCH = 256
 K = 10
 TARGET_RECALL = 0.95
-KINDS = {"exact": 1_000_000, "hnsw": 2_000_000, "ivf": 10**9, "ivfpq": 10**9}
-"""The most vectors with which a kind is tried: as the planner chooses."""
+KINDS = {"exact": 1_000_000, "ivfpq": 10**9, "ivf": 10**9, "hnsw": 2_000_000}
+"""The most vectors with which a kind is tried, as the planner chooses; what takes longest to build comes last."""
+FIXED = {"dim": DIM, "cluster_size": CLUSTER_SIZE, "spread": SPREAD, "seed": SEED, "target_recall": TARGET_RECALL}
+SAME = ("code", "host", "packages", *FIXED)
+"""What has to be equal for figures of an earlier call to stand beside those of this one."""
 CATEGORIES = 100
 
 
@@ -51,7 +56,8 @@ def vectors(clusters: int, chunk: int, rows: int) -> np.ndarray:
 
 
 def shards(count: int, out: Path) -> dict[str, Any]:
-    """Write embedding shards."""
+    """Write embedding shards; their description comes last and says that they are whole."""
+    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for chunk, start in enumerate(range(0, count, CHUNK_ROWS)):
         rows = min(CHUNK_ROWS, count - start)
@@ -169,86 +175,99 @@ def run_step(name: str, *arguments: str) -> None:
         figures = build(Path(arguments[0]), Path(arguments[1]), arguments[2])
     else:
         figures = search(Path(arguments[0]))
-    unit = 1 if sys.platform == "darwin" else 1024
-    figures["peak_gib"] = gib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    figures["peak_gib"] = gib(used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    figures["processor_seconds"] = round(used.ru_utime + used.ru_stime, 1)
     print(json.dumps(figures))
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """Return the figures as a table."""
-    lines = [
-        f"Clustered vectors of {DIM} dimensions, k = {K}, batches of {BATCH}, tuned to recall@10 {TARGET_RECALL}; "
-        f"{results['cpu']}, {results['threads']} threads.",
-        "",
-        "| vectors | kind | build, s | peak, GiB (expected) | memory, bytes/vector | disk, bytes/vector | recall@10 | "
-        "queries/s | mapped: peak, GiB | recall@10 | queries/s | half allowed | 1 % allowed |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+def table(runs: list[dict[str, Any]]) -> list[list[object]]:
+    """Return the figures as rows, the heading first."""
+    rows: list[list[object]] = [
+        [
+            "vectors",
+            "kind",
+            "build, s",
+            "peak, GiB (expected)",
+            "memory, bytes/vector",
+            "disk, bytes/vector",
+            "recall@10",
+            "queries/s",
+            "mapped: peak, GiB",
+            "recall@10",
+            "queries/s",
+            "half allowed",
+            "1 % allowed",
+        ]
     ]
-    for run in results["runs"]:
+    for run in runs:
         made, mapped = run["build"], run["search"]
         filtered = [
             f"{mapped[name]['queries_per_s']:,.0f}/s, recall {mapped[name]['recall_at_10']:.3f}"
             for name in ("half", "one_in_a_hundred")
         ]
-        cells = [
-            f"{run['count']:,}",
-            f"{run['kind']} (`{made['faiss']}`)",
-            f"{made['seconds']:,.0f}",
-            f"{made['peak_gib']:.2f} ({made['expected_peak_gib']:.2f})",
-            f"{made['memory_bytes_per_vector']:.0f}",
-            f"{made['disk_bytes_per_vector']:.0f}",
-            f"{made['held_out_recall_at_10']:.3f}",
-            f"{made['queries_per_s_in_memory']:,.0f}",
-            f"{mapped['peak_gib']:.2f}",
-            f"{mapped['all']['recall_at_10']:.3f}",
-            f"{mapped['all']['queries_per_s']:,.0f}",
-            *filtered,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(
+            [
+                f"{run['count']:,}",
+                f"{run['kind']} (`{made['faiss']}`)",
+                f"{made['seconds']:,.0f}",
+                f"{made['peak_gib']:.2f} ({made['expected_peak_gib']:.2f})",
+                f"{made['memory_bytes_per_vector']:.0f}",
+                f"{made['disk_bytes_per_vector']:.0f}",
+                f"{made['held_out_recall_at_10']:.3f}",
+                f"{made['queries_per_s_in_memory']:,.0f}",
+                f"{mapped['peak_gib']:.2f}",
+                f"{mapped['all']['recall_at_10']:.3f}",
+                f"{mapped['all']['queries_per_s']:,.0f}",
+                *filtered,
+            ]
+        )
+    return rows
+
+
+def runs_so_far(path: Path) -> list[dict[str, Any]]:
+    """Return the runs that an earlier call has written, if it was of this code, on this machine."""
+    try:
+        written = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    here = {**facts(), **FIXED}
+    return written["runs"] if all(written.get(key) == here[key] for key in SAME) else []
+
+
+def measure(count: int, kinds: list[str], scratch: Path, out: Path, runs: list[dict[str, Any]]) -> None:
+    """Measure some kinds on vectors of one size, and write the figures after each."""
+    embeddings, directory = scratch / f"embeddings-{count}", scratch / f"index-{count}"
+    if not (embeddings / "embeddings.json").is_file():
+        step("shards", str(count), str(embeddings))
+    for kind in kinds:
+        made = step("build", str(embeddings), str(directory), kind)
+        runs.append({"count": count, "kind": kind, "build": made, "search": step("search", str(directory))})
+        runs.sort(key=lambda run: (run["count"], list(KINDS).index(run["kind"])))
+        report({**FIXED, "k": K, "batch": BATCH, "runs": runs}, table(runs), out)
+    shutil.rmtree(embeddings)
+    shutil.rmtree(directory)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, action="append", help="vectors; repeatable; by default 1 and 10 million")
     parser.add_argument("--kind", choices=KINDS, action="append", help="repeatable; by default all that suit the count")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where the figures go")
-    parser.add_argument("--scratch", type=Path, help="where vectors and indexes go meanwhile (10 GiB)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "search_scale.json", help="the figures; .md beside it")
+    parser.add_argument("--scratch", type=Path, help="where vectors and indexes go meanwhile (10 GiB); stays")
     parser.add_argument("--limit-gib", type=float, default=8.0, help="the most memory that a step may take")
+    parser.add_argument("--again", action="store_true", help="measure what was measured, too")
     options = parser.parse_args()
-    results: dict[str, Any] = {
-        "dim": DIM,
-        "seed": SEED,
-        "target_recall": TARGET_RECALL,
-        "cpu": cpu_name(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-        "runs": [],
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="search-scale-", dir=options.scratch) as scratch:
+    runs = [] if options.again else runs_so_far(options.out)
+    done = {(run["count"], run["kind"]) for run in runs}
+    with tempfile.TemporaryDirectory(prefix="search-scale-") as temporary:
         for count in options.count or [1_000_000, 10_000_000]:
-            embeddings, directory = Path(scratch) / f"embeddings-{count}", Path(scratch) / "index"
-            step("shards", str(count), str(embeddings))
-            for kind in options.kind or [name for name, most in KINDS.items() if count <= most]:
-                made = step("build", str(embeddings), str(directory), kind)
-                run = {"count": count, "kind": kind, "build": made, "search": step("search", str(directory))}
-                results["runs"].append(run)
-                # After every run: what is measured stays, whatever happens to the next.
-                (options.out / "search_scale.json").write_text(json.dumps(results, indent=2) + "\n")
-                (options.out / "search_scale.md").write_text(markdown(results))
-    print(markdown(results))
-    peak = max(run[name]["peak_gib"] for run in results["runs"] for name in ("build", "search"))
+            kinds = options.kind or [name for name, most in KINDS.items() if count <= most]
+            if missing := [kind for kind in kinds if (count, kind) not in done]:
+                measure(count, missing, options.scratch or Path(temporary), options.out, runs)
+    peak = max(run[name]["peak_gib"] for run in runs for name in ("build", "search"))
     if peak > options.limit_gib:
         sys.exit(f"a step took {peak} GiB, more than {options.limit_gib} GiB")
-
-
-def cpu_name() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

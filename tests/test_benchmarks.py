@@ -98,6 +98,24 @@ def test_memory(tmp_path, photos):
     assert not scratch.exists()
 
 
+def test_search_scale_goes_on_where_it_was_stopped(tmp_path):
+    scratch = tmp_path / "scratch"
+    options = ("--count", 3000, "--scratch", scratch, "--limit-gib", 2)
+    first = run("search_scale.py", tmp_path, *options, "--kind", "ivfpq")["runs"]
+    every = run("search_scale.py", tmp_path, *options, "--kind", "exact", "--kind", "ivfpq")["runs"]
+    assert [measured["kind"] for measured in every] == ["exact", "ivfpq"]
+    assert every[1:] == first  # clock and all: it was not measured again
+    for measured in every:
+        assert measured["build"]["held_out_recall_at_10"] >= 0.95
+        assert 0 < measured["search"]["peak_gib"] < 2
+        assert measured["search"]["one_in_a_hundred"] | {"queries_per_s": 0} == {
+            "queries_per_s": 0,
+            "recall_at_10": 1.0,
+            "fewer_than_k": 0,
+        }
+    assert not any(scratch.iterdir())
+
+
 @pytest.mark.train
 def test_beside_others(tmp_path, celeba):
     pytest.importorskip("torchvision")

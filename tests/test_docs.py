@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from typer.main import get_command
 
 from stylematch.cli import app
+from stylematch.search.plan import GIB, KINDS, make_plan
 
 DOCS = REPOSITORY / "docs"
 REFERENCE = DOCS / "reference"
@@ -169,3 +170,18 @@ def test_the_citation_names_this_version():
     assert citation["authors"]
     changes = (REPOSITORY / "CHANGELOG.md").read_text()
     assert f"## {__version__}" in changes
+
+
+def test_the_sheet_of_a_billion_vectors_is_the_planners_own_arithmetic():
+    text = (DOCS / "how-it-works" / "search.md").read_text()
+    rows = re.findall(r"^\| (\d+) (million|billion) \| (\w+)[^|]*\| ([\d,]*) *\| (.+) \|$", text, re.MULTILINE)
+    assert {kind for _, _, kind, _, _ in rows} == set(KINDS)
+    for number, unit, kind, lists, sizes in rows:
+        plan = make_plan(
+            int(number) * {"million": 10**6, "billion": 10**9}[unit], 64, max_memory_bytes=2**60, kind=kind
+        )
+        assert lists == (f"{plan.parameters.lists:,}" if plan.parameters.lists else "")
+        for told, size in zip(sizes.split(" | "), (plan.build_bytes, plan.search_bytes, plan.disk_bytes), strict=True):
+            decimals = len(told.partition(".")[2])
+            assert f"{size / GIB:.{decimals}f}" == told, (number, unit, kind)
+    assert rows[-1][:2] == ("1", "billion")

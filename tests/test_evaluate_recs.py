@@ -7,18 +7,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile import EXAMPLES
+from PIL import Image
 from program import DEFAULT_INDEX, call, digests
 from tiny import TEST_ITEMS, TRAIN_ITEMS, write_fashion_mnist, write_fashion_product
 
 from stylematch.data.fashion_mnist import read_fashion_mnist
+from stylematch.data.fashion_product import may_be_worn_on_torso, read_fashion_product
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines import recs_worn
+from stylematch.pipelines.recs_crops import WornCrops, item_crops, worn_crops
 from stylematch.pipelines.recs_encoders import IMAGENET, BundleEncoder, ImagenetFeatures, RawPixels
 from stylematch.pipelines.recs_items import augmented_views
 from stylematch.pipelines.recs_lists import Run, measure_lists
 from stylematch.pipelines.recs_worn import measure_worn
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.examples import Examples
+from stylematch.vision.face_reader import FaceReader
+from stylematch.vision.garments import cut_torso
+from stylematch.vision.item_picture import ItemPictureReader
 
 GARMENTS = DEFAULT_INDEX / "garments"
 
@@ -199,23 +205,18 @@ class TestWorn:
     @pytest.fixture
     def measured(self, tmp_path, monkeypatch):
         looks = np.random.default_rng(0).integers(0, 256, (48, 28, 28, 3), np.uint8)
-        failing = []
 
-        def examples(products, rows):
+        def pictures(products, rows):
             fields = np.array([looks[int(products.ids[row]) // 2] for row in rows])
             fields[:, 0, 0] = np.array([int(products.ids[row]) % 2 * 255 for row in rows])[:, None]
-            return Examples(tuple(products.ids[row] for row in rows), fields, {})
+            return fields
 
-        def worn(products, rows, cache):
-            failing.append(products.ids[rows[0]])
-            return examples(products, rows[1:]), len(rows), failing[-1:]
-
-        # Every third picture shows a person; whichever way it is cut, an item is in the gallery once.
-        def cut(products, rows, mode, cache):
-            return examples(products, rows[::3] if mode == "worn" else rows)
-
-        monkeypatch.setattr(recs_worn, "_cut", cut)
-        monkeypatch.setattr(recs_worn, "_worn", worn)
+        monkeypatch.setattr(
+            recs_worn,
+            "worn_crops",
+            lambda products, rows, _: WornCrops(pictures(products, rows[1:]), rows[1:], rows[:1]),
+        )
+        monkeypatch.setattr(recs_worn, "item_crops", lambda products, rows, _: (pictures(products, rows), rows))
         root, bundle = write_fashion_product(tmp_path / "products", 96), taught_by("fashion-mnist")
         return measure_worn([RawPixels()], {"other": "why"}, bundle, root, tmp_path / "cache", None)
 
@@ -245,6 +246,36 @@ class TestWorn:
             measure_worn([RawPixels()], {}, by_year, tmp_path / "products", tmp_path / "cache", 5)
 
 
+def test_crops_are_those_of_score_and_of_catalog_build_whatever_the_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr("stylematch.vision.cut_cache._WORTH_A_PROCESS", 3)
+    root = write_fashion_product(tmp_path / "products", 8)
+    products = read_fashion_product(root)
+    whole = (EXAMPLES / "astronaut.jpg").read_bytes()
+    with Image.open(EXAMPLES / "astronaut.jpg") as photo:
+        photo.crop((170, 30, 290, 180)).save(products.pictures / products.names[1])  # a face and nothing below it
+    (products.pictures / products.names[2]).write_bytes(whole)
+    (products.pictures / products.names[5]).write_bytes(whole[:200])
+    rows = np.arange(len(products))
+    one, two = (worn_crops(products, rows, tmp_path / str(workers), workers=workers) for workers in (1, 2))
+    assert (one.rows.tolist(), one.failed.tolist()) == ([2], [1])
+    read = FaceReader("find", 28, min_face_px=24, max_megapixels=200.0).read(whole)
+    np.testing.assert_array_equal(one.pictures[0], cut_torso(read.photo, read.boxes[0], 28))
+    np.testing.assert_array_equal(one.pictures, two.pictures)
+    items, kept = item_crops(products, rows, tmp_path / "1", workers=1)
+    assert kept.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    reader, kinds = ItemPictureReader(28, 3, torsos=True), products.classes["articleType"]
+    for crop, row in zip(items, kept, strict=True):
+        may_be_worn = may_be_worn_on_torso(kinds[products.labels["articleType"][row]])
+        data = (products.pictures / products.names[row]).read_bytes()
+        np.testing.assert_array_equal(crop, reader.read(data, may_be_worn=may_be_worn).crop)
+    parallel, same = item_crops(products, rows, tmp_path / "2", workers=2)
+    np.testing.assert_array_equal(items, parallel)
+    np.testing.assert_array_equal(kept, same)
+    monkeypatch.setattr("stylematch.pipelines.recs_crops.decode_photo", None)  # a second time nothing is read
+    again = worn_crops(products, rows, tmp_path / "1", workers=1)
+    np.testing.assert_array_equal(again.pictures, one.pictures)
+
+
 @pytest.mark.shared_data
 def test_worn_clothes_of_real_products(shared_data, tmp_path):
     encoder = BundleEncoder(Bundle.open(GARMENTS))
@@ -261,6 +292,7 @@ def test_worn_clothes_of_real_products(shared_data, tmp_path):
 @pytest.mark.usefixtures("one_thread")
 def test_imagenet_features_tell_kinds_apart_and_are_kept(shared_data, items, tmp_path, monkeypatch):
     pytest.importorskip("torchvision", reason="torch is not installed: pip install 'stylematch[train]'")
+    torch = pytest.importorskip("torch")
     home = shared_data.parent / "torch_home"
     if not home.is_dir():
         pytest.skip("no ImageNet weights beside the real data")
@@ -271,5 +303,9 @@ def test_imagenet_features_tell_kinds_apart_and_are_kept(shared_data, items, tmp
     assert embedded.shape == (40, 1280)
     alike = embedded @ embedded.T - 2 * np.eye(40)
     assert (test.labels[:40][alike.argmax(axis=1)] == test.labels[:40]).mean() > 0.5
+    with torch.inference_mode():
+        slow = features._frozen.torch_form(torch.from_numpy(np.repeat(test.pictures[:40, ..., None], 3, axis=3)))
+    slow = torch.nn.functional.normalize(slow, dim=1).numpy()
+    np.testing.assert_allclose((slow * embedded).sum(axis=1), 1, atol=1e-5)
     monkeypatch.setattr(features, "_features", None)  # a second time nothing is computed
     np.testing.assert_array_equal(features.embed(test.pictures[:40, ..., None], "items"), embedded)

@@ -71,6 +71,18 @@ def test_build_says_what_it_needs_and_what_it_measured(tmp_path, kind, capsys):
     assert stored.rows["id"].to_pylist() == list(stored.index.ids) == names(COUNT)
 
 
+def test_it_says_what_it_expects_before_it_reads_a_shard(tmp_path, capsys):
+    large = {"kind": "items", "dim": 64, "count": 10_000_000, "bundle_sha256": "0" * 64, "source": "none"}
+    (tmp_path / "embeddings.json").write_text(json.dumps({**large, "licence": "none", "categories": []}))
+    build = ["index", "build", str(tmp_path), "--out", str(tmp_path / "index")]
+    assert run([*build, "--max-memory-gb", "1"]) == 2
+    assert "do not fit --max-memory-gb 1" in capsys.readouterr().err
+    assert run([*build, "--max-memory-gb", "4"]) == 2
+    told = capsys.readouterr()
+    assert "0 embeddings in 0 shards" in told.err  # so late
+    assert "10,000,000 vectors of 64 dimensions: ivfpq" in told.out + told.err
+
+
 def test_what_cannot_be_built(tmp_path, capsys):
     write_embeddings(tmp_path / "shards", clustered(2, COUNT, DIM), names(COUNT))
     arguments = ["index", "build", str(tmp_path / "shards"), "--out", str(tmp_path / "one")]

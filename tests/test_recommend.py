@@ -194,8 +194,11 @@ def test_the_reason_says_what_counted(recommender, catalog):
     assert row.reason.endswith("; for Boardroom, because Wearing_Necktie.")
     position = catalog.item_ids.index(row.item_id)
     assert ("gender Men" in row.reason) == (catalog.value("gender", position) == "Men")
+    assert ", choice 3 of the style's 4 categories; for Boardroom" in row.reason
     worn = recommender.recommend("p", 0, "Boardroom", 0.9, rule, catalog.index.vectors([3])[0])
     assert all(f"clothes worn in the photo (similarity {row.similarity:.2f})" in row.reason for row in worn)
+    without = Recommender(catalog, STYLES, tags_of_style=TAGS, ranking=Ranking(weight_category=0.0))
+    assert not any("choice" in row.reason for row in without.recommend("p", 0, "Boardroom", 0.9, rule))
 
 
 def test_people_of_one_style_get_different_items(recommender, catalog):

@@ -47,8 +47,9 @@ _PROTOCOLS = {
     ),
     "worn": (
         "The query is the torso below the face in a held-out product's picture that shows a person; the gallery are "
-        "all products' pictures as a shop shows them, without the query's own item. Relevant is what has its article "
-        "type and gender. All embeddings see the same 28 px crops. {learned}"
+        "all products' pictures as `catalog build` cuts them (the torso where a person wears the item), without the "
+        "query's own item. Relevant is what has its article type and gender. All embeddings see the same 28 px crops. "
+        "{learned}"
     ),
     "worn_held_out": (
         "The same queries against the held-out products alone, of which no encoder that was trained here learned any: "

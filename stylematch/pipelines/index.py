@@ -12,7 +12,7 @@ from typing import Any
 
 from stylematch.errors import UserError
 from stylematch.pipelines.shards import EMBEDDINGS_FILE as EMBEDDINGS_FILE
-from stylematch.pipelines.shards import read_embeddings
+from stylematch.pipelines.shards import read_description, read_embeddings
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import INFOS_FILE, LABELS_KEY, SPEED_KEY, index_info, save_index_directory
 from stylematch.search.index import VectorIndex
@@ -61,21 +61,24 @@ def build_index(
         If OUT cannot be written.
     """
     check_index_out(out)
-    embeddings = read_embeddings(embeddings_dir)
-    description, rows, ids = embeddings.description, embeddings.rows, embeddings.ids
-    index: SearchIndex
-    search, speed = None, None
-    if settings is None:
-        index = VectorIndex.build(ids, embeddings.vectors)
-    else:
+    plan = None
+    if settings is not None:  # before anything is read: reading may already want more memory than there is
+        stated = read_description(embeddings_dir)
         plan = make_plan(
-            len(ids),
-            description["dim"],
+            stated["count"],
+            stated["dim"],
             max_memory_bytes=int(settings.max_memory_gb * GIB),
             kind=None if settings.kind == "auto" else settings.kind,
         )
         if on_plan is not None:
             on_plan(plan.lines())
+    embeddings = read_embeddings(embeddings_dir)
+    description, rows, ids = embeddings.description, embeddings.rows, embeddings.ids
+    index: SearchIndex
+    search, speed = None, None
+    if plan is None or settings is None:
+        index = VectorIndex.build(ids, embeddings.vectors)
+    else:
         halves = unit_rows(ids, embeddings.vectors, "fp16")
         del embeddings  # the vectors as they were read: as much memory again
         index, recall = build_tuned(plan, ids, halves, target_recall=settings.target_recall)

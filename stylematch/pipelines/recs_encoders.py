@@ -103,19 +103,16 @@ class ImagenetFeatures:
     name = IMAGENET
 
     def __init__(self, cache: Path) -> None:
-        import torch
-
-        from stylematch.vision.backbones import load_backbone
+        from stylematch.vision.frozen_features import FrozenFeatures
 
         self._cache = cache
-        backbone = load_backbone("mobilenet_v2", "imagenet", IMAGENET_PX)
-        self._layers = backbone.layers.eval().to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(backbone.mean)[:, None, None]
-        self._std = torch.tensor(backbone.std)[:, None, None]
+        self._frozen = FrozenFeatures(
+            "mobilenet_v2", "imagenet", side_px=SIDE_PX, input_px=IMAGENET_PX, threads=usable_cores()
+        )
 
     def embed(self, pictures: Pictures, what: str) -> Vectors:
         """Return the features as unit vectors, from the cache where it has them."""
-        recipe = f"mobilenet_v2 IMAGENET1K_V1 {IMAGENET_PX} {pictures.shape} "
+        recipe = f"mobilenet_v2 IMAGENET1K_V1 {IMAGENET_PX} ONNX Runtime {pictures.shape} "
         digest = hashlib.sha256(recipe.encode() + np.ascontiguousarray(pictures).tobytes()).hexdigest()[:16]
         path = self._cache / f"imagenet-{digest}.npy"
         if not path.is_file():
@@ -129,18 +126,10 @@ class ImagenetFeatures:
         return _unit(np.load(path, allow_pickle=False))
 
     def _features(self, pictures: Pictures, advance: Callable[[int], None]) -> npt.NDArray[np.float16]:
-        import torch
-        from torch.nn import functional
-
         parts = []
-        with torch.inference_mode():
-            for start in range(0, len(pictures), _BATCH):
-                batch = 255 - _coloured(pictures[start : start + _BATCH])
-                values = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float() / 255
-                values = functional.interpolate(values, size=(IMAGENET_PX, IMAGENET_PX), mode="bilinear")
-                values = ((values - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
-                parts.append(self._layers(values).mean(dim=(2, 3)).half().numpy())
-                advance(len(batch))
+        for start in range(0, len(pictures), _BATCH):
+            parts.append(self._frozen.run(_coloured(pictures[start : start + _BATCH])).astype(np.float16))
+            advance(len(parts[-1]))
         return np.concatenate(parts)
 
 

@@ -15,24 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.decode import decode_photo
-from stylematch.data.fashion_product import (
-    FashionProduct,
-    mask_rare,
-    may_be_worn_on_torso,
-    read_fashion_product,
-)
+from stylematch.data.fashion_product import FashionProduct, mask_rare, read_fashion_product
 from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import UserError
 from stylematch.evaluate.retrieval import METRICS, count_relevant, find_by_label, mean_figures
 from stylematch.pipelines.garment_sources import split_as_trained
-from stylematch.pipelines.recs_encoders import SIDE_PX, Encoder
+from stylematch.pipelines.recs_crops import item_crops, worn_crops
+from stylematch.pipelines.recs_encoders import Encoder
 from stylematch.settings import TrainData
-from stylematch.tables.manifest import usable_cores
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.examples import Examples
-from stylematch.vision.faces import SlimefaceLocator
-from stylematch.vision.whole_pictures import whole_picture_examples
 
 # What jobs/garments.toml says; of a bundle that learned from other pictures, the same fifth is asked about.
 _USUAL = TrainData(dataset="garments", split="stratified", min_label_count=20)
@@ -71,14 +62,14 @@ def measure_worn(
     train, watched, held_out = split_as_trained(mask_rare(products, settings.min_label_count), settings)
     held_out = held_out[:limit]
     others = np.sort(np.concatenate([train, watched]))[:limit]
-    queries, shown, failed = _worn(products, held_out, cache)
-    if not len(queries):
+    queries = worn_crops(products, held_out, cache)
+    if not len(queries.rows):
         raise UserError(f"none of the {len(held_out):,} held-out pictures in {root} shows clothes below a face")
-    catalogue = sorted(np.concatenate([held_out, others]).tolist(), key=lambda row: products.ids[row])
-    gallery = _as_catalogued(products, np.array(catalogue), cache)
-    row_of = {product: row for row, product in enumerate(products.ids)}
-    query_rows = np.array([row_of[name] for name in (*queries.ids, *failed)], np.int64)
-    gallery_rows = np.array([row_of[name] for name in gallery.ids], np.int64)
+    catalogue = np.concatenate([held_out, others])
+    # By id, as equally similar items stand.
+    catalogue = np.array(sorted(catalogue.tolist(), key=products.ids.__getitem__), np.int64)
+    gallery, gallery_rows = item_crops(products, catalogue, cache)
+    query_rows = np.concatenate([queries.rows, queries.failed])
     there = {
         "worn": np.arange(len(gallery_rows)),
         "worn_held_out": np.flatnonzero(np.isin(gallery_rows, held_out)),
@@ -88,17 +79,17 @@ def measure_worn(
         name: _about(labels, query_rows, gallery_rows[places])
         | {
             "pictures_held_out": len(held_out),
-            "showing_a_person": shown,
-            "unreadable_in_catalogue": gallery.dropped,
+            "showing_a_person": len(query_rows),
+            "unreadable_in_catalogue": len(catalogue) - len(gallery_rows),
             "learned_from_catalogue": learned,
         }
         for name, places in there.items()
     }
     for encoder in encoders:
-        asked = encoder.embed(queries.crops(SIDE_PX), "worn clothes")
+        asked = encoder.embed(queries.pictures, "worn clothes")
         # A picture that shows a person but gave no crop is a query that nothing can answer.
-        asked = np.concatenate([asked, np.full((len(failed), asked.shape[1]), np.nan, np.float32)])
-        items = encoder.embed(gallery.crops(SIDE_PX), "the catalogue")
+        asked = np.concatenate([asked, np.full((len(queries.failed), asked.shape[1]), np.nan, np.float32)])
+        items = encoder.embed(gallery, "the catalogue")
         for name, places in there.items():
             scores = _scores(encoder, asked, items[places], labels, query_rows, gallery_rows[places])
             parts[name]["rows"][encoder.name] = mean_figures(scores)
@@ -141,53 +132,6 @@ def _about(labels: Rows, query_rows: Rows, gallery_rows: Rows) -> dict[str, Any]
         "relevant_share": round(float((total[answerable] / len(gallery_rows)).mean()), 6) if answerable.any() else None,
         "rows": {},
     }
-
-
-def _worn(products: FashionProduct, rows: Rows, cache: Path) -> tuple[Examples, int, list[str]]:
-    """Return the torso crops, how many pictures show a person, and the ids of those that gave no crop."""
-    queries = _cut(products, rows, "worn", cache)
-    cropped = set(queries.ids)
-    without = [products.ids[row] for row in rows if products.ids[row] not in cropped]
-    locator, failed = SlimefaceLocator(), []
-    with Progress(len(without), "pictures", "look for faces without a torso") as progress:
-        for product in without:
-            try:
-                data = (products.pictures / f"{product}.jpg").read_bytes()
-                photo = decode_photo(data, max_side_px=640, max_megapixels=100.0)
-                if locator.locate(photo).boxes:
-                    failed.append(product)
-            except (OSError, PhotoRejectedError):
-                pass  # nobody can say that it shows a person
-            progress.update()
-    return queries, len(queries) + len(failed), failed
-
-
-def _as_catalogued(products: FashionProduct, rows: Rows, cache: Path) -> Examples:
-    """Return the pictures as ``catalog build`` cuts them: the torso where a person wears the item, else the garment."""
-    names = (*products.classes["articleType"], "")  # the last entry is where -1, unknown, points to
-    worn = [row for row in rows if may_be_worn_on_torso(names[products.labels["articleType"][row]])]
-    torsos = _cut(products, np.array(worn, np.int64), "worn", cache)
-    shown = set(torsos.ids)
-    garments = _cut(products, np.array([row for row in rows if products.ids[row] not in shown]), "garment", cache)
-    ids = (*torsos.ids, *garments.ids)
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    fields = np.concatenate([torsos.fields, garments.fields])[order]
-    return Examples(tuple(ids[place] for place in order), fields, {}, garments.dropped)
-
-
-def _cut(products: FashionProduct, rows: Rows, mode: str, cache: Path) -> Examples:
-    with Progress(len(rows), "pictures", f"cut {mode} pictures") as progress:
-        return whole_picture_examples(
-            products.pictures,
-            [products.names[row] for row in rows],
-            {},
-            input_px=SIDE_PX,
-            mode=mode,
-            cache=cache,
-            ids=[products.ids[row] for row in rows],
-            workers=usable_cores(),
-            progress=progress.update,
-        )
 
 
 def _places(rows: Rows, among: Rows) -> Rows:

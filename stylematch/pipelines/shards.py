@@ -61,11 +61,12 @@ def read_embeddings(directory: Path) -> Embeddings:
     UserError
         If something is missing, damaged or does not fit ``embeddings.json``.
     """
-    description = _read_description(directory)
+    description = read_description(directory)
     return Embeddings(description, *_read_shards(directory, description))
 
 
-def _read_description(directory: Path) -> dict[str, Any]:
+def read_description(directory: Path) -> dict[str, Any]:
+    """Read ``embeddings.json`` alone; raises as ``read_embeddings``."""
     path = directory / EMBEDDINGS_FILE
     try:
         description = json.loads(path.read_bytes())

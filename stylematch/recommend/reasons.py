@@ -11,6 +11,7 @@ def reason_for(
     *,
     category: str,
     named: str | None,
+    choice: tuple[int, int] | None = None,
     similarity: float,
     is_worn: bool,
     fitting: Sequence[tuple[str, str]],
@@ -25,6 +26,8 @@ def reason_for(
         What the catalogue calls the item.
     named : str or None
         The category of the style that it was taken for; None where it is of another.
+    choice : (int, int), optional
+        Which of the style's categories that is, from 1, and of how many; None where it does not count.
     similarity : float
         With the query.
     is_worn : bool
@@ -41,6 +44,8 @@ def reason_for(
     tags = " and ".join(f"{_NAMES.get(tag, tag)} {value}" for tag, value in fitting)
     if tags:
         lead += f", fitting by {tags}"
+    if named is not None and choice is not None and choice[1] > 1:
+        lead += f", choice {choice[0]} of the style's {choice[1]} categories"
     if named is None:
         lead += ", to fill the list, as the style's own categories have no more items"
     elif named != category:

@@ -251,6 +251,7 @@ class Recommender:
                     reason=reason_for(
                         category=category,
                         named=named,
+                        choice=(place + 1, len(style.categories)) if self.ranking.weight_category else None,
                         similarity=similarity,
                         is_worn=query == "worn",
                         fitting=style.fitting(self._catalog, position),

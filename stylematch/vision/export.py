@@ -141,11 +141,23 @@ def _offsets(weights: Path) -> dict[str, tuple[int, int, list[int]]]:
     }
 
 
-def _write_graph(
-    network: Network, directory: Path, input_px: int, offsets: dict[str, tuple[int, int, list[int]]]
-) -> None:
-    example = torch.zeros((2, input_px, input_px, network.channels), dtype=torch.uint8)
-    outputs = ["embedding", *(group.name for group in network.schema.groups)]
+def exported(network: torch.nn.Module, example: torch.Tensor, outputs: list[str]) -> torch.onnx.ONNXProgram:
+    """Export a network of one input, ``pixels``, whose first dimension is free.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode, on the CPU.
+    example : torch.Tensor
+        What it takes.
+    outputs : list of str
+        Names of what it gives.
+
+    Raises
+    ------
+    StylematchError
+        If torch's exporter gives nothing.
+    """
     program = torch.onnx.export(
         network,
         (example,),
@@ -164,6 +176,15 @@ def _write_graph(
     # fold the weights, too, which must stay those of weights.safetensors.)
     onnxscript.optimizer.fold_constants(program.model)
     onnxscript.optimizer.remove_unused_nodes(program.model)
+    return program
+
+
+def _write_graph(
+    network: Network, directory: Path, input_px: int, offsets: dict[str, tuple[int, int, list[int]]]
+) -> None:
+    example = torch.zeros((2, input_px, input_px, network.channels), dtype=torch.uint8)
+    outputs = ["embedding", *(group.name for group in network.schema.groups)]
+    program = exported(network, example, outputs)
     model = program.model_proto
     graph, kept, casts = model.graph, [], []
     zeros = _without_zero_biases(graph)

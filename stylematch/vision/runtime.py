@@ -69,21 +69,11 @@ class OnnxRuntime:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         self.bundle = bundle
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(bundle.directory / GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(str(bundle.directory / GRAPH))
         except Exception as error:  # its exceptions share no base of their own
             raise damaged(bundle, error) from error
 
@@ -99,6 +89,19 @@ class OnnxRuntime:
 
     def _one(self, pixels: npt.NDArray[np.uint8]) -> list[Any]:
         return list(self._session.run(None, {"pixels": pixels}))
+
+
+def open_session(graph: str | bytes) -> Any:
+    """Open a graph, the path of its file or its bytes, in ONNX Runtime, for calls of one thread each on the CPU."""
+    # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 class TorchRuntime:
