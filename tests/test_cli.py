@@ -126,6 +126,8 @@ def test_a_mistaken_command_line_is_a_usage_error(tmp_path, arguments, said):
     ("arguments", "said"),
     [
         (["score", "{tmp}/nowhere"], "nowhere"),
+        (["score", "s3://bucket/photos"], "s3://bucket/photos' is a URL"),
+        (["score", "{tmp}", "--out", "s3://bucket/out"], "is a URL"),
         (["score", "{tmp}", "--out", "{tmp}/file"], "file"),
         (["score", "{tmp}", "--out", "{run}/nothing/../.."], "run"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--rules", "baroque"], "baroque"),
@@ -346,3 +348,21 @@ def test_a_training_is_interrupted_alike(tmp_path):
     assert "Traceback" not in err
     assert err.rstrip().endswith("the same command goes on where it stopped")
     assert not (tmp_path / "run" / "bundle").exists()
+
+
+INTERRUPTED_IN_TEXT = """
+import sys
+from stylematch.cli import program
+stop = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); [0 for _ in range(10**6)]"
+program.app = lambda *_, **__: exec(stop)
+program.main()
+"""
+
+
+def test_an_interrupt_of_text_that_is_run_has_the_same_code():
+    """As where it comes while a dataclass is made; Python by itself would end by SIGINT then."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IN_TEXT], env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "stylematch-batch: interrupted; the same command goes on where it stopped\n"

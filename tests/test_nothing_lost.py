@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from damaged import entries_of, kinds, make_damaged, remove_damaged
+from damaged import FAULTS, entries_of, kinds, make_damaged, remove_damaged
 from PIL import Image
 from program import EXAMPLES, PATIENCE_S, command, environment, manifest, rows, score, table_digests, wait_for
 
@@ -191,14 +191,6 @@ def test_a_worker_that_the_system_kills_is_replaced(crowd, whole, tmp_path):
 
 
 # Photos that hang or crash
-
-
-FAULTS = {
-    "03.jpg": (b"HANGS", Reason.TIMED_OUT, "reading it took longer than 6 s: raise --photo-timeout-s to wait"),
-    "07.jpg": (b"SEGFAULTS", Reason.CRASHED, "reading it ended two worker processes; the last was killed by signal 11"),
-    "11\n\udcff.jpg": (b"KILLED", Reason.CRASHED, "signal 9 (often the system's answer to memory running out"),
-    "15.jpg": (b"RAISES", Reason.CRASHED, "RuntimeError: a fault of ours"),
-}
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,24 @@ def test_predictions_are_the_local_engines(connected, tmp_path, small_partitions
     assert {**ours, "manifest.json": ""} == {**theirs, "manifest.json": ""}
 
 
+def test_a_night_is_the_local_engines(connected, tmp_path, small_partitions):
+    """Features are kept and a snapshot is made by actors; the second night takes over the first's tables."""
+    for engine in ("local", "ray"):
+        job = tmp_path / f"{engine}.toml"
+        keys = {"photos": str(EXAMPLES), "out": str(tmp_path / engine)}
+        scoring = {"device": "cpu", "workers": 2, "engine": engine}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in keys.items()]
+        lines += ["[score]", *(f"{name} = {json.dumps(value)}" for name, value in scoring.items())]
+        job.write_text("\n".join(lines))
+        for day in ("2026-11-20", "2026-11-21"):
+            result = call("export", job, "--date", day)
+            assert result.code == 0, result.err
+    for day in ("2026-11-20", "2026-11-21"):
+        ours, theirs = (tmp_path / engine / "snapshots" / day for engine in ("ray", "local"))
+        assert table_digests(ours) == table_digests(theirs)
+    assert len(list((tmp_path / "ray" / "latest" / "photos").glob("*.parquet"))) == 2
+
+
 def writer_of(folder: Path) -> int | None:
     """Return the process that has a shard in the folder open, half written."""
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
