@@ -351,18 +351,23 @@ def test_a_training_is_interrupted_alike(tmp_path):
 
 
 INTERRUPTED_IN_TEXT = """
-import sys
 from stylematch.cli import program
-stop = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); [0 for _ in range(10**6)]"
-program.app = lambda *_, **__: exec(stop)
+from stylematch.tables.contract import ExitCode
+
+def run(_):
+    try:
+        exec("import os, signal; os.kill(os.getpid(), signal.SIGTERM); [0 for _ in range(10**6)]")
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+program.run = run
 program.main()
 """
 
 
-def test_an_interrupt_of_text_that_is_run_has_the_same_code():
-    """As where it comes while a dataclass is made; Python by itself would end by SIGINT then."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_IN_TEXT], env=environment(), capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "stylematch-batch: interrupted; the same command goes on where it stopped\n"
+def test_an_interrupt_of_text_that_is_run_has_the_same_code(tmp_path):
+    """As where it comes while a dataclass is made; ``python -m`` by itself would end by SIGINT then."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_TEXT)
+    given = environment(PYTHONPATH=os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]]))
+    done = subprocess.run([sys.executable, "-m", "interrupted"], env=given, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
