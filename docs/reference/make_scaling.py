@@ -21,21 +21,22 @@ def arithmetic(results: Path = RESULTS) -> str:
     """Return the section as Markdown."""
     speed = json.loads((results / "score_speed.json").read_text())
     cores, rate = speed["host"]["cores"], speed["wild"]["photos_per_s"]
-    seconds = PHOTOS / (rate / cores)
+    of_a_core = rate / cores
+    seconds = PHOTOS / of_a_core
     night = int(-(-seconds // (3600 * NIGHT_H)))
     rows = [(cores, "the machine that was measured"), (night, f"one machine, in a night of {NIGHT_H} hours"), *CLUSTERS]
     lines = [
         f"The rate measured for `score` (files to published tables, {speed['wild']['run']['photos']:,} wild photos, "
-        f"{cores} cores of {speed['host']['processor']}, `benchmarks/results/score_speed.json`) is {rate:.1f} photos/s, "
-        f"or {rate / cores:.1f} photos/s a core. So for ten million photos:",
+        f"{cores} cores of {speed['host']['processor']}, `benchmarks/results/score_speed.json`) is "
+        f"{rate:.1f} photos/s, or {of_a_core:.1f} photos/s a core. So for ten million photos:",
         "",
-        f"    {PHOTOS:,} photos / {rate / cores:.1f} photos/s a core = {seconds:,.0f} core seconds"
+        f"    {PHOTOS:,} photos / {of_a_core:.1f} photos/s a core = {seconds:,.0f} core seconds"
         f" = {seconds / 3600:.0f} core hours",
         "",
         "| cores | what that is | scoring takes | reads, at 100 KB a photo |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {count} | {what} | {_duration(seconds / count)} | {rate / cores * count * PHOTO_BYTES / 1e6:,.0f} MB/s |"
+            f"| {count} | {what} | {_duration(seconds / count)} | {of_a_core * count * PHOTO_BYTES / 1e6:,.0f} MB/s |"
             for count, what in sorted(rows)
         ),
         "",
@@ -52,7 +53,7 @@ def _overhead(path: Path) -> str:
     if not path.is_file():
         return (
             "How much of a core Ray itself takes, beside the local engine on equal cores, is measured by "
-            "`python benchmarks/ray_overhead.py PHOTOS`; its figures are not in this checkout."
+            "`python benchmarks/ray_overhead.py`; its figures are not in this checkout."
         )
     result = json.loads(path.read_text())
     few, many = result["few"], result["many"]
