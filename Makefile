@@ -19,7 +19,7 @@ help:
 	@echo 'make test           install everything (torch too) and run all tests'
 	@echo 'make test-fast      run the tests that need no torch and are quick'
 	@echo 'make test-long      50 kills, 20 full disks, 10,000 damaged files (most of an hour)'
-	@echo 'make lint           ruff, mypy, import-linter'
+	@echo 'make lint           ruff, mypy, import-linter, hadolint'
 	@echo 'make docs           build the documentation into site/, strictly'
 	@echo 'make audit          look the pinned releases up in the advisory database (needs pip-audit and a network)'
 	@echo 'make default-index  train the models and build indexes/default (needs the data)'
@@ -48,6 +48,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint jobs/deploy/Dockerfile
 
 # Its banner about other generators is no warning of ours.
 docs: $(VENV)/.installed-test
@@ -73,6 +74,7 @@ reference-pages: tables-page
 	$(BIN)/python docs/reference/make_cli.py
 	$(BIN)/python docs/reference/make_settings.py
 	$(BIN)/python docs/reference/make_subgroups.py
+	$(BIN)/python docs/reference/make_scaling.py
 
 clean:
 	rm -rf site stylematch-out .stylematch-out.stylematch-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """What Ray costs beside the local engine, on this machine, with equal workers and the same photos.
 
-``python benchmarks/ray_overhead.py PHOTOS`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over the
+``python benchmarks/ray_overhead.py [PHOTOS]`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over the
 first ``--few`` photos (two partitions, so that start-up weighs most) and over ``--many``, and takes medians of
 
 1. wall: seconds of the whole command, from its start to its end;
@@ -9,8 +9,8 @@ first ``--few`` photos (two partitions, so that start-up weighs most) and over `
    in its last quarter of a second is missed, for both engines alike.
 
 The tables of both engines are compared, byte for byte, before a figure is written. What Ray costs more over few photos
-is its start-up; how much more each further photo costs is its price per photo. Writes ``ray_overhead.json`` and
-``ray_overhead.md``.
+is its start-up; how much more each further photo costs is its price per photo. ``make reference-pages`` puts the
+figures into docs/how-it-works/ray.md.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from machine import RESULTS, report, shared_data
 
 MARK = "STYLEMATCH_RAY_OVERHEAD"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -94,55 +96,42 @@ def compare(photos: Path, count: int, workers: int, repeats: int, scratch: Path)
     return figures
 
 
-def page(result: dict[str, dict]) -> str:
-    """Return the figures as Markdown."""
+def table(result: dict[str, dict]) -> list[tuple[object, ...]]:
+    """Return the figures in rows, the heading first."""
     few, many = result["few"], result["many"]
     photos = many["photos"] - few["photos"]
-    lines = [
-        "# What Ray costs beside the local engine",
-        "",
-        f"{result['workers']} workers each, {result['repeats']} runs each in turns, medians; equal tables. "
-        "Written by `benchmarks/ray_overhead.py`.",
-        "",
-        "| photos | engine | wall, s | CPU, s |",
-        "| --- | --- | --- | --- |",
-    ]
-    for figures in (few, many):
-        for engine in ("local", "ray"):
-            lines.append(
-                f"| {figures['photos']} | {engine} | {figures[f'{engine}_wall_s']} | {figures[f'{engine}_cpu_s']} |"
-            )
-    for name, unit in (("wall_s", "wall"), ("cpu_s", "CPU")):
-        start = few[f"ray_{name}"] - few[f"local_{name}"]
+    rows: list[tuple[object, ...]] = [("what", "local", "Ray", "Ray more")]
+    for name, unit in (("wall_s", "wall, s"), ("cpu_s", "CPU, s")):
+        for figures in (few, many):
+            local, ray = figures[f"local_{name}"], figures[f"ray_{name}"]
+            rows.append((f"{figures['photos']} photos: {unit}", local, ray, f"{ray - local:.1f}"))
         each = {engine: (many[f"{engine}_{name}"] - few[f"{engine}_{name}"]) / photos for engine in ("local", "ray")}
-        lines += [
-            "",
-            f"{unit}: Ray's start and end cost {start:.1f} s more; a further photo takes {1000 * each['ray']:.1f} ms, "
-            f"against {1000 * each['local']:.1f} ms ({each['ray'] / each['local'] - 1:+.1%}).",
-        ]
-    return "\n".join(lines) + "\n"
+        shown = (f"{1000 * each[engine]:.1f} ms" for engine in ("local", "ray"))
+        rows.append((f"a further photo: {unit.split(',')[0]}", *shown, f"{each['ray'] / each['local'] - 1:+.1%}"))
+    return rows
 
 
 def main() -> None:
     """Read the arguments, measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("photos", type=Path, help="a directory of photos")
+    parser.add_argument("photos", type=Path, nargs="?", help="a directory of photos; by default the wild ones")
     parser.add_argument("--few", type=int, default=256)
     parser.add_argument("--many", type=int, default=600)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "ray_overhead.json")
     arguments = parser.parse_args()
     result: dict[str, object] = {"workers": arguments.workers, "repeats": arguments.repeats}
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         for name in ("few", "many"):
             result[name] = compare(
-                arguments.photos, getattr(arguments, name), arguments.workers, arguments.repeats, Path(scratch)
+                arguments.photos or shared_data() / "photos",
+                getattr(arguments, name),
+                arguments.workers,
+                arguments.repeats,
+                Path(scratch),
             )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "ray_overhead.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (arguments.out / "ray_overhead.md").write_text(page(result), encoding="utf-8")
-    print(page(result))
+    report(result, table(result), arguments.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ import numpy as np
 from hostile import EXAMPLES, png_claiming
 from PIL import Image
 
+from stylematch.tables.contract import Reason
+
 PICTURES = Path(__file__).parent / "pictures"
 EXTENSIONS = ("jpg", "jpeg", "JPG", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "jfif", "txt", "dat")
 ODD_NAMES = (
@@ -29,6 +31,14 @@ ODD_NAMES = (
     *("file-bytes:", "-rf", "--out", "$(reboot)", "`id`", "*", "?", " leading", "trailing ", "..hidden", "{0}", "%s"),
     *("\u202egpj", "e\u0301", "\u00e9", "图片", "🙂", "CON", "a" * 200, "#", ";", "|", "\x7f"),
 )
+
+FAULTS = {
+    "03.jpg": (b"HANGS", Reason.TIMED_OUT, "reading it took longer than 6 s: raise --photo-timeout-s to wait"),
+    "07.jpg": (b"SEGFAULTS", Reason.CRASHED, "reading it ended two worker processes; the last was killed by signal 11"),
+    "11\n\udcff.jpg": (b"KILLED", Reason.CRASHED, "signal 9 (often the system's answer to memory running out"),
+    "15.jpg": (b"RAISES", Reason.CRASHED, "RuntimeError: a fault of ours"),
+}
+"""By name: last bytes with which a file hangs or crashes its reader, where ``faults`` is on PYTHONPATH, and its row."""
 
 
 def _encoded(image: Image.Image, file_format: str, **options: object) -> bytes:

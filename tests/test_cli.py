@@ -126,6 +126,8 @@ def test_a_mistaken_command_line_is_a_usage_error(tmp_path, arguments, said):
     ("arguments", "said"),
     [
         (["score", "{tmp}/nowhere"], "nowhere"),
+        (["score", "s3://bucket/photos"], "s3://bucket/photos' is a URL"),
+        (["score", "{tmp}", "--out", "s3://bucket/out"], "is a URL"),
         (["score", "{tmp}", "--out", "{tmp}/file"], "file"),
         (["score", "{tmp}", "--out", "{run}/nothing/../.."], "run"),
         (["score", "{tmp}", "--out", "{tmp}/out", "--rules", "baroque"], "baroque"),
@@ -346,3 +348,26 @@ def test_a_training_is_interrupted_alike(tmp_path):
     assert "Traceback" not in err
     assert err.rstrip().endswith("the same command goes on where it stopped")
     assert not (tmp_path / "run" / "bundle").exists()
+
+
+INTERRUPTED_IN_TEXT = """
+from stylematch.cli import program
+from stylematch.tables.contract import ExitCode
+
+def run(_):
+    try:
+        exec("import os, signal; os.kill(os.getpid(), signal.SIGTERM); [0 for _ in range(10**6)]")
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+program.run = run
+program.main()
+"""
+
+
+def test_an_interrupt_of_text_that_is_run_has_the_same_code(tmp_path):
+    """As where it comes while a dataclass is made; ``python -m`` by itself would end by SIGINT then."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_TEXT)
+    given = environment(PYTHONPATH=os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]]))
+    done = subprocess.run([sys.executable, "-m", "interrupted"], env=given, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")

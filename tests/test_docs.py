@@ -1,6 +1,7 @@
 """The documentation: it builds without a warning, needs nothing from elsewhere, and its made pages are up to date."""
 
 import inspect
+import json
 import os
 import re
 import runpy
@@ -115,6 +116,25 @@ def test_the_subgroup_figures_are_the_shipped_cards():
     assert page == filled(page), "run make reference-pages"
     assert "| Male = 1 |" in page
     assert "| Young = 0 |" in page
+
+
+def test_the_arithmetic_for_ten_million_photos_is_of_the_measured_rates(tmp_path):
+    made = runpy.run_path(str(REFERENCE / "make_scaling.py"))
+    page = (DOCS / "how-it-works" / "ray.md").read_text(encoding="utf-8")
+    assert page == made["filled"](page), "run make reference-pages"
+    wild = {"photos_per_s": 50.0, "run": {"photos": 600}}
+    speed = {"host": {"cores": 2, "processor": "X"}, "wild": wild}
+    (tmp_path / "score_speed.json").write_text(json.dumps(speed))
+    by_hand = made["arithmetic"](tmp_path)  # 25 a core: 400,000 core seconds, 13.9 cores for a night of 8 hours
+    assert "= 400,000 core seconds = 111 core hours" in by_hand
+    assert "| 2 | the machine that was measured | 55.6 h | 5 MB/s |" in by_hand
+    assert "| 14 | one machine, in a night of 8 hours | 7.9 h | 35 MB/s |" in by_hand
+    assert "| 256 | sixteen nodes of 16 | 26 min | 640 MB/s |" in by_hand
+    few, many = {"photos": 100, "local_wall_s": 4.0, "ray_wall_s": 9.0}, {"photos": 600, "local_wall_s": 14.0}
+    overhead = {"workers": 2, "few": few, "many": many | {"ray_wall_s": 19.5}}
+    (tmp_path / "ray_overhead.json").write_text(json.dumps(overhead))
+    assert "5.0 s more to start and end a run" in made["arithmetic"](tmp_path)
+    assert "21.0 ms of the clock for a further photo against 20.0 ms (+5.0%)" in made["arithmetic"](tmp_path)
 
 
 def test_the_reference_has_every_command_and_option():

@@ -8,15 +8,23 @@ import signal
 import subprocess
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import REPOSITORY
+from damaged import FAULTS, kinds
 from PIL import Image, ImageEnhance
 from program import EXAMPLES, call, command, environment, heed_interrupts, rows, score, table, table_digests, wait_for
 
+from stylematch.data.listing import LostPhoto
 from stylematch.data.photo_folders import LocalFolder
+from stylematch.data.photos import FoundPhoto, photo_id_of
+from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
-from stylematch.tables.contract import TABLES
+from stylematch.pipelines.keep_partition import _look
+from stylematch.settings import ScoreSettings
+from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
 
 FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
@@ -24,7 +32,8 @@ FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
 
 def job_file(folder: Path, **keys) -> Path:
     """Write a job over ``folder/photos`` into ``folder/out``."""
-    scoring = {"device": "cpu", "workers": 1} | keys.pop("score", {})
+    # Inline, as in ``program.score``: a test has no time for one process more, and spies see only this one.
+    scoring = {"device": "cpu", "workers": 1, "photo_timeout_s": 0} | keys.pop("score", {})
     lines = [
         f"{name} = {json.dumps(value)}"
         for name, value in ({"photos": f"{folder}/photos", "out": f"{folder}/out"} | keys).items()
@@ -111,11 +120,21 @@ def test_a_night_is_what_score_makes(first_night, tmp_path):
     )
 
 
-def test_a_night_without_changes_reads_no_photo(folder, nothing_is_read):
+def test_a_night_without_changes_reads_no_photo_and_asks_no_rule(folder, tmp_path, nothing_is_read, monkeypatch):
     before = table(folder / "out" / "snapshots" / FIRST, "faces").drop_columns(["snapshot_date"])
     make_unreadable(folder / "photos")
-    snapshot, summary, result = night(folder, SECOND)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged, symlinks=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Adviser, "__init__", lambda *_, **__: pytest.fail("rules and indexes were loaded"))
+        snapshot, summary, result = night(folder, SECOND)
     assert table(snapshot, "faces").drop_columns(["snapshot_date"]).equals(before)
+    # It is what rules and items make of the kept features, byte for byte: as where last night's table is damaged.
+    (shard,) = (damaged / "out" / "snapshots" / FIRST / "faces").glob("*.parquet")
+    with shard.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"damage")
+    assert table_digests(night(damaged, SECOND)[0]) == table_digests(snapshot)
     assert summary["changes"] == {"new": 0, "changed": 0, "kept": 11, "gone": 0, "before": 11, "read": 0}
     by_chance = (len(summary["styles"]) - 1) * (1 / 8 + 1 / 8)  # eight faces each night
     assert summary["drift"] == {"against": FIRST, "psi": 0.0, "by_chance": by_chance, "level": "none"}
@@ -246,7 +265,7 @@ def test_drift_is_told_and_may_be_too_much(folder):
 
 def test_too_many_rejected_is_exit_code_4_and_published(folder):
     snapshot, _, result = night(folder, SECOND, code=4, score={"max_reject_share": 0.1})
-    assert "2 of 11 photos were rejected" in result.err
+    assert "2 of 11 photos (18.2%) were rejected" in result.err
     assert len(rows(snapshot, "photos")) == 11
 
 
@@ -305,6 +324,63 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     result = call("export", job_file(tmp_path))
     assert (result.code, "thesis.txt" in result.sentence) == (2, True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_photos_that_hang_or_crash_are_lost_alone_and_for_one_night(tmp_path):
+    """The parent watches a night's workers as it does those of ``score``."""
+    photos, names = tmp_path / "photos", ("03.jpg", "07.jpg", "15.jpg")
+    photos.mkdir()
+    for number in range(20):
+        name = f"{number:02d}.jpg"
+        (photos / name).write_bytes(kinds()["baseline"] + (FAULTS[name][0] if name in names else b"%d" % number))
+    job = job_file(tmp_path, score={"photo_timeout_s": 6})
+    path = os.pathsep.join([str(REPOSITORY / "tests" / "faults"), environment()["PYTHONPATH"]])
+    done = subprocess.run(
+        command("export", job, "--date", FIRST), env=environment(PYTHONPATH=path), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 rejected" in done.stdout
+    for row in rows(tmp_path / "out" / "latest", "photos"):
+        _, reason, message = FAULTS[row["path"]] if row["path"] in names else (b"", Reason.OK, None)
+        assert (row["reason"], bool(row["photo_id"])) == (reason, True)
+        assert row["message"] == message if message is None else message in row["message"]
+    # It may have been the machine's fault: the next night tries again, and what it finds replaces what was kept.
+    snapshot, summary, _ = night(tmp_path, SECOND)
+    assert (summary["changes"]["read"], summary["changes"]["kept"]) == (3, 20)
+    assert_is_what_score_makes(snapshot, photos, tmp_path / "scored")
+    assert len(kept_ids(tmp_path / "out")) == 20
+    assert night(tmp_path, THIRD)[1]["changes"]["read"] == 0
+
+
+def test_a_photo_that_is_given_up_is_hashed_and_after_that_left_alone(tmp_path):
+    """As a photo that hangs while it is decoded, and one that hangs whenever it is read."""
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    job = SimpleNamespace(photos=LocalFolder(tmp_path), settings=ScoreSettings())
+    photo, lost = FoundPhoto("a.jpg", b"a.jpg", 2), LostPhoto("a.jpg", Reason.TIMED_OUT, "why")
+    once, twice = _look(job, photo, [lost]), _look(job, photo, [lost, lost])
+    assert (once.photo.photo_id, once.data, once.error.reason) == (photo_id_of(b"12"), None, Reason.TIMED_OUT)
+    assert (twice.photo.photo_id, twice.data, twice.error.message) == (None, None, "why")
+
+
+def test_a_file_of_a_terabyte_is_not_read_any_night(tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "small.jpg").write_bytes(kinds()["baseline"])
+    with (photos / "large.jpg").open("wb") as sparse:
+        try:
+            sparse.truncate(1 << 40)
+        except OSError:
+            pytest.skip("this file system has no sparse files of that size")
+    monkeypatch.setattr(LocalFolder, "hash", lambda *_: pytest.fail("a file was hashed"))
+    snapshot, summary, _ = night(tmp_path, FIRST)
+    assert (summary["changes"]["new"], summary["changes"]["read"]) == (2, 1)
+    assert_is_what_score_makes(snapshot, photos, tmp_path / "scored")
+    assert read_manifest(snapshot)["run_id"] == read_manifest(tmp_path / "scored")["run_id"]
+    summary = night(tmp_path, SECOND)[1]
+    assert (summary["changes"]["kept"], summary["changes"]["read"]) == (2, 0)
+    os.truncate(photos / "large.jpg", (1 << 40) + 1)
+    summary = night(tmp_path, THIRD)[1]
+    assert (summary["changes"]["changed"], summary["changes"]["read"]) == (1, 0)
 
 
 def test_killed_in_the_middle_goes_on(tmp_path):

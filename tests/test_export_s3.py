@@ -79,7 +79,7 @@ def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
     # OUT lies among the photos and is passed over; the URL names the server, photos' the environment.
     query = f"endpoint_override={server}&scheme=http"
     keys = {"photos": "s3://photos/in", "out": f"s3://photos/in/out?{query}", "work": f"{tmp_path}/work"}
-    job = job_file(tmp_path, **keys)
+    job = job_file(tmp_path, **keys, score={"photo_timeout_s": 60})  # guarded, so in a process of its own
     result = call("export", job, "--date", FIRST)
     assert result.code == 0, result.err
     assert "5 photos (5 new" in result.out

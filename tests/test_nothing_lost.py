@@ -13,11 +13,12 @@ import stat
 import subprocess
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from damaged import entries_of, kinds, make_damaged, remove_damaged
+from damaged import FAULTS, entries_of, kinds, make_damaged, remove_damaged
 from PIL import Image
 from program import EXAMPLES, PATIENCE_S, command, environment, manifest, rows, score, table_digests, wait_for
 
@@ -191,14 +192,6 @@ def test_a_worker_that_the_system_kills_is_replaced(crowd, whole, tmp_path):
 
 
 # Photos that hang or crash
-
-
-FAULTS = {
-    "03.jpg": (b"HANGS", Reason.TIMED_OUT, "reading it took longer than 6 s: raise --photo-timeout-s to wait"),
-    "07.jpg": (b"SEGFAULTS", Reason.CRASHED, "reading it ended two worker processes; the last was killed by signal 11"),
-    "11\n\udcff.jpg": (b"KILLED", Reason.CRASHED, "signal 9 (often the system's answer to memory running out"),
-    "15.jpg": (b"RAISES", Reason.CRASHED, "RuntimeError: a fault of ours"),
-}
 
 
 @pytest.mark.parametrize(
@@ -423,8 +416,9 @@ def test_damaged_files_are_all_in_photos_or_counted(tmp_path):
 
 def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     from stylematch.errors import LimitExceededError
+    from stylematch.pipelines.export_summary import ExportSummary, check_limits
     from stylematch.pipelines.score import ScoreSummary, _check_limit
-    from stylematch.settings import ScoreSettings
+    from stylematch.settings import ExportJob, ScoreSettings
     from stylematch.tables.manifest import Counts
 
     def summary(found, rejected, **ignored):
@@ -441,3 +435,10 @@ def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
         _check_limit(summary(10, 5, unreadable_directory=1), limit)
     with pytest.raises(LimitExceededError, match="1 of 1 photos"):
         _check_limit(summary(0, 0, unreadable_directory=1), limit)
+    # A night's limit is the same.
+    job = ExportJob(photos="p", out="o", score={"max_reject_share": 0.5})
+    check_limits(job, ExportSummary("o", {"photos": asdict(summary(10, 5).counts)}, False, []))
+    night = ExportSummary("o", {"photos": asdict(summary(10, 5, unreadable_file=1).counts)}, True, [])
+    night.content.update(snapshot_date="2026-11-20", run_id="run")
+    with pytest.raises(LimitExceededError, match=r"6 of 11 photos .* over max_reject_share 0.5"):
+        check_limits(job, night)

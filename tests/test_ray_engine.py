@@ -33,8 +33,9 @@ from program import (
 
 from stylematch.data import listing
 from stylematch.data.photos import find_photos
-from stylematch.engines import ray as ray_engine
+from stylematch.engines import ray_crew
 from stylematch.engines.ray import run_partitions
+from stylematch.engines.ray_cluster import crew_shape
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.on_engine import _load_where_all_is_seen, _Seen
 from stylematch.tables.contract import KEYS, TABLES
@@ -226,8 +227,8 @@ def test_a_node_that_sees_other_files_or_code_is_refused(connected, tmp_path, ki
 
 
 def test_a_cluster_that_gives_no_worker_is_said_and_given_up(connected, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(ray_engine, "_SAY_SO_S", 0.5)
-    monkeypatch.setattr(ray_engine, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(ray_crew, "_SAY_SO_S", 0.5)
+    monkeypatch.setattr(ray_crew, "PATIENCE_S", 3.0)
     with pytest.raises(StylematchError, match="gave no worker") as caught:  # there is no GPU here
         run_partitions(square, [1], workers=1, setup=functools.partial(load, tmp_path), on_gpus=True)
     assert caught.value.exit_code == 3
@@ -245,7 +246,7 @@ def test_actors_share_the_gpus_evenly(workers, on_gpus, shape):
         {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}},
         {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 9.0}},
     ]
-    assert ray_engine._shape(nodes, workers, on_gpus) == shape
+    assert crew_shape(nodes, workers, on_gpus) == shape
 
 
 # The commands
@@ -275,6 +276,24 @@ def test_predictions_are_the_local_engines(connected, tmp_path, small_partitions
         assert result.code == 0, result.err
     ours, theirs = digests(tmp_path / "ray"), digests(tmp_path / "local")
     assert {**ours, "manifest.json": ""} == {**theirs, "manifest.json": ""}
+
+
+def test_a_night_is_the_local_engines(connected, tmp_path, small_partitions):
+    """Features are kept and a snapshot is made by actors; the second night takes over the first's tables."""
+    for engine in ("local", "ray"):
+        job = tmp_path / f"{engine}.toml"
+        keys = {"photos": str(EXAMPLES), "out": str(tmp_path / engine)}
+        scoring = {"device": "cpu", "workers": 2, "engine": engine}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in keys.items()]
+        lines += ["[score]", *(f"{name} = {json.dumps(value)}" for name, value in scoring.items())]
+        job.write_text("\n".join(lines))
+        for day in ("2026-11-20", "2026-11-21"):
+            result = call("export", job, "--date", day)
+            assert result.code == 0, result.err
+    for day in ("2026-11-20", "2026-11-21"):
+        ours, theirs = (tmp_path / engine / "snapshots" / day for engine in ("ray", "local"))
+        assert table_digests(ours) == table_digests(theirs)
+    assert len(list((tmp_path / "ray" / "latest" / "photos").glob("*.parquet"))) == 2
 
 
 def writer_of(folder: Path) -> int | None:

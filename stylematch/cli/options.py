@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.errors import UserError
+from stylematch.tables.disk import shown
+from stylematch.tables.place import place_of
 
 PhotosArgument = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
@@ -53,7 +55,19 @@ FashionMnistOption = Annotated[
 
 
 def photos_path(photos: str) -> Path:
-    """Return PHOTOS as a path; refuse an unset variable of a script, which a Path takes for the current directory."""
+    """Return PHOTOS, a path or a ``file://`` URL, as a path.
+
+    Raises
+    ------
+    UserError
+        It is empty, as an unset variable of a script is (a Path takes that for the current directory), or another URL.
+    """
     if not photos:
         raise UserError("PHOTOS is empty: name a directory of photos")
-    return Path(photos)
+    scheme, is_url, _ = photos.partition("://")
+    if is_url and scheme != "file":
+        raise UserError(
+            f"PHOTOS {shown(photos)!r} is a URL: this command reads a folder of this machine; name one, or score a "
+            'bucket\'s photos with export (photos = "s3://..." in jobs/nightly.toml)'
+        )
+    return place_of(photos, "PHOTOS").directory or Path(photos)

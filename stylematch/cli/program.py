@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -59,6 +60,15 @@ def main() -> NoReturn:
         code = _say_interrupted()
     for number in (signal.SIGINT, signal.SIGTERM):  # what is left is Python's own end, which one would only litter
         signal.signal(number, signal.SIG_IGN)
+    from stylematch.tables.contract import ExitCode
+
+    if code == ExitCode.INTERRUPTED:
+        # An interrupt that fell into text that was being run (a dataclass is made so) makes Python end itself by SIGINT
+        # after all is done (pythonrun.c, unhandled_keyboard_interrupt), which a scheduler does not see as 130.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

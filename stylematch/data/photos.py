@@ -236,13 +236,18 @@ def whole_photo(data: bytes, size_bytes: int, max_bytes: int) -> bytes:
         With the reason.
     """
     if size_bytes > max_bytes:
-        raise PhotoRejectedError(
-            Reason.FILE_TOO_LARGE,
-            f"the file has {size_bytes:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
-        )
+        raise too_large(size_bytes, max_bytes)
     if not data:
         raise PhotoRejectedError(Reason.EMPTY_FILE, "the file has no bytes")
     return data
+
+
+def too_large(size_bytes: int, max_bytes: int) -> PhotoRejectedError:
+    """Return what is said of a file that is not read, for its size."""
+    return PhotoRejectedError(
+        Reason.FILE_TOO_LARGE,
+        f"the file has {size_bytes:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
+    )
 
 
 def photo_id_of(data: bytes) -> str:

@@ -8,7 +8,6 @@ features and of tables; the same command goes on with them.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -17,15 +16,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from stylematch.data.listing import Listing
-from stylematch.data.photo_folders import photo_folder
-from stylematch.data.photos import FindCounts
+from stylematch.data.photo_folders import LocalFolder, photo_folder
+from stylematch.data.photos import FindCounts, photo_root
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.advice import allowed_items
@@ -36,12 +35,13 @@ from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
 from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partition
-from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
+from stylematch.pipelines.on_engine import check_engine, run_job
+from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.run_gallery import write_run_gallery
 from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
-from stylematch.pipelines.score_partition import ScoreJob
-from stylematch.pipelines.snapshot_partition import SnapshotJob, load_snapshot_state, snapshot_partition
+from stylematch.pipelines.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.settings import ExportJob
+from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.disk import explained, shown, write_durably
 from stylematch.tables.lock import held
 from stylematch.tables.manifest import (
@@ -49,7 +49,7 @@ from stylematch.tables.manifest import (
     Stage,
     code_version,
     count_tables,
-    usable_cores,
+    package_versions,
     write_manifest,
 )
 from stylematch.tables.place import Place, place_of
@@ -82,6 +82,7 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
         If the snapshot is published, but over ``max_reject_share`` or ``max_drift``.
     """
     clock = time.perf_counter()
+    check_engine(job.score)
     place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
     if place.key() == out.key() and (place.directory is None) == (out.directory is None):
         raise UserError(f"out: {out} is the folder of photos itself: name another, which may lie inside it.")
@@ -138,13 +139,16 @@ class _Night:
         """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
         found = self._list(scratch)
         self._keep(found, scratch)
-        with FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report) as plan:
+        with self._plan(found, scratch) as plan:
             listing = plan.write_plan(scratch / "plan.jsonl")
-            changes = plan.changes()
-            summary = self._publish(listing, changes, local, clock)
+            summary = self._publish(listing, plan, local, clock)
             write_files(self.store, plan, scratch, self.name, self.seen)
             tidy(self.store, plan, scratch, self.name)
         return summary
+
+    def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
+        max_bytes = int(self.settings.max_file_mb * 1e6)
+        return FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report, max_bytes=max_bytes)
 
     def _list(self, scratch: Path) -> Path:
         clock = time.perf_counter()
@@ -161,20 +165,18 @@ class _Night:
 
     def _keep(self, found: Path, scratch: Path) -> None:
         """Read what has to be read, and keep the features of contents that are new."""
-        with FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report) as plan:
+        with self._plan(found, scratch) as plan:
             self._check_gone(*plan.gone())
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
             plan.write_known_ids(scratch / "known")
         self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
         if not todo.photos:
             return
-        waiting = waiting_partitions(todo, frozenset())
-        workers, threads = shared_cores(self.settings.workers, len(waiting), usable_cores())
         keep = KeepJob(
             self.settings,
             self.assets,
             self.device,
-            threads,
+            1,
             self.photos,
             self.store,
             todo.path,
@@ -183,8 +185,17 @@ class _Night:
             self.name,
             self.seen,
         )
-        setup = functools.partial(KeepState, keep)
-        self.stages |= run_listing(keep_partition, setup, todo, waiting, workers=workers, description="new photos")
+        self.stages |= run_job(
+            keep_partition,
+            KeepState,
+            keep,
+            todo,
+            waiting_partitions(todo, frozenset()),
+            choice=self.settings,
+            workers=self.settings.workers,
+            description="new photos",
+            photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
+        )
 
     def _check_gone(self, gone: int, before: int) -> None:
         limit = self.job.max_gone_share
@@ -195,7 +206,7 @@ class _Night:
                 "or raise max_gone_share"
             )
 
-    def _publish(self, listing: Listing, changes: Changes, local: Path, clock: float) -> ExportSummary:
+    def _publish(self, listing: Listing, plan: FeaturePlan, local: Path, clock: float) -> ExportSummary:
         run_id = run_id_of(listing.sha256, self.digests)
         staged_out = local / SNAPSHOTS / self.day.isoformat()
         with explained("make", staged_out.parent):
@@ -205,7 +216,8 @@ class _Night:
             complete = not self.settings.report or (staged_out / "report" / "index.html").is_file()
             with Staging(staged_out, run_id, overwrite=not complete) as staging:
                 if staging.check() is not Decision.NOTHING:
-                    self._write(staging, listing, changes, clock)
+                    as_before = None if plan.unsettled() else self._as_before(run_id)
+                    self._write(staging, listing, plan.changes(), as_before, clock)
                     staging.publish()
         content = None
         if self.out.directory is None:
@@ -226,9 +238,22 @@ class _Night:
                 return name if report or not self.settings.report else None
         return None
 
-    def _write(self, staging: Staging, listing: Listing, changes: Changes, clock: float) -> None:
+    def _as_before(self, run_id: str) -> str | None:
+        """Return a snapshot whose tables are tonight's, but for the date: the same run, of features made alike."""
+        for name in reversed(self.snapshots.finished()):
+            manifest = self.snapshots.manifest(name)
+            if (
+                manifest.get("run_id") == run_id
+                and manifest["sha256"]["features"] == self.store.key
+                and manifest["packages"] == package_versions()
+                and not UNSETTLED & manifest["counts"]["reasons"].keys()
+            ):
+                return name
+        return None
+
+    def _write(self, staging: Staging, listing: Listing, changes: Changes, as_before: str | None, clock: float) -> None:
         """Write the staged run: tables, gallery, summary, manifest."""
-        score = ScoreJob(
+        job = SnapshotJob(
             self.settings,
             self.assets,
             Path(self.photos.name),
@@ -238,15 +263,23 @@ class _Night:
             self.device,
             1,
             self.allowed,
+            store=self.store,
+            snapshot_date=self.day,
+            as_before=as_before,
         )
-        waiting = waiting_partitions(listing, prepare_staging(staging, score))
-        workers, threads = shared_cores(self.settings.workers, len(waiting), usable_cores())
-        snapshot = SnapshotJob(replace(score, threads=threads), self.store, self.day)
-        setup = functools.partial(load_snapshot_state, snapshot)
-        self.stages |= run_listing(snapshot_partition, setup, listing, waiting, workers=workers, description="snapshot")
+        self.stages |= run_job(
+            snapshot_partition,
+            SnapshotState,
+            job,
+            listing,
+            waiting_partitions(listing, prepare_staging(staging, job)),
+            choice=self.settings,
+            workers=self.settings.workers,
+            description="snapshot",
+        )
         tables = count_tables(staging.directory, self.counts.ignored)
         if self.settings.report:
-            self.stages["gallery"] = write_run_gallery(score, tables, self.stages)
+            self.stages["gallery"] = write_run_gallery(job, tables, self.stages)
         content = self._summary(staging, changes) | {
             "photos": asdict(tables),
             "seconds": round(time.perf_counter() - clock, 3),

@@ -10,6 +10,7 @@ from typing import Any
 from stylematch.errors import LimitExceededError
 from stylematch.settings import ExportJob
 from stylematch.tables.disk import shown
+from stylematch.tables.manifest import Counts
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,11 @@ def check_limits(job: ExportJob, summary: ExportSummary) -> None:
     LimitExceededError
         It is.
     """
-    photos, drift = summary.content.get("photos", {}), summary.content.get("drift")
+    counts, drift = summary.content.get("photos"), summary.content.get("drift")
     over = []
     limit = job.score.max_reject_share
-    if limit is not None and photos.get("found") and photos["rejected"] / photos["found"] > limit:
-        over.append(
-            f"{photos['rejected']:,} of {photos['found']:,} photos were rejected, over max_reject_share {limit:g}"
-        )
+    if limit is not None and counts and (photos := Counts(**counts)).reject_share > limit:
+        over.append(f"{photos.rejected_of_all()}, over max_reject_share {limit:g}")
     if job.max_drift is not None and drift and drift["psi"] >= job.max_drift:
         over.append(f"the styles' population stability index is {drift['psi']:.3f}, max_drift is {job.max_drift:g}")
     if over:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
 from stylematch.data.photos import FoundPhoto, unescape_path
 from stylematch.pipelines.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
+from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.writer import ShardWriter, shard_path
 
 _FETCHED_ROWS = 10_000
@@ -54,11 +55,12 @@ class Changes:
 
 @dataclass(frozen=True)
 class Planned:
-    """One photo of the plan: where its features stand, or why it could not be read."""
+    """One photo of the plan: where its features stand, or why it could not be read (unless it is too large)."""
 
     photo: FoundPhoto
     shard: str | None
     row: int
+    reason: str | None
     message: str | None
 
 
@@ -93,9 +95,11 @@ class FeaturePlan:
         Where DuckDB may spill.
     thumbnails : bool
         Features without a thumbnail do not count, as the gallery is asked for.
+    max_bytes : int
+        Larger files are never looked into, as in ``score``: their size is all that is known of them.
     """
 
-    def __init__(self, store: FeatureStore, found: Path, scratch: Path, *, thumbnails: bool) -> None:
+    def __init__(self, store: FeatureStore, found: Path, scratch: Path, *, thumbnails: bool, max_bytes: int) -> None:
         import duckdb
         import pyarrow.dataset as ds
 
@@ -117,21 +121,24 @@ class FeaturePlan:
         connection.execute(
             """
             CREATE TABLE kept AS
-            SELECT photo_id, shard, "row" FROM features
+            SELECT photo_id, shard, "row", list_contains($unsettled, reason) AS unsettled FROM features
             WHERE has_thumbnail OR status = 'rejected' OR NOT $thumbnails
-            QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY shard, "row") = 1
+            QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY unsettled, shard DESC, "row") = 1
             """,
-            {"thumbnails": thumbnails},
+            {"thumbnails": thumbnails, "unsettled": sorted(UNSETTLED)},
         )
         connection.execute(
             """
             CREATE TABLE plan AS
-            SELECT found.number, found.path, found.bytes, found.stamp, known.seen, known.photo_id, known.message,
-                kept.shard, kept."row"
+            SELECT found.number, found.path, found.bytes, found.stamp, known.seen, known.photo_id,
+                known.reason, known.message, kept.shard, kept."row",
+                found.bytes <= $max_bytes AND (kept.unsettled IS NULL OR kept.unsettled) AS unsettled
             FROM found
             LEFT JOIN known ON known.path = found.path AND known.bytes = found.bytes AND known.stamp = found.stamp
+                AND found.bytes <= $max_bytes
             LEFT JOIN kept ON kept.photo_id = known.photo_id
-            """
+            """,
+            {"max_bytes": max_bytes},
         )
 
     def __enter__(self) -> FeaturePlan:
@@ -149,10 +156,12 @@ class FeaturePlan:
     def changes(self) -> Changes:
         """Return how the files differ from the last snapshot's, once all contents are known."""
         query = """
-            SELECT count(*) FILTER (files.path IS NULL),
-                count(*) FILTER (files.path IS NOT NULL AND files.photo_id IS DISTINCT FROM plan.photo_id),
-                count(*) FILTER (files.path IS NOT NULL AND files.photo_id IS NOT DISTINCT FROM plan.photo_id)
-            FROM plan LEFT JOIN files ON files.path = plan.path
+            SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new AND differs),
+                count(*) FILTER (NOT is_new AND NOT differs)
+            FROM (
+                SELECT files.path IS NULL AS is_new, files.photo_id IS DISTINCT FROM plan.photo_id
+                    OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes) AS differs
+                FROM plan LEFT JOIN files ON files.path = plan.path)
         """
         new, changed, kept = self._connection.execute(query).fetchone() or (0, 0, 0)
         return Changes(new, changed, kept, *self.gone())
@@ -168,7 +177,7 @@ class FeaturePlan:
         return bool((self._connection.execute(query).fetchone() or (False,))[0])
 
     def write_todo(self, path: Path, *, verify_since: int | None) -> Listing:
-        """Write the files that have to be read: unknown, changed, unreadable last time, or without features.
+        """Write the files that have to be read: unknown, changed, without features, or with unsettled ones.
 
         Parameters
         ----------
@@ -178,8 +187,7 @@ class FeaturePlan:
             Also those that were not read since then (nanoseconds since 1970).
         """
         query = """
-            SELECT path, bytes, stamp FROM plan
-            WHERE photo_id IS NULL OR shard IS NULL OR seen < $since ORDER BY number
+            SELECT path, bytes, stamp FROM plan WHERE unsettled OR seen < $since ORDER BY number
         """
         count = 0
         with path.open("wb") as stream:
@@ -189,15 +197,15 @@ class FeaturePlan:
         return Listing(path, count, "", tuple(cut_lines(path, count)))
 
     def write_known_ids(self, path: Path) -> None:
-        """Write the photo_ids that have features, sorted, 16 bytes each."""
+        """Write the photo_ids that have settled features, sorted, 16 bytes each."""
         with path.open("wb") as stream:
-            for (photo_id,) in self._rows("SELECT photo_id FROM kept ORDER BY photo_id"):
+            for (photo_id,) in self._rows("SELECT photo_id FROM kept WHERE NOT unsettled ORDER BY photo_id"):
                 stream.write(bytes.fromhex(photo_id))
 
     def write_plan(self, path: Path) -> Listing:
         """Write where the features of every photo stand, in the listing's order, with the listing's digest."""
         digest, count = hashlib.sha256(), 0
-        query = 'SELECT path, bytes, photo_id, shard, "row", message FROM plan ORDER BY number'
+        query = 'SELECT path, bytes, photo_id, shard, "row", reason, message FROM plan ORDER BY number'
         with path.open("wb") as stream:
             for row in self._rows(query):
                 digest.update(digest_line(row[0], row[2], row[1]))
@@ -209,10 +217,17 @@ class FeaturePlan:
         """Yield what is known of tonight's files, in columns of ``files_schema``."""
         names = files_schema().names
         rows = self._rows(
-            "SELECT path, bytes, stamp, photo_id, message, coalesce(seen, $seen) FROM plan ORDER BY number", seen=seen
+            """
+            SELECT path, bytes, stamp, photo_id, reason, message, coalesce(seen, $seen) FROM plan ORDER BY number
+            """,
+            seen=seen,
         )
         while chunk := list(islice(rows, _FETCHED_ROWS)):
             yield {name: list(column) for name, column in zip(names, zip(*chunk, strict=True), strict=True)}
+
+    def unsettled(self) -> int:
+        """Return how many photos another night might see otherwise, though nothing has changed."""
+        return (self._connection.execute("SELECT count(*) FROM plan WHERE unsettled").fetchone() or (0,))[0]
 
     def live_rows(self) -> dict[str, int]:
         """Return how many different photos of tonight stand in each shard."""
@@ -246,8 +261,8 @@ def read_todo(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
 
 def read_plan(path: Path, partition: Partition) -> Iterator[Planned]:
     """Read one partition of what ``write_plan`` wrote."""
-    for name, size, photo_id, shard, row, message in _lines(path, partition):
-        yield Planned(FoundPhoto(name, unescape_path(name), size, photo_id), shard, row, message)
+    for name, size, photo_id, shard, row, reason, message in _lines(path, partition):
+        yield Planned(FoundPhoto(name, unescape_path(name), size, photo_id), shard, row, reason, message)
 
 
 def _lines(path: Path, partition: Partition) -> Iterator[Any]:

@@ -61,13 +61,17 @@ def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[st
 
 
 def files_schema() -> pa.Schema:
-    """Return the schema of what is known of files; ``seen`` is when, in nanoseconds since 1970."""
+    """Return the schema of what is known of files; ``seen`` is when, in nanoseconds since 1970.
+
+    A file without a photo_id has a reason and a message instead, but for those that are too large to be read.
+    """
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),
             pa.field("bytes", pa.int64(), nullable=False),
             pa.field("stamp", pa.string(), nullable=False),
             pa.field("photo_id", pa.string()),
+            pa.field("reason", pa.string()),
             pa.field("message", pa.string()),
             pa.field("seen", pa.int64(), nullable=False),
         ]

@@ -14,7 +14,7 @@ from stylematch.data.listing import Listing, Partition, write_listing
 from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of, photo_root, read_photo
 from stylematch.engines.progress import Progress
 from stylematch.engines.watch import watched
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import Stage, usable_cores
@@ -102,14 +102,14 @@ def reading(photo: FoundPhoto) -> Iterator[None]:
 
     Raises
     ------
-    PhotoRejectedError
-        As the block does; ``out_of_memory`` where memory ran out, ``crashed`` for a fault of the program, which one
-        photo in a million may bring to light.
+    StylematchError
+        As the block does, most often a ``PhotoRejectedError``; ``out_of_memory`` where memory ran out, ``crashed`` for
+        a fault of the program, which one photo in a million may bring to light.
     """
     try:
         with watched(photo.path):
             yield
-    except PhotoRejectedError:
+    except StylematchError:  # of the photo; or of the network or a disk, which is no fault of this photo's
         raise
     except MemoryError as error:
         raise PhotoRejectedError(Reason.OUT_OF_MEMORY, "reading it needs more memory than there was") from error

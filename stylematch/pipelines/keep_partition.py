@@ -2,11 +2,16 @@
 
 A partition function as ``score_partition`` is. Each file is read once, for its hash and for its faces; contents whose
 features are kept already are only hashed, and the models are loaded only if there are others.
+
+The parent process watches each file, while it is read and while it is decoded. One on which a worker hung or died is
+only hashed in the next try, so that its row names its contents as ``score`` does; one on which that hung, too, is left
+alone. Neither is settled: the next night tries again.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.listing import Partition
+from stylematch.data.listing import LostPhoto, Partition
 from stylematch.data.photo_folders import PhotoFolder
 from stylematch.data.photos import FoundPhoto, photo_id_of
 from stylematch.errors import PhotoRejectedError
@@ -23,6 +28,7 @@ from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.feature_plan import read_todo
 from stylematch.pipelines.feature_store import PENDING, FeatureDraft, FeatureStore, files_schema
+from stylematch.pipelines.inputs import reading
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.report.pictures import make_thumbnail
 from stylematch.settings import ScoreSettings
@@ -52,9 +58,9 @@ class KeepJob:
         Where the files are.
     store : FeatureStore
         Where features go.
-    todo, known_ids : pathlib.Path
-        What ``FeaturePlan`` wrote.
-    scratch : pathlib.Path
+    listing, known_ids : pathlib.Path
+        What ``FeaturePlan.write_todo`` and ``write_known_ids`` wrote.
+    staged : pathlib.Path
         A folder for shards that are not finished.
     names : str
         What the names of tonight's shards begin with.
@@ -68,9 +74,9 @@ class KeepJob:
     threads: int
     photos: PhotoFolder
     store: FeatureStore
-    todo: Path
+    listing: Path
     known_ids: Path
-    scratch: Path
+    staged: Path
     names: str
     seen: int
 
@@ -120,14 +126,18 @@ def keep_partition(state: KeepState, partition: Partition, advance: Callable[[in
     """Read one partition's files, keep the features of contents that are not known, and say which file has which."""
     job, result = state.job, PartitionResult()
     name = f"{job.names}-{partition.number:05d}"
-    with tempfile.TemporaryDirectory(dir=job.scratch) as folder, ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+    given_up: dict[str, list[LostPhoto]] = defaultdict(list)
+    for photo in partition.lost:
+        given_up[photo.path].append(photo)
+    together = 1 if partition.alone else job.settings.batch_size
+    with tempfile.TemporaryDirectory(dir=job.staged) as folder, ThreadPoolExecutor(_READ_AT_ONCE) as pool:
         scratch, done_here = Path(folder), set[str]()
         files = ShardWriter(scratch / "files", 0, files_schema())
         draft = FeatureDraft(job.store, name, scratch)
         with files, draft:
-            for batch in _batches(read_todo(job.todo, partition), job.settings.batch_size):
+            for batch in _batches(read_todo(job.listing, partition), together):
                 with result.timed("read and hash", len(batch), "photos"):
-                    looked = list(pool.map(lambda photo: _look(job, photo), batch))
+                    looked = list(pool.map(lambda photo: _look(job, photo, given_up.get(photo.path)), batch))
                 files.write(_files_rows(looked, job.seen))
                 new = {}
                 for entry in looked:
@@ -158,18 +168,26 @@ def _batches(photos: Iterable[FoundPhoto], count: int) -> Iterator[list[FoundPho
         yield batch
 
 
-def _look(job: KeepJob, photo: FoundPhoto) -> _Looked:
-    """Read and hash one file; too large a one is hashed without being held."""
-    try:
-        data = job.photos.read(photo.raw_path, int(job.settings.max_file_mb * 1e6))
-        return _Looked(replace(photo, photo_id=photo_id_of(data)), data, None)
-    except PhotoRejectedError as error:
-        if error.reason == Reason.UNREADABLE_FILE:
+def _look(job: KeepJob, photo: FoundPhoto, given_up: list[LostPhoto] | None) -> _Looked:
+    """Read and hash one file; one that is given up or rejected unread is hashed without being held, if it can be."""
+    if given_up:
+        error = PhotoRejectedError(given_up[-1].reason, given_up[-1].message)
+        if len(given_up) > 1:
             return _Looked(photo, None, error)
+    else:
         try:
+            with reading(photo):
+                data = job.photos.read(photo.raw_path, int(job.settings.max_file_mb * 1e6))
+            return _Looked(replace(photo, photo_id=photo_id_of(data)), data, None)
+        except PhotoRejectedError as rejected:
+            error = rejected
+            if error.reason in (Reason.UNREADABLE_FILE, Reason.FILE_TOO_LARGE):
+                return _Looked(photo, None, error)
+    try:
+        with reading(photo):
             return _Looked(replace(photo, photo_id=job.photos.hash(photo.raw_path)), None, error)
-        except PhotoRejectedError as unreadable:
-            return _Looked(photo, None, unreadable)
+    except PhotoRejectedError as unreadable:
+        return _Looked(photo, None, unreadable)
 
 
 def _files_rows(looked: list[_Looked], seen: int) -> Rows:
@@ -178,6 +196,7 @@ def _files_rows(looked: list[_Looked], seen: int) -> Rows:
         "bytes": [entry.photo.bytes for entry in looked],
         "stamp": [entry.photo.stamp for entry in looked],
         "photo_id": [entry.photo.photo_id for entry in looked],
+        "reason": [None if entry.photo.photo_id or not entry.error else entry.error.reason for entry in looked],
         "message": [None if entry.photo.photo_id or not entry.error else entry.error.message for entry in looked],
         "seen": [seen] * len(looked),
     }

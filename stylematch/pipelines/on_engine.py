@@ -45,6 +45,7 @@ def run_job(
     choice: EngineChoice,
     workers: int,
     description: str,
+    photos: Path | None = None,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage.
 
@@ -52,14 +53,18 @@ def run_job(
     ----------
     function, load : callable
         The partition function, and what makes a worker's state of the job: top-level and picklable.
-    job : ScoreJob or PredictJob
-        All that a worker needs to know; its ``threads`` are set here.
+    job : ScoreJob, PredictJob, KeepJob or SnapshotJob
+        All that a worker needs to know: ``listing`` (a file) and ``staged`` (a folder) among it, and
+        ``threads``, which are set here.
     listing, waiting, description
         As for ``run_listing``.
     choice : EngineChoice
         Which engine.
     workers : int
         0 is one per core, of this machine or of the cluster.
+    photos : pathlib.Path, optional
+        The folder of photos that the listing's paths are relative to, which every node must see; None where no photo
+        is read, or where they lie in a bucket.
     """
     if choice.engine == "local":
         workers, threads = shared_cores(workers, len(waiting), usable_cores())
@@ -67,7 +72,7 @@ def run_job(
         guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
         run = functools.partial(local.run_partitions, guard=guard)
         return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
-    with _shared(job, waiting) as (shared_job, seen):
+    with _shared(job, waiting, photos) as (shared_job, seen):
         setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
         run = functools.partial(ray.run_partitions, address=choice.address, on_gpus=job.device == "cuda")
         return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
@@ -94,20 +99,20 @@ class _Seen:
 
 
 @contextlib.contextmanager
-def _shared(job: Any, waiting: list[Partition]) -> Iterator[tuple[Any, tuple[_Seen, ...]]]:
+def _shared(job: Any, waiting: list[Partition], photos: Path | None) -> Iterator[tuple[Any, tuple[_Seen, ...]]]:
     """Yield the job as any node can read it, and what a node must see for that."""
     copy = temporary_path(job.staged / job.listing.name)
     try:
         with explained("write", copy):
             shutil.copyfile(job.listing, copy)
         job = _absolute(replace(job, listing=copy))
-        yield job, tuple(_to_be_seen(job, waiting))
+        yield job, tuple(_to_be_seen(job, waiting, photos and _absolute(photos)))
     finally:
         copy.unlink(missing_ok=True)
 
 
 def _absolute(value: Any) -> Any:
-    """Return a dataclass with its paths absolute, and so those of the dataclasses in it and of its rule file."""
+    """Return a path absolute, or a dataclass with its paths, those of dataclasses in it and of its rule file so."""
     if isinstance(value, Path):
         return Path(os.path.abspath(value))  # noqa: PTH100  # links stay links
     if is_dataclass(value) and not isinstance(value, type):
@@ -118,20 +123,21 @@ def _absolute(value: Any) -> Any:
     return value
 
 
-def _to_be_seen(job: Any, waiting: list[Partition]) -> Iterator[_Seen]:
+def _to_be_seen(job: Any, waiting: list[Partition], photos: Path | None) -> Iterator[_Seen]:
     yield _Seen("the run's staging folder", os.fsencode(job.listing), job.listing.stat().st_size)
-    yield _Seen("the photos' folder", os.fsencode(job.root), None)
-    for photo in read_listing(job.listing, waiting[0]) if waiting else ():
-        path = os.path.join(os.fsencode(job.root), photo.raw_path)  # noqa: PTH118  # bytes
-        with contextlib.suppress(OSError):
-            yield _Seen("the photo", path, os.stat(path).st_size)  # noqa: PTH116
-            break
-    for asset in _paths(job):
-        yield _Seen("the model or index", os.fsencode(asset), None)
+    if photos is not None:
+        yield _Seen("the photos' folder", os.fsencode(photos), None)
+        for photo in read_listing(job.listing, waiting[0]) if waiting else ():
+            path = os.path.join(os.fsencode(photos), photo.raw_path)  # noqa: PTH118  # bytes
+            with contextlib.suppress(OSError):
+                yield _Seen("the photo", path, os.stat(path).st_size)  # noqa: PTH116
+                break
+    for needed in _paths(job):
+        yield _Seen("the model, index or folder", os.fsencode(needed), None)
 
 
 def _paths(job: Any) -> Iterator[Path]:
-    """Yield the paths of models, indexes and rules."""
+    """Yield the paths of models, indexes, rules, and what else a job names."""
     for field in fields(job):
         value = getattr(job, field.name)
         if is_dataclass(value):

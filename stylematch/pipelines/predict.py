@@ -188,6 +188,7 @@ def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, S
         choice=job.settings,
         workers=0,
         description=COMMAND,
+        photos=job.root,
     )
 
 

@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
-from stylematch.data.photos import Ignored
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
@@ -276,6 +275,7 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
         choice=job.settings,
         workers=job.settings.workers,
         description="score",
+        photos=job.root,
     )
     for unfinished in job.staged.glob(".*"):  # thumbnails of workers that were ended and replaced
         unfinished.unlink()
@@ -284,16 +284,9 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
     counts, limit = summary.counts, settings.max_reject_share
-    # Nobody knows what lies in a folder that cannot be listed, but at least one photo must be feared for.
-    unreadable = sum(counts.ignored.get(why, 0) for why in (Ignored.UNREADABLE_DIRECTORY, Ignored.UNREADABLE_FILE))
-    missed, entries = counts.rejected + unreadable, counts.found + unreadable
-    if limit is None or not entries:
-        return
-    share = missed / entries
-    if share > limit:
-        and_unreadable = f" or could not be listed ({unreadable:,} folders or files)" if unreadable else ""
+    if limit is not None and counts.reject_share > limit:
         raise LimitExceededError(
-            f"{missed:,} of {entries:,} photos ({share:.1%}) were rejected{and_unreadable}, over --max-reject-share "
-            f"{limit:g}; the run is published in {shown(summary.out)}, its photos table says why.",
+            f"{counts.rejected_of_all()}, over --max-reject-share {limit:g}; the run is published in "
+            f"{shown(summary.out)}, its photos table says why.",
             summary.lines(),
         )

@@ -1,11 +1,14 @@
 """Write a snapshot's tables from kept features: what a night's workers do last. No photo is read, no model asked.
 
 A partition function as ``score_partition`` is, with the same listing, partitions, advice and tables; ``snapshot_date``
-alone is added.
+alone is added. Where an earlier night's snapshot is this very run, its rows are taken over with tonight's date, and
+rules and indexes are not even loaded; a shard that is not what its sidecar says is made again.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,15 +18,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stylematch.data.listing import Partition
+from stylematch.data.photos import too_large
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import Rows
 from stylematch.pipelines.feature_plan import Planned, read_plan
 from stylematch.pipelines.feature_reader import FeatureReader, face_features
-from stylematch.pipelines.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore
+from stylematch.pipelines.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore, column_of
 from stylematch.pipelines.inputs import rejected_row
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.pipelines.score_partition import ScoreJob
@@ -37,87 +43,125 @@ from stylematch.tables.contract import (
     recommendations_schema,
 )
 from stylematch.tables.disk import explained
-from stylematch.tables.writer import ShardWriter
+from stylematch.tables.snapshots import SNAPSHOTS
+from stylematch.tables.writer import ShardWriter, parse_sidecar, shard_path, sidecar_path
 
 
-@dataclass(frozen=True)
-class SnapshotJob:
-    """All that a worker needs to know to write a snapshot's tables.
+@dataclass(frozen=True, kw_only=True)
+class SnapshotJob(ScoreJob):
+    """All that a worker needs to know to write a snapshot's tables; its listing is ``FeaturePlan.write_plan``'s.
 
     Attributes
     ----------
-    score : ScoreJob
-        As for ``score``; its listing is what ``FeaturePlan.write_plan`` wrote.
     store : FeatureStore
         Where features are.
     snapshot_date : datetime.date
         The night.
+    as_before : str, optional
+        A snapshot in the store's place whose tables differ by their date alone.
     """
 
-    score: ScoreJob
     store: FeatureStore
     snapshot_date: date
+    as_before: str | None = None
 
 
-@dataclass
 class SnapshotState:
-    """What a process loads once."""
+    """What a process loads once; rules and indexes only when advice is asked for, and never a model."""
 
-    job: SnapshotJob
-    adviser: Adviser
-    reader: FeatureReader
+    def __init__(self, job: SnapshotJob) -> None:
+        self.job = job
+        self.reader = FeatureReader(job.store, thumbnails=job.settings.report)
+        without = job.settings.without
+        names = [name for name in job.store.attribute_names if name not in without]
+        self.schemas = {
+            "photos": dated(photos_schema()),
+            "faces": dated(faces_schema(names, job.store.embedding_dim)),
+            "recommendations": dated(recommendations_schema()),
+        }
 
-
-def load_snapshot_state(job: SnapshotJob) -> SnapshotState:
-    """Load rules and indexes for one process; no model and no face finder."""
-    score = job.score
-    adviser = Adviser(score.settings, score.assets, score.device, score.threads, score.allowed_items)
-    return SnapshotState(job, adviser, FeatureReader(job.store, thumbnails=score.settings.report))
+    @functools.cached_property
+    def adviser(self) -> Adviser:
+        """Rules, gallery and items."""
+        job = self.job
+        return Adviser(job.settings, job.assets, job.device, job.threads, job.allowed_items)
 
 
 def snapshot_partition(state: SnapshotState, partition: Partition, advance: Callable[[int], None]) -> PartitionResult:
-    """Write one partition's shards of the three tables from kept features."""
+    """Write one partition's shards of the three tables, from those of an equal run or from kept features."""
     job, result = state.job, PartitionResult()
-    schemas = {
-        "photos": photos_schema(),
-        "faces": faces_schema(state.adviser.attribute_names, job.store.embedding_dim),
-        "recommendations": recommendations_schema(),
-    }
-    planned = read_plan(job.score.listing, partition)
+    planned = read_plan(job.listing, partition)
     with ExitStack() as stack:
         writers = {
-            table: stack.enter_context(ShardWriter(job.score.staged / table, partition.number, dated(schemas[table])))
+            table: stack.enter_context(ShardWriter(job.staged / table, partition.number, state.schemas[table]))
             for table in TABLES
         }
+        with result.timed("take over", partition.photos, "photos"):
+            before = _shards_before(state, partition)
+        for table, rows in before.items():
+            with result.timed("write", len(rows), "rows"):
+                _write_dated(writers[table], rows, job.snapshot_date)
         while chunk := list(islice(planned, ROW_GROUP_ROWS)):
-            for table, rows in _tables(state, chunk, result).items():
-                if rows and (count := len(rows["path"])):
-                    with result.timed("write", count, "rows"):
-                        writers[table].write({**rows, "snapshot_date": [job.snapshot_date] * count})
+            if not before:
+                for table, columns in _tables(state, chunk, result).items():
+                    if columns and (count := len(columns["path"])):
+                        with result.timed("write", count, "rows"):
+                            writers[table].write({**columns, "snapshot_date": [job.snapshot_date] * count})
+            elif job.settings.report:
+                _write_thumbnails(job.staged, state.reader.take(_kept(chunk)).photos)
             advance(len(chunk))
     return result
+
+
+def _shards_before(state: SnapshotState, partition: Partition) -> dict[str, pa.Table]:
+    """Return the partition's rows in a snapshot that is this very run; none where there is none, or it is damaged."""
+    job, found = state.job, {}
+    if job.as_before is None:
+        return {}
+    for table in TABLES:
+        folder = Path(SNAPSHOTS) / job.as_before / table
+        shard, sidecar = (path(folder, partition.number).as_posix() for path in (shard_path, sidecar_path))
+        data, info = job.store.place.read(shard), parse_sidecar(job.store.place.read(sidecar))
+        if data is None or info is None or hashlib.sha256(data).hexdigest() != info.sha256:
+            return {}
+        found[table] = pq.read_table(pa.BufferReader(data), schema=state.schemas[table])
+    return found if len(found["photos"]) == partition.photos else {}
+
+
+def _write_dated(writer: ShardWriter, rows: pa.Table, night: date) -> None:
+    for start in range(0, len(rows), writer.row_group_rows):
+        part = rows.slice(start, writer.row_group_rows)
+        columns = {name: column_of(part, name) for name in part.column_names}
+        writer.write({**columns, "snapshot_date": np.full(len(part), np.datetime64(night))})
+
+
+def _kept(chunk: list[Planned]) -> list[tuple[str, int]]:
+    """Return where features stand, of the photos that have some."""
+    return [(entry.shard, entry.row) for entry in chunk if entry.shard is not None]
 
 
 def _tables(state: SnapshotState, chunk: list[Planned], result: PartitionResult) -> dict[str, Rows]:
     kept = [entry for entry in chunk if entry.shard is not None]
     with result.timed("read features", len(chunk), "photos"):
-        taken = state.reader.take([(str(entry.shard), entry.row) for entry in kept])
+        taken = state.reader.take(_kept(chunk))
         counts = taken.photos.column("faces").to_pylist()
         paths = [entry.photo.path for entry, count in zip(kept, counts, strict=True) for _ in range(count)]
         features = face_features(state.job.store, taken.faces, paths)
-    if state.job.score.settings.report:
-        _write_thumbnails(state.job.score.staged, taken.photos)
-    faces, recommendations = state.adviser.advise(features, state.job.score.run_id, result)
-    return {"photos": _photo_rows(chunk, taken.photos), "faces": faces, "recommendations": recommendations}
+    if state.job.settings.report:
+        _write_thumbnails(state.job.staged, taken.photos)
+    faces, recommendations = state.adviser.advise(features, state.job.run_id, result)
+    photos = _photo_rows(chunk, taken.photos, int(state.job.settings.max_file_mb * 1e6))
+    return {"photos": photos, "faces": faces, "recommendations": recommendations}
 
 
-def _photo_rows(chunk: list[Planned], taken: pa.Table) -> Rows:
+def _photo_rows(chunk: list[Planned], taken: pa.Table, max_bytes: int) -> Rows:
     kept = iter(taken.select(list(PHOTO_COLUMNS)).to_pylist())
     rows: list[dict[str, Any]] = []
     for entry in chunk:
         photo = entry.photo
         if entry.shard is None:
-            error = PhotoRejectedError(Reason.UNREADABLE_FILE, entry.message or "")
+            unread = PhotoRejectedError(entry.reason or Reason.UNREADABLE_FILE, entry.message or "")
+            error = too_large(photo.bytes, max_bytes) if photo.bytes > max_bytes else unread
             rows.append({**rejected_row(photo, error), "faces": 0})
         else:
             rows.append({"path": photo.path, "photo_id": photo.photo_id, "bytes": photo.bytes, **next(kept)})

@@ -80,6 +80,9 @@ class Reason(StrEnum):
     CRASHED = "crashed"
 
 
+UNSETTLED = frozenset({Reason.UNREADABLE_FILE, Reason.TIMED_OUT, Reason.CRASHED, Reason.OUT_OF_MEMORY})
+"""Reasons that may lie with the machine and the hour: what is kept of a photo is not its contents' last word."""
+
 REASON_MEANINGS: dict[Reason, str] = {
     Reason.OK: "scored: at least one face was found",
     Reason.NO_FACE_FOUND: "the picture was read, the face finder found nothing it was sure of",

@@ -45,6 +45,8 @@ PACKAGES = (
     "tqdm",
     "typer",
 )
+UNLISTED = ("unreadable_directory", "unreadable_file")
+"""Of what a search passed over, what may have held photos."""
 OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "pi-heif", "torch")
 """Packages of the extras that change what a run computes, named where they are installed."""
 
@@ -64,6 +66,25 @@ class Counts:
     recommendations: int
     reasons: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unlisted(self) -> int:
+        """Folders and files that could not be looked into: nobody knows what lies there, at least one photo each."""
+        return sum(self.ignored.get(why, 0) for why in UNLISTED)
+
+    @property
+    def reject_share(self) -> float:
+        """The share of photos that were rejected, or must be feared for; 0 where there are none."""
+        missed = self.rejected + self.unlisted
+        return missed / (self.found + self.unlisted) if missed else 0.0
+
+    def rejected_of_all(self) -> str:
+        """Say so for people."""
+        and_unlisted = f" or could not be listed ({self.unlisted:,} folders or files)" if self.unlisted else ""
+        return (
+            f"{self.rejected + self.unlisted:,} of {self.found + self.unlisted:,} photos ({self.reject_share:.1%}) "
+            f"were rejected{and_unlisted}"
+        )
 
 
 @dataclass(frozen=True)

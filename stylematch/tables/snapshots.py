@@ -71,9 +71,13 @@ class Snapshots:
         """Return the summary of a snapshot; empty where it cannot be read."""
         return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{SUMMARY}"))
 
+    def manifest(self, name: str) -> dict[str, Any]:
+        """Return the manifest of a snapshot; empty where there is none."""
+        return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}"))
+
     def run_id(self, name: str) -> str | None:
         """Return the name of a snapshot's run."""
-        return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}")).get("run_id")
+        return self.manifest(name).get("run_id")
 
     def last_before(self, day: date) -> str | None:
         """Return the newest snapshot of an earlier night."""

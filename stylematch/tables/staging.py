@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -31,6 +32,7 @@ from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.writer import is_done, shard_path, sidecar_path
 
 _STAGING = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
+_URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
@@ -53,9 +55,14 @@ def check_out(out: Path) -> Path:
     Raises
     ------
     UserError
-        OUT is a file, a link to nowhere, a mount point, the current directory or one above it, or holds what
+        OUT is a URL, a file, a link to nowhere, a mount point, the current directory or one above it, or holds what
         no run of ours wrote.
     """
+    if _URL.match(str(out)):
+        raise UserError(
+            f"--out {shown(out)} is a URL: a run goes into a folder of this machine; name one, or publish to a bucket "
+            'with export (out = "s3://..." in jobs/nightly.toml)'
+        )
     try:
         return _check_out(out)
     except OSError as error:

@@ -79,6 +79,13 @@ class ShardWriter:
     cluster_by : sequence of str, optional
         Columns by which a block is sorted; by default those that the contract names for a table of the folder's name.
 
+    Attributes
+    ----------
+    path : Path
+        The shard.
+    rows : int
+        How many were written so far.
+
     Raises
     ------
     StylematchError
@@ -98,7 +105,7 @@ class ShardWriter:
         self._sidecar = sidecar_path(directory, number)
         self._temporary = temporary_path(self.path)
         self._schema = schema
-        self._row_group_rows = row_group_rows
+        self.row_group_rows = row_group_rows
         wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
         self._cluster_by = [name for name in wanted if name in schema.names]
         self._pending: list[pa.RecordBatch] = []
@@ -146,20 +153,20 @@ class ShardWriter:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self.rows += batch.num_rows
-        if self._pending_rows >= self._row_group_rows:
-            self._flush(self._pending_rows - self._pending_rows % self._row_group_rows)
+        if self._pending_rows >= self.row_group_rows:
+            self._flush(self._pending_rows - self._pending_rows % self.row_group_rows)
 
     def _flush(self, rows: int) -> None:
         """Write the first ``rows`` pending rows as row groups and keep the rest."""
         table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
         with explained("write", self.path):
-            for start in range(0, rows, self._row_group_rows):
-                block = table.slice(start, min(self._row_group_rows, rows - start))
+            for start in range(0, rows, self.row_group_rows):
+                block = table.slice(start, min(self.row_group_rows, rows - start))
                 if self._cluster_by:
                     block = clustered(block, self._cluster_by)
-                    self._writer.write_table(block, row_group_size=min(CLUSTERED_GROUP_ROWS, self._row_group_rows))
+                    self._writer.write_table(block, row_group_size=min(CLUSTERED_GROUP_ROWS, self.row_group_rows))
                 else:
-                    self._writer.write_table(block, row_group_size=self._row_group_rows)
+                    self._writer.write_table(block, row_group_size=self.row_group_rows)
         rest = table.slice(rows)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
@@ -205,9 +212,17 @@ def clustered(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
 def read_sidecar(directory: Path, number: int) -> ShardInfo | None:
     """Return what the sidecar of a shard says, or None if there is none that can be read."""
     try:
-        fields = json.loads(sidecar_path(directory, number).read_bytes())
+        return parse_sidecar(sidecar_path(directory, number).read_bytes())
+    except OSError:
+        return None
+
+
+def parse_sidecar(data: bytes | None) -> ShardInfo | None:
+    """Return what a sidecar's bytes say, or None if they say nothing."""
+    try:
+        fields = json.loads(data or b"")
         return ShardInfo(int(fields["rows"]), int(fields["bytes"]), str(fields["sha256"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

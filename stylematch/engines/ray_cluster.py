@@ -1,0 +1,95 @@
+"""The Ray cluster of a run: the one that is named, or one of its own on this machine, and how many workers it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from stylematch.errors import StylematchError, UserError
+from stylematch.tables.disk import shown
+
+_KNOCK_S = 20.0
+# Nothing but photo counts goes through Ray's object store; it takes no less.
+_OBJECT_STORE_BYTES = 100 * 2**20
+# Ray's sockets lie up to this much deeper than its folder, and a socket's path may have 107 bytes.
+_LONGEST_FOLDER = 40
+
+
+def crew_shape(nodes: list[dict[str, Any]], workers: int, on_gpus: bool) -> tuple[int, float]:
+    """Return how many actors run, and the GPUs of each."""
+    have = [node["Resources"] for node in nodes if node["Alive"]]
+    if on_gpus:
+        have = [resources for resources in have if resources.get("GPU")]
+    workers = workers or max(1, int(sum(resources.get("CPU", 0) for resources in have)))
+    if not on_gpus:
+        return workers, 0
+    sharing = math.ceil(workers / (sum(resources["GPU"] for resources in have) or workers))
+    return workers, math.floor(10_000 / sharing) / 10_000  # Ray knows four digits of a GPU
+
+
+@contextlib.contextmanager
+def connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
+    """Connect to a cluster, or start one on this machine, for as long as the block lasts; nothing is sent outside."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of its own future
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if address == "local":
+            options |= {
+                "num_cpus": cpus,
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+                "_temp_dir": stack.enter_context(_own_folder()),
+            }
+        handler = signal.getsignal(signal.SIGTERM)
+        stack.callback(ray.shutdown)
+        try:
+            _knock(address)
+            ray.init(address=address, **options)
+        except Exception as error:  # Ray raises all kinds, Exception itself among them
+            if address == "local":
+                raise StylematchError(f"Ray could not be started here: {_first_line(error)}") from error
+            raise UserError(
+                f"no Ray cluster answers at {shown(address)} ({_first_line(error)}): start one with 'ray start --head' "
+                "and run this command on a machine of it, with the same Ray and Python, and its head's HOST:PORT"
+            ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that exits at once
+        yield ray
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` where nobody listens; Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[str]:
+    """Make a folder for what Ray writes of its own, short enough for its sockets, and remove it at the end."""
+    parent = tempfile.gettempdir()
+    parent = parent if len(os.fsencode(parent)) + len("/stylematch-12345678") <= _LONGEST_FOLDER else "/tmp"  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="stylematch-", dir=parent, ignore_cleanup_errors=True) as folder:
+        yield str(Path(folder).resolve())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return shown(lines[0]) if lines else type(error).__name__
