@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+import torch
 from conftest import REPOSITORY
 from killed import Killed, assert_same_checkpoints
 from program import DEFAULT_INDEX
