@@ -199,7 +199,7 @@ def calibration_figures(
     return {**figures, "temperature": fitted}
 
 
-def _bins(confidence: Floats) -> npt.NDArray[np.int64]:
+def _bins(confidence: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
