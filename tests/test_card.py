@@ -74,7 +74,8 @@ def test_the_card_of_a_face_model(tmp_path, face_figures):
     assert "one class labels 1" in card
     never = dict(zip(cells(card, "attributes"), cells(card, "Never"), strict=True))
     assert never["f1"] == never["balanced accuracy"] == "\N{EN DASH}"
-    assert never["accuracy"] != "\N{EN DASH}"
+    low, high = attributes["per_label"]["Never"]["intervals"]["accuracy"]
+    assert never["accuracy"] == f"{attributes['per_label']['Never']['accuracy']:.3f} ({low:.3f} to {high:.3f})"
     assert never["threshold"] == "0.400"
     local, official = card.split("### ")[1:3]
     assert "**landmarks, against pseudo-labels of a face detector**" in local
@@ -101,10 +102,14 @@ def test_the_card_of_categories(tmp_path):
     assert cells(card, "top-5 accuracy")[-1] == f"{values['majority_top5_accuracy']:.3f}"
     assert f"type 6 ({values['never_trained']['count']}), type 7 (0)" in card
     assert f"Best classes by recall: {values['best_classes'][0]['name']} (" in card
-    assert cells(card, "type 7")[1:] == [
-        *("\N{EN DASH}" if v is None else f"{v:.3f}" for v in list(values["per_label"]["type 7"].values())[:-1]),
-        "0",
-    ]
+    never = values["per_label"]["type 7"]
+    shown = dict(zip(cells(card, "articleType"), cells(card, "type 7"), strict=True))
+    assert (shown["recall"], shown["average precision"], shown["support"]) == ("\N{EN DASH}", "\N{EN DASH}", "0")
+    assert shown["precision"].startswith("\N{EN DASH}" if never["precision"] is None else f"{never['precision']:.3f}")
+    low, high = values["per_label"]["type 0"]["intervals"]["recall"]
+    recall = cells(card, "type 0")[cells(card, "articleType").index("recall")]
+    assert recall == f"{values['per_label']['type 0']['recall']:.3f} ({low:.3f} to {high:.3f})"
+    assert cells(card, "balanced accuracy")[-1] == f"{1 / 7:.3f}"  # seven types occur
     assert "celebrities" not in card
 
 

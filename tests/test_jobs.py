@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,14 +11,23 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+import torch
 from conftest import REPOSITORY
+from killed import Killed, assert_same_checkpoints
+from program import DEFAULT_INDEX
 from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock
 
 from stylematch.cli import run
+from stylematch.pipelines.dry_run import describe_training
+from stylematch.pipelines.train import learn, open_job, read_train_job
 from stylematch.vision.bundle import Bundle
+from stylematch.vision.networks import load_network
 
 pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
+needs_default = pytest.mark.skipif(
+    not DEFAULT_INDEX.is_dir(), reason="indexes/default is not built: make default-index"
+)
 JOBS = sorted(p.stem for p in (REPOSITORY / "jobs").glob("*.toml") if "model" in tomllib.loads(p.read_text()))
 
 
@@ -35,19 +45,24 @@ def roots(tmp_path_factory):
     }
 
 
-def smoke(name, roots, out, *more):
-    job = REPOSITORY / "jobs" / f"{name}.toml"
-    dataset = tomllib.loads(job.read_text())["data"]["dataset"]
+def at(name, roots, out):
+    """Return what changes in a job so that it finds a tiny data set."""
+    dataset = tomllib.loads((REPOSITORY / "jobs" / f"{name}.toml").read_text())["data"]["dataset"]
     changes = [f"data.root='{roots[dataset]}'", f"out='{out}'", "data.wild=false", "schedule.precision='32-true'"]
-    if dataset == "garments":
-        changes.append(f"data.fashion_mnist='{roots['fashion-mnist']}'")
+    return changes + [f"data.fashion_mnist='{roots['fashion-mnist']}'"] * (dataset == "garments")
+
+
+def smoke(name, roots, out, *more):
+    path, changes = REPOSITORY / "jobs" / f"{name}.toml", at(name, roots, out)
     options = [part for change in changes for part in ("--set", change)]
-    return run(["train", str(job), "--smoke", *options, *more]), Path(f"{out}-smoke"), dataset
+    job = read_train_job(path, changes, smoke=True)
+    return run(["train", str(path), "--smoke", *options, *more]), Path(job.out), job
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_job_runs_for_a_few_steps(name, roots, tmp_path, capsys):
-    code, out, _ = smoke(name, roots, tmp_path / "run")
+def test_every_job_runs_and_goes_on_as_if_it_had_not_been_killed(name, roots, tmp_path, capsys, monkeypatch):
+    killed = Killed(monkeypatch, tmp_path / "run-smoke")
+    code, out, job = smoke(name, roots, tmp_path / "run")
     said = capsys.readouterr()
     assert code == 0, said.err
     bundle = Bundle.open(out / "bundle")
@@ -58,6 +73,57 @@ def test_every_job_runs_for_a_few_steps(name, roots, tmp_path, capsys):
     assert set(bundle.description["trained"]) == {"mean_points", "class_counts"}
     assert f"({bundle.description['parameters']:,} parameters)" in said.out
     assert (out / "bundle" / "MODEL_CARD.md").read_text().startswith(f"# {bundle.name}")
+    whole = killed.put_back()
+    learn(job, open_job(job))
+    assert_same_checkpoints(whole, out)
+    shutil.rmtree(tmp_path)  # hundreds of megabytes
+
+
+def changed(name, roots, out, *more):
+    """Return a job on a tiny data set, with what it starts from and listens to, and two short epochs."""
+    changes = ["schedule.epochs=2", "schedule.batch_size=4", "data.limit=4", *more]
+    return read_train_job(REPOSITORY / "jobs" / f"{name}.toml", [*at(name, roots, out), *changes])
+
+
+@needs_default
+def test_only_the_landmarks_learn_on(roots, tmp_path):
+    shipped = DEFAULT_INDEX / "attributes"
+    job = changed("celeba-mobilenet-landmarks", roots, tmp_path / "run", f"model.start_from='{shipped}'")
+    before = load_network(Bundle.open(shipped)).state_dict()
+    for key, value in learn(job, open_job(job)).state_dict().items():
+        if key.startswith("heads.landmarks.") and key.endswith(".weight"):
+            assert not torch.equal(value, before[key]), key
+        elif not key.startswith("heads.landmarks."):
+            torch.testing.assert_close(value, before[key], msg=key)
+
+
+@needs_default
+def test_a_dry_run_counts_the_teachers(roots, tmp_path):
+    shipped = f"'{DEFAULT_INDEX / 'attributes'}'"
+    more = [f"model.start_from={shipped}", f"distill.teachers=[{shipped}, {shipped}]"]
+    lines = list(describe_training(changed("celeba-mobilenet-student", roots, tmp_path / "run", *more)))
+    assert ", shown to 2 teachers, too, memory " in lines[-2]
+    assert lines[-1].startswith("in all: at most 2 steps, ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        ("celeba-mobilenet-student", "model.start_from=absent", "absent"),
+        ("celeba-mobilenet-distilled", "distill.teachers=['absent']", "absent"),
+        ("celeba-mobilenet", "model.weights=absent.pth", "absent.pth is no file"),
+        ("celeba-mobilenet", "model.backbone=mobilenet_v9", "'mobilenet_v9' is unknown"),
+        ("fashion-product-two-step", "steps=[{frozen=9}]", "has 8 children, not 9"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["train", "dry run"])
+def test_what_a_job_lacks_is_said_before_any_picture_is_cut(name, change, fault, options, roots, tmp_path, capsys):
+    changes = [*at(name, roots, tmp_path / "run"), "model.weights='none'", change]
+    settings = [part for text in changes for part in ("--set", text)]
+    assert run(["train", str(REPOSITORY / "jobs" / f"{name}.toml"), *settings, *options]) == 2
+    assert fault in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_says_how_much_and_how_long_and_trains_nothing(roots, tmp_path, capsys):
@@ -68,7 +134,8 @@ def test_a_dry_run_says_how_much_and_how_long_and_trains_nothing(roots, tmp_path
     assert "data: part 1 has 24 pictures, 0 left out" in said
     assert "labels: articleType (categorical, 6)" in said
     assert "pictures/s, memory" in said
-    assert "training: at most 12 steps" in said
+    assert "training 2 of 2: " in said
+    assert "in all: at most 24 steps" in said
     assert not out.exists()
 
 

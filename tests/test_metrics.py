@@ -12,6 +12,7 @@ from stylematch.evaluate.metrics import (
     categorical_scores,
     coordinate_figures,
     landmark_figures,
+    ranking_scores,
 )
 
 # Left eye, right eye, nose, corners of the mouth; the eyes are 4 apart.
@@ -112,6 +113,10 @@ def test_always_the_majority_is_its_own_baseline():
     assert figures["balanced_accuracy"] == 0.5
 
 
+def ranked(average_precision, support):
+    return {"average_precision": average_precision, "support": support}
+
+
 def test_categorical_figures_by_hand():
     probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.5, 0.4, 0.1], [0.1, 0.2, 0.7]])
     figures = categorical_figures(probabilities, np.array([0, 1, 1, 1]), ["shirt", "coat", "bag"])
@@ -119,6 +124,9 @@ def test_categorical_figures_by_hand():
         "count": 4,
         "unknown": 0,
         "accuracy": 0.5,
+        "balanced_accuracy": round((1 + 1 / 3) / 2, 4),
+        "mean_average_precision": round((1 + 2.75 / 3) / 2, 4),
+        "majority_balanced_accuracy": 0.5,
         "macro_f1": round((2 / 3 + 1 / 2 + 0) / 3, 4),  # the bag was answered, and wrongly
         "majority_accuracy": 0.75,
         # 0.6 right, 0.7 wrong; both 0.5 share a bin: one of two right
@@ -128,9 +136,9 @@ def test_categorical_figures_by_hand():
             {"name": "coat", "recall": round(1 / 3, 4), "support": 3},
         ],
         "per_label": {
-            "shirt": {"precision": 0.5, "recall": 1.0, "f1": round(2 / 3, 4), "support": 1},
-            "coat": {"precision": 1.0, "recall": round(1 / 3, 4), "f1": 0.5, "support": 3},
-            "bag": {"precision": 0.0, "recall": None, "f1": 0.0, "support": 0},
+            "shirt": {"precision": 0.5, "recall": 1.0, "f1": round(2 / 3, 4)} | ranked(1.0, 1),
+            "coat": {"precision": 1.0, "recall": round(1 / 3, 4), "f1": 0.5} | ranked(round(2.75 / 3, 4), 3),
+            "bag": {"precision": 0.0, "recall": None, "f1": 0.0} | ranked(None, 0),
         },
     }
 
@@ -222,10 +230,12 @@ def test_a_weight_counts_as_that_many_pictures(seed, count):
     weighted = binary_scores(probabilities, labels, weights, cut)
     once = np.ones((1, len(repeated)), np.float32)
     for name, values in binary_scores(probabilities[repeated], labels[repeated], once, cut).items():
-        np.testing.assert_allclose(weighted[name][0], values[0], rtol=1e-12)
+        np.testing.assert_allclose(weighted[name][0], values[0], rtol=1e-12, atol=1e-14)
     categories = rng.integers(0, 3, count)
-    weighted = categorical_scores(probabilities, categories, weights)
-    for name, values in categorical_scores(probabilities[repeated], categories[repeated], once).items():
+    every = (categorical_scores, ranking_scores)
+    weighted = {name: values for scores in every for name, values in scores(probabilities, categories, weights).items()}
+    again = [scores(probabilities[repeated], categories[repeated], once) for scores in every]
+    for name, values in (again[0] | again[1]).items():
         np.testing.assert_allclose(weighted[name][0], values[0], rtol=1e-12)
 
 
@@ -267,6 +277,8 @@ def test_torchmetrics_says_the_same_of_categories():
         "accuracy": functional.multiclass_accuracy(said, truth, 8, average="micro"),
         "top5_accuracy": functional.multiclass_accuracy(said, truth, 8, top_k=5, average="micro"),
         "macro_f1": functional.multiclass_f1_score(said, truth, 8),
+        "balanced_accuracy": functional.multiclass_accuracy(said, truth, 8, average="none")[:7].mean(),
+        "mean_average_precision": functional.multiclass_average_precision(said, truth, 8, average="none")[:7].mean(),
         "expected_calibration_error": functional.multiclass_calibration_error(said, truth, 8, n_bins=15),
     }
     for key, value in same.items():

@@ -131,6 +131,11 @@ def test_unknown_names_and_missing_weights_are_explained(monkeypatch, tmp_path):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
     with pytest.raises(UserError, match=r"could not be loaded or fetched .*point TORCH_HOME"):
         build(backbone="mobilenet_v2", weights="imagenet")
+    damaged = tmp_path / "hub" / "checkpoints" / "mobilenet_v2-b0353104.pth"
+    damaged.write_bytes(b"half of it")
+    with pytest.raises(UserError, match=r"could not be loaded or fetched .*point TORCH_HOME") as caught:
+        build(backbone="mobilenet_v2", weights="imagenet")
+    assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"model.weights: .*missing.pth is no file"):
         build(backbone="mobilenet_v2", weights=str(tmp_path / "missing.pth"))
     (tmp_path / "text.pth").write_text("no weights")

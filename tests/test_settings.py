@@ -79,6 +79,7 @@ def test_all_shipped_jobs_load(repository):
         ('"celeba"', '"fashion-mnist"', ["model.backbone: 'mobilenet_v2' does not fit fashion-mnist"]),
         ('"celeba"', '"fashion-product"', ["data.split: fashion-product is split by years or stratified"]),
         ('"celeba"', '"celeba"\ngroups = ["box", "hat"]', ["data.groups: celeba has no 'hat'; it has attributes"]),
+        ("[schedule]", "[[steps]]\nmost_frequent = 3\n[schedule]", ["steps.most_frequent: celeba has no classes"]),
         ("shift = 0.1", "flip_vertical = 0.5", ["augment.flip_vertical: faces with points"]),
         ("input_px = 128", "input_px = 8", ["model.input_px: ", "greater than or equal to 16, not 8"]),
         ('"try"', '"a/b"', ["name: ", "'a/b'"]),
@@ -222,8 +223,12 @@ def test_a_smoke_test_is_small_and_needs_no_network(repository):
     for path in sorted((repository / "jobs").glob("*.toml")):
         if "model" not in tomllib.loads(path.read_text()):
             continue
-        smoke = load_job(path, TrainJob).smoke()
-        assert (smoke.model.weights, smoke.model.start_from, smoke.distill) == ("none", None, None)
+        job = load_job(path, TrainJob)
+        smoke = job.smoke()
+        assert (smoke.model.weights, smoke.model.start_from) == ("none", None)
+        teachers = (job.distill.teachers if job.distill else (), smoke.distill.teachers if smoke.distill else ())
+        assert len(teachers[0]) == len(teachers[1])
+        assert set(teachers[1]) <= {"none"}
         assert smoke.model.input_px <= 64
-        assert (smoke.schedule.epochs, smoke.schedule.batch_size, smoke.data.limit) == (1, 4, 24)
+        assert (smoke.schedule.epochs, smoke.schedule.batch_size, smoke.data.limit) == (2, 4, 24)
         assert smoke.out.endswith("-smoke")

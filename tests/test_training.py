@@ -11,10 +11,12 @@ import pytest
 
 pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
 import torch
+from killed import Killed, assert_same_checkpoints
 
 from stylematch.data.fashion_mnist import SCHEMA
 from stylematch.errors import StylematchError, UserError
 from stylematch.settings import Model, TrainJob
+from stylematch.tables.disk import TEMPORARY_SUFFIX
 from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
@@ -27,18 +29,18 @@ EPOCHS = 2
 MODEL = Model(backbone="small_resnet", input_px=28, embedding_dim=16, dropout=0.1)
 
 
-def job(mixup=0.0, distill=None, **schedule):
+def job(mixup=0.0, distill=None, balance="none", instance=0.0, **schedule):
     values = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 4e-3, "clip_norm": 5.0}
     return TrainJob.model_validate(
         {
             "name": "tiny",
             "out": "unused",
-            "data": {"dataset": "fashion-mnist"},
+            "data": {"dataset": "fashion-mnist", "balance": balance},
             "model": {"backbone": "small_resnet", "input_px": 28, "embedding_dim": 16, "dropout": 0.1},
             "augment": {"flip": 0.5, "shift": 0.05, "zoom": 0.1, "rotate_degrees": 5, "brightness": 0.1, "erase": 0.2}
             | {"mixup": mixup},
             "schedule": {**values, "precision": "32-true", "seed": 3} | schedule,
-            "loss": {"label_smoothing": 0.05},
+            "loss": {"label_smoothing": 0.05, "instance": instance},
             "distill": distill,
         }
     )
@@ -54,15 +56,15 @@ def garments(count, seed):
     return Examples(tuple(f"{seed}-{row}" for row in range(count)), fields, {"category": labels})
 
 
-def train_tiny(out, **schedule):
-    """Train from the same start on 256 pictures in two parts, on one thread; return the network."""
+def train_tiny(out, *, count=192, teachers=(), **changes):
+    """Train from the same start on 256 pictures (or fewer) in two parts, on one thread; return the network."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more wait for each other in busy loops
     try:
         torch.manual_seed(0)
         network = Network(MODEL, SCHEMA)
-        parts = [(garments(192, 1), 1), (garments(32, 2), 2)]
-        return train_network(network, job(**schedule), parts, garments(50, 3), Path(out))
+        parts = [(garments(count, 1), 1), (garments(32, 2), 2)]
+        return train_network(network, job(**changes), parts, garments(50, 3), Path(out), teachers)
     finally:
         torch.set_num_threads(threads)
 
@@ -127,6 +129,82 @@ def test_killed_after_an_epoch_and_started_again_it_ends_with_the_same_weights(a
     assert expected.keys() == resumed.keys()
     for name, value in expected.items():
         assert torch.equal(value, resumed[name]), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rate": "plateau", "rate_patience": 1, "keep": "best", "patience": 3},
+        {"rate": "cosine", "optimizer": "adam", "balance": "sampler", "average": 0.9, "keep": "best"},
+        {"mixup": 0.5, "distill": {"teachers": ["none"], "weight": 0.5}, "average": 0.9},
+        {"instance": 0.5, "balance": "weights", "optimizer": "sgd", "rate": "constant"},
+    ],
+    ids=["plateau, early stopping, best", "sampler, average, best", "teacher, mixup, average", "two views, weights"],
+)
+def test_every_way_of_training_goes_on_as_if_it_had_not_been_killed(changes, tmp_path, monkeypatch):
+    torch.manual_seed(5)
+    more = {"teachers": [Network(MODEL, SCHEMA)]} if "distill" in changes else {}
+    killed = Killed(monkeypatch, tmp_path / "out", epoch=2)
+    expected = train_tiny(killed.out, count=16, epochs=4, **changes, **more).state_dict()
+    whole = killed.put_back()
+    resumed = train_tiny(killed.out, count=16, epochs=4, **changes, **more).state_dict()
+    assert_same_checkpoints(whole, killed.out)
+    for name, value in expected.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+@pytest.fixture
+def watched_losses(monkeypatch):
+    """A function that sets the validation loss of every epoch."""
+    from stylematch.vision.learner import Learner
+
+    def script(*losses):
+        monkeypatch.setattr(
+            Learner, "validation_step", lambda self, _: self.log("val_loss", losses[self.current_epoch])
+        )
+
+    return script
+
+
+def test_the_best_epoch_before_a_kill_stays_the_best(watched_losses, tmp_path, monkeypatch):
+    watched_losses(3.0, 1.0, 2.0, 4.0)
+    killed = Killed(monkeypatch, tmp_path / "out", epoch=2)
+    train_tiny(killed.out, count=16, epochs=4, keep="best")
+    whole = killed.put_back()
+    train_tiny(killed.out, count=16, epochs=4, keep="best")
+    assert torch.load(killed.out / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
+    assert_same_checkpoints(whole, killed.out)
+
+
+def test_a_training_that_was_stopped_early_is_not_gone_on_with(watched_losses, tmp_path):
+    watched_losses(3.0, 1.0, 2.0, 0.5, 0.4)
+    changes = {"count": 16, "epochs": 5, "patience": 1, "keep": "best"}
+    stopped = train_tiny(tmp_path, **changes).state_dict()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns
+    assert torch.load(last, weights_only=True)["epoch"] == 2
+    again = train_tiny(tmp_path, **changes).state_dict()
+    assert last.stat().st_mtime_ns == before
+    for name, value in stopped.items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_a_checkpoint_is_written_beside_the_one_that_it_replaces(tmp_path, monkeypatch):
+    left = tmp_path / "out" / "checkpoints" / f".last.ckpt.0{TEMPORARY_SUFFIX}"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no such folder"))
+    train_tiny(tmp_path / "out", count=16, epochs=1)
+    assert [path.name for path in left.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_what_an_earlier_step_has_trained_learns_on_in_training_mode(tmp_path):
+    network = Network(MODEL, SCHEMA).eval()
+    before = {name: value.clone() for name, value in network.named_buffers() if name.endswith("running_mean")}
+    assert before
+    train_network(network, job(epochs=1), [(garments(16, 1), 1)], garments(5, 3), tmp_path)
+    for name, value in network.named_buffers():
+        assert name not in before or not torch.equal(value, before[name]), name
 
 
 def test_averaged_weights_are_those_of_a_moving_average(uninterrupted, tmp_path):
@@ -295,6 +373,23 @@ def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path
     monkeypatch.setattr(Learner, "training_step", step)
     with pytest.raises(StylematchError, match="became nan in epoch 2, batch 4"):
         train_tiny(tmp_path)
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_weights_that_the_last_batch_of_an_epoch_spoilt_replace_no_checkpoint(tmp_path, monkeypatch):
+    from stylematch.vision.learner import Learner
+
+    def spoil(self, outputs, batch, number):
+        if self.current_epoch == 1 and number == 4:
+            with torch.no_grad():
+                self.network.embedding.weight[0, 0] = torch.nan
+
+    monkeypatch.setattr(Learner, "on_train_batch_end", spoil)
+    said = r"on the watched pictures became nan in epoch 2, batch 5, at a learning rate of 0.004, with the pictures \d-"
+    with pytest.raises(StylematchError, match=said):
+        train_tiny(tmp_path, count=16, rate="constant")
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 0
     assert all(value.isfinite().all() for value in kept["state_dict"].values())

@@ -41,7 +41,7 @@ def reliability_bins(
     tuple of ndarray, each of shape (15,)
     """
     confidence = np.asarray(confidence, np.float64)
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = _bins(confidence)
     rows = np.bincount(bins, minlength=BINS)
     empty = np.full(BINS, np.nan)
     said = np.divide(np.bincount(bins, confidence, BINS), rows, out=empty.copy(), where=rows > 0)
@@ -51,12 +51,13 @@ def reliability_bins(
 
 def expected_calibration_error(confidence: npt.NDArray[np.floating], hit: npt.NDArray[np.bool_]) -> float:
     """Return the expected calibration error of n rows, NaN if there are none; arguments as ``reliability_bins``."""
-    said, true, rows = reliability_bins(confidence, hit)
-    return float(np.nansum(rows * np.abs(said - true)) / len(hit)) if len(hit) else float("nan")
+    return float(_errors(confidence, hit, np.ones((1, len(hit))))[0])
 
 
 def calibration_errors(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
+    probabilities: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    weights: npt.NDArray[np.floating] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return the expected calibration error of each binary label, or of a categorical group.
 
@@ -65,22 +66,24 @@ def calibration_errors(
     probabilities : ndarray of float, shape (n, width)
     labels : ndarray of int, shape (n, width) if binary, (n,) if categorical
         -1 is unknown and left out.
+    weights : ndarray of float, shape (m, n), optional
+        How often each picture counts; once without it.
 
     Returns
     -------
-    ndarray of float64, shape (width,) if binary, (1,) if categorical
-        NaN where no row is known.
+    ndarray of float64, shape ([m,] width) if binary, ([m,] 1) if categorical
+        Without weights there is no m; NaN where no row is known.
     """
+    counts = np.ones((1, len(labels))) if weights is None else weights
     known = labels >= 0
     if labels.ndim == 1:
-        hit = probabilities.argmax(1) == labels
-        return np.array([expected_calibration_error(probabilities.max(1)[known], hit[known])])
-    return np.array(
-        [
-            expected_calibration_error(probabilities[rows, column], labels[rows, column] > 0)
-            for column, rows in enumerate(known.T)
-        ]
-    )
+        columns = [(known, probabilities.max(1)[known], (probabilities.argmax(1) == labels)[known])]
+    else:
+        columns = [(rows, probabilities[rows, k], labels[rows, k] > 0) for k, rows in enumerate(known.T)]
+    errors = np.empty((len(counts), len(columns)))
+    for column, (rows, said, hit) in enumerate(columns):
+        errors[:, column] = _errors(said, hit, counts[:, rows])
+    return errors[0] if weights is None else errors
 
 
 def fit_temperatures(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Floats:
@@ -194,6 +197,22 @@ def calibration_figures(
         figures[f"expected_calibration_error_{when}"] = round(float(errors.mean()), 4) if len(errors) else None
     fitted = {name: round(float(value), 4) for name, value in zip(names, temperatures, strict=True)}
     return {**figures, "temperature": fitted}
+
+
+def _bins(confidence: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def _errors(
+    confidence: npt.NDArray[np.floating], hit: npt.NDArray[np.bool_], weights: npt.NDArray[np.floating]
+) -> Floats:
+    """Return the expected calibration error of n rows under each row of weights (m, n), NaN where all are 0."""
+    confidence, weights = np.asarray(confidence, np.float64), np.asarray(weights, np.float64)
+    # A bin's rows times the distance of its means is the distance of its sums.
+    excess = np.zeros((len(hit), BINS))
+    excess[np.arange(len(hit)), _bins(confidence)] = confidence - hit
+    total = weights.sum(1)
+    return np.divide(np.abs(weights @ excess).sum(1), total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
 def _choose_threshold(scores: Floats, truth: npt.NDArray[np.bool_]) -> float:

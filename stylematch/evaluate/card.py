@@ -80,7 +80,7 @@ _ROWS: dict[str, tuple[str, str | float | None]] = {
     "normalised_mean_error": ("normalised mean error", "mean_shape_error"),
     "mean_absolute_error": ("mean absolute error", "mean_answer_error"),
 }
-_BASELINES = {baseline for _, baseline in _ROWS.values() if isinstance(baseline, str)}
+_BASELINES = {baseline for _, baseline in _ROWS.values() if isinstance(baseline, str)} | {"majority_balanced_accuracy"}
 _SUBGROUP_COLUMNS = (
     "count",
     "accuracy",
@@ -182,6 +182,8 @@ def _group_lines(data_set: str, group: str, values: Mapping[str, Any], dataset: 
     for key, (title, baseline) in _ROWS.items():
         if key in values:
             compared = values.get(baseline) if isinstance(baseline, str) else baseline
+            if key == "balanced_accuracy":  # of categories it is no half
+                compared = values.get("majority_balanced_accuracy", compared)
             rows.append([title, shown_number(values[key]), shown_interval(intervals.get(key)), shown_number(compared)])
     if rows:
         lines += markdown_table(["figure", "value", "95 % interval", "baseline"], rows)
@@ -198,12 +200,18 @@ def _group_lines(data_set: str, group: str, values: Mapping[str, Any], dataset: 
             "",
         ]
     if per_label := values.get("per_label"):
-        columns = list(dict.fromkeys(key for label in per_label.values() for key in label))
+        columns = list(dict.fromkeys(key for label in per_label.values() for key in label if key != "intervals"))
         table = [
-            [markdown_text(name), *(shown_number(label.get(c)) for c in columns)] for name, label in per_label.items()
+            [markdown_text(name), *(_with_interval(label, c) for c in columns)] for name, label in per_label.items()
         ]
         lines += markdown_table([markdown_text(group), *(_words(column) for column in columns)], table)
     return lines
+
+
+def _with_interval(figures: Mapping[str, Any], key: str) -> str:
+    """Return one figure of a label, and its interval in brackets where there is one."""
+    ends = figures.get("intervals", {}).get(key)
+    return shown_number(figures.get(key)) + (f" ({shown_interval(ends)})" if ends else "")
 
 
 def _subgroup_lines(attribute: str, halves: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from stylematch.data.labels import BinaryGroup, CategoricalGroup, Group, LabelSc
 from stylematch.errors import UserError
 from stylematch.evaluate.intervals import Weights, bootstrap
 from stylematch.evaluate.metrics import (
+    CLASS_MEANS,
     MEANS,
     binary_figures,
     binary_scores,
@@ -23,6 +24,7 @@ from stylematch.evaluate.metrics import (
     coordinate_figures,
     landmark_errors,
     landmark_figures,
+    ranking_scores,
 )
 from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.disk import shown
@@ -62,7 +64,8 @@ def measure(
     -------
     dict
         By group: what ``stylematch.evaluate.metrics`` says of its kind; ``intervals``, the 95 % bootstrap interval
-        [low, high] of the means by their names; and ``subgroups`` where a binary group has such labels.
+        [low, high] of the means by their names, and within ``per_label`` of the scores of a label or class; and
+        ``subgroups`` where a binary group has such labels.
 
     Raises
     ------
@@ -144,11 +147,12 @@ def subgroup_figures(
 def _measure_binary(
     group: BinaryGroup, said: Floats, truth: npt.NDArray[np.integer], thresholds: npt.NDArray[np.floating] | None
 ) -> dict[str, Any]:
-    def means(weights: Weights) -> dict[str, Floats]:
-        return {MEANS[k]: _row_means(v) for k, v in binary_scores(said, truth, weights, thresholds).items()}
+    def scores(weights: Weights) -> dict[str, Floats]:
+        each = binary_scores(said, truth, weights, thresholds)
+        return {MEANS[key]: _row_means(values) for key, values in each.items()} | _by_label(each)
 
     figures = binary_figures(said, truth, group.labels, thresholds=thresholds)
-    figures["intervals"] = bootstrap(means, len(truth))
+    _add_intervals(figures, bootstrap(scores, len(truth)))
     if subgroups := subgroup_figures(said, truth, group.labels, thresholds=thresholds):
         figures["subgroups"] = subgroups
     return figures
@@ -159,13 +163,17 @@ def _measure_categorical(
 ) -> dict[str, Any]:
     known = truth >= 0
 
-    def means(weights: Weights) -> dict[str, Floats]:
-        scores = categorical_scores(said[known], truth[known], weights)
-        plain = {name: values for name, values in scores.items() if values.ndim == 1}
-        return plain | {"macro_f1": _row_means(scores["f1"])}
+    def scores(weights: Weights) -> dict[str, Floats]:
+        every = categorical_scores(said[known], truth[known], weights) | ranking_scores(
+            said[known], truth[known], weights
+        )
+        each = {name: values for name, values in every.items() if values.ndim == 2}
+        means = {mean: _row_means(each[key]) for key, mean in CLASS_MEANS.items()}
+        return {name: values for name, values in every.items() if values.ndim == 1} | means | _by_label(each)
 
     figures = categorical_figures(said, truth, group.labels, trained_counts=trained)
-    return figures | {"intervals": bootstrap(means, int(known.sum()))}
+    _add_intervals(figures, bootstrap(scores, int(known.sum())))
+    return figures
 
 
 def _measure_points(
@@ -187,6 +195,22 @@ def _measure_points(
         return {"normalised_mean_error": weights @ errors / max(1, len(errors))}
 
     return landmark_figures(said, truth, mean) | {"intervals": bootstrap(means, len(errors))}
+
+
+def _by_label(each: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the columns of scores by their names and places."""
+    return {f"{name}/{place}": column for name, values in each.items() for place, column in enumerate(values.T)}
+
+
+def _add_intervals(figures: dict[str, Any], intervals: Mapping[str, list[float] | None]) -> None:
+    """Put the intervals of means, and those of labels from ``_by_label``, where their figures are."""
+    labels = list(figures["per_label"].values())
+    figures["intervals"] = {}
+    for label in labels:
+        label["intervals"] = {}
+    for key, ends in intervals.items():
+        name, _, place = key.partition("/")
+        (labels[int(place)] if place else figures)["intervals"][name] = ends
 
 
 def _row_means(values: Floats) -> Floats:

@@ -3,8 +3,9 @@
 - Binary labels: accuracy, balanced accuracy (mean of the two recalls; Brodersen et al., ICPR 2010), F1, average
   precision (as scikit-learn defines it: a mean of precisions weighted by the gain in recall, equal scores taken
   together), expected calibration error, and the accuracy of always answering the more frequent label.
-- Categories: accuracy, top-5 accuracy, precision, recall and F1 of each class, their macro-F1, expected calibration
-  error, and the accuracy of always answering the most frequent class (or the five most frequent).
+- Categories: accuracy, top-5 accuracy; precision, recall, F1 and average precision (of the class against the rest) of
+  each class and their means, of which that of recall is balanced accuracy; expected calibration error; and the accuracy
+  of always answering the most frequent class (or the five most frequent).
 - Points: normalised mean error, the mean distance over the distance between the eyes, beside that of the mean shape.
 
 The formulas are ``*_scores``: they take weights of pictures, many rows of them, so that a figure (a row of ones) and
@@ -31,7 +32,10 @@ MEANS = {
     "f1": "macro_f1",
     "average_precision": "mean_average_precision",
     "balanced_accuracy_at_threshold": "balanced_accuracy_at_thresholds",
+    "expected_calibration_error": "expected_calibration_error",
 }
+# The same of a class.
+CLASS_MEANS = {"recall": "balanced_accuracy", "f1": "macro_f1", "average_precision": "mean_average_precision"}
 _TOP, _BEST = 5, 5
 
 
@@ -69,8 +73,7 @@ def binary_figures(
     known = (labels >= 0).sum(0)
     share = _ratio((labels > 0).sum(0), known)
     majority = np.maximum(share, 1 - share)
-    calibration = calibration_errors(probabilities, labels)
-    columns = {**scores, "expected_calibration_error": calibration, "majority_accuracy": majority, "share": share}
+    columns = {**scores, "majority_accuracy": majority, "share": share}
     if thresholds is not None:
         columns["threshold"] = np.asarray(thresholds, np.float64)
     per_label: dict[str, dict[str, float | int | None]] = {
@@ -81,7 +84,6 @@ def binary_figures(
     return {
         "count": len(labels),
         **{MEANS[key]: _rounded(_mean(values)) for key, values in scores.items()},
-        "expected_calibration_error": _rounded(_mean(calibration)),
         "majority_accuracy": _rounded(_mean(majority)),
         "unknown_labels": int((known == 0).sum()),
         "one_class_labels": int(one_class.sum()),
@@ -111,33 +113,38 @@ def categorical_figures(
     Returns
     -------
     dict
-        ``count``, ``unknown``, ``accuracy``, ``macro_f1`` (over the classes that occur or were answered),
-        ``majority_accuracy``, ``expected_calibration_error``; ``top5_accuracy`` and ``majority_top5_accuracy`` where
-        there are more than five classes; ``best_classes``, up to five by recall (then by support); with
+        ``count``, ``unknown``, ``accuracy``, ``balanced_accuracy`` and ``mean_average_precision`` (over the classes
+        that occur), ``macro_f1`` (over those that occur or were answered), ``majority_accuracy``,
+        ``majority_balanced_accuracy``, ``expected_calibration_error``; ``top5_accuracy`` and
+        ``majority_top5_accuracy`` where there are more than five classes; ``best_classes``, up to five by recall (then
+        by support); with
         ``trained_counts`` also ``count_seen``, ``accuracy_seen`` and ``majority_accuracy_seen`` of the pictures whose
         class was trained, and ``never_trained`` (``count``, ``accuracy``, ``classes``: name to support); ``per_label``
-        with precision (None where a class was never answered), recall (None where it does not occur), F1 (None where
-        neither) and support.
+        with precision (None where a class was never answered), recall and average precision (None where it does not
+        occur), F1 (None where neither) and support.
     """
     rows = labels >= 0
     probabilities, labels = probabilities[rows], labels[rows]
-    scores = {name: values[0] for name, values in categorical_scores(probabilities, labels, _once(labels)).items()}
+    once = _once(labels)
+    every = categorical_scores(probabilities, labels, once) | ranking_scores(probabilities, labels, once)
+    scores = {name: values[0] for name, values in every.items()}
     support = np.bincount(labels, minlength=len(names))
     falling = np.sort(support)[::-1]
     figures: dict[str, Any] = {
         "count": len(labels),
         "unknown": int((~rows).sum()),
         "accuracy": _rounded(scores["accuracy"]),
-        "macro_f1": _rounded(_mean(scores["f1"])),
+        **{mean: _rounded(_mean(scores[key])) for key, mean in CLASS_MEANS.items()},
         "majority_accuracy": _rounded(_share(falling[0], len(labels))),
-        "expected_calibration_error": _rounded(calibration_errors(probabilities, labels)[0]),
+        "majority_balanced_accuracy": _rounded(_share(1, int((support > 0).sum()))),
+        "expected_calibration_error": _rounded(scores["expected_calibration_error"]),
     }
     if "top5_accuracy" in scores:
         figures["top5_accuracy"] = _rounded(scores["top5_accuracy"])
         figures["majority_top5_accuracy"] = _rounded(_share(falling[:_TOP].sum(), len(labels)))
     if trained_counts is not None:
         figures |= _seen_and_not(probabilities.argmax(1) == labels, labels, support, names, trained_counts)
-    per_class = {key: scores[key] for key in ("precision", "recall", "f1")}
+    per_class = {key: scores[key] for key in ("precision", "recall", "f1", "average_precision")}
     per_label: dict[str, dict[str, float | int | None]] = {
         name: {key: _rounded(values[k]) for key, values in per_class.items()} | {"support": int(support[k])}
         for k, name in enumerate(names)
@@ -234,8 +241,8 @@ def binary_scores(
     Returns
     -------
     dict of str to ndarray of float64, shape (m, labels)
-        ``accuracy``, ``balanced_accuracy``, ``f1``, ``average_precision`` and, with thresholds,
-        ``balanced_accuracy_at_threshold``; NaN where undefined.
+        ``accuracy``, ``balanced_accuracy``, ``f1``, ``average_precision``, ``expected_calibration_error`` and, with
+        thresholds, ``balanced_accuracy_at_threshold``; NaN where undefined.
     """
     probabilities = np.asarray(probabilities, np.float64)
     known, truth = labels >= 0, labels > 0
@@ -262,7 +269,7 @@ def binary_scores(
     }
     if thresholds is not None:
         scores["balanced_accuracy_at_threshold"] = balanced(*at(np.asarray(thresholds, np.float64)))
-    return scores
+    return scores | {"expected_calibration_error": calibration_errors(probabilities, labels, weights)}
 
 
 def categorical_scores(
@@ -282,6 +289,10 @@ def categorical_scores(
     dict of str to ndarray of float64
         ``accuracy`` and, of more than five classes, ``top5_accuracy``, shape (m,); ``precision``, ``recall``, ``f1``,
         shape (m, classes); NaN where undefined.
+
+    See Also
+    --------
+    ranking_scores : Those that need the probabilities themselves, and more time.
     """
     classes = np.arange(probabilities.shape[1])
     said = probabilities.argmax(1)
@@ -295,6 +306,26 @@ def categorical_scores(
     hits = _counts(weights, (labels[:, None] == classes) & right[:, None])
     scores |= {"precision": _ratio(hits, answered), "recall": _ratio(hits, true)}
     return scores | {"f1": _ratio(2 * hits, true + answered)}
+
+
+def ranking_scores(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Weights
+) -> dict[str, Floats]:
+    """Return ``average_precision``, shape (m, classes), and ``expected_calibration_error``, shape (m,).
+
+    Parameters
+    ----------
+    probabilities, labels, weights
+        As ``categorical_scores`` takes them.
+    """
+    by_picture = np.ascontiguousarray(weights.T)
+    precisions = np.full((len(weights), probabilities.shape[1]), np.nan)
+    for k in np.unique(labels):
+        precisions[:, k] = _average_precision(probabilities[:, k], labels == k, by_picture)
+    return {
+        "average_precision": precisions,
+        "expected_calibration_error": calibration_errors(probabilities, labels, weights)[:, 0],
+    }
 
 
 def landmark_errors(points: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> Floats:

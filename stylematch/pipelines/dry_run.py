@@ -1,17 +1,16 @@
 """``train --dry-run``: the resolved job, the data after cleaning, and the time and memory that the training will take.
 
-Time and memory are measured, not computed: a few steps of the real network on pictures of the real size.
+Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from stylematch.errors import MissingExtraError
-from stylematch.pipelines.sources import Source, open_source
-from stylematch.pipelines.train import first_network
+from stylematch.pipelines.source import Source
+from stylematch.pipelines.train import first_network, load_teachers, open_job, trainings
 from stylematch.settings import TrainJob
 
 _STEPS = 2
@@ -32,25 +31,33 @@ def describe_training(job: TrainJob) -> Iterator[str]:
         If the job or its data are wrong, or the train extra is missing.
     """
     yield json.dumps(job.model_dump(mode="json"), indent=2)
-    source = open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
-    yield from _describe_data(source)
     try:
-        from stylematch.vision.step_time import measure_steps
+        from stylematch.vision.step_time import measure_training
 
-        network = first_network(job, source.schema)
+        source = open_job(job)
     except ImportError as error:
         raise MissingExtraError("Training a model", "train") from error
-    network.freeze(job.in_steps()[-1].model.frozen)
-    seconds, memory_bytes, device = measure_steps(network, job, source.parts[0][0], _STEPS)
-    steps = sum(
-        sum(len(part) * times for part, times in source.parts) // step.schedule.batch_size * step.schedule.epochs
-        for step in job.in_steps()
-    )
+    yield from _describe_data(source)
+    network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
-    rate = job.schedule.batch_size / seconds
-    memory_gib = memory_bytes / _GIB
-    yield f"one step: {seconds * 1000:,.0f} ms on {device}, {rate:,.0f} pictures/s, memory {memory_gib:.1f} GiB"
-    yield f"training: at most {steps:,} steps, {steps * seconds / 60:,.0f} minutes, and the validation after each epoch"
+    costs = []
+    for number, (_, step, parts) in enumerate(trainings(job, source, network), start=1):
+        cost = measure_training(network, step, parts, source.val, teachers, steps=_STEPS)
+        costs.append(cost)
+        which = f"training {number} of {len(job.steps)}" if job.steps else "training"
+        where = cost.device if step.schedule.devices == 1 else f"one of {step.schedule.devices} x {cost.device}"
+        yield (
+            f"{which}: {cost.step_s * 1000:,.0f} ms a step on {where}, {cost.pictures_per_s:,.0f} pictures/s"
+            f"{_looked_at(step)}, memory {cost.memory_bytes / _GIB:.1f} GiB"
+        )
+    steps, minutes = sum(cost.steps for cost in costs), sum(cost.total_s for cost in costs) / 60
+    yield f"in all: at most {steps:,} steps, {minutes:,.0f} minutes, with the validation after each epoch"
+
+
+def _looked_at(job: TrainJob) -> str:
+    """Say how often a step looks at a picture, where that is not once."""
+    views = ", each in two views" if job.loss.instance else ""
+    return views + (f", shown to {len(job.distill.teachers)} teachers, too" if job.distill else "")
 
 
 def _describe_data(source: Source) -> Iterator[str]:

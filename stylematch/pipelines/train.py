@@ -8,7 +8,7 @@ runtime that scores, on splits that nothing was learned from.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from stylematch.errors import MissingExtraError, UserError
 from stylematch.evaluate.calibration import apply_temperatures, calibration_figures, choose_thresholds, fit_temperatures
 from stylematch.evaluate.card import write_card
 from stylematch.pipelines.evaluate import headlines, measure_examples
+from stylematch.pipelines.source import Source
 from stylematch.pipelines.sources import open_source
 from stylematch.settings import Step, TrainJob, load_job
 from stylematch.tables.disk import file_sha256, shown
@@ -104,20 +105,11 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
         from lightning.pytorch.utilities import rank_zero_only
 
         from stylematch.vision.export import write_bundle
-        from stylematch.vision.training import train_network
     except ImportError as error:
         raise MissingExtraError("Training a model", "train") from error
     out = Path(job.out)
-    source = open_source(job.data, job.model.input_px, out.parent / "cache")
-    torch.manual_seed(job.schedule.seed)
-    network = first_network(job, source.schema)
-    teachers = _teachers(job, source.schema)
-    steps = job.in_steps()
-    for number, step in enumerate(steps, start=1):
-        network.freeze(step.model.frozen)
-        folder = out if len(steps) == 1 else out / f"step-{number}"
-        parts = [(_most_frequent(part, source.schema, step.steps[0]), times) for part, times in source.parts]
-        network = train_network(network, step, parts, source.val, folder, teachers)
+    source = open_job(job)
+    network = learn(job, source)
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
     calibration, thresholds = _calibrate(network, source.val, job.model.input_px)
@@ -145,10 +137,63 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     return TrainSummary(bundle, figures)
 
 
+def open_job(job: TrainJob) -> Source:
+    """Open a job's data set, after looking at what it starts from and listens to: cutting pictures can take long.
+
+    Raises
+    ------
+    UserError
+        If the backbone, its weights, a bundle or the data set are missing or do not fit.
+    """
+    from stylematch.vision.networks import Network
+
+    bare = Network(job.model.model_copy(update={"instance_dim": 0, "embedded": ()}), LabelSchema(()))
+    for step in job.in_steps():
+        bare.freeze(step.model.frozen)
+    if job.model.start_from is not None:
+        Bundle.open(Path(job.model.start_from))
+    _teacher_bundles(job)
+    return open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
+
+
+def learn(job: TrainJob, source: Source) -> Network:
+    """Return the network that a job trains, or goes on training, before it is calibrated."""
+    from stylematch.vision.training import train_network
+
+    network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
+    for folder, step, parts in trainings(job, source, network):
+        network = train_network(network, step, parts, source.val, folder, teachers)
+    return network
+
+
+def trainings(
+    job: TrainJob, source: Source, network: Network
+) -> Iterator[tuple[Path, TrainJob, list[tuple[Examples, int]]]]:
+    """Give each training of a job in its order, while the network is frozen as that one wants it.
+
+    Yields
+    ------
+    folder : pathlib.Path
+        Of its checkpoints and its log.
+    step : TrainJob
+        What it is.
+    parts : list of (Examples, int)
+        What it learns from, and how often an epoch shows each.
+    """
+    out, steps = Path(job.out), job.in_steps()
+    for number, step in enumerate(steps, start=1):
+        network.freeze(step.model.frozen)
+        parts = [(_most_frequent(part, source.schema, step.steps[0]), times) for part, times in source.parts]
+        yield out if len(steps) == 1 else out / f"step-{number}", step, parts
+
+
 def first_network(job: TrainJob, schema: LabelSchema) -> Network:
-    """Return the network that a training starts from."""
+    """Return the network that a training starts from: it follows from the job's seed, its weights or its bundle."""
+    import torch
+
     from stylematch.vision.networks import Network, architecture, load_network
 
+    torch.manual_seed(job.schedule.seed)
     network = Network(job.model, schema)
     if job.model.start_from is None:
         return network
@@ -163,27 +208,42 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     return network
 
 
-def _teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
+def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
     """Return the networks that a training listens to."""
-    from stylematch.vision.networks import load_network
+    from stylematch.vision.networks import Network, load_network
 
-    bundles = [] if job.distill is None else [Bundle.open(Path(teacher)) for teacher in job.distill.teachers]
-    for bundle in bundles:
-        if bundle.schema != schema or bundle.input_px != job.model.input_px:
+    teachers = []
+    for bundle in _teacher_bundles(job):
+        if bundle is None:
+            teachers.append(Network(job.model.model_copy(update={"frozen": "none"}), schema))
+            continue
+        if bundle.schema != schema:
             raise UserError(
-                f"distill.teachers: {shown(bundle.directory)} has other labels than this job, or another "
-                f"model.input_px ({bundle.input_px}); name bundles of jobs on the same data set and pictures."
+                f"distill.teachers: {shown(bundle.directory)} has other labels than this job; name bundles of jobs on "
+                "the same data set."
             )
-    return [load_network(bundle) for bundle in bundles]
+        teachers.append(load_network(bundle))
+    return teachers
+
+
+def _teacher_bundles(job: TrainJob) -> list[Bundle | None]:
+    """Return the bundles that a job listens to; None is an untrained network."""
+    named = () if job.distill is None else job.distill.teachers
+    bundles = [None if teacher == "none" else Bundle.open(Path(teacher)) for teacher in named]
+    for bundle in bundles:
+        if bundle is not None and bundle.input_px != job.model.input_px:
+            raise UserError(
+                f"distill.teachers: {shown(bundle.directory)} has another model.input_px ({bundle.input_px}) than this "
+                "job; name bundles of jobs on the same pictures."
+            )
+    return bundles
 
 
 def _most_frequent(part: Examples, schema: LabelSchema, step: Step) -> Examples:
     """Return the pictures of a step: all, or those of the most frequent classes of the first categorical group."""
-    group = next((g for g in schema.groups if g.kind == "categorical"), None)
     if step.most_frequent is None:
         return part
-    if group is None:
-        raise UserError("steps.most_frequent: this data set has no classes; leave it out.")
+    group = next(g for g in schema.groups if g.kind == "categorical")
     labels = part.targets[group.name]
     counts = np.bincount(labels[labels >= 0], minlength=group.width)
     kept = np.argsort(-counts, kind="stable")[: step.most_frequent]

@@ -29,7 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """The label groups that each data set knows."""
 _USUAL_GROUPS = {**GROUPS, "celeba": ("attributes", "landmarks")}
-_SMOKE_PICTURES, _SMOKE_BATCH, _SMOKE_PX = 24, 4, 64
+_SMOKE_PICTURES, _SMOKE_BATCH, _SMOKE_PX, _SMOKE_EPOCHS = 24, 4, 64, 2
 
 
 class TrainData(Section):
@@ -289,7 +289,8 @@ class Distill(Section):
     Attributes
     ----------
     teachers : list of str
-        Model bundles that know the same labels; several are averaged.
+        Model bundles that know the same labels; several are averaged. ``none`` is an untrained network like the one
+        that learns, for a try.
     mirror : bool
         Every second teacher is shown the pictures' mirror images: what they agree on does not depend on the side.
     weight : float
@@ -351,6 +352,8 @@ class TrainJob(Section):
         splits = own.get(data.dataset, ("official",))
         if data.split not in splits:
             raise ValueError(f"data.split: {data.dataset} is split by {' or '.join(splits)}, not '{data.split}'")
+        if data.dataset == "celeba" and any(step.most_frequent for step in self.steps):
+            raise ValueError("steps.most_frequent: celeba has no classes; leave it out")
         if {"landmarks", "box"} & set(data.label_groups) and self.augment.flip_vertical:
             raise ValueError("augment.flip_vertical: faces with points are not turned upside down; set it to 0")
         return self
@@ -373,13 +376,19 @@ class TrainJob(Section):
         return tuple(jobs)
 
     def smoke(self) -> TrainJob:
-        """Return the job as a try of a few steps: few and small pictures, no pretrained weights, one epoch a step."""
+        """Return the job as a try of a few steps: few and small pictures, nothing trained before, two short epochs."""
         data = self.data.model_copy(update={"limit": _SMOKE_PICTURES, "min_label_count": 1, "wild_repeat": 1})
         small = min(_SMOKE_PX, self.model.input_px)
         model = self.model.model_copy(update={"weights": "none", "start_from": None, "input_px": small})
         schedule = self.schedule.model_copy(
-            update={"epochs": 1, "batch_size": min(_SMOKE_BATCH, self.schedule.batch_size), "devices": 1, "workers": 0}
+            update={
+                "epochs": _SMOKE_EPOCHS,
+                "batch_size": min(_SMOKE_BATCH, self.schedule.batch_size),
+                "devices": 1,
+                "workers": 0,
+            }
         )
-        steps = tuple(step.model_copy(update={"epochs": 1}) for step in self.steps)
-        parts = {"data": data, "model": model, "schedule": schedule, "steps": steps, "distill": None}
+        steps = tuple(step.model_copy(update={"epochs": _SMOKE_EPOCHS}) for step in self.steps)
+        taught = self.distill and self.distill.model_copy(update={"teachers": ("none",) * len(self.distill.teachers)})
+        parts = {"data": data, "model": model, "schedule": schedule, "steps": steps, "distill": taught}
         return self.model_copy(update={**parts, "out": f"{self.out}-smoke"})

@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,6 +32,8 @@ from stylematch.errors import MissingExtraError, UserError
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _FINEST_STRIDE = 16
 _TIMM = "timm:"
+# What comes of no network, of one that breaks off, and of a download that is damaged.
+_UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError)
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
 # The small networks: channels of the input, and widths that keep a whole model below a million parameters.
@@ -143,7 +147,9 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
             # The first weights are the paper's, and what most caches hold; not every network has them.
             chosen = getattr(every, "IMAGENET1K_V1", every.DEFAULT)
         network = models.get_model(name, weights=chosen, **options)
-    except OSError as error:
+    except _UNLOADABLE as error:
+        if weights != "imagenet":
+            raise
         raise _no_weights(name, error) from error
     if weights not in ("imagenet", "none"):
         _load_file(network, Path(weights))
@@ -151,9 +157,10 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
 
 
 def _no_weights(name: str, error: Exception) -> UserError:
+    first = str(error).partition("\n")[0]
     return UserError(
-        f"model.weights: the ImageNet weights of {name} could not be loaded or fetched ({error}); point TORCH_HOME at "
-        'a folder that has them, name a file of weights, or set weights = "none".'
+        f"model.weights: the ImageNet weights of {name} could not be loaded or fetched ({first}); point TORCH_HOME at "
+        'a folder that has them, whole, name a file of weights, or set weights = "none".'
     )
 
 
@@ -208,7 +215,7 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
             network = timm.create_model(name, img_size=input_px, **options)
         except TypeError:  # a network that takes any size knows no img_size
             network = timm.create_model(name, **options)
-    except (OSError, RuntimeError) as error:
+    except _UNLOADABLE as error:
         raise _no_weights(f"timm:{name}", error) from error
     if weights not in ("imagenet", "none"):
         _load_file(network, Path(weights))

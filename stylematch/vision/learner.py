@@ -66,6 +66,7 @@ class Learner(lightning.LightningModule):
         # In a list, since teachers are no part of what is trained and stored.
         self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
         self._outputs = network.outputs
+        self._learned: tuple[int, tuple[str, ...]] = (0, ())  # the batch that the weights have last learned from
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 (Lightning's name)
         """Compile the network, if the job says so: here, since what is compiled cannot be copied to be averaged."""
@@ -108,8 +109,9 @@ class Learner(lightning.LightningModule):
             found = instance_loss(functional.normalize(instance, dim=1), self.job.loss.instance_temperature)
             losses["instance"] = contrast * found
         total = self._logged(losses, "train", len(pictures))
+        self._learned = number, batch.ids
         if not torch.isfinite(total):
-            raise self._diverged(batch, number, total)
+            raise self._diverged("the loss", total)
         return total
 
     def _view(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -138,12 +140,21 @@ class Learner(lightning.LightningModule):
         return outputs
 
     def validation_step(self, batch: Batch) -> None:
-        """Log loss, accuracy and F1 of one batch without augmentation."""
+        """Log loss, accuracy and F1 of one batch without augmentation.
+
+        Raises
+        ------
+        StylematchError
+            If the loss is not finite: what an epoch's last batch has spoilt must not replace the last good checkpoint.
+        """
         start = (batch.fields.shape[1] - self.job.model.input_px) // 2
         end = start + self.job.model.input_px
         pictures = batch.fields[:, start:end, start:end].permute(0, 3, 1, 2).float() / 255.0
         _, outputs = self.network.outputs(pictures)
-        self._logged(self.loss(outputs, soft_targets(self.schema, batch.targets), training=False), "val", len(pictures))
+        losses = self.loss(outputs, soft_targets(self.schema, batch.targets), training=False)
+        total = self._logged(losses, "val", len(pictures))
+        if not torch.isfinite(total):
+            raise self._diverged("the loss on the watched pictures", total)
         for key, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             group = key.rpartition("_")[0]
@@ -159,15 +170,26 @@ class Learner(lightning.LightningModule):
         self.log(f"{stage}_loss", total, batch_size=count, prog_bar=True, sync_dist=shared)
         return total
 
-    def _diverged(self, batch: Batch, number: int, total: Tensor) -> StylematchError:
-        names = batch.ids
+    def _diverged(self, what: str, total: Tensor) -> StylematchError:
+        number, names = self._learned
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         few = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return StylematchError(
-            f"the loss became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
+            f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
             f"rate of {rate:.3g}, with the pictures {few}. The checkpoint of the last finished epoch, if there is "
             "one, is kept: lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
         )
+
+    def on_train_epoch_end(self) -> None:
+        """Lower the rate where the validation loss has not fallen: before the checkpoint, which has to know of it."""
+        rate = self.lr_schedulers()
+        if isinstance(rate, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            rate.step(float(self.trainer.callback_metrics["val_loss"]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step every other rate; Lightning would step a plateau's after the checkpoint, so a resumed run lost it."""
+        if metric is None:
+            scheduler.step()
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its learning rate over time; norms and biases are not decayed."""

@@ -1,0 +1,159 @@
+"""Lightning's trainer as a schedule asks for it: precision, devices, averaging, checkpoints, when to stop, logs.
+
+Everything that the next epoch depends on is in the checkpoint of the last one, whenever the training was killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from stylematch.errors import MissingExtraError
+from stylematch.settings import Schedule
+from stylematch.tables.disk import write_durably
+
+logger = logging.getLogger(__name__)
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def training_trainer(schedule: Schedule, out: Path) -> lightning.Trainer:
+    """Return what runs a whole training.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        How long and how.
+    out : pathlib.Path
+        The folder of checkpoints and log.
+
+    Raises
+    ------
+    MissingExtraError
+        If the log that the schedule asks for cannot be written.
+    """
+    # The best first: the last checkpoint then knows of it, and a resumed training what it has to beat.
+    callbacks: list[Any] = [_checkpoint(out, "best", monitor="val_loss")] if schedule.keep == "best" else []
+    # Not save_last with save_top_k=0: Lightning then writes nothing before the training's very end.
+    callbacks.append(_checkpoint(out, "last"))
+    if schedule.patience:
+        callbacks.append(_StopEarly("val_loss", patience=schedule.patience))
+    on_terminal = sys.stderr.isatty()
+    return _trainer(
+        schedule,
+        [*callbacks, TQDMProgressBar(refresh_rate=20) if on_terminal else _EpochLines()],
+        max_epochs=schedule.epochs,
+        logger=_log(schedule, out),
+        devices=schedule.devices,
+        strategy="ddp" if schedule.devices > 1 else "auto",
+        log_every_n_steps=20,
+        enable_progress_bar=on_terminal,
+    )
+
+
+def measuring_trainer(schedule: Schedule, watch: lightning.Callback) -> lightning.Trainer:
+    """Return what runs one short epoch as a training would, with one watched batch, and writes nothing."""
+    return _trainer(
+        schedule,
+        [watch],
+        max_epochs=1,
+        limit_val_batches=1,
+        logger=False,
+        devices=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+
+
+def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **options: Any) -> lightning.Trainer:
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    averaging = [EMAWeightAveraging(decay=schedule.average)] if schedule.average else []
+    return lightning.Trainer(
+        precision=precision_of(schedule.precision),
+        gradient_clip_val=schedule.clip_norm or None,
+        callbacks=[*averaging, *callbacks],
+        accelerator="auto",
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[_DurableCheckpoints()],
+        **options,
+    )
+
+
+def _checkpoint(out: Path, name: str, **options: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(out / "checkpoints", filename=name, enable_version_counter=False, **options)
+
+
+def _log(schedule: Schedule, out: Path) -> Any:
+    if schedule.log == "csv":
+        return CSVLogger(out, name="log", version="")
+    try:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(out, name="log", version="")
+    except ImportError as error:
+        raise MissingExtraError('schedule.log = "tensorboard"', "train") from error
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep freed memory: every step frees and takes back the same large blocks.
+
+    Measured on two cores with MobileNetV2 at 128 px: 55 pictures/s become 89, since no page is faulted in twice.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # another C library, which has its own ways
+    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**29)):
+        mallopt(parameter, value)
+
+
+def precision_of(wanted: str) -> Any:
+    """Choose bfloat16 where the hardware multiplies it natively: recent GPUs, and CPUs with AMX."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+class _DurableCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace each other in one step; Lightning moves them from /tmp, which may be another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002 (Lightning's name)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        stored = io.BytesIO()
+        torch.save(checkpoint, stored)
+        write_durably(Path(path), stored.getbuffer())
+
+
+class _StopEarly(EarlyStopping):
+    """Early stopping that holds: a training that it ended is not gone on with for one epoch more."""
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:  # noqa: ARG002 (Lightning's name)
+        trainer.should_stop = self.stopped_epoch > 0
+
+
+class _EpochLines(lightning.Callback):
+    """One plain log line an epoch, for logs that are files."""
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:  # noqa: ARG002 (Lightning's name)
+        """Write the epoch's losses."""
+        if not trainer.is_global_zero:
+            return
+        values = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        logger.info("epoch %d of %d: %s", trainer.current_epoch + 1, trainer.max_epochs or 0, values)
