@@ -1,7 +1,7 @@
 """What Ray costs beside the local engine, on this machine, with equal workers and the same photos.
 
 ``python benchmarks/ray_overhead.py [PHOTOS]`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over the
-first ``--few`` photos (two partitions, so that start-up weighs most) and over ``--many``, and takes medians of
+first ``--few`` photos (so few that start-up weighs most) and over ``--many``, and takes medians of
 
 1. wall: seconds of the whole command, from its start to its end;
 2. CPU: seconds of all its processes together, Ray's own (raylet, GCS, agents) among them. They are found by their
