@@ -31,7 +31,7 @@ from stylematch.settings import TrainData
 from stylematch.tables.manifest import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples
-from stylematch.vision.faces import SlimefaceLocator
+from stylematch.vision.faces import YunetLocator
 from stylematch.vision.whole_pictures import whole_picture_examples
 
 # What jobs/garments.toml says; of a bundle that learned from other pictures, the same fifth is asked about.
@@ -148,7 +148,7 @@ def _worn(products: FashionProduct, rows: Rows, cache: Path) -> tuple[Examples, 
     queries = _cut(products, rows, "worn", cache)
     cropped = set(queries.ids)
     without = [products.ids[row] for row in rows if products.ids[row] not in cropped]
-    locator, failed = SlimefaceLocator(), []
+    locator, failed = YunetLocator(), []
     with Progress(len(without), "pictures", "look for faces without a torso") as progress:
         for product in without:
             try:

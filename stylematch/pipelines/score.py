@@ -52,6 +52,7 @@ from stylematch.tables.manifest import (
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
+from stylematch.vision.yunet import YUNET_SHA256
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ def run_digests(
         | ({} if allowed is None else {"allowed_items": hashlib.sha256(allowed.tobytes()).hexdigest()}),
         "bundle": assets.bundle_sha256(),
         "garments": Bundle.open(assets.garments).sha256,
+        "face_finder": YUNET_SHA256,
         "rules": rules.sha256,
         **assets.index_sha256(),
     }

@@ -69,21 +69,11 @@ class OnnxRuntime:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         self.bundle = bundle
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(bundle.directory / GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = cpu_session(str(bundle.directory / GRAPH))
         except Exception as error:  # its exceptions share no base of their own
             raise damaged(bundle, error) from error
 
@@ -205,6 +195,30 @@ def resolve_device(device: str) -> str:
     if device == "cuda":
         raise UserError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto.")
     return "cpu"
+
+
+def cpu_session(graph: str | bytes) -> Any:
+    """Return ONNX Runtime's session of a graph, on the CPU and on the caller's thread alone.
+
+    Parameters
+    ----------
+    graph : str or bytes
+        An ONNX file's path, or its contents.
+
+    Raises
+    ------
+    Exception
+        Some kind of ONNX Runtime's, where the graph is damaged.
+    """
+    # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _has_cuda_driver() -> bool:
