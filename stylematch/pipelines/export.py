@@ -37,7 +37,7 @@ from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
 from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partition
 from stylematch.pipelines.partitions import run_listing, shared_cores, waiting_partitions
-from stylematch.pipelines.run_gallery import write_run_gallery
+from stylematch.pipelines.run_gallery import RunGallery
 from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
 from stylematch.pipelines.score_partition import ScoreJob
 from stylematch.pipelines.snapshot_partition import SnapshotJob, load_snapshot_state, snapshot_partition
@@ -239,14 +239,23 @@ class _Night:
             1,
             self.allowed,
         )
-        waiting = waiting_partitions(listing, prepare_staging(staging, score))
+        done = prepare_staging(staging, score)
+        waiting = waiting_partitions(listing, done)
         workers, threads = shared_cores(self.settings.workers, len(waiting), usable_cores())
         snapshot = SnapshotJob(replace(score, threads=threads), self.store, self.day)
         setup = functools.partial(load_snapshot_state, snapshot)
-        self.stages |= run_listing(snapshot_partition, setup, listing, waiting, workers=workers, description="snapshot")
-        tables = count_tables(staging.directory, self.counts.ignored)
-        if self.settings.report:
-            self.stages["gallery"] = write_run_gallery(score, tables, self.stages)
+        with RunGallery(score, len(listing.partitions), done) as gallery:
+            self.stages |= run_listing(
+                snapshot_partition,
+                setup,
+                listing,
+                waiting,
+                workers=workers,
+                description="snapshot",
+                on_partition=gallery.scored,
+            )
+            tables = count_tables(staging.directory, self.counts.ignored)
+            self.stages |= gallery.finish(tables, self.stages)
         content = self._summary(staging, changes) | {
             "photos": asdict(tables),
             "seconds": round(time.perf_counter() - clock, 3),

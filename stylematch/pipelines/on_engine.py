@@ -45,6 +45,7 @@ def run_job(
     choice: EngineChoice,
     workers: int,
     description: str,
+    on_partition: Callable[[int], None] = local.ignore,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage.
 
@@ -54,23 +55,24 @@ def run_job(
         The partition function, and what makes a worker's state of the job: top-level and picklable.
     job : ScoreJob or PredictJob
         All that a worker needs to know; its ``threads`` are set here.
-    listing, waiting, description
+    listing, waiting, description, on_partition
         As for ``run_listing``.
     choice : EngineChoice
         Which engine.
     workers : int
         0 is one per core, of this machine or of the cluster.
     """
+    common: dict[str, Any] = {"description": description, "on_partition": on_partition}
     if choice.engine == "local":
         workers, threads = shared_cores(workers, len(waiting), usable_cores())
         setup = functools.partial(load, replace(job, threads=threads))
         guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
         run = functools.partial(local.run_partitions, guard=guard)
-        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+        return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
     with _shared(job, waiting) as (shared_job, seen):
         setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
         run = functools.partial(ray.run_partitions, address=choice.address, on_gpus=job.device == "cuda")
-        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+        return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
 
 
 def _again(partition: Partition, lost: tuple[LostPhoto, ...], alone: bool) -> Partition:

@@ -26,8 +26,9 @@ from stylematch.pipelines.feature_reader import FeatureReader, face_features
 from stylematch.pipelines.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore
 from stylematch.pipelines.inputs import rejected_row
 from stylematch.pipelines.partitions import PartitionResult
-from stylematch.pipelines.score_partition import ScoreJob
+from stylematch.pipelines.score_partition import ScoreJob, votes_of
 from stylematch.report.pictures import thumbnail_path
+from stylematch.report.votes import VoteKeeper
 from stylematch.tables.contract import (
     TABLES,
     Reason,
@@ -83,6 +84,7 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
         "faces": faces_schema(state.adviser.attribute_names, job.store.embedding_dim),
         "recommendations": recommendations_schema(),
     }
+    votes = votes_of(job.score, partition, state.adviser)
     planned = read_plan(job.score.listing, partition)
     with ExitStack() as stack:
         writers = {
@@ -90,15 +92,19 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
             for table in TABLES
         }
         while chunk := list(islice(planned, ROW_GROUP_ROWS)):
-            for table, rows in _tables(state, chunk, result).items():
+            for table, rows in _tables(state, chunk, votes, result).items():
                 if rows and (count := len(rows["path"])):
                     with result.timed("write", count, "rows"):
                         writers[table].write({**rows, "snapshot_date": [job.snapshot_date] * count})
             advance(len(chunk))
+        if votes is not None:  # before the shards, which make the partition done
+            votes.write()
     return result
 
 
-def _tables(state: SnapshotState, chunk: list[Planned], result: PartitionResult) -> dict[str, Rows]:
+def _tables(
+    state: SnapshotState, chunk: list[Planned], votes: VoteKeeper | None, result: PartitionResult
+) -> dict[str, Rows]:
     kept = [entry for entry in chunk if entry.shard is not None]
     with result.timed("read features", len(chunk), "photos"):
         taken = state.reader.take([(str(entry.shard), entry.row) for entry in kept])
@@ -107,7 +113,7 @@ def _tables(state: SnapshotState, chunk: list[Planned], result: PartitionResult)
         features = face_features(state.job.store, taken.faces, paths)
     if state.job.score.settings.report:
         _write_thumbnails(state.job.score.staged, taken.photos)
-    faces, recommendations = state.adviser.advise(features, state.job.score.run_id, result)
+    faces, recommendations = state.adviser.advise(features, state.job.score.run_id, result, votes)
     return {"photos": _photo_rows(chunk, taken.photos), "faces": faces, "recommendations": recommendations}
 
 
