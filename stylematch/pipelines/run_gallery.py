@@ -48,7 +48,7 @@ class RunGallery:
         self._scored: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         for number in done:
             self.scored(number)
-        self._seconds = 0.0
+        self._seconds, self._is_left = 0.0, False
         self._failure: Exception | None = None
         self._writer: GalleryWriter | None = None
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
@@ -60,6 +60,7 @@ class RunGallery:
 
     def __exit__(self, *_: object) -> None:
         """Write no more, whatever is missing."""
+        self._is_left = True
         self._scored.put(None)
         if self._thread.ident is not None:
             self._thread.join()
@@ -128,6 +129,8 @@ class RunGallery:
             if self._writer is None:
                 self._writer = self._begin()
             for photo in read_photos(self._job.staged, number):
+                if self._is_left:
+                    return
                 self._writer.add(photo)
             self._seconds += time.thread_time() - clock
 
