@@ -156,9 +156,9 @@ def test_the_eyes_of_real_face_crops_lie_on_the_eye_line(shared_data, name):
 def test_boxes_and_face_crops_are_framed_alike(shared_data):
     # A network that learned from the one must not be surprised by the other.
     folder = read_celeba(shared_data / "celeba_wild")
-    from stylematch.vision.faces import FaceBox, SlimefaceLocator
+    from stylematch.vision.faces import FaceBox, YunetLocator
 
-    locator, points = SlimefaceLocator(), []
+    locator, points = YunetLocator(), []
     for row in range(0, 400, 8):
         data = (folder.pictures / folder.image_ids[row]).read_bytes()
         photo = decode_photo(data, max_side_px=640, max_megapixels=100)

@@ -9,7 +9,7 @@ from stylematch.data.decode import decode_photo
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision.crops import cut, square_around_box, square_in_aligned
 from stylematch.vision.face_reader import FINDER_SIDE_PX, FaceReader
-from stylematch.vision.faces import FaceBox, SlimefaceLocator
+from stylematch.vision.faces import FaceBox, YunetLocator
 
 READER = FaceReader("find", 128, min_face_px=24, max_megapixels=100)
 FACE = FaceBox(180, 75, 85, 105, 1)  # the astronaut's, by eye, in a picture of 512 by 512
@@ -138,4 +138,4 @@ def test_what_cannot_be_read_is_rejected():
 def test_the_finder_is_the_one_that_the_training_crops_use():
     data = (EXAMPLES / "group.jpg").read_bytes()
     photo = decode_photo(data, max_side_px=None, max_megapixels=100)
-    assert READER.read(data).boxes == SlimefaceLocator().locate(photo).boxes
+    assert READER.read(data).boxes == YunetLocator().locate(photo).boxes

@@ -186,23 +186,23 @@ def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     assert len(list((report / "items").iterdir())) == 2
 
 
-def test_nearest_labelled_faces_are_those_of_each_faces_own_embedding(tmp_path):
+def test_nearest_labelled_faces_are_those_of_each_face(tmp_path):
     photos = [photo_row("a.jpg", 2), photo_row("b.jpg", 0, status="no_face"), photo_row("c.jpg")]
-    faces = [face_row(photos[k], n, embedding=[k + 1, n]) for k, n in ((0, 0), (0, 1), (2, 0))]
+    faces = [face_row(photos[k], n) for k, n in ((0, 0), (0, 1), (2, 0))]
     asked = []
 
-    def nearest(embeddings):
-        asked.append(embeddings)
-        known = [LabelledFace(f"{a:.0f}-{b:.0f}", "Formal", ("Young", "Unknown_Name")) for a, b in embeddings]
+    def nearest(faces):
+        asked.append([(face.row["path"], face.row["face"]) for face in faces])
+        known = [LabelledFace(f"{path}-{face}", "Formal", ("Young", "Unknown_Name")) for path, face in asked[-1]]
         return [NearestFaces([("Formal", 0.75), ("Casual", 0.25)], [(face, 0.5)]) for face in known]
 
     report = gallery_of(write_run(tmp_path / "run", photos, faces), nearest=nearest)
     page = read_chunk(report / "data" / "page-00001.js")
     described = [face for photo in page["photos"] for face in photo["faces"]]
-    assert [page["labelled"][face["nearest"][0][0]]["id"] for face in described] == ["1-0", "1-1", "3-0"]
-    assert page["labelled"][0] == {"id": "1-0", "style": "Formal", "shows": [ATTRIBUTES.index("Young")]}
+    assert [page["labelled"][face["nearest"][0][0]]["id"] for face in described] == ["a.jpg-0", "a.jpg-1", "c.jpg-0"]
+    assert page["labelled"][0] == {"id": "a.jpg-0", "style": "Formal", "shows": [ATTRIBUTES.index("Young")]}
     assert described[0]["shares"] == [["Formal", 0.75], ["Casual", 0.25]]
-    assert [batch.shape for batch in asked] == [(3, 2)]
+    assert asked == [[("a.jpg", 0), ("a.jpg", 1), ("c.jpg", 0)]]
 
 
 def test_summary_index_and_timing_hold_what_filters_and_overview_need(tmp_path):
@@ -383,7 +383,7 @@ def test_five_thousand_photos_stream(tmp_path):
 
     tracemalloc.start()
     kept = 0
-    for photo in read_photos(run, embeddings=True):
+    for photo in read_photos(run):
         kept += len(photo.faces)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -20,9 +20,9 @@ def browser(tmp_path_factory):
         yield running
 
 
-def nearest(embeddings):
+def nearest(faces):
     known = LabelledFace("000123.jpg", "Formal", ("Smiling", "Young"))
-    return [NearestFaces([("Formal", 0.6), ("Casual", 0.4)], [(known, 0.91)]) for _ in embeddings]
+    return [NearestFaces([("Formal", 0.6), ("Casual", 0.4)], [(known, 0.91)]) for _ in faces]
 
 
 @pytest.fixture(scope="module")

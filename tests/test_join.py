@@ -30,7 +30,7 @@ def keys(rows, *names):
 
 
 def assert_joined(run, photos, faces, items):
-    joined = list(read_photos(run, embeddings=True))
+    joined = list(read_photos(run))
     assert keys([photo.row for photo in joined], "path") == keys(photos, "path")
     found = [face for photo in joined for face in photo.faces]
     assert keys([face.row for face in found], "path", "face", "style") == keys(faces, "path", "face", "style")

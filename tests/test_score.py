@@ -1,5 +1,6 @@
 """``score`` from end to end: real photos, the shipped models and indexes, real files."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -53,6 +54,7 @@ from stylematch.tables.contract import (
 )
 from stylematch.tables.manifest import OPTIONAL_PACKAGES, PACKAGES, code_version
 from stylematch.vision.bundle import Bundle
+from stylematch.vision.yunet import YUNET_FILE
 
 ASTRONAUT = EXAMPLES / "astronaut.jpg"
 WARDROBE = load_rules("wardrobe", attribute_names=ATTRIBUTES)
@@ -292,7 +294,9 @@ def test_the_manifest_says_what_the_run_was_made_from(example_run):
     assert content["sha256"]["bundle"] == Bundle.open(DEFAULT_INDEX / "attributes").sha256
     assert content["sha256"]["rules"] == WARDROBE.sha256
     assert content["sha256"]["garments"] == Bundle.open(DEFAULT_INDEX / "garments").sha256
-    assert set(content["sha256"]) == {"bundle", "garments", "faces", "items", "rules", "settings", "inputs"}
+    assert content["sha256"]["face_finder"] == hashlib.sha256(YUNET_FILE.read_bytes()).hexdigest()
+    named = {"bundle", "garments", "face_finder", "faces", "items", "rules", "settings", "inputs"}
+    assert set(content["sha256"]) == named
     assert all(len(digest) == 64 for digest in content["sha256"].values())
     assert content["settings"]["top_k"] == 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,38 +81,42 @@ def score(
     ] = None,
 ) -> None:
     """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
-    from stylematch.pipelines.score import score as run
-    from stylematch.settings import OPTIONS, ScoreSettings, validated
+    from stylematch.engines.early import started_early
 
-    settings = validated(
-        ScoreSettings,
-        OPTIONS,
-        top_k=top_k,
-        rules=rules,
-        without=() if without is None else without,
-        faces=faces,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        engine=engine,
-        address=address,
-        limit=limit,
-        where=where,
-        weight_similarity=weight_similarity,
-        weight_tags=weight_tags,
-        weight_category=weight_category,
-        mmr_lambda=mmr_lambda,
-        seed=seed,
-        report=report,
-        min_face_px=min_face_px,
-        max_megapixels=max_megapixels,
-        max_file_mb=max_file_mb,
-        photo_timeout_s=photo_timeout_s,
-        follow_links=follow_links,
-        overwrite=overwrite,
-        max_reject_share=max_reject_share,
-    )
-    summary = run(photos_path(photos), out, settings, index or [])
+    folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
+    with started_early("stylematch.pipelines.score_partition", folder, workers) if processes else nullcontext():
+        from stylematch.pipelines.score import score as run
+        from stylematch.settings import OPTIONS, ScoreSettings, validated
+
+        settings = validated(
+            ScoreSettings,
+            OPTIONS,
+            top_k=top_k,
+            rules=rules,
+            without=() if without is None else without,
+            faces=faces,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            engine=engine,
+            address=address,
+            limit=limit,
+            where=where,
+            weight_similarity=weight_similarity,
+            weight_tags=weight_tags,
+            weight_category=weight_category,
+            mmr_lambda=mmr_lambda,
+            seed=seed,
+            report=report,
+            min_face_px=min_face_px,
+            max_megapixels=max_megapixels,
+            max_file_mb=max_file_mb,
+            photo_timeout_s=photo_timeout_s,
+            follow_links=follow_links,
+            overwrite=overwrite,
+            max_reject_share=max_reject_share,
+        )
+        summary = run(folder, out, settings, index or [])
     for line in [*summary.lines(), *(summary.profile if profile else ())]:
         typer.echo(line)
 

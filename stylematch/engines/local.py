@@ -20,6 +20,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
 from stylematch.engines.attempts import Attempts, Guard
+from stylematch.engines.early import dismiss, hire
 from stylematch.engines.worker import Worker, stop
 from stylematch.errors import StylematchError
 
@@ -134,9 +135,10 @@ def _run_in_processes(
                     break
             idle = next((worker for worker in pool if worker.task is None), None)
             if idle is None:
-                idle = Worker(function, setup)
+                idle = hire(function, setup)
                 pool.append(idle)
             idle.give(task)
+        dismiss()  # no more are going to be needed at once
         busy = {worker.pipe: (worker, worker.task) for worker in pool if worker.task is not None}
         if not busy:
             break

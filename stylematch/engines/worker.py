@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -33,8 +34,8 @@ class Worker:
 
     Parameters
     ----------
-    function, setup : callable
-        As in ``run_partitions``.
+    module : str, optional
+        What it is to import before it is employed.
 
     Attributes
     ----------
@@ -42,12 +43,12 @@ class Worker:
         What it is busy with.
     """
 
-    def __init__(self, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
+    def __init__(self, module: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.watch = Watch(context)
         self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, self.watch, function, setup), name="stylematch-worker", daemon=True
+            target=_work, args=(theirs, self.watch, module), name="stylematch-worker", daemon=True
         )
         # Ctrl-C reaches the whole terminal's group. The worker inherits the mask, so that it ends by our hand
         # only and prints no traceback of its own.
@@ -60,6 +61,12 @@ class Worker:
         self.task: Attempts[Any] | None = None
         self._seen: tuple[int, ...] = ()
         self._stays_s: list[float] = []
+
+    def employ(self, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
+        """Tell it once what it is to do with partitions; parameters as in ``run_partitions``."""
+        # One that has died already is noticed when its answer is awaited.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send((function, setup))
 
     def give(self, task: Attempts[Any]) -> None:
         """Hand over a partition."""
@@ -120,15 +127,19 @@ def stop(pool: list[Worker]) -> None:
         worker.process.close()
 
 
-def _work(pipe: Connection, watch: Watch, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
+def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
     """Serve partitions until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     watch_with(watch)
+    if module is not None:
+        with contextlib.suppress(Exception):  # what is wrong with it is said when it is needed
+            importlib.import_module(module)
     state: Any = None
     ready = False
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        function, setup = pipe.recv()
         while True:
             partition = pipe.recv()
             try:

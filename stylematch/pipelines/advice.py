@@ -6,6 +6,7 @@ items alone decide what comes out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from stylematch.search.directory import load_index_directory
 from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.judge import Judgement
+from stylematch.style.neighbours import Vote
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import recommendations_schema
 from stylematch.tables.disk import shown
@@ -101,7 +103,13 @@ class Adviser:
             ranking=settings,
         )
 
-    def advise(self, faces: FaceFeatures, run_id: str, result: PartitionResult) -> tuple[Rows, Rows]:
+    def advise(
+        self,
+        faces: FaceFeatures,
+        run_id: str,
+        result: PartitionResult,
+        on_vote: Callable[[Rows, Vote], None] | None = None,
+    ) -> tuple[Rows, Rows]:
         """Return the rows of faces and of recommendations.
 
         Parameters
@@ -112,15 +120,30 @@ class Adviser:
             The run's name.
         result : PartitionResult
             Where the time of each stage is counted.
+        on_vote : callable, optional
+            Told the faces' columns and what the nearest labelled faces say of them.
         """
         if not len(faces):
             return {}, {}
-        with result.timed("style", len(faces), "faces"):
-            judgement = self.judge.judge(faces.attributes, faces.embedding)
+        judgement = self._judged(faces, result, on_vote)
         known = {name: column for name, column in faces.columns.items() if name not in self.without}
         rows = {**known, **self._style_columns(judgement), "embedding": list(faces.embedding)}
         with result.timed("items", len(faces), "faces"):
             return rows, self._item_rows(rows, faces.worn, run_id)
+
+    def vote(self, faces: FaceFeatures, result: PartitionResult, on_vote: Callable[[Rows, Vote], None]) -> None:
+        """Ask the nearest labelled faces alone, of faces whose rows are known; arguments as for ``advise``."""
+        if len(faces):
+            self._judged(faces, result, on_vote)
+
+    def _judged(
+        self, faces: FaceFeatures, result: PartitionResult, on_vote: Callable[[Rows, Vote], None] | None
+    ) -> Judgement:
+        with result.timed("style", len(faces), "faces"):
+            judgement = self.judge.judge(faces.attributes, faces.embedding)
+            if on_vote is not None:
+                on_vote(faces.columns, judgement.vote)
+        return judgement
 
     def _style_columns(self, judgement: Judgement) -> Rows:
         styles = self.judge.rules.styles

@@ -37,7 +37,7 @@ from stylematch.pipelines.feature_tidy import tidy, write_files
 from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partition
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.partitions import waiting_partitions
-from stylematch.pipelines.run_gallery import write_run_gallery
+from stylematch.pipelines.run_gallery import RunGallery
 from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
 from stylematch.pipelines.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.settings import ExportJob
@@ -267,19 +267,21 @@ class _Night:
             snapshot_date=self.day,
             as_before=as_before,
         )
-        self.stages |= run_job(
-            snapshot_partition,
-            SnapshotState,
-            job,
-            listing,
-            waiting_partitions(listing, prepare_staging(staging, job)),
-            choice=self.settings,
-            workers=self.settings.workers,
-            description="snapshot",
-        )
-        tables = count_tables(staging.directory, self.counts.ignored)
-        if self.settings.report:
-            self.stages["gallery"] = write_run_gallery(job, tables, self.stages)
+        done = prepare_staging(staging, job)
+        with RunGallery(job, len(listing.partitions), done) as gallery:
+            self.stages |= run_job(
+                snapshot_partition,
+                SnapshotState,
+                job,
+                listing,
+                waiting_partitions(listing, done),
+                choice=self.settings,
+                workers=self.settings.workers,
+                description="snapshot",
+                on_partition=gallery.scored,
+            )
+            tables = count_tables(staging.directory, self.counts.ignored)
+            self.stages |= gallery.finish(tables, self.stages)
         content = self._summary(staging, changes) | {
             "photos": asdict(tables),
             "seconds": round(time.perf_counter() - clock, 3),

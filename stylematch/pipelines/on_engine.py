@@ -45,6 +45,7 @@ def run_job(
     choice: EngineChoice,
     workers: int,
     description: str,
+    on_partition: Callable[[int], None] = local.ignore,
     photos: Path | None = None,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage.
@@ -56,7 +57,7 @@ def run_job(
     job : ScoreJob, PredictJob, KeepJob or SnapshotJob
         All that a worker needs to know: ``listing`` (a file) and ``staged`` (a folder) among it, and
         ``threads``, which are set here.
-    listing, waiting, description
+    listing, waiting, description, on_partition
         As for ``run_listing``.
     choice : EngineChoice
         Which engine.
@@ -66,16 +67,17 @@ def run_job(
         The folder of photos that the listing's paths are relative to, which every node must see; None where no photo
         is read, or where they lie in a bucket.
     """
+    common: dict[str, Any] = {"description": description, "on_partition": on_partition}
     if choice.engine == "local":
         workers, threads = shared_cores(workers, len(waiting), usable_cores())
         setup = functools.partial(load, replace(job, threads=threads))
         guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
         run = functools.partial(local.run_partitions, guard=guard)
-        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+        return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
     with _shared(job, waiting, photos) as (shared_job, seen):
         setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
         run = functools.partial(ray.run_partitions, address=choice.address, on_gpus=job.device == "cuda")
-        return run_listing(function, setup, listing, waiting, workers=workers, description=description, run=run)
+        return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
 
 
 def _again(partition: Partition, lost: tuple[LostPhoto, ...], alone: bool) -> Partition:

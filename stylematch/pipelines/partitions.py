@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stylematch.data.listing import Listing, Partition
-from stylematch.engines.local import run_partitions
+from stylematch.engines.local import ignore, run_partitions
 from stylematch.engines.progress import Progress, Tally
 from stylematch.tables.contract import Status
 from stylematch.tables.manifest import Stage
@@ -85,6 +85,7 @@ def run_listing(
     workers: int,
     description: str,
     run: Callable[..., None] = run_partitions,
+    on_partition: Callable[[int], None] = ignore,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage, first that of all together under ``description``.
 
@@ -102,10 +103,13 @@ def run_listing(
         What is being done ("score").
     run : callable, optional
         An engine's ``run_partitions``; that of this machine by default.
+    on_partition : callable, optional
+        Told the number of each partition that is done.
     """
     total = PartitionResult()
 
-    def on_done(_: Partition, result: PartitionResult) -> None:
+    def on_done(partition: Partition, result: PartitionResult) -> None:
+        on_partition(partition.number)
         for stage, spent in result.seconds.items():
             total.seconds[stage] += spent
         total.items.update(result.items)

@@ -24,7 +24,7 @@ from stylematch.tables.manifest import usable_cores
 from stylematch.vision.crops import Square
 from stylematch.vision.cut_cache import Cut, Cuts, cut_once
 from stylematch.vision.face_reader import FINDER_SIDE_PX
-from stylematch.vision.faces import SlimefaceLocator
+from stylematch.vision.faces import YunetLocator
 from stylematch.vision.garments import cut_torso
 from stylematch.vision.item_picture import ItemPictureReader
 
@@ -126,7 +126,7 @@ def _worn(path: Path) -> Cut | None:
         photo = decode_photo(path.read_bytes(), max_side_px=FINDER_SIDE_PX, max_megapixels=_MAX_MEGAPIXELS)
     except (OSError, PhotoRejectedError):
         return None
-    faces = SlimefaceLocator().locate(photo).boxes
+    faces = YunetLocator().locate(photo).boxes
     if not faces:
         return None
     torso = cut_torso(photo, faces[0], SIDE_PX)

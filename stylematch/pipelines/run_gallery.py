@@ -1,111 +1,164 @@
-"""The gallery of a run: its tables, and what its models, rules and catalogue say of the faces and items in them."""
+"""The gallery of a run: its tables, and what its models, rules and catalogue say of the faces and items in them.
+
+It is written while the photos are scored, by a thread of the process that hands out the partitions: a run's end then
+waits for the last partition's pages alone.
+"""
 
 from __future__ import annotations
 
+import queue
+import shutil
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from stylematch.engines.progress import Progress
-from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.score_partition import ScoreJob
-from stylematch.report.gallery import write_gallery
+from stylematch.report.gallery import GalleryWriter
 from stylematch.report.item_pictures import picture_of_items
-from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace, Nearest, NearestFaces
+from stylematch.report.join import read_photos
+from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
+from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
 from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import load_index_directory
 from stylematch.tables.disk import explained, shown
-from stylematch.tables.manifest import Counts, Stage, code_version, usable_cores
+from stylematch.tables.manifest import Counts, Stage, code_version
 from stylematch.vision.bundle import Bundle
 
-NEAREST_SHOWN = 5
-SHARES_SHOWN = 3
 _FACTS = ("title", "price", "url")
 
 
-def write_run_gallery(job: ScoreJob, tables: Counts, stages: Mapping[str, Stage]) -> Stage:
-    """Write the gallery of a staged run; return how long that took.
+class RunGallery:
+    """A ``with`` block that writes the gallery of a staged run, partition by partition, where its settings want one.
 
     Parameters
     ----------
     job : ScoreJob
         The run.
-    tables : Counts
-        What its tables hold.
-    stages : mapping of str to Stage
-        How long the steps before took, for the page.
-
-    Raises
-    ------
-    StylematchError
-        If a file cannot be written.
+    partitions : int
+        How many it has.
+    done : iterable of int
+        Those that are scored already.
     """
-    clock = time.perf_counter()
-    item_picture, item_facts = _items(job)
-    facts = {
-        "Run": job.run_id,
-        "Rules": shown(job.settings.rules),
-        "Attribute model": Bundle.open(job.assets.attributes).name,
-        "Code": code_version(),
-    }
-    if job.settings.without:
-        facts["Switched off"] = shown(", ".join(job.settings.without))
-    if tables.ignored:
-        facts["Passed over"] = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(tables.ignored.items()))
-    with explained("write", job.staged / "report"), Progress(tables.found, "photos", "report") as progress:
-        write_gallery(
-            job.staged,
-            item_picture=item_picture,
-            item_facts=item_facts,
-            nearest=_nearest(job) if tables.faces else None,
-            title=f"stylematch: {shown(job.root.resolve().name)}",
-            summary=facts,
-            stages=stages,
-            advance=progress.update,
-        )
-    return Stage(time.perf_counter() - clock, tables.found, "photos")
 
+    def __init__(self, job: ScoreJob, partitions: int, done: Iterable[int] = ()) -> None:
+        self._job, self._partitions = job, partitions
+        self._scored: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        for number in done:
+            self.scored(number)
+        self._seconds, self._is_left = 0.0, False
+        self._failure: Exception | None = None
+        self._writer: GalleryWriter | None = None
+        self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
 
-def _items(job: ScoreJob) -> tuple[ItemPicture, ItemFacts]:
-    catalog = ItemCatalog(load_index_directory(job.assets.items))
-    position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
+    def __enter__(self) -> RunGallery:
+        if self._job.settings.report:
+            self._thread.start()
+        return self
 
-    def facts(item_id: str) -> dict[str, str]:
-        values = ((name, catalog.value(name, position_of[item_id])) for name in _FACTS)
-        return {name: value for name, value in values if value}
+    def __exit__(self, *_: object) -> None:
+        """Write no more, whatever is missing."""
+        self._is_left = True
+        self._scored.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
 
-    return picture_of_items(catalog, job.assets.pictures), facts
+    def scored(self, partition: int) -> None:
+        """Say that a partition's tables are there."""
+        self._scored.put(partition)
 
+    def finish(self, tables: Counts, stages: Mapping[str, Stage]) -> dict[str, Stage]:
+        """Write what is left once all partitions are scored; return how long the gallery took, in all.
 
-def _nearest(job: ScoreJob) -> Nearest:
-    """Return the vote as it was while the photos were scored, asked again: the tables keep only what it came to."""
-    judge = Adviser(job.settings, job.assets, job.device, usable_cores(), job.allowed_items).judge
-    rows = read_rows(job.assets.faces)
-    hidden = job.settings.without
-    names = [n for n in judge.rules.attribute_names if n in rows.column_names and n not in hidden]
-    labels = np.stack([rows[name].to_numpy() for name in names], axis=1)
-    ids, styles = rows["id"].to_pylist(), judge.rules.styles
+        Parameters
+        ----------
+        tables : Counts
+            What the run's tables hold.
+        stages : mapping of str to Stage
+            How long the other steps took, for the page.
 
-    def labelled(position: int) -> LabelledFace:
-        shows = tuple(names[number] for number in np.flatnonzero(labels[position]))
-        return LabelledFace(ids[position], styles[judge.neighbours.gallery_styles[position]], shows)
-
-    def nearest(embeddings: npt.NDArray[np.float32]) -> list[NearestFaces]:
-        vote = judge.neighbours.vote(np.ascontiguousarray(embeddings, np.float32))
-        best = np.argsort(-vote.distribution, axis=1, kind="stable")[:, :SHARES_SHOWN]
-        return [
-            NearestFaces(
-                [(styles[style], float(shares[style])) for style in of],
-                [
-                    (labelled(int(position)), float(similarity))
-                    for position, similarity in zip(positions[:NEAREST_SHOWN], similarities, strict=False)
-                ],
+        Raises
+        ------
+        StylematchError
+            If a file cannot be written, or the tables do not belong together.
+        """
+        if not self._job.settings.report:
+            return {}
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        clock, job = time.perf_counter(), self._job
+        facts = {
+            "Run": job.run_id,
+            "Rules": shown(job.settings.rules),
+            "Attribute model": Bundle.open(job.assets.attributes).name,
+            "Code": code_version(),
+        }
+        if job.settings.without:
+            facts["Switched off"] = shown(", ".join(job.settings.without))
+        if tables.ignored:
+            facts["Passed over"] = ", ".join(
+                f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(tables.ignored.items())
             )
-            for of, shares, positions, similarities in zip(
-                best, vote.distribution, vote.positions, vote.similarities, strict=True
-            )
-        ]
+        assert self._writer is not None
+        with explained("write", job.staged / "report"):
+            self._writer.finish(f"stylematch: {shown(job.root.resolve().name)}", facts, stages)
+        shutil.rmtree(job.staged / "report" / VOTES_FOLDER, ignore_errors=True)
+        # The thread takes a share of the cores that the workers leave it, so it counts as they do.
+        seconds = self._seconds + time.perf_counter() - clock
+        return {"gallery": Stage(seconds, tables.found, "photos", per_worker=True)}
 
-    return nearest
+    def _work(self) -> None:
+        try:
+            with explained("write", self._job.staged / "report"):
+                self._write()
+        except Exception as error:
+            self._failure = error
+
+    def _write(self) -> None:
+        there: set[int] = set()
+        for number in range(self._partitions):
+            while number not in there:
+                scored = self._scored.get()
+                if scored is None:
+                    return
+                there.add(scored)
+            clock = time.thread_time()
+            if self._writer is None:
+                self._writer = self._begin()
+            for photo in read_photos(self._job.staged, number):
+                if self._is_left:
+                    return
+                self._writer.add(photo)
+            self._seconds += time.thread_time() - clock
+
+    def _begin(self) -> GalleryWriter:
+        job = self._job
+        picture, facts = self._items()
+        paths = (votes_path(job.staged / "report", number) for number in range(self._partitions))
+        nearest = KeptVotes(paths, self._labelled)
+        return GalleryWriter(job.staged, item_picture=picture, item_facts=facts, nearest=nearest)
+
+    def _items(self) -> tuple[ItemPicture, ItemFacts]:
+        catalog = ItemCatalog(load_index_directory(self._job.assets.items))
+        position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
+
+        def facts(item_id: str) -> dict[str, str]:
+            values = ((name, catalog.value(name, position_of[item_id])) for name in _FACTS)
+            return {name: value for name, value in values if value}
+
+        return picture_of_items(catalog, self._job.assets.pictures), facts
+
+    @cached_property
+    def _faces(self) -> tuple[list[str], list[str], np.ndarray]:
+        """The labelled faces' ids; the attributes that may be shown, and which face has which, bool (n, a)."""
+        rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
+        model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
+        names = [name for name in model if name in rows.column_names and name not in hidden]
+        return rows["id"].to_pylist(), names, np.stack([rows[name].to_numpy() for name in names], axis=1)
+
+    def _labelled(self, position: int, style: str) -> LabelledFace:
+        ids, names, labels = self._faces
+        return LabelledFace(ids[position], style, tuple(names[number] for number in np.flatnonzero(labels[position])))

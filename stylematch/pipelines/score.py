@@ -29,8 +29,8 @@ from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.partitions import shared_cores, waiting_partitions
-from stylematch.pipelines.run_gallery import write_run_gallery
-from stylematch.pipelines.score_partition import ScoreJob, has_thumbnails, load_state, score_partition
+from stylematch.pipelines.run_gallery import RunGallery
+from stylematch.pipelines.score_partition import ScoreJob, is_shown, load_state, score_partition
 from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
@@ -51,6 +51,7 @@ from stylematch.tables.manifest import (
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
+from stylematch.vision.yunet import YUNET_SHA256
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,10 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
                 done = prepare_staging(staging, job)
-                stages |= _run(job, listing, done)
-                tables = count_tables(staging.directory, counts.ignored)
-                if settings.report:
-                    stages["gallery"] = write_run_gallery(job, tables, stages)
+                with RunGallery(job, len(listing.partitions), done) as gallery:
+                    stages |= _run(job, listing, done, gallery)
+                    tables = count_tables(staging.directory, counts.ignored)
+                    stages |= gallery.finish(tables, stages)
                 waiting = len(waiting_partitions(listing, done))
                 table = stage_table(
                     stages,
@@ -247,13 +248,14 @@ def run_digests(
         | ({} if allowed is None else {"allowed_items": hashlib.sha256(allowed.tobytes()).hexdigest()}),
         "bundle": assets.bundle_sha256(),
         "garments": Bundle.open(assets.garments).sha256,
+        "face_finder": YUNET_SHA256,
         "rules": rules.sha256,
         **assets.index_sha256(),
     }
 
 
 def prepare_staging(staging: Staging, job: ScoreJob) -> frozenset[int]:
-    """Make the staging folder ready and return the partitions that are done, with thumbnails where a report wants them.
+    """Make the staging folder ready; return the partitions that are done, and shown where a report is wanted.
 
     The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.
     """
@@ -261,10 +263,12 @@ def prepare_staging(staging: Staging, job: ScoreJob) -> frozenset[int]:
         done = staging.prepare()
         shutil.rmtree(staging.directory / "report", ignore_errors=True)
         return done
-    return frozenset(number for number in staging.prepare(keep=("report/thumbs",)) if has_thumbnails(job, number))
+    return frozenset(
+        number for number in staging.prepare(keep=("report/thumbs", "report/votes")) if is_shown(job, number)
+    )
 
 
-def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:
+def _run(job: ScoreJob, listing: Listing, done: frozenset[int], gallery: RunGallery) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
     stages = run_job(
         score_partition,
@@ -275,6 +279,7 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int]) -> dict[str, Sta
         choice=job.settings,
         workers=job.settings.workers,
         description="score",
+        on_partition=gallery.scored,
         photos=job.root,
     )
     for unfinished in job.staged.glob(".*"):  # thumbnails of workers that were ended and replaced

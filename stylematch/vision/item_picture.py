@@ -17,7 +17,7 @@ from PIL import Image
 from stylematch.data.decode import DecodedPhoto, decode_photo
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FINDER_SIDE_PX
-from stylematch.vision.faces import SlimefaceLocator
+from stylematch.vision.faces import YunetLocator
 from stylematch.vision.garments import cut_garment, cut_torso
 
 Shown = Literal["torso", "garment"]
@@ -65,7 +65,7 @@ class ItemPictureReader:
 
     def __init__(self, input_px: int, channels: int, *, torsos: bool, max_megapixels: float = 200.0) -> None:
         self._input_px, self._channels, self._max_megapixels = input_px, channels, max_megapixels
-        self._locator = SlimefaceLocator(sides_px=(_FACE_SIDE_PX,)) if torsos else None
+        self._locator = YunetLocator(sides_px=(_FACE_SIDE_PX,)) if torsos else None
 
     def read(self, data: bytes, *, may_be_worn: bool = True) -> ItemPicture:
         """Read one picture.

@@ -73,7 +73,7 @@ class OnnxRuntime:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         try:
-            self._session = open_session(str(bundle.directory / GRAPH))
+            self._session = cpu_session(str(bundle.directory / GRAPH))
         except Exception as error:  # its exceptions share no base of their own
             raise damaged(bundle, error) from error
 
@@ -89,19 +89,6 @@ class OnnxRuntime:
 
     def _one(self, pixels: npt.NDArray[np.uint8]) -> list[Any]:
         return list(self._session.run(None, {"pixels": pixels}))
-
-
-def open_session(graph: str | bytes) -> Any:
-    """Open a graph, the path of its file or its bytes, in ONNX Runtime, for calls of one thread each on the CPU."""
-    # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 class TorchRuntime:
@@ -208,6 +195,30 @@ def resolve_device(device: str) -> str:
     if device == "cuda":
         raise UserError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or auto.")
     return "cpu"
+
+
+def cpu_session(graph: str | bytes) -> Any:
+    """Return ONNX Runtime's session of a graph, on the CPU and on the caller's thread alone.
+
+    Parameters
+    ----------
+    graph : str or bytes
+        An ONNX file's path, or its contents.
+
+    Raises
+    ------
+    Exception
+        Some kind of ONNX Runtime's, where the graph is damaged.
+    """
+    # Since 1.29 its Linux wheels report every session to their maker, unless this is set before they are loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _has_cuda_driver() -> bool:

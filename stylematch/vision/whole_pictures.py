@@ -21,7 +21,7 @@ from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.vision.crops import Square, cut
 from stylematch.vision.cut_cache import Cut, cut_once
 from stylematch.vision.examples import Examples, Targets, field_px
-from stylematch.vision.faces import SlimefaceLocator
+from stylematch.vision.faces import YunetLocator
 from stylematch.vision.garments import cut_garment, cut_torso
 
 MODES = ("squash", "pad", "garment")
@@ -184,7 +184,7 @@ def _cut_one(input_px: int, stored_px: int, mode: str, path: Path) -> Cut | None
             return cut_garment(photo.pixels, stored_px, growth), whole
         if mode == WORN:
             photo = decode_photo(data, max_side_px=640, max_megapixels=100.0)
-            faces = SlimefaceLocator().locate(photo).boxes
+            faces = YunetLocator().locate(photo).boxes
             torso = cut_torso(photo, faces[0], stored_px, growth) if faces else None
             return None if torso is None else (torso, whole)
         seen = read_whole(data, input_px, mode)

@@ -1,0 +1,109 @@
+"""What the nearest labelled faces said of each face, kept for the gallery in ``report/votes/part-NNNNN.json``.
+
+The tables hold only what a vote came to. The worker that took it writes it down, so that nothing is searched twice; the
+folder goes when the gallery is written. A file is one list, one entry a face in the order of the photos:
+``[path, face, [[style, share], ...], [[position, style, similarity], ...]]``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylematch.errors import StylematchError
+from stylematch.report.join import JoinedFace
+from stylematch.report.page_rows import LabelledFace, NearestFaces
+from stylematch.style.neighbours import Vote
+from stylematch.tables.disk import explained, shown, write_durably
+
+NEAREST_SHOWN = 5
+SHARES_SHOWN = 3
+VOTES_FOLDER = "votes"
+
+Entry = tuple[str, int, list[tuple[str, float]], list[tuple[int, str, float]]]
+
+
+def votes_path(report: Path, partition: int) -> Path:
+    """Return where a partition's votes lie."""
+    return report / VOTES_FOLDER / f"part-{partition:05d}.json"
+
+
+class VoteKeeper:
+    """Keeps what the gallery shows of a partition's votes, batch by batch.
+
+    Parameters
+    ----------
+    report : Path
+        The gallery's folder.
+    partition : int
+        The partition's number.
+    styles : sequence of str
+        The styles' names.
+    """
+
+    def __init__(self, report: Path, partition: int, styles: Sequence[str]) -> None:
+        self._path, self._styles = votes_path(report, partition), styles
+        self._entries: list[Entry] = []
+
+    def __call__(self, faces: Mapping[str, Sequence[Any]], vote: Vote) -> None:
+        """Take the next faces, by ``path`` and ``face``, and the vote on them."""
+        best = np.argsort(-vote.distribution, axis=1, kind="stable")[:, :SHARES_SHOWN]
+        columns = (vote.distribution, vote.positions, vote.styles, vote.similarities)
+        for path, face, of, shares, *nearest in zip(faces["path"], faces["face"], best, *columns, strict=True):
+            positions, styles, similarities = (column[:NEAREST_SHOWN].tolist() for column in nearest)
+            named = [self._styles[style] for style in styles]
+            self._entries.append(
+                (
+                    path,
+                    face,
+                    [(self._styles[style], float(shares[style])) for style in of],
+                    list(zip(positions, named, similarities, strict=True)),
+                )
+            )
+
+    def write(self) -> None:
+        """Write the file."""
+        with explained("write", self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(self._path, json.dumps(self._entries, separators=(",", ":")).encode())
+
+
+class KeptVotes:
+    """Hands out the votes again, face after face as the run's tables have them.
+
+    Parameters
+    ----------
+    paths : iterator of Path
+        The partitions' files, in order; each is read when its first face is asked for.
+    labelled : callable
+        Takes a position in the gallery and its style, returns the labelled face.
+    """
+
+    def __init__(self, paths: Iterator[Path], labelled: Callable[[int, str], LabelledFace]) -> None:
+        self._labelled = labelled
+        self._entries = (entry for path in paths for entry in json.loads(path.read_bytes()))
+
+    def __call__(self, faces: Sequence[JoinedFace]) -> list[NearestFaces]:
+        """Return the votes on the next faces.
+
+        Raises
+        ------
+        StylematchError
+            If they are not those that were voted on next.
+        """
+        found = []
+        for face in faces:
+            key = (face.row["path"], face.row["face"])
+            path, number, shares, nearest = next(self._entries, (None, None, [], []))
+            if (path, number) != key:
+                raise StylematchError(
+                    f"the kept votes do not fit the tables at face {key[1]} of {shown(key[0])}: remove the run's "
+                    "unfinished folder and score again"
+                )
+            known = [(self._labelled(position, style), similarity) for position, style, similarity in nearest]
+            found.append(NearestFaces([(style, share) for style, share in shares], known))
+        return found
