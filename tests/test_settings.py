@@ -210,7 +210,8 @@ def test_a_wrong_change_is_named(job_file, override, fault):
 
 def test_a_job_in_steps_is_one_job_a_step(job_file):
     job_file.write_text(
-        JOB + "[[steps]]\nmost_frequent = 20\nepochs = 1\n[[steps]]\nfrozen = 5\nlearning_rate = 1e-4\n"
+        JOB.replace('"celeba"', '"fashion-product"\nsplit = "years"')
+        + "[[steps]]\nmost_frequent = 20\nepochs = 1\n[[steps]]\nfrozen = 5\nlearning_rate = 1e-4\n"
     )
     first, second = load_job(job_file, TrainJob).in_steps()
     assert (first.schedule.epochs, first.schedule.learning_rate, first.model.frozen) == (1, 1e-3, "none")
