@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stylematch.data.decode import four_channels
+
 _PHOTO_ID = re.compile(r"[0-9a-f]{8,128}")
 _JPEG_QUALITY = 82
 
@@ -43,19 +45,11 @@ def make_thumbnail(pixels: NDArray[np.uint8], side_px: int = 256) -> bytes:
         # The gap lets Pillow shrink large photos by whole factors first: 5 times faster, no visible difference.
         picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
         pixels = np.asarray(picture)
-    four, layout = _four_channels(pixels), "RGBX"
+    four, layout = four_channels(pixels), "RGBX"
     if four is None:
         four, layout = np.ascontiguousarray(pixels), "RGB"
     encoded: bytes = simplejpeg.encode_jpeg(four, _JPEG_QUALITY, layout, "420", fastdct=False)
     return encoded
-
-
-def _four_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Return the array (h, w, 4) whose first three channels the pixels are, as those of a decoded photo; else None."""
-    four = pixels.base
-    if not isinstance(four, np.ndarray) or four.shape != (*pixels.shape[:2], 4) or not four.flags.c_contiguous:
-        return None
-    return four if pixels.strides == four.strides and pixels.ctypes.data == four.ctypes.data else None
 
 
 def thumbnail_path(report: Path, photo_id: str) -> Path:
