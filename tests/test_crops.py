@@ -34,6 +34,14 @@ def test_the_official_alignment_puts_the_eyes_on_the_eye_line():
     assert (112 - square.y) / square.side == pytest.approx(EYE_LINE, abs=0.04)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.floats(-150, 150), st.floats(-150, 150), st.floats(1, 300))
+def test_four_channels_are_cut_as_three(width, height, x, y, side):
+    four = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    square = Square(x, y, side)
+    assert np.array_equal(cut_whole(four[..., :3], square, 32), cut_whole(four[..., :3].copy(), square, 32))
+
+
 @given(PLACES, PLACES, SIZES, SIZES)
 def test_the_eye_line_of_a_box_lies_on_that_of_its_square(x, y, width, height):
     square = square_around_box(x, y, width, height)

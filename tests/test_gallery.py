@@ -405,6 +405,10 @@ def test_thumbnails_are_small_upright_jpegs():
         assert (picture.format, picture.size, picture.mode) == ("JPEG", (128, 256), "RGB")
         assert not picture.getexif()
     assert make_thumbnail(pixels[:, ::1].copy(order="F")) == data
+    small = pixels[:200, :100]
+    four = np.dstack([small, np.full(small.shape[:2], 7, np.uint8)])
+    for same, plain in ((four[..., :3], small), (four[..., 2::-1], small[..., ::-1]), (four[::-1, :, :3], small[::-1])):
+        assert make_thumbnail(same) == make_thumbnail(plain.copy())
     with Image.open(BytesIO(make_thumbnail(np.zeros((1, 5000, 3), np.uint8)))) as picture:
         assert picture.size == (256, 1)
     with Image.open(BytesIO(make_thumbnail(pixels[:20, :10]))) as picture:

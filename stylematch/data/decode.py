@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,16 +91,26 @@ class DecodedPhoto:
     @cached_property
     def image(self) -> Image.Image:
         """The pixels as a Pillow image of mode RGB or RGBX, made once."""
-        height, width = self.pixels.shape[:2]
-        four = self.pixels.base
-        if isinstance(four, np.ndarray) and four.shape == (height, width, 4) and four.flags.c_contiguous:
-            return Image.frombuffer("RGBX", (width, height), four, "raw", "RGBX", 0, 1)  # Pillow's own layout: no copy
-        return Image.fromarray(np.ascontiguousarray(self.pixels))
+        four = four_channels(self.pixels)
+        return Image.fromarray(np.ascontiguousarray(self.pixels)) if four is None else image_of(four)
 
     @cached_property
     def preview(self) -> Image.Image:
         """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged."""
         return scaled(self.image, PREVIEW_SIDE_PX)
+
+
+def four_channels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """Return the array (h, w, 4) whose first three channels pixels (h, w, 3) are, as those of a JPEG; else None."""
+    four = pixels.base
+    if not isinstance(four, np.ndarray) or four.shape != (*pixels.shape[:2], 4) or not four.flags.c_contiguous:
+        return None
+    return four if pixels.strides == four.strides and pixels.ctypes.data == four.ctypes.data else None
+
+
+def image_of(four: npt.NDArray[Any]) -> Image.Image:
+    """Return four channels, contiguous uint8 (h, w, 4) or uint32 (h, w), as a Pillow image of mode RGBX: no copy."""
+    return Image.frombuffer("RGBX", (four.shape[1], four.shape[0]), four, "raw", "RGBX", 0, 1)  # Pillow's own layout
 
 
 def scaled(image: Image.Image, side_px: int) -> Image.Image:

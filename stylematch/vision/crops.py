@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from stylematch.data.decode import four_channels, image_of
 
 SIDE_PER_BOX = 1.734
 EYE_IN_BOX = 0.382
@@ -87,12 +90,17 @@ def cut(
     margin = 2 + math.ceil(max(right - left, bottom - top) / size_px)
     x0, x1 = math.floor(left) - margin, math.ceil(right) + margin
     y0, y1 = math.floor(top) - margin, math.ceil(bottom) + margin
+    # As decoded, a pixel is moved as one number of four bytes, and Pillow takes them as they are.
+    four = four_channels(pixels)
+    source: npt.NDArray[Any] = pixels if four is None else four.view(np.uint32)[..., 0]
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
-        region = pixels[y0:y1, x0:x1]
+        region = source[y0:y1, x0:x1]
     else:
         rows, columns = np.clip(np.arange(y0, y1), 0, height - 1), np.clip(np.arange(x0, x1), 0, width - 1)
         left_px, right_px = columns[0], columns[-1] + 1  # gathered from what is needed alone, rows first
-        region = pixels[rows, left_px:right_px].take(columns - left_px, axis=1)
+        region = source[rows, left_px:right_px].take(columns - left_px, axis=1)
     box = (left - x0, top - y0, right - x0, bottom - y0)
-    image = Image.fromarray(np.ascontiguousarray(region))
-    return np.asarray(image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None))
+    region = np.ascontiguousarray(region)
+    image = Image.fromarray(region) if four is None else image_of(region)
+    resized = image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None)
+    return np.asarray(resized)[..., :3]
