@@ -236,10 +236,10 @@ def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, 
     network = Network(MODEL, SCHEMA)
     blind = garments(192, 1)
     blind.targets["category"][:] = -1  # all that can be learned here is the teacher's opinion
-    setting = job(mixup=0.5, distill={"teachers": ["unused"], "weight": 0.7}, epochs=1)
+    setting = job(mixup=0.5, distill={"teachers": ["unused"], "weight": 0.7})
     taught = train_network(network, setting, [(blind, 2)], garments(50, 3), tmp_path, [teacher])
     torch.manual_seed(0)
-    assert loss_on(taught, garments(200, 4)) < loss_on(Network(MODEL, SCHEMA), garments(200, 4)) - 0.02
+    assert loss_on(taught, garments(200, 4)) < 0.8 * loss_on(Network(MODEL, SCHEMA), garments(200, 4))
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name
     stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
