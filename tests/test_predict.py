@@ -284,15 +284,14 @@ def test_the_best_classes_come_first_and_of_equals_the_earlier(scores):
 
 
 def test_points_are_pixels_of_the_photo():
-    schema = LabelSchema((PointGroup("landmarks", ("a_x", "a_y", "b_x", "b_y")),))
-    heads = {"landmarks": np.array([[0.0, 0.0, 1.0, 0.5]], np.float32)}
-    columns = label_columns(schema, heads, np.array([[10.0, -20.0, 100.0, 400.0]]))
-    assert {name: float(values[0]) for name, values in columns.items()} == {
-        "a_x": 10.0,
-        "a_y": -20.0,
-        "b_x": 110.0,
-        "b_y": 180.0,
-    }
+    names, area = ("a_x", "a_y", "b_x", "b_y"), np.array([[10.0, -20.0, 100.0, 400.0]])
+    expected = {"a_x": 10.0, "a_y": -20.0, "b_x": 110.0, "b_y": 180.0}
+    # Corners of a box lie between pixels; a landmark names its pixel, as CelebA's do.
+    for group, centre in (("box", 0.0), ("landmarks", 0.5)):
+        heads = {group: np.array([[0.0, 0.0, 1.0, 0.5]], np.float32)}
+        columns = label_columns(LabelSchema((PointGroup(group, names),)), heads, area)
+        said = {name: float(values[0]) for name, values in columns.items()}
+        assert said == {name: value - centre for name, value in expected.items()}
 
 
 def bundle_of(tmp_path, channels, **more_input):

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _FINEST_STRIDE = 16
 _TIMM = "timm:"
 # What comes of no network, of one that breaks off, and of a download that is damaged.
-_UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError)
+_UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError)
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
 # The small networks: channels of the input, and widths that keep a whole model below a million parameters.
@@ -147,8 +146,8 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
             # The first weights are the paper's, and what most caches hold; not every network has them.
             chosen = getattr(every, "IMAGENET1K_V1", every.DEFAULT)
         network = models.get_model(name, weights=chosen, **options)
-    except _UNLOADABLE as error:
-        if weights != "imagenet":
+    except Exception as error:
+        if weights != "imagenet" or not _is_of_weights(error, _UNLOADABLE):
             raise
         raise _no_weights(name, error) from error
     if weights not in ("imagenet", "none"):
@@ -164,6 +163,11 @@ def _no_weights(name: str, error: Exception) -> UserError:
     )
 
 
+def _is_of_weights(error: Exception, kinds: tuple[type[Exception], ...]) -> bool:
+    """Whether it says that weights cannot be read; torch's own refusal of a pickle is told by its name."""
+    return isinstance(error, kinds) or type(error).__name__ == "UnpicklingError"
+
+
 def _load_file(network: nn.Module, path: Path) -> None:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
@@ -171,9 +175,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
     except FileNotFoundError as error:
         raise UserError(f'model.weights: {path} is no file; write "imagenet", "none" or the path of one.') from error
     except Exception as error:  # each format has its own exceptions
-        if not isinstance(error, (OSError, RuntimeError, SafetensorError, ValueError, TypeError, EOFError)) and (
-            type(error).__name__ != "UnpicklingError"
-        ):
+        if not _is_of_weights(error, (OSError, RuntimeError, SafetensorError, ValueError, TypeError, EOFError)):
             raise
         first = str(error).partition("\n")[0]
         raise UserError(f"model.weights: {path} does not hold weights of this network ({first}).") from error
@@ -215,7 +217,9 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
             network = timm.create_model(name, img_size=input_px, **options)
         except TypeError:  # a network that takes any size knows no img_size
             network = timm.create_model(name, **options)
-    except _UNLOADABLE as error:
+    except Exception as error:
+        if not _is_of_weights(error, _UNLOADABLE):
+            raise
         raise _no_weights(f"timm:{name}", error) from error
     if weights not in ("imagenet", "none"):
         _load_file(network, Path(weights))
