@@ -187,6 +187,21 @@ def test_a_fault_of_the_file_system_is_a_sentence_and_may_be_retried(monkeypatch
     assert said.count("\n") == 1
 
 
+def test_an_interrupt_that_leaves_another_error_is_an_interrupt(monkeypatch, capsys):
+    """As where it falls into a lock of Python's own, which is then released without having been taken."""
+    import stylematch.pipelines.rules as rules
+
+    def interrupted(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    monkeypatch.setattr(rules, "apply_rules", interrupted)
+    assert run(["rules", "apply", "labels.parquet"]) == 130
+    assert capsys.readouterr().err.endswith("interrupted; the same command goes on where it stopped\n")
+
+
 def test_query_answers_as_a_table_csv_and_json(example_run):
     sql = "SELECT style, count(*) AS people FROM recommendations WHERE rank = 1 GROUP BY 1 ORDER BY 1"
     expected = sorted(Counter(row["style"] for row in rows(example_run, "faces")).items())

@@ -97,7 +97,7 @@ def run(arguments: list[str]) -> int:
         # Typer leaves so when a pipe is closed, Lightning when a training is interrupted.
         if isinstance(error.__context__, BrokenPipeError):
             return _reader_has_gone()
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        if not _follows_an_interrupt(error):
             raise
         result = ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -106,6 +106,8 @@ def run(arguments: list[str]) -> int:
         say(f"{shown(str(error))}; mend that and run the same command again")
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:
+        if _follows_an_interrupt(error):
+            return _say_interrupted()
         show = getattr(error, "show", None)
         if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on
             if speaks_json():
@@ -121,6 +123,14 @@ def run(arguments: list[str]) -> int:
     if result == ExitCode.INTERRUPTED:
         return _say_interrupted()
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _follows_an_interrupt(error: BaseException) -> bool:
+    """Whether an interrupt led to it: one that falls into a lock of Python's own leaves it with another error."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__context__
+    return seen is not None
 
 
 def _say_interrupted() -> int:
