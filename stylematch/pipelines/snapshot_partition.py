@@ -2,7 +2,8 @@
 
 A partition function as ``score_partition`` is, with the same listing, partitions, advice and tables; ``snapshot_date``
 alone is added. Where an earlier night's snapshot is this very run, its rows are taken over with tonight's date, and
-rules and indexes are not even loaded; a shard that is not what its sidecar says is made again.
+rules and indexes are loaded only for the votes that a gallery shows; a shard that is not what its sidecar says is made
+again.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
     """Write one partition's shards of the three tables, from those of an equal run or from kept features."""
     job, result = state.job, PartitionResult()
     planned = read_plan(job.listing, partition)
+    # Not asked without a gallery, since asking for the adviser loads rules and indexes.
     votes = votes_of(job, partition, state.adviser) if job.settings.report else None
     with ExitStack() as stack:
         writers = {
@@ -144,8 +146,8 @@ def _kept(chunk: list[Planned]) -> list[tuple[str, int]]:
 def _tables(
     state: SnapshotState, chunk: list[Planned], is_new: bool, votes: VoteKeeper | None, result: PartitionResult
 ) -> dict[str, Rows]:
-    """Return the rows that are not taken over, and write what the gallery needs of all."""
-    if not is_new and not state.job.settings.report:
+    """Return the rows that are not taken over; where there is a gallery, write what it needs of all."""
+    if not is_new and votes is None:
         return {}
     kept = [entry for entry in chunk if entry.shard is not None]
     with result.timed("read features", len(chunk), "photos"):
@@ -153,12 +155,11 @@ def _tables(
         counts = taken.photos.column("faces").to_pylist()
         paths = [entry.photo.path for entry, count in zip(kept, counts, strict=True) for _ in range(count)]
         features = face_features(state.job.store, taken.faces, paths)
-    if state.job.settings.report:
+    if votes is not None:
         _write_thumbnails(state.job.staged, taken.photos)
-    if not is_new:
-        if votes is not None:
+        if not is_new:
             state.adviser.vote(features, result, votes)
-        return {}
+            return {}
     faces, recommendations = state.adviser.advise(features, state.job.run_id, result, votes)
     photos = _photo_rows(chunk, taken.photos, int(state.job.settings.max_file_mb * 1e6))
     return {"photos": photos, "faces": faces, "recommendations": recommendations}
