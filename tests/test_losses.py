@@ -217,8 +217,8 @@ def test_pictures_that_find_themselves_have_a_low_instance_loss():
     generator = torch.Generator().manual_seed(1)
     first = functional.normalize(torch.randn(16, 8, generator=generator), dim=1)
     other = functional.normalize(torch.randn(16, 8, generator=generator), dim=1)
-    same = instance_loss(torch.cat([first, first]), 0.1)
-    chance = instance_loss(torch.cat([first, other]), 0.1)
+    same = instance_loss(torch.cat([first, first]), 16, 0.1)
+    chance = instance_loss(torch.cat([first, other]), 16, 0.1)
     assert same < 0.3 < chance
     # By hand, for two pictures: a view has to be told from the two views of the other picture.
     views = functional.normalize(torch.randn(4, 3, generator=generator), dim=1)
@@ -227,7 +227,17 @@ def test_pictures_that_find_themselves_have_a_low_instance_loss():
         scores = torch.tensor([float(views[row] @ views[c]) / 0.5 for c in range(4) if c != row])
         place = [c for c in range(4) if c != row].index(partner)
         expected += float(-scores.log_softmax(0)[place]) / 4
-    assert abs(float(instance_loss(views, 0.5)) - expected) < 1e-5
+    assert abs(float(instance_loss(views, 2, 0.5)) - expected) < 1e-5
+
+
+def test_pictures_seen_once_are_only_what_others_are_told_from():
+    views = functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(2)), dim=1)
+    expected = 0.0
+    for row, partner in ((0, 3), (3, 0)):  # three pictures, of which the first is seen again
+        scores = torch.tensor([float(views[row] @ views[c]) / 0.5 for c in range(4) if c != row])
+        place = [c for c in range(4) if c != row].index(partner)
+        expected += float(-scores.log_softmax(0)[place]) / 2
+    assert abs(float(instance_loss(views, 3, 0.5)) - expected) < 1e-5
 
 
 def test_a_group_counts_as_much_as_it_is_said_to():

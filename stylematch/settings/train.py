@@ -195,6 +195,8 @@ class Loss(Section):
     instance : float
         Weight of a contrastive loss (NT-Xent; Chen et al., ICML 2020): every picture is shown in two augmented views,
         each of which has to find the other by its embedding among all of the batch.
+    instance_pictures : float
+        The share of a batch that is shown in two views; with less, the time goes into more epochs.
     instance_temperature : float
         Of that loss.
     """
@@ -204,6 +206,7 @@ class Loss(Section):
     label_smoothing: Fraction = 0.0
     group_weights: dict[str, NotNegative] = Field(default_factory=dict)
     instance: NotNegative = 0.0
+    instance_pictures: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 1.0
     instance_temperature: Positive = 0.1
 
 

@@ -27,6 +27,11 @@ class Batch:
     targets: dict[str, Tensor]
     ids: tuple[str, ...]
 
+    def first(self, count: int) -> Batch:
+        """Return the first so many pictures; the order of a batch is random, so any are as good."""
+        targets = {name: values[:count] for name, values in self.targets.items()}
+        return Batch(self.fields[:count], targets, self.ids[:count])
+
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU can copy from while it computes."""
         pinned = {name: values.pin_memory() for name, values in self.targets.items()}

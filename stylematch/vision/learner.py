@@ -6,6 +6,7 @@ one that was not. A loss that is not finite stops the training and says where.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,10 @@ class Learner(lightning.LightningModule):
         seed = (self.job.schedule.seed * _STEP_STRIDE + self.global_step) * self.trainer.world_size + self.global_rank
         generator = torch.Generator().manual_seed(seed)
         augment, contrast = self.job.augment, self.job.loss.instance
-        views = [self._view(batch, generator) for _ in range(2 if contrast else 1)]
+        views = [self._view(batch, generator)]
+        if contrast:
+            again = math.ceil(self.job.loss.instance_pictures * len(batch.ids))
+            views.append(self._view(batch.first(again), generator))
         pictures = torch.cat([pictures for pictures, _ in views])
         targets = {name: torch.cat([targets[name] for _, targets in views]) for name in views[0][1]}
         if augment.mixup > 0:
@@ -106,7 +110,9 @@ class Learner(lightning.LightningModule):
         losses = self.loss(outputs, targets)
         if contrast:
             instance = embedding[:, -self.job.model.instance_dim :]  # all of an undivided embedding
-            found = instance_loss(functional.normalize(instance, dim=1), self.job.loss.instance_temperature)
+            found = instance_loss(
+                functional.normalize(instance, dim=1), len(batch.ids), self.job.loss.instance_temperature
+            )
             losses["instance"] = contrast * found
         total = self._logged(losses, "train", len(pictures))
         self._learned = number, batch.ids

@@ -170,26 +170,30 @@ class SchemaLoss:
         return target * positive + (1 - target) * negative
 
 
-def instance_loss(views: Tensor, temperature: float) -> Tensor:
+def instance_loss(views: Tensor, pictures: int, temperature: float) -> Tensor:
     """Return how badly pictures find themselves again (NT-Xent; Chen et al., SimCLR, ICML 2020).
 
     Parameters
     ----------
-    views : Tensor of float, shape (2 n, dim)
-        Unit vectors: n pictures, then another view of each, in the same order.
+    views : Tensor of float, shape (pictures + again, dim)
+        Unit vectors: every picture once, then another view of the first ``again`` of them, in the same order.
+    pictures : int
+        How many there are.
     temperature : float
         Lower looks at the most alike pictures only.
 
     Returns
     -------
     Tensor
-        The cross-entropy of choosing the other view among all that are not the picture itself.
+        The cross-entropy of choosing the other view among all that are not the picture itself, over the pictures that
+        have two.
     """
-    count = len(views)
+    count, again = len(views), len(views) - pictures
     similarity = (views @ views.T).float() / temperature
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=views.device), -torch.inf)
-    other = torch.arange(count, device=views.device).roll(count // 2)
-    return functional.cross_entropy(similarity, other)
+    first = torch.arange(again, device=views.device)
+    other = first + pictures
+    return functional.cross_entropy(similarity[torch.cat([first, other])], torch.cat([other, first]))
 
 
 def label_weights(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
