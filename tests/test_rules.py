@@ -532,6 +532,22 @@ def test_a_rule_that_the_ones_before_it_take_together_is_refused(tmp_path):
         load_text(tmp_path, text + '[[rules]]\nstyle = "C"\nitems = ["Bag"]\n')
 
 
+def test_rules_that_nobody_comes_by_are_named_beside_all_other_problems(tmp_path):
+    rules = [
+        ('"Warm"', 'all = ["Smiling"]', '["Cot"]'),  # a bad item: whom it takes is known all the same
+        ('"Blurry"', 'all = ["Smilng", "Young"]', '["Bag"]'),  # whom it takes is not known
+        ('"Young at heart"', 'all = ["Young"]', '["Bag"]'),  # so it may not be said to take this one's
+        ('"Late"', 'all = ["Smiling", "Bald"]', '["Bag"]'),
+        ('"Last"', "", '["Ba"]'),
+    ]
+    text = "".join(f"[[rules]]\nstyle = {style}\n{asks}\nitems = {items}\n\n" for style, asks, items in rules)
+    with pytest.raises(RuleProblemsError) as caught:
+        load_text(tmp_path, text)
+    told = [re.search(r"line (\d+), rule (\d+) .*: (.*)", one).groups() for one in caught.value.problems]
+    assert [(line, rule) for line, rule, _ in told] == [("4", "1"), ("8", "2"), ("18", "4"), ("24", "5")]
+    assert told[2][2] == "rule 1 (Smiling) always wins over this one; put this rule before it"
+
+
 def test_a_style_of_a_split_that_can_never_be_is_refused(tmp_path):
     rule = '[[rules]]\nstyle = "Men"\nall = ["Male"]\nitems = ["Bag"]\n\n'
     with pytest.raises(UserError, match=re.escape("key split: 'Bold Male' can never be, since rule 1 (Male) always")):

@@ -11,6 +11,10 @@ Tags = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of a tag and the values that it may have."""
 
 
+CONDITION_KEYS = ("all", "any", "not")
+"""The keys of a rule that ask for attributes."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule: its conditions and the one or two styles it ends in.

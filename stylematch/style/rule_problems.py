@@ -50,8 +50,8 @@ class Problems:
 
     Attributes
     ----------
-    found : list of str
-        The sentences so far.
+    found : list of (int, str)
+        Lines and sentences so far.
     rule : int or None
         The rule that is being read, counted from 0.
     """
@@ -60,13 +60,17 @@ class Problems:
         self.text = text
         self.document = document
         self.label = label
-        self.found: list[str] = []
+        self.found: list[tuple[int, str]] = []
         self.rule: int | None = None
 
     def raise_any(self) -> None:
         """Raise the problems, if there are any."""
         if self.found:
-            raise RuleProblemsError(self.found)
+            raise self.error()
+
+    def error(self) -> RuleProblemsError:
+        """Return the problems as an error, in the order of the text."""
+        return RuleProblemsError([problem for _, problem in sorted(self.found, key=lambda found: found[0])])
 
     def check_keys(self, table: dict[str, Any], known: Collection[str], path: Sequence[str] = ()) -> None:
         """Note the keys of a table that mean nothing."""
@@ -90,17 +94,17 @@ class Problems:
 
     def note(self, key: str, message: str, path: Sequence[str] | None = None) -> None:
         """Note a problem and go on."""
-        where = self.label
         path = tuple(key.split(".")) if path is None else tuple(path)
         rules = self.document.get("rules")
+        named = ""
         if self.rule is None or not isinstance(rules, list):
-            where += f", line {self.lines.line(*path)}"
+            line = self.lines.line(*path)
         else:
             style = rules[self.rule].get("style")
-            where += f", line {self.lines.line('rules', self.rule, *path)}, rule {self.rule + 1}"
+            line = self.lines.line("rules", self.rule, *path)
             # A style that is no name of one line is its own problem, which shows it safely.
-            where += f" {style!r}" if isinstance(style, str) else ""
-        problem = f"{where}, key {shown(key)}: {message}"
+            named = f", rule {self.rule + 1}" + (f" {style!r}" if isinstance(style, str) else "")
+        problem = line, f"{self.label}, line {line}{named}, key {shown(key)}: {message}"
         if problem not in self.found:  # what two styles share is read for each
             self.found.append(problem)
 

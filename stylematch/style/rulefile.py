@@ -12,14 +12,14 @@ import tomllib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from stylematch.style.diagram import Condition, DecisionDiagram, TooEntangledError
-from stylematch.style.rule import Rule, Tags, Vocabulary
+from stylematch.style.diagram import DecisionDiagram
+from stylematch.style.reach import draw_rules
+from stylematch.style.rule import CONDITION_KEYS, Rule, Tags, Vocabulary
 from stylematch.style.rule_problems import Problems, RuleProblemsError, UnreadableError
 
 SET_KEYS = ("name", "splits", "rules")
 SPLIT_KEYS = ("present", "absent")
 RULE_KEYS = ("style", "all", "any", "not", "split", "weight", "items", "tags")
-CONDITION_KEYS = ("all", "any", "not")
 WEIGHTS = (0.001, 1000.0)
 """The smallest and the largest weight: 0 would make a style that never is."""
 
@@ -50,11 +50,10 @@ def parse_rules(
     except tomllib.TOMLDecodeError as error:
         raise RuleProblemsError([f"{label} is not valid TOML: {error}"]) from error
     problems = Problems(text, document, label)
-    name, rules = _Reader(document, vocabulary, problems).read(default_name)
+    name, numbered = _Reader(document, vocabulary, problems).read(default_name)
+    diagram = draw_rules(numbered, problems)
     problems.raise_any()
-    diagram = _draw(rules, problems)
-    problems.raise_any()
-    return name, rules, diagram
+    return name, tuple(rule for _, rule in numbered), diagram
 
 
 class _Reader:
@@ -65,13 +64,14 @@ class _Reader:
         self.known = vocabulary
         self.problems = problems
 
-    def read(self, default_name: str) -> tuple[str, tuple[Rule, ...]]:
+    def read(self, default_name: str) -> tuple[str, list[tuple[int, Rule]]]:
+        """Return the set's name, and the rules of which it is known whom they take, with their places in the text."""
         self.problems.check_keys(self.document, SET_KEYS)
         try:
             name = self.read_name(self.document.get("name", default_name), "name")
             return name, self.read_rules(self.read_splits())
         except UnreadableError:
-            return default_name, ()
+            return default_name, []
 
     def read_splits(self) -> dict[str, tuple[str, str]]:
         tables = self.document.get("splits", {})
@@ -95,25 +95,25 @@ class _Reader:
             splits[attribute] = (present, absent)
         return splits
 
-    def read_rules(self, splits: dict[str, tuple[str, str]]) -> tuple[Rule, ...]:
+    def read_rules(self, splits: dict[str, tuple[str, str]]) -> list[tuple[int, Rule]]:
         tables = self.document.get("rules", [])
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
             self.problems.refuse("rules", "there must be at least one rule, each in its own [[rules]] table")
         rules: list[tuple[int, Rule]] = []
         for number, table in enumerate(tables):
             self.problems.rule = number
-            before = len(self.problems.found)
             try:
-                rule = self.read_rule(table, splits)
-                if len(self.problems.found) == before:
-                    self.check_place(rule, rules, is_last=number == len(tables) - 1)
-                    rules.append((number, rule))
+                rule, asks_well = self.read_rule(table, splits)
             except UnreadableError:
                 continue
+            if asks_well and self.check_place(rule, rules, is_last=number == len(tables) - 1):
+                rules.append((number, rule))
         self.problems.rule = None
-        return tuple(rule for _, rule in rules)
+        return rules
 
-    def read_rule(self, table: dict[str, Any], splits: dict[str, tuple[str, str]]) -> Rule:
+    def read_rule(self, table: dict[str, Any], splits: dict[str, tuple[str, str]]) -> tuple[Rule, bool]:
+        """Return a rule, and whether what it asks for is sound, whatever is wrong with its items, weight and tags."""
+        before = len(self.problems.found)
         self.problems.check_keys(table, RULE_KEYS)
         for key in ("style", "items"):
             if key not in table:
@@ -142,7 +142,8 @@ class _Reader:
                         "split", f"{split!r} is also in `{key}`; of two styles it would leave one, so drop it"
                     )
             endings = splits[split]
-        return Rule(
+        asks_well = len(self.problems.found) == before
+        rule = Rule(
             asked["all"],
             asked["any"],
             asked["not"],
@@ -154,6 +155,7 @@ class _Reader:
             ),
             tuple(self.read_tags(value, key) for value, key in self.by_ending(table.get("tags", {}), "tags", endings)),
         )
+        return rule, asks_well
 
     def by_ending(self, value: object, key: str, endings: Sequence[str]) -> list[tuple[object, str]]:
         """Return a key's value for each style: one for all, or where it is a table of the endings, each its own."""
@@ -233,7 +235,8 @@ class _Reader:
             )
         return value
 
-    def check_place(self, rule: Rule, earlier: Sequence[tuple[int, Rule]], *, is_last: bool) -> None:
+    def check_place(self, rule: Rule, earlier: Sequence[tuple[int, Rule]], *, is_last: bool) -> bool:
+        """Note what is wrong with a rule's place; return whether it leaves faces to the rules after it."""
         asks = bool(rule.all or rule.any or rule.none)
         if is_last and asks:
             key = next(key for key, names in zip(CONDITION_KEYS, (rule.all, rule.any, rule.none), strict=True) if names)
@@ -253,39 +256,4 @@ class _Reader:
                     self.problems.note(
                         "style", f"{style!r} is already rule {number + 1}'s style; give each rule its own"
                     )
-
-
-def _draw(rules: Sequence[Rule], problems: Problems) -> DecisionDiagram:
-    """Return the rules' diagram, and note the styles that no face could ever have."""
-    try:
-        diagram = DecisionDiagram([condition for rule in rules for condition in rule.conditions])
-    except TooEntangledError as error:
-        problems.note("rules", "the rules share too many attributes to be evaluated; write fewer or shorter ones")
-        raise RuleProblemsError(problems.found) from error
-    places = iter(range(sum(len(rule.styles) for rule in rules)))
-    for number, rule in enumerate(rules):
-        problems.rule = number
-        pairs = zip(rule.styles, rule.conditions, strict=True)
-        never = [(style, condition) for style, condition in pairs if next(places) not in diagram.reachable]
-        if never:
-            _note_unreachable(rule, rules[:number], never, problems)
-    return diagram
-
-
-def _note_unreachable(
-    rule: Rule, earlier: Sequence[Rule], never: Sequence[tuple[str, Condition]], problems: Problems
-) -> None:
-    def beats(wins: Condition) -> bool:
-        return all(1 not in DecisionDiagram([wins, one, Condition()]).reachable for _, one in never)
-
-    asked = [Condition(before.all, before.any, before.none) for before in earlier]
-    winner = next((number for number, wins in enumerate(asked, start=1) if beats(wins)), None)
-    if winner is None:
-        why, fix = "the rules before it together take every face that it asks for", "put this rule earlier"
-    else:
-        why, fix = f"rule {winner} ({asked[winner - 1]}) always wins over this one", "put this rule before it"
-    if len(never) < len(rule.styles):
-        problems.note("split", f"{never[0][0]!r} can never be, since {why}; {fix} or drop the split")
-        return
-    keys = zip(CONDITION_KEYS, (rule.all, rule.any, rule.none), strict=True)
-    problems.note(next((key for key, names in keys if names), "style"), f"{why}; {fix}")
+        return is_last or asks
