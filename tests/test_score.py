@@ -551,7 +551,7 @@ def test_photos_that_change_or_go_between_listing_and_scoring(tmp_path):
     for name in ("changed.jpg", "gone.jpg", "replaced.jpg", "stays.jpg"):
         shutil.copy(ASTRONAUT, root / name)
     listing = write_listing(
-        find_photos(root, counts=FindCounts()), root, tmp_path / "listing", threads=2, advance=lambda _: None
+        find_photos(root, counts=FindCounts()), root, tmp_path / "listing", readers=2, advance=lambda _: None
     )
     (root / "changed.jpg").write_bytes(ASTRONAUT.read_bytes() + b"later")
     (root / "gone.jpg").unlink()
