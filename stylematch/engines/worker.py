@@ -101,6 +101,9 @@ class Worker:
         """End it at once. One that hangs in the kernel is left behind: it never runs again."""
         self.process.kill()
         self.process.join(_STOP_S)
+        if self.process.is_alive():
+            # Python would wait for it at its own end, and knows no other way not to.
+            multiprocessing.process._children.discard(self.process)  # type: ignore[attr-defined]
         self.pipe.close()
 
     def how_it_died(self) -> str:
