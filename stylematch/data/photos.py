@@ -114,7 +114,7 @@ class _Entry:
     """What is kept of one name of a directory, of which there may be a million in memory at once."""
 
     raw_path: bytes
-    bytes: int
+    size_bytes: int
     mtime_ns: int
     directory: tuple[int, int] | None  # its device and inode, None of a file
 
@@ -383,7 +383,7 @@ def _found(files: Iterable[_Entry], root: Path, counts: FindCounts, limit_s: flo
                     counts.ignored[Ignored.NOT_A_PICTURE] += 1
                     continue
             counts.found += 1
-            yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.bytes, stamp=str(entry.mtime_ns))
+            yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.size_bytes, stamp=str(entry.mtime_ns))
 
 
 def _read_head(root: Path, raw_path: bytes) -> bytes:
