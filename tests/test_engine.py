@@ -15,7 +15,8 @@ import pytest
 from engine_jobs import Photos, again, fail_to_load, load, misbehave, read_all, square
 from program import heed_interrupts
 
-from stylematch.engines.attempts import MAX_LOST, Attempts, Guard
+from stylematch.data.listing import MAX_LOST
+from stylematch.engines.attempts import Attempts, Guard
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress, Tally
 from stylematch.errors import StylematchError, UserError
@@ -123,7 +124,7 @@ SCRIPT = """
 import functools, sys
 from pathlib import Path
 from engine_jobs import load, misbehave
-from stylematch.engines.attempts import MAX_LOST, Attempts, Guard
+from stylematch.engines.attempts import Attempts, Guard
 from stylematch.engines.local import run_partitions
 if __name__ == "__main__":
     try:

@@ -19,7 +19,7 @@ NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"/" not in name 
 
 
 def listed(root, path, threads=2, advance=lambda _: None):
-    return write_listing(find_photos(root), root, path, threads=threads, advance=advance)
+    return write_listing(find_photos(root), root, path, readers=threads, advance=advance)
 
 
 def read_all(listing):
@@ -53,7 +53,7 @@ def test_reading_the_partitions_is_reading_the_listing(tmp_path_factory, names, 
     folder = tmp_path_factory.mktemp("listing")
     photos = [FoundPhoto(escape_path(name), name, (seed + len(name)) % 10**12) for name in sorted(names)]
     done = []
-    listing = write_listing(photos, folder, folder / "listing", threads=threads, advance=done.append)
+    listing = write_listing(photos, folder, folder / "listing", readers=threads, advance=done.append)
     assert read_all(listing) == photos
     assert listing.photos == len(photos) == sum(done)
     assert [partition.number for partition in listing.partitions] == list(range(len(listing.partitions)))
@@ -126,7 +126,7 @@ def test_an_unreadable_photo_is_listed_without_a_hash(tmp_path):
     (root / "a.jpg").write_bytes(b"1")
     found = list(find_photos(root))
     (root / "a.jpg").unlink()
-    listing = write_listing(found, root, tmp_path / "listing", threads=1, advance=lambda _: None)
+    listing = write_listing(found, root, tmp_path / "listing", readers=1, advance=lambda _: None)
     assert [photo.photo_id for photo in read_all(listing)] == [None]
 
 
@@ -142,5 +142,5 @@ def test_an_empty_listing_has_one_empty_partition(tmp_path: Path):
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_more_photos_than_a_chunk_stay_in_order(tmp_path, threads):
     photos = [FoundPhoto(f"{number:05d}", b"%05d" % number, number) for number in range(1_100)]
-    listing = write_listing(photos, tmp_path, tmp_path / "listing", threads=threads, advance=lambda _: None)
+    listing = write_listing(photos, tmp_path, tmp_path / "listing", readers=threads, advance=lambda _: None)
     assert read_all(listing) == photos

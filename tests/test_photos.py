@@ -3,6 +3,7 @@ import os
 import shutil
 import socket
 import tempfile
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_every_entry_of_a_hostile_directory_is_found_or_counted(tmp_path):
     for photo in found:
         assert photo.bytes == (made.root / os.fsdecode(photo.raw_path)).stat().st_size
         assert photo.photo_id is None
+
+
+def test_a_large_folder_takes_little_memory(tmp_path):
+    count = 3000
+    for number in range(count):
+        (tmp_path / f"a photo with a usual name {number:06d}.jpg").touch()
+    tracemalloc.start()
+    try:
+        photos = find_photos(tmp_path)
+        assert next(photos).bytes == 0
+        assert tracemalloc.get_traced_memory()[0] / count < 300
+    finally:
+        tracemalloc.stop()
+    assert sum(1 for _ in photos) == count - 1
 
 
 def test_following_links_ends_loops_and_counts_dangling_ones(tmp_path):

@@ -551,7 +551,7 @@ def test_photos_that_change_or_go_between_listing_and_scoring(tmp_path):
     for name in ("changed.jpg", "gone.jpg", "replaced.jpg", "stays.jpg"):
         shutil.copy(ASTRONAUT, root / name)
     listing = write_listing(
-        find_photos(root, counts=FindCounts()), root, tmp_path / "listing", threads=2, advance=lambda _: None
+        find_photos(root, counts=FindCounts()), root, tmp_path / "listing", readers=2, advance=lambda _: None
     )
     (root / "changed.jpg").write_bytes(ASTRONAUT.read_bytes() + b"later")
     (root / "gone.jpg").unlink()
@@ -789,3 +789,16 @@ def test_cuda_without_a_gpu_says_so(tmp_path):
     assert "--device cpu" in result.sentence
     assert not (tmp_path / "out").exists()
     assert manifest(scored(ASTRONAUT, tmp_path / "out", "--device", "auto"))["device"] == "cpu"
+
+
+def test_pyarrow_does_without_pandas_in_a_worker():
+    code = (
+        "import sys, pyarrow as pa, numpy as np\n"
+        "from stylematch.tables.arrow import without_pandas\n"
+        "without_pandas()\n"
+        "assert pa.array([True, None]).to_pylist() == [True, None]\n"
+        "pa.scalar('a'), pa.array(np.arange(3)), np.asarray(pa.array([1])), pa.array([True]).to_numpy(False)\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -53,6 +53,8 @@ def _main(
 def main() -> NoReturn:
     """Run the command line; every error that is understood becomes one sentence and its exit code."""
     try:
+        # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
         log_to_stderr()
         code = run(sys.argv[1:])

@@ -2,7 +2,8 @@
 
 One JSON line a photo: path, bytes, photo_id. The listing's digest is that of paths and contents alone
 (neither times nor sizes on disk), and partitions follow from its length alone; both are what makes a run
-repeatable. Hashing reads every file once, in threads, since hashlib lets go of Python's lock.
+repeatable. Hashing reads every file once, in child processes. A file that takes too long is listed, but never read
+again.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from stylematch.data.photos import FoundPhoto, hash_photo, unescape_path
-from stylematch.errors import PhotoRejectedError
+from stylematch.data.readers import LateError, Readers
+from stylematch.errors import StylematchError
+from stylematch.tables.contract import Reason
 
 # Large enough that the costs of a shard and small files do not matter (a shard takes 10 ms, a photo 15), small enough
 # that a kill loses little and that 32 workers share even a short listing. With five partitions of 120 photos two
 # workers would wait for the last one: their number is a multiple of four where there are four.
 MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS, WANTED_PARTITIONS = 32, 4096, 32
+# So many photos may be lost, however few there are; more only where they are a minority of those reached.
+MAX_LOST = 16
 _HASH_CHUNK = 512
 
 
@@ -43,6 +47,12 @@ class LostPhoto:
     reason: str
     message: str
 
+    @classmethod
+    def late(cls, path: str, limit_s: float, option: str = "--photo-timeout-s") -> LostPhoto:
+        """Return one that took longer than ``limit_s``, which ``option`` changes."""
+        message = f"reading it took longer than {limit_s:g} s: raise {option} to wait"
+        return cls(path, str(Reason.TIMED_OUT), message)
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -57,7 +67,7 @@ class Partition:
     photos : int
         How many lines it has.
     lost : tuple of LostPhoto
-        Which of them are not to be read, found out in an earlier try.
+        Which of them are not to be read, found out while they were listed or in an earlier try.
     alone : bool
         Photos are to be read one by one, so that it is clear which one ends a process. Changes no result.
     """
@@ -84,9 +94,10 @@ def write_listing(
     root: Path,
     path: Path,
     *,
-    threads: int,
+    readers: int,
     advance: Callable[[int], None],
     max_bytes: int | None = None,
+    limit_s: float | None = None,
 ) -> Listing:
     """Hash photos and write them down.
 
@@ -98,31 +109,63 @@ def write_listing(
         What their paths are relative to.
     path : pathlib.Path
         The file to write.
-    threads : int
+    readers : int
         How many files are read at once.
     advance : callable
         Told how many more photos are listed.
     max_bytes : int, optional
         Larger files, which no run would read, are not hashed: a sparse file may claim terabytes.
+    limit_s : float, optional
+        How long hashing one photo may take; after that it is lost to the run. None waits for ever.
+
+    Raises
+    ------
+    StylematchError
+        If most photos take too long.
     """
 
     def hashed(photo: FoundPhoto) -> str | None:
         if max_bytes is not None and photo.bytes > max_bytes:
             return None
-        try:
-            return hash_photo(root, photo.raw_path)
-        except PhotoRejectedError:
-            return None  # reading it for scoring fails alike and says why
+        return hash_photo(root, photo.raw_path, max_bytes)
 
     digest, count, waiting = hashlib.sha256(), 0, iter(photos)
-    with path.open("wb") as stream, ThreadPoolExecutor(threads) as pool:
+    lost: dict[int, LostPhoto] = {}
+    with path.open("wb") as stream, Readers(hashed, readers, limit_s) as pool:
         while chunk := list(islice(waiting, _HASH_CHUNK)):
-            for photo, photo_id in zip(chunk, pool.map(hashed, chunk), strict=True):
+            for number, (photo, answer) in enumerate(zip(chunk, pool.read(chunk), strict=True), start=count):
+                if isinstance(answer, LateError):
+                    lost[number] = LostPhoto.late(photo.path, limit_s or 0.0)
+                    _check_lost(len(lost), number + 1)
+                # What could not be read fails alike when it is read for scoring, which says why.
+                photo_id = None if isinstance(answer, OSError) else answer
                 digest.update(digest_line(photo.path, photo_id, photo.bytes))
                 stream.write(json.dumps([photo.path, photo.bytes, photo_id]).encode() + b"\n")
             count += len(chunk)
             advance(len(chunk))
-    return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
+    return Listing(path, count, digest.hexdigest(), tuple(_without(lost, cut_lines(path, count))))
+
+
+def _check_lost(lost: int, reached: int) -> None:
+    if too_many_lost(lost, reached):
+        raise StylematchError(
+            f"{lost} of the first {reached} photos took too long to be read: that is hardly the photos' fault; look at "
+            "the disk or network that they lie on and run the same command again"
+        )
+
+
+def too_many_lost(lost: int, reached: int) -> bool:
+    """Say whether so many of the photos that were reached are lost that it is the machine's fault, not theirs."""
+    return lost >= MAX_LOST and 2 * lost > reached
+
+
+def _without(lost: dict[int, LostPhoto], partitions: Iterable[Partition]) -> Iterator[Partition]:
+    """Yield partitions that know which of their photos are lost, given by their place in the listing."""
+    first = 0
+    for partition in partitions:
+        last = first + partition.photos
+        yield replace(partition, lost=tuple(photo for number, photo in lost.items() if first <= number < last))
+        first = last
 
 
 def digest_line(path: str, photo_id: str | None, size_bytes: int) -> bytes:

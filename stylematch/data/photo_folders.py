@@ -48,7 +48,12 @@ class PhotoFolder(Protocol):
         """Its last name, for a title."""
 
     def find(
-        self, counts: FindCounts, *, follow_links: bool = False, skip: Callable[[Path], bool] | None = None
+        self,
+        counts: FindCounts,
+        *,
+        follow_links: bool = False,
+        skip: Callable[[Path], bool] | None = None,
+        limit_s: float | None = None,
     ) -> Iterator[FoundPhoto]:
         """Yield the photos in the order of their paths' bytes, with sizes and stamps."""
 
@@ -85,10 +90,15 @@ class LocalFolder:
         return self.path.resolve().name
 
     def find(
-        self, counts: FindCounts, *, follow_links: bool = False, skip: Callable[[Path], bool] | None = None
+        self,
+        counts: FindCounts,
+        *,
+        follow_links: bool = False,
+        skip: Callable[[Path], bool] | None = None,
+        limit_s: float | None = None,
     ) -> Iterator[FoundPhoto]:
         """Yield the photos; see ``find_photos``."""
-        return find_photos(self.path, follow_links=follow_links, counts=counts, skip=skip)
+        return find_photos(self.path, follow_links=follow_links, counts=counts, skip=skip, limit_s=limit_s)
 
     def read(self, raw_path: bytes, max_bytes: int) -> bytes:
         """Return one photo's bytes; see ``read_photo``."""
@@ -116,6 +126,7 @@ class ObjectFolder:
         *,
         follow_links: bool = False,  # noqa: ARG002  # a bucket has no links
         skip: Callable[[Path], bool] | None = None,
+        limit_s: float | None = None,  # noqa: ARG002  # requests have limits of their own
     ) -> Iterator[FoundPhoto]:
         """Yield the photos; there are no links, and ``skip`` is asked with the relative path of every folder.
 

@@ -1,7 +1,7 @@
 """Find the pictures below a directory, name them, read and hash their bytes.
 
-- Depth first, only the listings on the way down in memory; directories sort as if their names ended in
-  "/", so that the order is that of the bytes of the whole relative POSIX paths.
+- Depth first, only the listings on the way down in memory, 200 bytes a name; directories sort as if their names
+  ended in "/", so that the order is that of the bytes of the whole relative POSIX paths.
 - Found is every regular file with a picture's extension or, where the name has none, a picture's first bytes.
   The rest is only counted, by kind. Nothing but a regular file is ever opened.
 - Paths are bytes to the file system; in tables they are text, escaped reversibly where they are not UTF-8.
@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import stat
@@ -22,6 +23,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from stylematch.data.magic import HEAD_BYTES, sniff_format
+from stylematch.data.readers import Readers
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.tables.contract import Reason
 
@@ -42,6 +44,7 @@ PICTURE_EXTENSIONS = (
 )
 PHOTO_ID_HEX_DIGITS = 32
 
+_HASHED_BYTES = 256 * 1024
 _ESCAPE = "file-bytes://"  # a relative POSIX path never holds "//", so no plain path begins like this
 _EXAMPLES_KEPT = 20
 
@@ -106,11 +109,18 @@ class FoundPhoto:
     stamp: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    sort_key: bytes
+    """What is kept of one name of a directory, of which there may be a million in memory at once."""
+
     raw_path: bytes
-    status: os.stat_result
+    size_bytes: int
+    mtime_ns: int
+    directory: tuple[int, int] | None  # its device and inode, None of a file
+
+    @property
+    def sort_key(self) -> bytes:
+        return self.raw_path if self.directory is None else self.raw_path + b"/"
 
 
 def escape_path(raw: bytes) -> str:
@@ -159,6 +169,7 @@ def find_photos(
     follow_links: bool = False,
     counts: FindCounts | None = None,
     skip: Callable[[Path], bool] | None = None,
+    limit_s: float | None = None,
 ) -> Iterator[FoundPhoto]:
     """Find photos below a directory, sorted by the bytes of their relative paths, streaming.
 
@@ -174,6 +185,9 @@ def find_photos(
     skip : callable, optional
         Given the real path of each directory below ``root``; those for which it is true (the run's own
         output) are not entered.
+    limit_s : float, optional
+        How long looking into a file may take whose name does not say that it is a picture; then it counts as
+        unreadable. None waits for ever.
 
     Returns
     -------
@@ -187,13 +201,13 @@ def find_photos(
     counts = counts if counts is not None else FindCounts()
     base = photo_root(root)
     if base != root:
-        return _found([_Entry(b"", os.fsencode(root.name), root.stat())], base, counts)
+        return _found([_entry(os.fsencode(root.name), root.stat())], base, counts, limit_s)
     try:
         first = _list(base, b"", follow_links, counts)
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"the directory {str(root)!r} cannot be listed ({why}): check its permissions") from error
-    return _found(_walk(first, base, follow_links, counts, skip), base, counts)
+    return _found(_walk(first, base, follow_links, counts, skip), base, counts, limit_s)
 
 
 def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
@@ -218,7 +232,8 @@ def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
         with _open_regular(root, raw_path) as stream:
             size = os.fstat(stream.fileno()).st_size
             # One byte more than it should have tells a growing file without reserving max_bytes for each.
-            data = b"" if size > max_bytes else stream.read(size + 1)
+            # None: a file of /proc that waits for news.
+            data = b"" if size > max_bytes else stream.read(size + 1) or b""
             if len(data) > size:
                 data += stream.read(max_bytes + 1 - len(data))
             size = max(size, len(data))
@@ -255,19 +270,26 @@ def photo_id_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:PHOTO_ID_HEX_DIGITS]
 
 
-def hash_photo(root: Path, raw_path: bytes) -> str:
+def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None) -> str:
     """Return the photo_id of a file without holding it in memory; see ``read_photo`` for parameters.
 
     Raises
     ------
     PhotoRejectedError
-        With ``unreadable_file``.
+        With ``unreadable_file``; with ``file_too_large`` as soon as it has turned out to be, as a file does that never
+        ends.
     """
+    digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(_HASHED_BYTES))
     try:
         with _open_regular(root, raw_path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:PHOTO_ID_HEX_DIGITS]
+            while read := stream.readinto(block):
+                size += read
+                if max_bytes is not None and size > max_bytes:
+                    raise too_large(size, max_bytes)
+                digest.update(block[:read])
     except (OSError, ValueError) as error:
         raise _unreadable(error) from error
+    return digest.hexdigest()[:PHOTO_ID_HEX_DIGITS]
 
 
 def _walk(
@@ -285,15 +307,14 @@ def _walk(
         entry = next(stack[-1], None)
         if entry is None:
             stack.pop()
-        elif not stat.S_ISDIR(entry.status.st_mode):
+        elif entry.directory is None:
             yield entry
         else:
             if follow_links:  # without links a tree has no second way to a directory
-                identity = (entry.status.st_dev, entry.status.st_ino)
-                if identity in seen:
+                if entry.directory in seen:
                     counts.ignored[Ignored.DIRECTORY_SEEN_BEFORE] += 1
                     continue
-                seen.add(identity)
+                seen.add(entry.directory)
             if skip is not None and skip(Path(os.path.realpath(root / os.fsdecode(entry.raw_path)))):
                 counts.ignored[Ignored.OWN_OUTPUT] += 1
                 continue
@@ -310,13 +331,16 @@ def _list(root: Path, raw_path: bytes, follow_links: bool, counts: FindCounts) -
     entries = []
     with os.scandir(os.fsencode(root) + b"/" + raw_path) as listing:
         for item in listing:
-            path = raw_path + b"/" + item.name if raw_path else item.name
             status = _status(item, follow_links, counts)
-            if status is None:
-                continue
-            is_directory = stat.S_ISDIR(status.st_mode)
-            entries.append(_Entry(item.name + b"/" if is_directory else item.name, path, status))
-    return sorted(entries, key=lambda entry: entry.sort_key)
+            if status is not None:
+                entries.append(_entry(raw_path + b"/" + item.name if raw_path else item.name, status))
+    entries.sort(key=lambda entry: entry.sort_key)
+    return entries
+
+
+def _entry(raw_path: bytes, status: os.stat_result) -> _Entry:
+    directory = (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+    return _Entry(raw_path, status.st_size, status.st_mtime_ns, directory)
 
 
 def _status(item: os.DirEntry[bytes], follow_links: bool, counts: FindCounts) -> os.stat_result | None:
@@ -346,22 +370,25 @@ def _status(item: os.DirEntry[bytes], follow_links: bool, counts: FindCounts) ->
     return None
 
 
-def _found(files: Iterable[_Entry], root: Path, counts: FindCounts) -> Iterator[FoundPhoto]:
+def _found(files: Iterable[_Entry], root: Path, counts: FindCounts, limit_s: float | None) -> Iterator[FoundPhoto]:
     """Keep the files that are pictures by name or by their first bytes."""
-    for entry in files:
-        if not entry.raw_path.lower().endswith(PICTURE_EXTENSIONS):
-            try:
-                with _open_regular(root, entry.raw_path) as stream:
-                    head = stream.read(HEAD_BYTES) or b""  # None: a file of /proc that waits for news
-            except OSError:
-                counts.ignored[Ignored.UNREADABLE_FILE] += 1
-                continue
-            if sniff_format(head) is None:  # a picture that no decoder here reads becomes a row that says so
-                counts.ignored[Ignored.NOT_A_PICTURE] += 1
-                continue
-        counts.found += 1
-        stamp = str(entry.status.st_mtime_ns)
-        yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.status.st_size, stamp=stamp)
+    with Readers(functools.partial(_read_head, root), 1, limit_s) as readers:
+        for entry in files:
+            if not entry.raw_path.lower().endswith(PICTURE_EXTENSIONS):
+                (head,) = readers.read([entry.raw_path])
+                if isinstance(head, OSError):
+                    counts.ignored[Ignored.UNREADABLE_FILE] += 1
+                    continue
+                if sniff_format(head) is None:  # a picture that no decoder here reads becomes a row that says so
+                    counts.ignored[Ignored.NOT_A_PICTURE] += 1
+                    continue
+            counts.found += 1
+            yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.size_bytes, stamp=str(entry.mtime_ns))
+
+
+def _read_head(root: Path, raw_path: bytes) -> bytes:
+    with _open_regular(root, raw_path) as stream:
+        return stream.read(HEAD_BYTES) or b""  # None: a file of /proc that waits for news
 
 
 def _open_regular(root: Path, raw_path: bytes) -> BufferedReader:

@@ -13,15 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stylematch.data.listing import LostPhoto
+from stylematch.data.listing import LostPhoto, too_many_lost
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import Reason
 
 Partition = TypeVar("Partition")
 
 MAX_UNEXPLAINED_DEATHS = 2
-# So many photos may be lost, however short the partition; more only where they are a minority of those reached.
-MAX_LOST = 16
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,7 @@ class Attempts(Generic[Partition]):
         None stands for a photo that was done after all when the worker's end came.
         """
         if key is not None and self._guard is not None:
-            limit_s = self._guard.timeout_s or 0.0
-            self._lose(
-                key, Reason.TIMED_OUT, f"reading it took longer than {limit_s:g} s: raise {self._guard.option} to wait"
-            )
+            self.lost += (LostPhoto.late(key, self._guard.timeout_s or 0.0, self._guard.option),)
         return self._next("hung")
 
     def died(self, how: str, keys: frozenset[str]) -> StylematchError | None:
@@ -106,7 +101,8 @@ class Attempts(Generic[Partition]):
         guilty = self._suspects & keys if self._alone else frozenset()
         self._suspects = (self._suspects | keys) - guilty
         for key in sorted(guilty):
-            self._lose(key, Reason.CRASHED, f"reading it ended two worker processes; the last {how}")
+            message = f"reading it ended two worker processes; the last {how}"
+            self.lost += (LostPhoto(key, str(Reason.CRASHED), message),)
         if guilty:
             self._unexplained = 0
         else:
@@ -120,11 +116,8 @@ class Attempts(Generic[Partition]):
             )
         return self._next(how)
 
-    def _lose(self, key: str, reason: Reason, message: str) -> None:
-        self.lost += (LostPhoto(key, str(reason), message),)
-
     def _next(self, how: str) -> StylematchError | None:
-        if len(self.lost) >= MAX_LOST and 2 * len(self.lost) > self._told:
+        if too_many_lost(len(self.lost), self._told):
             return StylematchError(
                 f"{len(self.lost)} photos, most of those reached, ended their worker, which last {how}: that is hardly "
                 "the photos' fault; look at the machine's memory and disks and run the same command again: it goes on"

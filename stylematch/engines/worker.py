@@ -24,6 +24,7 @@ from typing import Any
 from stylematch.engines.attempts import Attempts
 from stylematch.engines.watch import Watch, watch_with
 from stylematch.errors import StylematchError
+from stylematch.tables.arrow import without_pandas
 
 _STOP_S = 3.0
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -101,6 +102,9 @@ class Worker:
         """End it at once. One that hangs in the kernel is left behind: it never runs again."""
         self.process.kill()
         self.process.join(_STOP_S)
+        if self.process.is_alive():
+            # Python would wait for it at its own end, and knows no other way not to.
+            multiprocessing.process._children.discard(self.process)  # type: ignore[attr-defined]
         self.pipe.close()
 
     def how_it_died(self) -> str:
@@ -132,6 +136,7 @@ def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    without_pandas()
     watch_with(watch)
     if module is not None:
         with contextlib.suppress(Exception):  # what is wrong with it is said when it is needed

@@ -152,7 +152,12 @@ class _Night:
 
     def _list(self, scratch: Path) -> Path:
         clock = time.perf_counter()
-        found = self.photos.find(self.counts, follow_links=self.settings.follow_links, skip=self._is_output())
+        found = self.photos.find(
+            self.counts,
+            follow_links=self.settings.follow_links,
+            skip=self._is_output(),
+            limit_s=self.settings.photo_timeout_s or None,
+        )
         with Progress(None, "photos", "list") as progress:
             path, count = write_found(islice(found, self.settings.limit), scratch, progress.update)
         self.stages["list"] = Stage(time.perf_counter() - clock, count, "photos")

@@ -39,7 +39,14 @@ def root_beside(photos: Path, out: Path) -> Path:
 
 
 def list_inputs(
-    photos: Path, out: Path, listing: Path, *, follow_links: bool, limit: int | None, max_file_mb: float
+    photos: Path,
+    out: Path,
+    listing: Path,
+    *,
+    follow_links: bool,
+    limit: int | None,
+    max_file_mb: float,
+    photo_timeout_s: float,
 ) -> tuple[Listing, FindCounts, Stage]:
     """Find and hash the photos, and write them down.
 
@@ -55,17 +62,21 @@ def list_inputs(
         Only the first so many.
     max_file_mb : float
         Larger files are rejected without being read.
+    photo_timeout_s : float
+        A file that takes longer is rejected and not read again; 0 waits for ever.
     """
     counts, began = FindCounts(), time.perf_counter()
-    found = find_photos(photos, follow_links=follow_links, counts=counts, skip=output_of(out))
+    limit_s = photo_timeout_s or None
+    found = find_photos(photos, follow_links=follow_links, counts=counts, skip=output_of(out), limit_s=limit_s)
     with Progress(None, "photos", "list") as progress:
         listed = write_listing(
             islice(found, limit),
             photo_root(photos),
             listing,
-            threads=max(2, usable_cores()),
+            readers=max(2, usable_cores()),
             advance=progress.update,
             max_bytes=int(max_file_mb * 1e6),
+            limit_s=limit_s,
         )
     return listed, counts, Stage(time.perf_counter() - began, listed.photos, "photos")
 

@@ -81,7 +81,7 @@ def run_job(
 
 
 def _again(partition: Partition, lost: tuple[LostPhoto, ...], alone: bool) -> Partition:
-    return replace(partition, lost=lost, alone=alone)
+    return replace(partition, lost=partition.lost + lost, alone=alone)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
             follow_links=settings.follow_links,
             limit=settings.limit,
             max_file_mb=settings.max_file_mb,
+            photo_timeout_s=settings.photo_timeout_s,
         )
         stages = {"list": listed}
         run_id = manifest.compute_run_id(

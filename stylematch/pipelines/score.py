@@ -155,6 +155,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
             follow_links=settings.follow_links,
             limit=settings.limit,
             max_file_mb=settings.max_file_mb,
+            photo_timeout_s=settings.photo_timeout_s,
         )
         stages = {"list": listed}
         run_id = run_id_of(listing.sha256, digests)

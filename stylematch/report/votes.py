@@ -1,7 +1,7 @@
-"""What the nearest labelled faces said of each face, kept for the gallery in ``report/votes/part-NNNNN.json``.
+"""What the nearest labelled faces said of each face, kept for the gallery in ``report/votes/part-NNNNN.jsonl``.
 
 The tables hold only what a vote came to. The worker that took it writes it down, so that nothing is searched twice; the
-folder goes when the gallery is written. A file is one list, one entry a face in the order of the photos:
+folder goes when the gallery is written. A file has one JSON line a face, in the order of the photos:
 ``[path, face, [[style, share], ...], [[position, style, similarity], ...]]``.
 """
 
@@ -24,12 +24,10 @@ NEAREST_SHOWN = 5
 SHARES_SHOWN = 3
 VOTES_FOLDER = "votes"
 
-Entry = tuple[str, int, list[tuple[str, float]], list[tuple[int, str, float]]]
-
 
 def votes_path(report: Path, partition: int) -> Path:
     """Return where a partition's votes lie."""
-    return report / VOTES_FOLDER / f"part-{partition:05d}.json"
+    return report / VOTES_FOLDER / f"part-{partition:05d}.jsonl"
 
 
 class VoteKeeper:
@@ -47,7 +45,7 @@ class VoteKeeper:
 
     def __init__(self, report: Path, partition: int, styles: Sequence[str]) -> None:
         self._path, self._styles = votes_path(report, partition), styles
-        self._entries: list[Entry] = []
+        self._lines: list[bytes] = []
 
     def __call__(self, faces: Mapping[str, Sequence[Any]], vote: Vote) -> None:
         """Take the next faces, by ``path`` and ``face``, and the vote on them."""
@@ -56,20 +54,19 @@ class VoteKeeper:
         for path, face, of, shares, *nearest in zip(faces["path"], faces["face"], best, *columns, strict=True):
             positions, styles, similarities = (column[:NEAREST_SHOWN].tolist() for column in nearest)
             named = [self._styles[style] for style in styles]
-            self._entries.append(
-                (
-                    path,
-                    face,
-                    [(self._styles[style], float(shares[style])) for style in of],
-                    list(zip(positions, named, similarities, strict=True)),
-                )
+            entry = (
+                path,
+                face,
+                [(self._styles[style], float(shares[style])) for style in of],
+                list(zip(positions, named, similarities, strict=True)),
             )
+            self._lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
 
     def write(self) -> None:
         """Write the file."""
         with explained("write", self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(self._path, json.dumps(self._entries, separators=(",", ":")).encode())
+        write_durably(self._path, b"".join(self._lines))
 
 
 class KeptVotes:
@@ -85,7 +82,7 @@ class KeptVotes:
 
     def __init__(self, paths: Iterator[Path], labelled: Callable[[int, str], LabelledFace]) -> None:
         self._labelled = labelled
-        self._entries = (entry for path in paths for entry in json.loads(path.read_bytes()))
+        self._entries = (json.loads(line) for path in paths for line in _lines(path))
 
     def __call__(self, faces: Sequence[JoinedFace]) -> list[NearestFaces]:
         """Return the votes on the next faces.
@@ -107,3 +104,8 @@ class KeptVotes:
             known = [(self._labelled(position, style), similarity) for position, style, similarity in nearest]
             found.append(NearestFaces([(style, share) for style, share in shares], known))
         return found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        yield from stream

@@ -26,7 +26,7 @@ from types import TracebackType
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, shown, sync_directory
+from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, shown, sync_directory, sync_tree
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.writer import is_done, shard_path, sidecar_path
@@ -247,8 +247,7 @@ class Staging:
         with explained("publish", self.out):
             for unfinished in list(self.directory.rglob(f".*{TEMPORARY_SUFFIX}")):  # of a worker that died on its way
                 unfinished.unlink(missing_ok=True)
-            for directory in [self.directory, *(p for p in self.directory.rglob("*") if p.is_dir())]:
-                sync_directory(directory)
+            sync_tree(self.directory)
             if read_manifest(self.out) is None:
                 self.directory.rename(self.out)
             elif not exchange(self.directory, self.out):

@@ -159,14 +159,17 @@ class ShardWriter:
     def _flush(self, rows: int) -> None:
         """Write the first ``rows`` pending rows as row groups and keep the rest."""
         table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
+        self._pending = []
         with explained("write", self.path):
             for start in range(0, rows, self.row_group_rows):
                 block = table.slice(start, min(self.row_group_rows, rows - start))
-                if self._cluster_by:
-                    block = clustered(block, self._cluster_by)
-                    self._writer.write_table(block, row_group_size=min(CLUSTERED_GROUP_ROWS, self.row_group_rows))
-                else:
+                if not self._cluster_by:
                     self._writer.write_table(block, row_group_size=self.row_group_rows)
+                    continue
+                order = clustered_order(block, self._cluster_by)
+                group_rows = min(CLUSTERED_GROUP_ROWS, self.row_group_rows)
+                for first in range(0, len(order), group_rows):  # group by group: no sorted copy of the whole block
+                    self._writer.write_table(block.take(order[first : first + group_rows]))
         rest = table.slice(rows)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
@@ -199,14 +202,13 @@ class ShardWriter:
         write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
 
 
-def clustered(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Return rows sorted by some columns; equal ones stay in their order."""
+def clustered_order(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """Return the numbers of rows, sorted by some columns; equal ones stay in their order."""
     import pyarrow.compute as pc
 
     place = "\0place"  # a name that no column has
     keys = rows.select(list(columns)).append_column(place, pa.array(np.arange(len(rows))))
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in (*columns, place)])
-    return rows.take(order)
+    return pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in (*columns, place)])
 
 
 def read_sidecar(directory: Path, number: int) -> ShardInfo | None:
