@@ -53,6 +53,21 @@ def linked_pictures(pictures: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the JPEGs and PNGs that lie in a folder, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def copy_photos(originals: list[Path], count: int, folder: Path) -> Path:
+    """Write ``count`` photos, each with its number behind its last byte, 1,000 a folder."""
+    for number in range(count):
+        original = originals[number % len(originals)]
+        target = folder / f"{number // 1000:03d}" / f"{number:06d}{original.suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(original.read_bytes() + f"\n{number}".encode())
+    return folder
+
+
 def report(figures: dict[str, Any], table: Sequence[Sequence[object]], out: Path) -> None:
     """Write ``out`` (JSON) and its Markdown, and print the Markdown.
 

@@ -17,17 +17,7 @@ import time
 from pathlib import Path
 
 import psutil
-from machine import RESULTS, report, shared_data
-
-
-def copy_photos(originals: list[Path], count: int, folder: Path) -> Path:
-    """Write ``count`` photos, each with its number behind its last byte, 1,000 a folder."""
-    for number in range(count):
-        original = originals[number % len(originals)]
-        target = folder / f"{number // 1000:03d}" / f"{number:06d}{original.suffix}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(original.read_bytes() + f"\n{number}".encode())
-    return folder
+from machine import RESULTS, copy_photos, pictures_in, report, shared_data
 
 
 def peak_of(command: list[str]) -> tuple[float, float]:
@@ -63,7 +53,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS / "memory.json")
     arguments = parser.parse_args()
-    originals = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    originals = pictures_in(arguments.photos)
     figures: dict[str, dict[str, float]] = {}
     arguments.scratch.mkdir(parents=True)
     try:

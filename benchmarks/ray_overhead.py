@@ -1,16 +1,17 @@
 """What Ray costs beside the local engine, on this machine, with equal workers and the same photos.
 
-``python benchmarks/ray_overhead.py [PHOTOS]`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over the
-first ``--few`` photos (so few that start-up weighs most) and over ``--many``, and takes medians of
+``python benchmarks/ray_overhead.py [PHOTOS]`` runs ``score --no-report`` in turns, local, Ray, local, Ray ..., over
+``--few`` photos (so few that start-up weighs most) and over ``--many``, which are copies of real ones with bytes of
+their own, and takes medians of
 
 1. wall: seconds of the whole command, from its start to its end;
 2. CPU: seconds of all its processes together, Ray's own (raylet, GCS, agents) among them. They are found by their
    parents and by a variable in their environment, and read from ``/proc`` four times a second, so what a process does
    in its last quarter of a second is missed, for both engines alike.
 
-The tables of both engines are compared, byte for byte, before a figure is written. What Ray costs more over few photos
-is its start-up; how much more each further photo costs is its price per photo. ``make reference-pages`` puts the
-figures into docs/how-it-works/ray.md.
+The tables of both engines are compared, byte for byte, before a figure is written. How much more each further photo
+costs is Ray's price per photo; what is left of the difference without any photo is the price of its start and end.
+``make reference-pages`` puts the figures into docs/how-it-works/ray.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import RESULTS, report, shared_data
+from machine import RESULTS, copy_photos, pictures_in, report, shared_data
 
 MARK = "STYLEMATCH_RAY_OVERHEAD"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -48,10 +49,10 @@ def cpu_seconds_of(mark: str, spent: dict[tuple[str, str], float]) -> None:
                 spent[name] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def measure(photos: Path, count: int, workers: int, engine: str, out: Path) -> dict[str, float]:
+def measure(photos: Path, workers: int, engine: str, out: Path) -> dict[str, float]:
     """Run ``score`` once; return wall and CPU seconds."""
     command = [sys.executable, "-m", "stylematch.cli", "score", str(photos), "--out", str(out), "--no-report"]
-    command += ["--device", "cpu", "--overwrite", "--limit", str(count), "--workers", str(workers), "--engine", engine]
+    command += ["--device", "cpu", "--overwrite", "--workers", str(workers), "--engine", engine]
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     spent: dict[tuple[str, str], float] = {}
     environment = {**os.environ, MARK: mark, "OMP_NUM_THREADS": "1"}
@@ -77,12 +78,13 @@ def tables_sha256(out: Path) -> str:
     return digest.hexdigest()
 
 
-def compare(photos: Path, count: int, workers: int, repeats: int, scratch: Path) -> dict[str, object]:
-    """Run both engines in turns over the first ``count`` photos."""
+def compare(originals: list[Path], count: int, workers: int, repeats: int, scratch: Path) -> dict[str, object]:
+    """Run both engines in turns over ``count`` photos."""
+    photos = copy_photos(originals, count, scratch / f"photos-{count}")
     runs: dict[str, list[dict[str, float]]] = {"local": [], "ray": []}
     for repeat in range(repeats):
         for engine, taken in runs.items():
-            taken.append(measure(photos, count, workers, engine, scratch / f"{engine}-{count}"))
+            taken.append(measure(photos, workers, engine, scratch / f"{engine}-{count}"))
             shown = ", ".join(f"{name} {value:.1f}" for name, value in taken[-1].items())
             print(f"{count} photos, {engine}, {repeat + 1} of {repeats}: {shown}", flush=True)
     digests = {tables_sha256(scratch / f"{engine}-{count}") for engine in runs}
@@ -106,7 +108,7 @@ def table(result: dict[str, dict]) -> list[tuple[object, ...]]:
             local, ray = figures[f"local_{name}"], figures[f"ray_{name}"]
             rows.append((f"{figures['photos']} photos: {unit}", local, ray, f"{ray - local:.1f}"))
         each = {engine: (many[f"{engine}_{name}"] - few[f"{engine}_{name}"]) / photos for engine in ("local", "ray")}
-        shown = (f"{1000 * each[engine]:.1f} ms" for engine in ("local", "ray"))
+        shown = (f"{1000 * each[engine]:.2f} ms" for engine in ("local", "ray"))
         rows.append((f"a further photo: {unit.split(',')[0]}", *shown, f"{each['ray'] / each['local'] - 1:+.1%}"))
     return rows
 
@@ -115,8 +117,8 @@ def main() -> None:
     """Read the arguments, measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photos", type=Path, nargs="?", help="a directory of photos; by default the wild ones")
-    parser.add_argument("--few", type=int, default=256)
-    parser.add_argument("--many", type=int, default=600)
+    parser.add_argument("--few", type=int, default=600)
+    parser.add_argument("--many", type=int, default=6_000)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / "ray_overhead.json")
@@ -125,7 +127,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         for name in ("few", "many"):
             result[name] = compare(
-                arguments.photos or shared_data() / "photos",
+                pictures_in(arguments.photos or shared_data() / "photos"),
                 getattr(arguments, name),
                 arguments.workers,
                 arguments.repeats,

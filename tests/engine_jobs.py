@@ -1,5 +1,6 @@
-"""What the workers of test_engine run; apart from it, so that a worker starts without pytest."""
+"""What the workers of test_engine and test_ray_engine run; apart from it, so that a worker starts without pytest."""
 
+import ctypes
 import os
 import signal
 import threading
@@ -98,6 +99,8 @@ def read_all(folder: Path, photos: Photos, advance) -> dict[str, str]:
 def read_one(folder: Path, name: str) -> None:
     if name.startswith("hangs"):
         time.sleep(600)
+    if name.startswith("locks up"):
+        ctypes.PyDLL(None).sleep(600)  # as a decoder that keeps Python's lock
     if name.startswith("dies"):
         os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("once") and not (folder / name).exists():

@@ -128,13 +128,14 @@ def test_the_arithmetic_for_ten_million_photos_is_of_the_measured_rates(tmp_path
     by_hand = made["arithmetic"](tmp_path)  # 25 a core: 400,000 core seconds, 13.9 cores for a night of 8 hours
     assert "= 400,000 core seconds = 111 core hours" in by_hand
     assert "| 2 | the machine that was measured | 55.6 h | 5 MB/s |" in by_hand
-    assert "| 14 | one machine, in a night of 8 hours | 7.9 h | 35 MB/s |" in by_hand
-    assert "| 256 | sixteen nodes of 16 | 26 min | 640 MB/s |" in by_hand
+    # 2,442 partitions of 163.8 core seconds: 175 rounds of 14, 10 rounds of 256.
+    assert "| 14 | one machine, in a night of 8 hours | 8.0 h | 35 MB/s |" in by_hand
+    assert "| 256 | sixteen nodes of 16 | 27 min | 640 MB/s |" in by_hand
     few, many = {"photos": 100, "local_wall_s": 4.0, "ray_wall_s": 9.0}, {"photos": 600, "local_wall_s": 14.0}
     overhead = {"workers": 2, "few": few, "many": many | {"ray_wall_s": 19.5}}
     (tmp_path / "ray_overhead.json").write_text(json.dumps(overhead))
-    assert "5.0 s more to start and end a run" in made["arithmetic"](tmp_path)
-    assert "21.0 ms of the clock for a further photo against 20.0 ms (+5.0%)" in made["arithmetic"](tmp_path)
+    assert "4.9 s more to start and end a run" in made["arithmetic"](tmp_path)
+    assert "21.00 ms of the clock for a further photo against 20.00 ms (+5.0%)" in made["arithmetic"](tmp_path)
 
 
 def test_the_reference_has_every_command_and_option():

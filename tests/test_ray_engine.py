@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_jobs import fail_to_load, load, misbehave, square, stumble
+from conftest import REPOSITORY
+from damaged import FAULTS, kinds
+from engine_jobs import Photos, again, fail_to_load, load, misbehave, read_all, square, stumble
 from program import (
     EXAMPLES,
     PATIENCE_S,
@@ -32,8 +34,9 @@ from program import (
 )
 
 from stylematch.data import listing
-from stylematch.data.photos import find_photos
-from stylematch.engines import ray_crew
+from stylematch.data.photos import find_photos, unescape_path
+from stylematch.engines import local, ray_crew
+from stylematch.engines.attempts import Guard
 from stylematch.engines.ray import run_partitions
 from stylematch.engines.ray_cluster import crew_shape
 from stylematch.errors import StylematchError, UserError
@@ -249,6 +252,58 @@ def test_actors_share_the_gpus_evenly(workers, on_gpus, shape):
     assert crew_shape(nodes, workers, on_gpus) == shape
 
 
+# Photos that hang or kill
+
+
+def test_photos_that_hang_or_kill_are_lost_alone_as_on_one_machine(connected, tmp_path):
+    partitions = [
+        Photos(("a", "slow", "hangs", "b")),
+        Photos(("c", "dies", "locks up", "d")),
+        Photos(("once", "e")),
+        *[Photos((f"later {number}",)) for number in range(6)],
+    ]
+    said, counted = {}, {}
+    for name, run in (("local", local.run_partitions), ("ray", run_partitions)):
+        folder, found, photos = tmp_path / name, {}, []
+        folder.mkdir()
+        run(
+            read_all,
+            partitions,
+            workers=2,
+            setup=functools.partial(load, folder),
+            on_done=lambda partition, result, found=found: found.update({partition: result}),
+            on_progress=photos.append,
+            guard=Guard(again, 1.0),
+        )
+        said[name], counted[name] = found, sum(photos)
+        assert min(photos) >= 0
+    assert said["ray"] == said["local"]
+    assert said["ray"].keys() == set(partitions)
+    lost = {photo: reason for result in said["ray"].values() for photo, reason in result.items() if reason != "ok"}
+    assert lost == {"hangs": "timed_out", "dies": "crashed", "locks up": "timed_out"}
+    assert counted == {"local": 16, "ray": 16}
+
+
+def test_a_partition_with_no_photo_to_blame_stops_the_run(connected, tmp_path):
+    with pytest.raises(StylematchError, match=r"exit code 9.*same command again") as caught:
+        run_partitions(
+            read_all,
+            [Photos(("loses-heart",))],
+            workers=1,
+            setup=functools.partial(load, tmp_path),
+            guard=Guard(again, 1.0),
+        )
+    assert caught.value.exit_code == 3
+    assert (tmp_path / "tries").read_text() == "0 False\n0 True\n"
+
+
+def test_an_error_of_a_watched_process_keeps_its_sentence_and_code(connected, tmp_path):
+    with pytest.raises(UserError, match=r"^the bundle is damaged$"):
+        run_partitions(misbehave, ["a"], workers=1, setup=fail_to_load, guard=Guard(again, 60.0))
+    with pytest.raises(StylematchError, match=r"^OddError: onetwo$"):
+        run_partitions(misbehave, ["odd"], workers=1, setup=functools.partial(load, tmp_path), guard=Guard(again, 60.0))
+
+
 # The commands
 
 
@@ -292,6 +347,36 @@ def test_a_night_is_the_local_engines(connected, tmp_path, small_partitions):
     assert len(list((tmp_path / "ray" / "latest" / "photos").glob("*.parquet"))) == 2
 
 
+def test_photos_that_hang_or_crash_have_the_rows_of_the_local_engine(cluster, tmp_path, small_partitions, monkeypatch):
+    photos, names = tmp_path / "photos", ("03.jpg", "07.jpg", "15.jpg")
+    photos.mkdir()
+    for number in range(20):
+        name = f"{number:02d}.jpg"
+        (photos / name).write_bytes(kinds()["baseline"] + (FAULTS[name][0] if name in names else b"%d" % number))
+    path = os.pathsep.join([str(REPOSITORY / "tests" / "faults"), environment()["PYTHONPATH"]])
+    monkeypatch.setenv("PYTHONPATH", path)
+    ray.shutdown()
+    ray.init(
+        address=cluster.address,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    try:
+        for engine in ("ray", "local"):
+            options = ("--report", "--workers", 2, "--photo-timeout-s", 6, "--engine", engine)
+            scored(photos, tmp_path / "runs" / engine / "out", *options)
+    finally:
+        ray.shutdown()
+    assert_same_run(tmp_path / "runs" / "ray" / "out", tmp_path / "runs" / "local" / "out")
+    found = {os.fsdecode(unescape_path(row["path"])): row for row in rows(tmp_path / "runs" / "ray" / "out", "photos")}
+    assert found.keys() == {path.name for path in photos.iterdir()}
+    for name, row in found.items():
+        _, reason, message = FAULTS[name] if name in names else (b"", "ok", None)
+        assert row["reason"] == reason
+        assert row["message"] == message if message is None else message in row["message"]
+
+
 def writer_of(folder: Path) -> int | None:
     """Return the process that has a shard in the folder open, half written."""
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
@@ -322,20 +407,23 @@ def test_a_node_killed_in_the_middle_costs_nothing(connected, copies, local_run,
             with contextlib.suppress(OSError):
                 if (pid := writer_of(staged)) is None:
                     continue
-                raylet = parent_of(pid)
-                for node in list(connected.worker_nodes):
-                    if node.all_processes["raylet"][0].process.pid == raylet:
-                        os.kill(pid, signal.SIGKILL)  # the machine is gone at once
-                        connected.remove_node(node, allow_graceful=False)
-                        killed.append(pid)
+                raylets = {node.all_processes["raylet"][0].process.pid: node for node in connected.worker_nodes}
+                line = [pid]  # the process that reads photos, the actor that watches it, their node's raylet
+                while line[-1] not in raylets:
+                    line.append(parent_of(line[-1]))
+                for process in line[:-1]:
+                    os.kill(process, signal.SIGKILL)  # the machine is gone at once
+                connected.remove_node(raylets[line[-1]], allow_graceful=False)
+                killed.extend(line[:-1])
 
     killer = threading.Thread(target=kill_a_node)
     killer.start()
     try:
-        out = scored(copies, tmp_path / "out", "--report", "--engine", "ray", "--workers", 3)
+        options = ("--engine", "ray", "--workers", 3, "--photo-timeout-s", PATIENCE_S)
+        out = scored(copies, tmp_path / "out", "--report", *options)
     finally:
         killer.join()
-    assert killed
+    assert len(killed) == 2
     assert "ended while at partition" in caplog.text
     assert_same_run(out, local_run)
 
@@ -375,13 +463,14 @@ def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path):
 SCRIPT = """
 import functools, json, sys
 from pathlib import Path
-from engine_jobs import load, misbehave
+from engine_jobs import again, load, misbehave
+from stylematch.engines.attempts import Guard
 from stylematch.engines.ray import run_partitions
+guard = Guard(again, 600.0)
 address = None if sys.argv[2] == "own" else sys.argv[2]
 try:
-    run_partitions(
-        misbehave, ["hang"] * 2, workers=2, setup=functools.partial(load, Path(sys.argv[1])), address=address
-    )
+    setup = functools.partial(load, Path(sys.argv[1]))
+    run_partitions(misbehave, ["hang"] * 2, workers=2, setup=setup, guard=guard, address=address)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -411,11 +500,14 @@ def test_a_stopped_run_leaves_no_worker_and_no_traceback(cluster, tmp_path, how,
         )
         try:
             hanging = wait_for(lambda: len(found := list(tmp_path.glob("hangs-*"))) == 2 and found, run)
+            readers = [int(path.name.removeprefix("hangs-")) for path in hanging]
+            workers = [*readers, *map(parent_of, readers)]  # and the actors that watch them
+            assert run.pid not in workers
             # A terminal sends Ctrl-C to the whole group; a scheduler sends SIGTERM to the process.
             (os.killpg if how == signal.SIGINT else os.kill)(run.pid, how)
             assert run.wait(60) == 130
             deadline = time.monotonic() + 30
-            while not all(gone(int(path.name.removeprefix("hangs-"))) for path in hanging):
+            while not all(map(gone, workers)):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             assert run.stderr.read() == b""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stylematch.data.listing import partition_sizes
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "how-it-works" / "ray.md"
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -23,6 +25,8 @@ def arithmetic(results: Path = RESULTS) -> str:
     cores, rate = speed["host"]["cores"], speed["wild"]["photos_per_s"]
     of_a_core = rate / cores
     seconds = PHOTOS / of_a_core
+    partitions = len(partition_sizes(PHOTOS))
+    partition_s = seconds / partitions
     night = int(-(-seconds // (3600 * NIGHT_H)))
     rows = [(cores, "the machine that was measured"), (night, f"one machine, in a night of {NIGHT_H} hours"), *CLUSTERS]
     lines = [
@@ -36,9 +40,13 @@ def arithmetic(results: Path = RESULTS) -> str:
         "| cores | what that is | scoring takes | reads, at 100 KB a photo |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {count} | {what} | {_duration(seconds / count)} | {of_a_core * count * PHOTO_BYTES / 1e6:,.0f} MB/s |"
+            f"| {count} | {what} | {_duration(-(-partitions // count) * partition_s)} "
+            f"| {of_a_core * count * PHOTO_BYTES / 1e6:,.0f} MB/s |"
             for count, what in sorted(rows)
         ),
+        "",
+        f"A partition, here {PHOTOS // partitions:,} photos, is one core's work for {partition_s:.0f} s. The times are "
+        "of whole rounds of partitions, so the wait for the last ones is in them.",
         "",
         _overhead(results / "ray_overhead.json"),
     ]
@@ -58,12 +66,12 @@ def _overhead(path: Path) -> str:
     result = json.loads(path.read_text())
     few, many = result["few"], result["many"]
     photos = many["photos"] - few["photos"]
-    start = few["ray_wall_s"] - few["local_wall_s"]
     each = {engine: (many[f"{engine}_wall_s"] - few[f"{engine}_wall_s"]) / photos for engine in ("local", "ray")}
+    start = few["ray_wall_s"] - few["local_wall_s"] - few["photos"] * (each["ray"] - each["local"])
     return (
-        f"Ray itself, beside the local engine with {result['workers']} workers each "
-        f"(`benchmarks/results/ray_overhead.json`): {start:.1f} s more to start and end a run, and "
-        f"{1000 * each['ray']:.1f} ms of the clock for a further photo against {1000 * each['local']:.1f} ms "
+        f"Ray itself, beside the local engine with {result['workers']} workers each, over {few['photos']:,} and "
+        f"{many['photos']:,} photos (`benchmarks/results/ray_overhead.json`): {start:.1f} s more to start and end a "
+        f"run, and {1000 * each['ray']:.2f} ms of the clock for a further photo against {1000 * each['local']:.2f} ms "
         f"({each['ray'] / each['local'] - 1:+.1%})."
     )
 

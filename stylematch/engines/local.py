@@ -13,23 +13,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import wait
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from stylematch.engines.attempts import Attempts, Guard
-from stylematch.engines.early import dismiss, hire
-from stylematch.engines.worker import Worker, stop
-from stylematch.errors import StylematchError
+from stylematch.engines.attempts import Guard
+from stylematch.engines.pool import WorkerPool
 
 State = TypeVar("State")
 Partition = TypeVar("Partition")
 Result = TypeVar("Result")
 
 Advance = Callable[[int], None]
-_MAX_TICK_S = 1.0
 
 
 class PartitionFunction(Protocol[State, Partition, Result]):  # type: ignore[misc]  # variance adds nothing here
@@ -89,84 +83,15 @@ def run_partitions(
                     state = setup()
                 on_done(partition, function(state, partition, on_progress))  # type: ignore[arg-type]
             return
-        pool: list[Worker] = []
+        pool = WorkerPool(function, setup, workers, guard)
         try:
-            _run_in_processes(pool, function, partitions, workers, setup, on_done, on_progress, guard)
+            pool.run(partitions, on_done, on_progress)
         finally:
-            stop(pool)
+            pool.stop()
 
 
 def ignore(*_: object) -> None:
     """Stand in for a callback that nobody gave."""
-
-
-def _run_in_processes(
-    pool: list[Worker],
-    function: Callable[..., Any],
-    partitions: Iterable[Any],
-    workers: int,
-    setup: Callable[[], Any],
-    on_done: Callable[[Any, Any], None],
-    on_progress: Advance,
-    guard: Guard[Any] | None,
-) -> None:
-    waiting = iter(partitions)
-    again: deque[Attempts[Any]] = deque()
-    failure: Exception | None = None
-    limit_s = guard.timeout_s if guard is not None else None
-    tick_s = None if limit_s is None else min(_MAX_TICK_S, limit_s / 4)
-    looked = time.monotonic()
-
-    def gone(worker: Worker, task: Attempts[Any], problem: StylematchError | None) -> None:
-        nonlocal failure
-        pool.remove(worker)
-        if problem is None:
-            again.append(task)
-        failure = failure or problem
-
-    while True:
-        while failure is None and sum(worker.task is not None for worker in pool) < workers:
-            if again:
-                task = again.popleft()
-            else:
-                try:
-                    task = Attempts(next(waiting), guard)
-                except StopIteration:
-                    break
-            idle = next((worker for worker in pool if worker.task is None), None)
-            if idle is None:
-                idle = hire(function, setup)
-                pool.append(idle)
-            idle.give(task)
-        dismiss()  # no more are going to be needed at once
-        busy = {worker.pipe: (worker, worker.task) for worker in pool if worker.task is not None}
-        if not busy:
-            break
-        for pipe in wait(list(busy), tick_s):
-            worker, task = busy[pipe]  # type: ignore[index]
-            try:
-                kind, value = worker.pipe.recv()
-            except (EOFError, OSError):
-                gone(worker, task, task.died(worker.how_it_died(), worker.watch.keys()))
-                continue
-            if kind == "advance":
-                on_progress(task.advance(value))
-            elif kind == "done":
-                worker.task = None
-                on_done(task.partition, value)
-            else:
-                worker.task = None
-                failure = failure or value
-        if limit_s is None or tick_s is None or time.monotonic() - looked < tick_s:
-            continue
-        # More than two ticks is time in which this process was stopped itself, and the workers most likely with it.
-        passed_s = min(time.monotonic() - looked, 2 * tick_s)
-        looked = time.monotonic()
-        for worker, task in busy.values():
-            if worker.task is task and worker in pool and worker.stays_too_long(passed_s, limit_s):
-                gone(worker, task, task.timed_out(worker.end_overdue(limit_s)))
-    if failure is not None:
-        raise failure
 
 
 @contextlib.contextmanager

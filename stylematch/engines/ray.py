@@ -4,6 +4,7 @@
 - An actor is given a partition only when it is loaded, so one that waits for its CPU holds nothing up.
 - An actor that ends (killed, out of memory, its node gone) is replaced, and its partition is done again on another;
   a partition that ends several actors one after the other ends the run.
+- With a guard (``attempts``) an actor keeps the time limit per photo for a process of its own, which reads them.
 - An actor that Ray only lost sight of may still be writing. Partition functions must bear that: shards are written
   under names of their own and renamed, with equal bytes.
 - Errors travel as values, so that what a worker raises is what is raised here.
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 
+from stylematch.engines.attempts import Guard
 from stylematch.engines.local import (
     Advance,
     Partition,
@@ -25,7 +27,8 @@ from stylematch.engines.local import (
     terminate_as_interrupt,
 )
 from stylematch.engines.ray_cluster import connected, crew_shape
-from stylematch.engines.ray_crew import Crew, StylematchWorker, Task, take_next
+from stylematch.engines.ray_crew import Crew, Task, take_next
+from stylematch.engines.ray_worker import StylematchWorker
 from stylematch.errors import MissingExtraError
 from stylematch.tables.manifest import usable_cores
 
@@ -50,6 +53,7 @@ def run_partitions(
     setup: Callable[[], State],
     on_done: Callable[[Partition, Result], None] | None = None,
     on_progress: Advance | None = None,
+    guard: Guard[Partition] | None = None,
     address: str | None = None,
     on_gpus: bool = False,
 ) -> None:
@@ -57,9 +61,9 @@ def run_partitions(
 
     Parameters
     ----------
-    function, partitions, setup, on_done, on_progress
+    function, partitions, setup, on_done, on_progress, guard
         As for ``engines.local.run_partitions``. ``on_progress`` never hears of a photo twice, though it may be done
-        twice.
+        twice. Without a guard an actor reads photos itself, and one that hangs is waited for.
     workers : int
         Actors, of one CPU each; 0 is one for every CPU of the cluster (with ``on_gpus``, of its nodes with a GPU).
         Never more than there are partitions.
@@ -76,8 +80,8 @@ def run_partitions(
     UserError
         There is no cluster at ``address``.
     StylematchError
-        A partition ended every worker that it was given to, or the cluster gave no worker in ``PATIENCE_S``. The same
-        command resumes.
+        A partition ended every worker that it was given to and no photo was to blame, or the cluster gave no worker
+        in ``PATIENCE_S``. The same command resumes.
     Exception
         What ``function`` or ``setup`` raised, once the partitions that other workers had in hand are done.
     KeyboardInterrupt
@@ -100,7 +104,7 @@ def run_partitions(
         )
         crew = Crew(
             ray,
-            lambda: actor_class.remote(function, setup),
+            lambda: actor_class.remote(function, setup, guard),
             todo,
             waiting,
             count,

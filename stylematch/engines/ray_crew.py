@@ -1,11 +1,9 @@
-"""The workers of a run on Ray: what an actor does, and how the driver hires, feeds, hears and replaces them."""
+"""The actors of a run on Ray as the driver knows them: how it hires, feeds, hears and replaces them."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 from stylematch.engines.local import Advance
-from stylematch.engines.worker import portable_error
 from stylematch.errors import StylematchError
 from stylematch.tables.disk import shown
 
@@ -26,40 +23,6 @@ _SAY_SO_S = 30.0
 _ASK_EVERY_S = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class StylematchWorker:
-    """What an actor does, in a process of its own on some node."""
-
-    def __init__(self, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
-        self._function = function
-        self._setup = setup
-        self._state: Any = None
-        self._task = self._photos = 0
-
-    def load(self) -> tuple[str, Any, int]:
-        """Load the state; return where."""
-        try:
-            self._state = self._setup()
-        except Exception as error:
-            return "failed", portable_error(error), 0
-        return "loaded", f"{socket.gethostname()} (process {os.getpid()})", 0
-
-    def work(self, task: int, partition: Any) -> tuple[str, Any, int]:
-        """Do a partition; return its result, or the error, and how many photos it spoke of."""
-        self._task, self._photos = task, 0
-        try:
-            result = self._function(self._state, partition, self._advance)
-        except Exception as error:
-            return "failed", portable_error(error), self._photos
-        return "done", result, self._photos
-
-    def photos(self) -> tuple[int, int]:
-        """Return which task is in hand, and how many of its photos are done."""
-        return self._task, self._photos
-
-    def _advance(self, count: int) -> None:
-        self._photos += count
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""One worker process of the local engine: how it is started, fed, watched and ended.
+"""One worker process of a pool: how it is started, fed, watched and ended.
 
 - Workers are spawned, not forked: ONNX Runtime, FAISS and torch keep threads and locks that a fork would copy
   broken.

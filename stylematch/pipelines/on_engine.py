@@ -68,15 +68,16 @@ def run_job(
         is read, or where they lie in a bucket.
     """
     common: dict[str, Any] = {"description": description, "on_partition": on_partition}
+    guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
     if choice.engine == "local":
         workers, threads = shared_cores(workers, len(waiting), usable_cores())
         setup = functools.partial(load, replace(job, threads=threads))
-        guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
         run = functools.partial(local.run_partitions, guard=guard)
         return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
     with _shared(job, waiting, photos) as (shared_job, seen):
         setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
-        run = functools.partial(ray.run_partitions, address=choice.address, on_gpus=job.device == "cuda")
+        on_gpus = job.device == "cuda"
+        run = functools.partial(ray.run_partitions, guard=guard, address=choice.address, on_gpus=on_gpus)
         return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
 
 
