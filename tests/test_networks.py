@@ -3,6 +3,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 import numpy as np
 import torch
+from torch.nn import functional
 
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
@@ -253,15 +254,17 @@ def test_a_divided_embedding_is_the_classes_probabilities_and_what_tells_one_cla
         embedding, heads = net.outputs(pictures)
     assert embedding.shape == (5, net.embedding_dim) == (5, 2 + 8)
     chances = torch.softmax(heads["category"], 1)
-    torch.testing.assert_close(embedding[:, :2], (0.75 * chances).sqrt())
+    torch.testing.assert_close(embedding[:, :2], 0.75**0.5 * functional.normalize(chances, dim=1))
     torch.testing.assert_close(embedding[:, 2:].square().sum(1), torch.full((5,), 0.25))
-    # The product of two first parts is Bhattacharyya's coefficient: how far two pictures agree about their class.
-    expected = 0.75 * (chances[0] * chances[1]).sqrt().sum()
+    # The product of two first parts says how far two pictures agree about their class: the cosine of what they say.
+    expected = 0.75 * torch.cosine_similarity(chances[0], chances[1], dim=0)
     torch.testing.assert_close(embedding[0, :2] @ embedding[1, :2], expected)
     # A temperature folded into the head reaches the embedding, too.
     net.cool("category", np.array([2.0]))
     cooler = torch.softmax(heads["category"] / 2, 1)
-    torch.testing.assert_close(net.outputs(pictures)[0][:, :2].detach(), (0.75 * cooler).sqrt())
+    torch.testing.assert_close(
+        net.outputs(pictures)[0][:, :2].detach(), 0.75**0.5 * functional.normalize(cooler, dim=1)
+    )
 
 
 def test_a_divided_embedding_comes_back_from_its_description():

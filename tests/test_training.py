@@ -219,11 +219,12 @@ def test_averaged_weights_are_those_of_a_moving_average(uninterrupted, tmp_path)
         assert (slow[name] - start[name]).norm() < 0.1 * (plain[name] - start[name]).norm()
 
 
-def test_a_finished_training_is_not_repeated(uninterrupted):
-    network, out = uninterrupted
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_finished_training_is_not_repeated_and_keeps_its_weights(average, uninterrupted, tmp_path):
+    network, out = uninterrupted if not average else (train_tiny(tmp_path, average=average), tmp_path)
     last = out / "checkpoints" / "last.ckpt"
     before = last.stat().st_mtime_ns
-    again = train_tiny(out)
+    again = train_tiny(out, average=average)
     assert last.stat().st_mtime_ns == before
     for name, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name

@@ -192,6 +192,7 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     import torch
 
     from stylematch.vision.networks import Network, architecture, load_network
+    from stylematch.vision.training import AFTERWARDS
 
     torch.manual_seed(job.schedule.seed)
     network = Network(job.model, schema)
@@ -199,7 +200,10 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
         return network
     bundle = Bundle.open(Path(job.model.start_from))
     started = load_network(bundle, job.model.dropout)
-    if bundle.schema != schema or architecture(started) != architecture(network):
+    found, wanted = (
+        {key: value for key, value in architecture(one).items() if key not in AFTERWARDS} for one in (started, network)
+    )
+    if bundle.schema != schema or found != wanted:
         raise UserError(
             f"model.start_from: {shown(bundle.directory)} has another architecture or other labels than this job; name "
             "the bundle of a job with the same model and data set."

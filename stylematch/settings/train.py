@@ -117,9 +117,9 @@ class Model(Section):
     embedding_dim : int
         Length of the embedding, a linear layer; 0 takes what is there (the last dense layer, or the features).
     instance_dim : int
-        0 is one embedding. Else the embedding is the classes of the groups in ``embedded`` (square roots of their
-        probabilities), then so many values that tell pictures of one class apart; its length follows from both, and
-        ``embedding_dim`` is left out.
+        0 is one embedding. Else the embedding is the probabilities of the classes of the groups in ``embedded``, then
+        so many values that tell pictures of one class apart; its length follows from both, and ``embedding_dim`` is
+        left out.
     instance_share : float
         What a divided embedding's second part counts in a cosine; the first counts the rest.
     embedded : list of str

@@ -6,10 +6,9 @@ which is therefore a summary of just what the labels ask for. Points are read fr
 the expectation of a heat map (integral regression; Sun et al., ECCV 2018), and their gradients stop there: learning
 them cannot disturb the labels, nor need their losses be weighed against each other.
 
-An embedding may be divided. The first part is the square roots of the classes' probabilities, whose inner product says
-how far two pictures agree about their class (Bhattacharyya, 1943; query by semantic example: Rasiwasia et al., IEEE TMM
-2007); the second tells pictures of one class apart. Each has a length of its own, so that neither drowns the other in a
-cosine.
+An embedding may be divided. The first part is the classes' probabilities, whose cosine says how far two pictures agree
+about their class (query by semantic example: Rasiwasia et al., IEEE TMM 2007); the second tells pictures of one class
+apart. Each has a length of its own, so that neither drowns the other in a cosine.
 
 Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zisserman, ICLR 2015).
 """
@@ -167,7 +166,8 @@ class Network(nn.Module):
         """Return the classes' part beside what tells pictures of one class apart, a unit vector together."""
         share, count = self.model.instance_share, len(self.model.embedded)
         agreed = [
-            torch.softmax(heads[name].float(), 1).sqrt() * ((1 - share) / count) ** 0.5 for name in self.model.embedded
+            functional.normalize(torch.softmax(heads[name].float(), 1), dim=1) * ((1 - share) / count) ** 0.5
+            for name in self.model.embedded
         ]
         return torch.cat([*agreed, functional.normalize(instance.float(), dim=1) * share**0.5], 1)
 

@@ -29,10 +29,10 @@ from stylematch.vision.networks import Network
 from stylematch.vision.trainer import keep_memory, training_trainer
 
 logger = logging.getLogger(__name__)
-# What may change between a training and its going on: it changes how it runs, or what is made of the network
-# afterwards, and not what is learned.
+# What may change between a training and its going on, since it changes how it runs and not what is learned.
 _RUNNING = ("compile", "devices", "workers", "log")
-_AFTERWARDS = ("instance_share",)
+AFTERWARDS = ("instance_share",)
+"""Settings of the model that change what is made of the network, and not what is learned."""
 WATCHED_BATCH = 128
 """Pictures of a batch that is watched, at most."""
 
@@ -77,9 +77,10 @@ def train_network(
     trainer.fit(
         fit.learner, fit.training, fit.watching, ckpt_path=None if last is None else str(last), weights_only=True
     )
-    if job.schedule.keep == "best":
-        stored = torch.load(out / "checkpoints" / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"]
-        fit.learner.load_state_dict(stored)
+    if job.schedule.keep == "best" or job.schedule.average:
+        # A training that had ended before gives back the last step's weights; what is kept, their average, is stored.
+        kept = out / "checkpoints" / f"{job.schedule.keep}.ckpt"
+        fit.learner.load_state_dict(torch.load(kept, weights_only=True, map_location="cpu")["state_dict"])
     return network.eval().cpu()
 
 
@@ -194,7 +195,7 @@ def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt
 
 def _last_checkpoint(job: TrainJob, out: Path) -> Path | None:
     """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
-    hidden: Any = {"out": True, "schedule": set(_RUNNING), "model": set(_AFTERWARDS)}
+    hidden: Any = {"out": True, "schedule": set(_RUNNING), "model": set(AFTERWARDS)}
     note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
     if last.is_file() and note.is_file():
         try:
