@@ -8,7 +8,6 @@ collected, each a sentence that names the file, the line, the rule and the key.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from stylematch.style.diagram import DecisionDiagram
 from stylematch.style.reach import draw_rules
 from stylematch.style.rule import CONDITION_KEYS, Rule, Tags, Vocabulary
 from stylematch.style.rule_problems import Problems, RuleProblemsError, UnreadableError
+from stylematch.style.toml_lines import BrokenTomlError, load_document
 
 SET_KEYS = ("name", "splits", "rules")
 SPLIT_KEYS = ("present", "absent")
@@ -46,9 +46,9 @@ def parse_rules(
         The text is no TOML or no valid rule set.
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RuleProblemsError([f"{label} is not valid TOML: {error}"]) from error
+        document = load_document(text)
+    except BrokenTomlError as error:
+        raise RuleProblemsError([f"{label}, {error}"]) from error
     problems = Problems(text, document, label)
     name, numbered = _Reader(document, vocabulary, problems).read(default_name)
     diagram = draw_rules(numbered, problems)
