@@ -18,6 +18,8 @@ from pyarrow.parquet import ParquetFile
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
+from stylematch.style.diagram import DecisionDiagram
+from stylematch.style.rule import Rule
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import RuleSet, load_rules
 from stylematch.tables.disk import shown
@@ -34,13 +36,16 @@ class RuleCheckError(UserError):
     rules : str
         The file.
     problems : sequence of str
-        A sentence each; they are the ``lines`` that are printed beside the error.
+        A sentence each.
+    counted : sequence of str
+        What the rules that can be read make of the labelled people; with the problems the ``lines`` that are printed
+        beside the error.
     """
 
-    def __init__(self, rules: str, problems: Sequence[str]) -> None:
+    def __init__(self, rules: str, problems: Sequence[str], counted: Sequence[str] = ()) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{count} in {shown(rules)}; 'score' refuses it until they are mended")
-        self.lines = tuple(shown(problem) for problem in problems)
+        self.lines = (*counted, *(shown(problem) for problem in problems))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,11 @@ class RuleCheck:
     overlaps: tuple[tuple[str, str, int], ...]
 
     def lines(self) -> list[str]:
-        """Return what the command prints."""
+        """Return what the command prints of a set that is right."""
+        return [*self.counted(), "unreachable rules: none", "unknown names: none"]
+
+    def counted(self) -> list[str]:
+        """Return what is printed of the people: coverage and overlaps."""
         styles = self.rules.styles
         width = max(len("style"), *map(len, styles))
         told = [
@@ -91,7 +100,7 @@ class RuleCheck:
             told.append(f"  and {len(self.overlaps) - MOST_OVERLAPS} rarer pairs")
         nobody = [style for style, count in zip(styles, self.counts, strict=True) if not count]
         told.append(f"styles that nobody here has: {', '.join(nobody) or 'none'}")
-        return [*told, "unreachable rules: none", "unknown names: none"]
+        return told
 
     def _share(self, count: int) -> str:
         return f"{100 * count / self.people:5.1f} %" if self.people else "      -"
@@ -162,8 +171,27 @@ def check_rules(rules: str, *, labels: Path | None = None, indexes: Sequence[Pat
     try:
         rule_set = load_rules(rules, attribute_names=attributes, categories=categories)
     except RuleProblemsError as error:
-        raise RuleCheckError(rules, error.problems) from error
+        raise RuleCheckError(
+            rules, error.problems, _count_readable(rules, error.readable, attributes, labels)
+        ) from error
     return count_rules(rule_set, read_labels(labels, rule_set), shown(labels))
+
+
+def _count_readable(rules: str, readable: Sequence[Rule], attributes: Sequence[str], labels: Path) -> list[str]:
+    """Return what the rules of a set that is not right make of the people, as far as it is known whom they take."""
+    if not readable:
+        return ["no rule can be read, so nobody is counted"]
+    count, last = len(readable), readable[-1]
+    if last.all or last.any or last.none:
+        rest = Rule((), (), (), None, ("(none of these)",), ((),), (1.0,), ((),))
+        readable = (*readable, rest)
+    diagram = DecisionDiagram([condition for rule in readable for condition in rule.conditions])
+    rule_set = RuleSet(Path(rules).stem, "", tuple(attributes), tuple(readable), diagram)
+    try:
+        counted = count_rules(rule_set, read_labels(labels, rule_set), shown(labels)).counted()
+    except UserError as error:
+        counted = [f"nobody is counted: {shown(str(error))}"]
+    return [f"of the {'rule' if count == 1 else f'{count} rules'} that can be read:", *counted, "problems:"]
 
 
 def count_rules(rule_set: RuleSet, labels: NDArray[np.bool_], source: str) -> RuleCheck:
