@@ -187,12 +187,13 @@ def test_where_keeps_to_the_condition_and_names_the_run(shop, tmp_path):
         ("price < 0", "none of the items"),
         ("prise < 50", "prise"),
         ("price <", "cannot be read"),
-        ("true) ; DROP TABLE items; (", "more than one|cannot be read"),
+        ("true) ; DROP TABLE items; (", "cannot be read"),
+        ("1=1) UNION ALL SELECT 999999 WHERE (1=1", "cannot be read"),
         ("id IN (SELECT content FROM read_text('/etc/hostname'))", "cannot be read"),
     ):
         result = run("none", where)
         assert result.code == 2
-        assert any(part in result.sentence for part in said.split("|")), result.sentence
+        assert said in result.sentence
     assert not (tmp_path / "none").exists()
 
 

@@ -168,6 +168,42 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
         remove_from_index(index, tmp_path / "absent")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "1=1) UNION ALL SELECT 999999 WHERE (1=1",
+        "1=1) UNION ALL SELECT -1 WHERE (1=1",
+        "1=1) UNION ALL SELECT NULL WHERE (1=1",
+        "true) LIMIT 1 --",
+        "true) OR (true",
+        "true LIMIT 1",
+        "true ORDER BY 1",
+        "true, false",
+        "true;",
+    ],
+)
+def test_a_condition_is_one_and_stays_within_its_brackets(wrong):
+    with pytest.raises(UserError, match="cannot be read as a condition"):
+        positions_where(pa.table({"id": ["a", "b"]}), wrong)
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_an_empty_condition_is_said_to_be_empty(empty):
+    with pytest.raises(UserError, match="the condition is empty"):
+        positions_where(pa.table({"id": ["a"]}), empty)
+
+
+def test_a_column_of_a_type_that_duckdb_does_not_know_is_an_error_of_one_sentence():
+    rows = pa.table({"id": ["a"], "half": pa.array(np.ones(1, np.float16))})
+    with pytest.raises(UserError, match="Unsupported Internal Arrow Type"):
+        positions_where(rows, "id = 'a'")
+
+
+def test_a_column_item_id_of_the_table_s_own_is_the_one_that_is_asked():
+    rows = pa.table({"id": ["a", "b"], "ITEM_ID": ["b", "c"]})
+    np.testing.assert_array_equal(positions_where(rows, "item_id = 'b'"), [0])
+
+
 def test_conditions_on_columns(tmp_path):
     stored = load_index_directory(built(tmp_path, count=40))
     np.testing.assert_array_equal(positions_where(stored.rows, "category = 'Coat' AND price_eur < 7"), [0, 2, 4, 6])
@@ -177,6 +213,9 @@ def test_conditions_on_columns(tmp_path):
     for wrong in ("colour = 'red'", "price_eur <", "true; DROP TABLE items", "price_eur IN (SELECT * FROM 'a.csv')"):
         with pytest.raises(UserError, match="condition"):
             positions_where(stored.rows, wrong)
+    np.testing.assert_array_equal(positions_where(stored.rows, f"Item_ID = '{stored.rows['id'][7].as_py()}'"), [7])
+    cheapest = "/* one */ price_eur = (SELECT min(price_eur) FROM items)\n-- of all\nAND true"
+    np.testing.assert_array_equal(positions_where(stored.rows, cheapest), [0])
     allowed = positions_where(stored.rows, "category = 'Dress'")
     hits = stored.index.search(clustered(4, 3, DIM), 25, allowed=allowed)
     assert (np.sort(hits.positions[:, :20], axis=1) == allowed).all()

@@ -201,6 +201,24 @@ def test_the_reason_says_what_counted(recommender, catalog):
     assert not any("choice" in row.reason for row in without.recommend("p", 0, "Boardroom", 0.9, rule))
 
 
+@pytest.mark.parametrize("worn", [False, True])
+@pytest.mark.parametrize(
+    ("switched_off", "absent", "present"),
+    [
+        ("weight_tags", ["fitting"], ["similarity|typical", "choice"]),
+        ("weight_category", ["choice"], ["similarity|typical", "fitting"]),
+        ("weight_similarity", ["similarity", "typical", "clothes"], ["fitting", "choice"]),
+    ],
+)
+def test_the_reason_is_silent_about_what_does_not_count(catalog, switched_off, absent, present, worn):
+    made = Recommender(catalog, STYLES, tags_of_style=TAGS, ranking=Ranking(**{switched_off: 0.0}))
+    query = catalog.index.vectors([3])[0] if worn else None
+    reasons = [row.reason for row in made.recommend("p", 0, "Boardroom", 0.9, "Wearing_Necktie", query)]
+    assert not any(part in reason for part in absent for reason in reasons)
+    for either in present:
+        assert any(part in reason for part in either.split("|") for reason in reasons)
+
+
 def test_people_of_one_style_get_different_items(recommender, catalog):
     lists = {
         (photo, face): {r.item_id for r in recommender.recommend(photo, face, "Minimalist", 0.5, "Young")}

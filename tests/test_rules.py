@@ -21,7 +21,8 @@ from program import call
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
-from stylematch.pipelines.rules import apply_rules, count_rules, read_labels
+from stylematch.pipelines.rule_labels import read_labels
+from stylematch.pipelines.rules import apply_rules, count_rules
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules, shipped_rule_sets
 from stylematch.style.tags import TAGS
@@ -273,8 +274,18 @@ def test_wrong_arrays_are_refused():
         ('absent = "Female"', 'absent = "Male"', "line 2, key splits.Male: both endings are 'Male'"),
         ('absent = "Female"', "", "key splits.Male: it needs the two endings"),
         ("[splits.Male]", 'nam = "x"\n[splits.Male]', "line 2, key nam: there is no such key, did you mean 'name'?"),
-        ("[[rules]]", "[rules]", "is not valid TOML"),
-        ('style = "Plain"', "style = ", "is not valid TOML: Invalid value (at line 14"),
+        ("[[rules]]", "[rules]", "line 13, key rules: this is not valid TOML: Cannot declare ('rules',) twice"),
+        ('style = "Plain"', "style = ", "line 14, key style: this is not valid TOML: Invalid value (at line 14"),
+        ('style = "Plain"', "style = Plain", "line 14, key style: this is not valid TOML: Invalid value (at line 14"),
+        ('style = "Plain"', 'style = "Plain"\nstyle = "P"', "line 15, key style: this is not valid TOML: Cannot overw"),
+        ('all = ["Bald", "Smiling"]', 'all = ["Bald",\n"Smiling"', "line 8, key all: this is not valid TOML: Unclosed"),
+        ('style = "Plain"', 'style = """Plain', "line 14, key style: this is not valid TOML: Unterminated string"),
+        ('style = "Plain"', "style", "line 14: this is not valid TOML: Expected '='"),
+        ('style = "Plain"', f"style = {'1' * 5000}", "line 14, key style: this is not valid TOML: Exceeds the limit"),
+        ('style = "Plain"', f"style = {'[' * 2000}", "line 14, key style: this is not valid TOML: it is nested"),
+        ('style = "Plain"', f"style = {'[' * 60}{']' * 60}", "line 14, key style: this is not valid TOML: it is"),
+        ('style = "Plain"', f"style{'.a' * 3000} = 1", "line 14, key style.a.a"),
+        ('style = "Plain"', f"style{'.a' * 3000} = 1", "this is not valid TOML: it is nested more than 50 deep"),
     ],
 )  # fmt: skip
 def test_what_makes_a_rule_useless_is_refused_with_its_place(tmp_path, old, new, expected):
@@ -523,6 +534,8 @@ def test_all_problems_are_kept_and_survive_another_process(tmp_path):
     ]
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.problems) == (str(caught.value), caught.value.problems)
+    assert again.readable == caught.value.readable
+    assert [rule.styles for rule in again.readable] == [("Plain",), ("Rest",)]
 
 
 def test_a_rule_that_the_ones_before_it_take_together_is_refused(tmp_path):
@@ -546,6 +559,76 @@ def test_rules_that_nobody_comes_by_are_named_beside_all_other_problems(tmp_path
     told = [re.search(r"line (\d+), rule (\d+) .*: (.*)", one).groups() for one in caught.value.problems]
     assert [(line, rule) for line, rule, _ in told] == [("4", "1"), ("8", "2"), ("18", "4"), ("24", "5")]
     assert told[2][2] == "rule 1 (Smiling) always wins over this one; put this rule before it"
+
+
+def problems_of(tmp_path, text) -> list[tuple[int, str, str]]:
+    """Line, key and sentence of all that is wrong with a text."""
+    with pytest.raises(RuleProblemsError) as caught:
+        load_text(tmp_path, text)
+    told = [re.search(r"line (\d+).*?, key ([\w.]+): (.*)", one).groups() for one in caught.value.problems]
+    return [(int(line), key, sentence) for line, key, sentence in told]
+
+
+REST = '[[rules]]\nstyle = "Rest"\nitems = ["Bag"]\n'
+
+
+@pytest.mark.parametrize(
+    ("wins", "late"),
+    [
+        ('items = ["Bag"]', 'itms = ["Bag"]'),
+        ('items = ["Bag"]\nweight = 0', 'items = ["Bag"]\nfoo = 1'),
+        ('items = "Bag"', 'items = ["Bag"]\ntags = "x"'),
+        ('items = ["Bag"]\ntags = "x"', 'items = "Bag"'),
+        ("", 'items = ["Bag"]\nweight = 0'),
+    ],
+)
+def test_a_rule_is_unreachable_whatever_else_is_wrong_with_it_or_the_one_that_wins(tmp_path, wins, late):
+    text = f'[[rules]]\nstyle = "A"\nall = ["Smiling"]\n{wins}\n[[rules]]\nall = ["Smiling", "Bald"]\n{late}\n{REST}'
+    found = problems_of(tmp_path, text)
+    assert any(sentence.startswith("rule 1 (Smiling) always wins over this one") for _, _, sentence in found), found
+    assert ("style", "this key is missing; every rule needs a style and its items") in [one[1:] for one in found]
+
+
+def test_a_rule_with_an_unknown_key_may_ask_for_more_so_it_beats_none(tmp_path):
+    text = '[[rules]]\nstyle = "A"\nall = ["Smiling"]\nnott = ["Bald"]\nitems = ["Bag"]\n'
+    text += f'[[rules]]\nstyle = "B"\nall = ["Smiling", "Bald"]\nitems = ["Bag"]\n{REST}'
+    assert [(line, key) for line, key, _ in problems_of(tmp_path, text)] == [(4, "nott")]
+    text = text.replace('all = ["Smiling"]\n', "")
+    assert [(line, key) for line, key, _ in problems_of(tmp_path, text)] == [(3, "nott")]
+
+
+def test_no_problem_of_a_rule_hides_its_others(tmp_path):
+    text = '[[rules]]\nstyle = 3\nall = "Bald"\nany = ["Yung", 4]\nitems = [5, "Bga"]\nweight = 0\n'
+    text += f'tags = {{ usage = "x", saison = ["Summer"] }}\n{REST}'
+    assert [one[:2] for one in problems_of(tmp_path, text)] == [
+        (2, "style"),
+        (3, "all"),
+        (4, "any"),
+        (4, "any"),
+        (5, "items"),
+        (5, "items"),
+        (6, "weight"),
+        (7, "tags.usage"),
+        (7, "tags.saison"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("split", "wrong"),
+    [
+        ("[splits.Male]\npresent = 3\nabsent = 4\n", [(2, "splits.Male.present"), (3, "splits.Male.absent")]),
+        ('[splits.Male]\npresent = "X"\nabsent = "X"\n', [(1, "splits.Male")]),
+        ('[splits.Male]\npresent = "Male"\n\n', [(1, "splits.Male")]),
+        ("splits = 3\n\n\n", [(1, "splits")]),
+        ("splits.Male = 3\nname = 4\n\n", [(1, "splits.Male"), (2, "name")]),
+    ],
+)
+def test_a_broken_split_hides_nothing_and_its_rules_are_not_to_blame(tmp_path, split, wrong):
+    text = '[[rules]]\nstyle = "A"\nall = ["Smiling"]\nsplit = "Male"\nitems.Male = ["Bga"]\nitems.Female = ["Bag"]\n'
+    text += f'[[rules]]\nstyle = "B"\nall = ["Yung"]\nsplit = "Mal"\nitems = ["Bag"]\n{REST}'
+    unknown = [] if split.startswith("splits = 3") else [(13, "split")]
+    found = [one[:2] for one in problems_of(tmp_path, split + text)]
+    assert found == [*wrong, (8, "items.Male"), (12, "all"), *unknown]
 
 
 def test_a_style_of_a_split_that_can_never_be_is_refused(tmp_path):
@@ -645,11 +728,42 @@ def test_the_check_command_lists_every_problem(tmp_path):
     path.write_text(FULL.replace('"Goatee"', '"Gotee"').replace('["Coat"]', '["Cote"]'))
     result = call("rules", "check", path)
     assert result.code == 2
-    assert [re.search(r"line \d+, rule \d '\w+', key \w+", line)[0] for line in result.out.splitlines()] == [
+    counted, problems = result.out.split("problems:\n")
+    assert [re.search(r"line \d+, rule \d '\w+', key \w+", line)[0] for line in problems.splitlines()] == [
         "line 9, rule 1 'Bold', key any",
         "line 27, rule 2 'Plain', key items",
     ]
+    assert counted.startswith("of the 2 rules that can be read:\n2 styles of rule set 'mine' by 4 attributes")
     assert result.sentence.startswith(f"stylematch-batch: 2 problems in {path}; ")
+
+
+def test_a_check_counts_the_rules_that_can_be_read_beside_the_problems(tmp_path):
+    people = [True, True, True, False]
+    columns = all_columns([False] * 4, Smiling=people, Bald=[True, False, False, False])
+    labels = write_labels(tmp_path / "few.parquet", columns)
+    path = tmp_path / "mine.toml"
+    rules = [
+        ("Warm", 'all = ["Smiling"]', '["Cot"]'),
+        ("Odd", 'all = ["Yung"]', '["Bag"]'),
+        ("Smooth", 'all = ["Bald"]', '["Bag"]'),
+        ("Rest", 'any = ["Yung"]', '["Bag"]'),
+    ]
+    path.write_text("".join(f'[[rules]]\nstyle = "{style}"\n{asks}\nitems = {items}\n' for style, asks, items in rules))
+    result = call("rules", "check", path, "--labels", labels)
+    assert result.code == 2
+    told, problems = result.out.split("problems:\n")
+    found = re.findall(r"^(\S.*?) {2,}(\d+) +([\d.]+) % +(\d+)$", told, re.MULTILINE)
+    assert found == [("Warm", "3", "75.0", "3"), ("Smooth", "0", "0.0", "1"), ("(none of these)", "1", "25.0", "4")]
+    assert "Warm + Smooth" in told
+    assert "unreachable rules: none" not in told
+    assert len(problems.splitlines()) == 4
+    assert "4 problems" in result.sentence
+
+    result = call("rules", "check", path, "--labels", tmp_path / "none.parquet")
+    assert "nobody is counted: labels file" in result.out
+    assert "4 problems" in result.sentence
+    path.write_text(path.read_text().replace('"Smiling"', '"Smilng"').replace('"Bald"', '"Bold"'))
+    assert "no rule can be read, so nobody is counted\n" in call("rules", "check", path, "--labels", labels).out
 
 
 def test_the_check_command_counts_the_given_people(tmp_path):

@@ -1,8 +1,4 @@
-"""``rules apply`` and ``rules check``: what a rule set makes of people whose true labels are known.
-
-Only the columns that the rules use are read, whole columns at a time. Labels may be booleans, 0/1 or CelebA's
--1/1; whatever else a column holds is refused, since a silent guess would move faces between styles.
-"""
+"""``rules apply`` and ``rules check``: what a rule set makes of people whose true labels are known."""
 
 from __future__ import annotations
 
@@ -11,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow.parquet import ParquetFile
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
+from stylematch.pipelines.rule_labels import read_labels
+from stylematch.style.diagram import DecisionDiagram
+from stylematch.style.rule import Rule
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import RuleSet, load_rules
 from stylematch.tables.disk import shown
@@ -34,13 +31,16 @@ class RuleCheckError(UserError):
     rules : str
         The file.
     problems : sequence of str
-        A sentence each; they are the ``lines`` that are printed beside the error.
+        A sentence each.
+    counted : sequence of str
+        What the rules that can be read make of the labelled people; with the problems the ``lines`` that are printed
+        beside the error.
     """
 
-    def __init__(self, rules: str, problems: Sequence[str]) -> None:
+    def __init__(self, rules: str, problems: Sequence[str], counted: Sequence[str] = ()) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{count} in {shown(rules)}; 'score' refuses it until they are mended")
-        self.lines = tuple(shown(problem) for problem in problems)
+        self.lines = (*counted, *(shown(problem) for problem in problems))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,11 @@ class RuleCheck:
     overlaps: tuple[tuple[str, str, int], ...]
 
     def lines(self) -> list[str]:
-        """Return what the command prints."""
+        """Return what the command prints of a set that is right."""
+        return [*self.counted(), "unreachable rules: none", "unknown names: none"]
+
+    def counted(self) -> list[str]:
+        """Return what is printed of the people: coverage and overlaps."""
         styles = self.rules.styles
         width = max(len("style"), *map(len, styles))
         told = [
@@ -91,7 +95,7 @@ class RuleCheck:
             told.append(f"  and {len(self.overlaps) - MOST_OVERLAPS} rarer pairs")
         nobody = [style for style, count in zip(styles, self.counts, strict=True) if not count]
         told.append(f"styles that nobody here has: {', '.join(nobody) or 'none'}")
-        return [*told, "unreachable rules: none", "unknown names: none"]
+        return told
 
     def _share(self, count: int) -> str:
         return f"{100 * count / self.people:5.1f} %" if self.people else "      -"
@@ -162,8 +166,27 @@ def check_rules(rules: str, *, labels: Path | None = None, indexes: Sequence[Pat
     try:
         rule_set = load_rules(rules, attribute_names=attributes, categories=categories)
     except RuleProblemsError as error:
-        raise RuleCheckError(rules, error.problems) from error
+        raise RuleCheckError(
+            rules, error.problems, _count_readable(rules, error.readable, attributes, labels)
+        ) from error
     return count_rules(rule_set, read_labels(labels, rule_set), shown(labels))
+
+
+def _count_readable(rules: str, readable: Sequence[Rule], attributes: Sequence[str], labels: Path) -> list[str]:
+    """Return what the rules of a set that is not right make of the people, as far as it is known whom they take."""
+    if not readable:
+        return ["no rule can be read, so nobody is counted"]
+    count, last = len(readable), readable[-1]
+    if last.all or last.any or last.none:
+        rest = Rule((), (), (), None, ("(none of these)",), ((),), (1.0,), ((),))
+        readable = (*readable, rest)
+    diagram = DecisionDiagram([condition for rule in readable for condition in rule.conditions])
+    rule_set = RuleSet(Path(rules).stem, "", tuple(attributes), tuple(readable), diagram)
+    try:
+        counted = count_rules(rule_set, read_labels(labels, rule_set), shown(labels)).counted()
+    except UserError as error:
+        counted = [f"nobody is counted: {shown(str(error))}"]
+    return [f"of the {'rule' if count == 1 else f'{count} rules'} that can be read:", *counted, "problems:"]
 
 
 def count_rules(rule_set: RuleSet, labels: NDArray[np.bool_], source: str) -> RuleCheck:
@@ -196,56 +219,3 @@ def count_rules(rule_set: RuleSet, labels: NDArray[np.bool_], source: str) -> Ru
         tuple(holds.sum(axis=0).tolist()),
         tuple(sorted(pairs, key=lambda pair: -pair[2])),
     )
-
-
-def read_labels(path: Path, rule_set: RuleSet) -> NDArray[np.bool_]:
-    """Read the labels that a rule set uses from a Parquet file.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, a)
-        Columns as in the set's ``attribute_names``; those that no rule uses are not read and stay False.
-
-    Raises
-    ------
-    UserError
-        As in ``apply_rules``.
-    """
-    where = f"labels file {str(path)!r}"
-    if not path.is_file():
-        raise UserError(f"{where} is no file; give the path of a Parquet file with a column per attribute")
-    try:
-        with ParquetFile(path) as file:
-            have = set(file.schema_arrow.names)
-            missing = [name for name in rule_set.attributes if name not in have]
-            if missing:
-                raise UserError(
-                    f"{where} lacks {'a column' if len(missing) == 1 else 'columns'} that rule set "
-                    f"{rule_set.name!r} uses: {', '.join(missing)}; add them or use another rule set"
-                )
-            table = file.read(columns=list(rule_set.attributes))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{where} cannot be read as Parquet ({error}); give a whole Parquet file") from error
-    labels = np.zeros((table.num_rows, len(rule_set.attribute_names)), dtype=np.bool_)
-    for name in rule_set.attributes:
-        labels[:, rule_set.attribute_names.index(name)] = _as_bool(table.column(name), f"{where}, column {name}")
-    return labels
-
-
-def _as_bool(column: pa.ChunkedArray, where: str) -> NDArray[np.bool_]:
-    """Return one column of labels as bool (n,); ``where`` names file and column in errors."""
-    if not (pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)):
-        raise UserError(f"{where} is of type {column.type}; labels must be booleans, 0 and 1, or -1 and 1")
-    if column.null_count:
-        row = column.is_null().index(True).as_py() + 1
-        raise UserError(f"{where}, row {row} has no value; fill in the label or leave the row out")
-    # Arrow's own to_numpy imports pandas, which takes longer than all the rest of the command.
-    numbers = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
-    values = np.from_dlpack(numbers.combine_chunks())
-    # Neither 0 nor 1 alone tells the two codings apart, so the column's other value decides.
-    absent = -1 if (values == -1).any() else 0
-    odd = np.flatnonzero((values != 1) & (values != absent))
-    if len(odd):
-        coding = "-1 and 1 (there is a -1 in this column)" if absent else "booleans, 0 and 1, or -1 and 1"
-        raise UserError(f"{where}, row {odd[0] + 1} is {values[odd[0]]}; labels must be {coding}")
-    return values == 1

@@ -12,7 +12,7 @@ def reason_for(
     category: str,
     named: str | None,
     choice: tuple[int, int] | None = None,
-    similarity: float,
+    similarity: float | None,
     is_worn: bool,
     fitting: Sequence[tuple[str, str]],
     style: str,
@@ -28,16 +28,18 @@ def reason_for(
         The category of the style that it was taken for; None where it is of another.
     choice : (int, int), optional
         Which of the style's categories that is, from 1, and of how many; None where it does not count.
-    similarity : float
-        With the query.
+    similarity : float or None
+        With the query; None where it does not count.
     is_worn : bool
         Whether the query was what the person wears, and not what is typical of the style.
     fitting : sequence of (tag, value)
-        The item's tags that the style asks for.
+        The item's tags that the style asks for; none where they do not count.
     style, rule : str
         The style, and the conditions of its rule.
     """
-    if is_worn:
+    if similarity is None:
+        lead = category
+    elif is_worn:
         lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
     else:
         lead = f"A typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"

@@ -13,6 +13,8 @@ from stylematch.errors import UserError
 from stylematch.tables.disk import shown
 
 _POSITION = "stylematch position"
+_ITEM_ID = "item_id"
+"""What ``recommendations`` and an item table call the ``id``; a condition may, too."""
 
 
 def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
@@ -21,7 +23,7 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
     Parameters
     ----------
     rows : pyarrow.Table
-        One row a vector: ``StoredIndex.rows``.
+        One row a vector: ``StoredIndex.rows``. The ``id`` may also be called ``item_id``.
     where : str
         What stands behind SQL's WHERE, such as ``category = 'Coat' AND price < 50``.
 
@@ -33,25 +35,29 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
     Raises
     ------
     UserError
-        If it is no condition over the columns.
+        If it is not one condition over the columns, or DuckDB does not know a column's type.
     """
     import duckdb
 
+    if not where.strip():
+        raise UserError('the condition is empty; write one such as "price < 50", or leave it out')
     table = rows.append_column(_POSITION, pa.array(np.arange(rows.num_rows)))
+    known = rows.column_names
+    if not any(name.casefold() == _ITEM_ID for name in known):
+        table, known = table.append_column(_ITEM_ID, rows["id"]), [*known, _ITEM_ID]
     with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as connection:
-        connection.register("items", table)
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        # On lines of its own, so that a comment in it ends; in brackets, so that it stays one condition.
-        sql = f'SELECT "{_POSITION}" FROM items WHERE (\n{where}\n) ORDER BY 1'  # noqa: S608
         try:
-            if len(connection.extract_statements(sql)) != 1:
-                raise UserError(f"the condition {shown(where)!r} is more than one statement")
-            found = connection.execute(sql).fetchnumpy()[_POSITION]
+            connection.register("items", table)
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            # A filter takes one expression alone: pasted into a query, a bracket too many would end the condition and
+            # what stands behind it could add rows of its own.
+            held = connection.table("items").filter(where)
+            found = held.project(f'"{_POSITION}"').order("1").fetchnumpy()[_POSITION]
         except duckdb.Error as error:
             message = " ".join(str(error).split("\n\n")[0].split())
             raise UserError(
-                f"the condition {shown(where)!r} cannot be read: {shown(message)} The columns are "
-                f"{shown(', '.join(rows.column_names))}."
+                f"the condition {shown(where)!r} cannot be read as a condition: {shown(message)} The columns are "
+                f"{shown(', '.join(known))}."
             ) from None
     return np.asarray(found, np.int64)

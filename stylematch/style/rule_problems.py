@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from stylematch.errors import UserError
+from stylematch.style.rule import Rule
 from stylematch.style.toml_lines import KeyLines
 from stylematch.tables.disk import shown
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class RuleProblemsError(UserError):
@@ -19,17 +23,20 @@ class RuleProblemsError(UserError):
     ----------
     problems : sequence of str
         A sentence each, in the order of the text; at least one.
+    readable : sequence of Rule
+        The rules of which it is known whom they take, in order.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], readable: Sequence[Rule] = ()) -> None:
         more = len(problems) - 1
         hint = f" ({more} more: 'stylematch-batch rules check' lists them)" if more else ""
         super().__init__(f"{problems[0]}{hint}")
         self.problems = tuple(problems)
+        self.readable = tuple(readable)
 
-    def __reduce__(self) -> tuple[type[RuleProblemsError], tuple[tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[type[RuleProblemsError], tuple[tuple[str, ...], tuple[Rule, ...]]]:
         """Return how it is made again in another process: of its problems, not of the message."""
-        return type(self), (self.problems,)
+        return type(self), (self.problems, self.readable)
 
 
 class UnreadableError(Exception):
@@ -63,14 +70,21 @@ class Problems:
         self.found: list[tuple[int, str]] = []
         self.rule: int | None = None
 
-    def raise_any(self) -> None:
-        """Raise the problems, if there are any."""
+    def raise_any(self, readable: Sequence[Rule]) -> None:
+        """Raise the problems, if there are any, with the rules of which it is known whom they take."""
         if self.found:
-            raise self.error()
+            raise self.error(readable)
 
-    def error(self) -> RuleProblemsError:
+    def error(self, readable: Sequence[Rule] = ()) -> RuleProblemsError:
         """Return the problems as an error, in the order of the text."""
-        return RuleProblemsError([problem for _, problem in sorted(self.found, key=lambda found: found[0])])
+        return RuleProblemsError([problem for _, problem in sorted(self.found, key=lambda found: found[0])], readable)
+
+    def tried(self, otherwise: T, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``read`` does, or ``otherwise`` where it gives up, so that what follows is still looked at."""
+        try:
+            return read(*args, **kwargs)
+        except UnreadableError:
+            return otherwise
 
     def check_keys(self, table: dict[str, Any], known: Collection[str], path: Sequence[str] = ()) -> None:
         """Note the keys of a table that mean nothing."""
@@ -105,7 +119,7 @@ class Problems:
             # A style that is no name of one line is its own problem, which shows it safely.
             named = f", rule {self.rule + 1}" + (f" {style!r}" if isinstance(style, str) else "")
         problem = line, f"{self.label}, line {line}{named}, key {shown(key)}: {message}"
-        if problem not in self.found:  # what two styles share is read for each
+        if problem not in self.found:  # an unknown name may be there twice
             self.found.append(problem)
 
     def refuse(self, key: str, message: str, path: Sequence[str] | None = None) -> NoReturn:

@@ -8,14 +8,16 @@ collected, each a sentence that names the file, the line, the rule and the key.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from stylematch.style.diagram import DecisionDiagram
-from stylematch.style.reach import draw_rules
+from stylematch.style.reach import PlacedRule, draw_rules
 from stylematch.style.rule import CONDITION_KEYS, Rule, Tags, Vocabulary
-from stylematch.style.rule_problems import Problems, RuleProblemsError, UnreadableError
+from stylematch.style.rule_problems import Problems, RuleProblemsError
+from stylematch.style.toml_lines import BrokenTomlError, load_document
+
+T = TypeVar("T")
 
 SET_KEYS = ("name", "splits", "rules")
 SPLIT_KEYS = ("present", "absent")
@@ -46,14 +48,15 @@ def parse_rules(
         The text is no TOML or no valid rule set.
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RuleProblemsError([f"{label} is not valid TOML: {error}"]) from error
+        document = load_document(text)
+    except BrokenTomlError as error:
+        raise RuleProblemsError([f"{label}, {error}"]) from error
     problems = Problems(text, document, label)
-    name, numbered = _Reader(document, vocabulary, problems).read(default_name)
-    diagram = draw_rules(numbered, problems)
-    problems.raise_any()
-    return name, tuple(rule for _, rule in numbered), diagram
+    name, placed = _Reader(document, vocabulary, problems).read(default_name)
+    diagram = draw_rules(placed, problems)
+    rules = tuple(one.rule for one in placed if one.is_whole)
+    problems.raise_any(rules)
+    return name, rules, diagram
 
 
 class _Reader:
@@ -63,112 +66,129 @@ class _Reader:
         self.document = document
         self.known = vocabulary
         self.problems = problems
+        self.splits: Mapping[str, tuple[str, str] | None] | None = None
+        self.number_of: dict[str, int] = {}
 
-    def read(self, default_name: str) -> tuple[str, list[tuple[int, Rule]]]:
-        """Return the set's name, and the rules of which it is known whom they take, with their places in the text."""
+    def read(self, default_name: str) -> tuple[str, list[PlacedRule]]:
+        """Return the set's name, and the rules of which it is known what they ask for."""
+        tried = self.problems.tried
         self.problems.check_keys(self.document, SET_KEYS)
-        try:
-            name = self.read_name(self.document.get("name", default_name), "name")
-            return name, self.read_rules(self.read_splits())
-        except UnreadableError:
-            return default_name, []
+        name = tried(default_name, self.read_name, self.document.get("name", default_name), "name")
+        self.splits = tried(None, self.read_splits)
+        return name, tried([], self.read_rules)
 
-    def read_splits(self) -> dict[str, tuple[str, str]]:
+    def read_splits(self) -> dict[str, tuple[str, str] | None]:
+        """Return each split's endings, None where they are wrong: the rules that use it are not to blame."""
         tables = self.document.get("splits", {})
         if not isinstance(tables, dict):
             self.problems.refuse(
                 "splits", 'write a table such as [splits.Male] with present = "Male" and absent = "Female"'
             )
-        splits: dict[str, tuple[str, str]] = {}
-        for attribute, table in tables.items():
-            key = f"splits.{attribute}"
-            path = ("splits", attribute)
-            self.problems.check_known(attribute, self.known.attributes, "attribute", "splits", path)
-            if not isinstance(table, dict) or not set(SPLIT_KEYS) <= set(table):
-                self.problems.refuse(
-                    key, 'it needs the two endings, such as present = "Male" and absent = "Female"', path
-                )
-            self.problems.check_keys(table, SPLIT_KEYS, path)
-            present, absent = (self.read_name(table[part], f"{key}.{part}", (*path, part)) for part in SPLIT_KEYS)
-            if present == absent:
-                self.problems.refuse(key, f"both endings are {present!r}; give each its own", path)
-            splits[attribute] = (present, absent)
-        return splits
+        return {name: self.problems.tried(None, self.read_split, name, table) for name, table in tables.items()}
 
-    def read_rules(self, splits: dict[str, tuple[str, str]]) -> list[tuple[int, Rule]]:
+    def read_split(self, attribute: str, table: object) -> tuple[str, str] | None:
+        key, path = f"splits.{attribute}", ("splits", attribute)
+        self.problems.check_known(attribute, self.known.attributes, "attribute", "splits", path)
+        if isinstance(table, dict):
+            self.problems.check_keys(table, SPLIT_KEYS, path)
+        if not isinstance(table, dict) or not set(SPLIT_KEYS) <= set(table):
+            self.problems.refuse(key, 'it needs the two endings, such as present = "Male" and absent = "Female"', path)
+        present, absent = (
+            self.problems.tried("", self.read_name, table[part], f"{key}.{part}", (*path, part)) for part in SPLIT_KEYS
+        )
+        if present and present == absent:
+            self.problems.refuse(key, f"both endings are {present!r}; give each its own", path)
+        return (present, absent) if present and absent and attribute in self.known.attributes else None
+
+    def read_rules(self) -> list[PlacedRule]:
         tables = self.document.get("rules", [])
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
             self.problems.refuse("rules", "there must be at least one rule, each in its own [[rules]] table")
-        rules: list[tuple[int, Rule]] = []
+        placed: list[PlacedRule] = []
         for number, table in enumerate(tables):
             self.problems.rule = number
-            try:
-                rule, asks_well = self.read_rule(table, splits)
-            except UnreadableError:
-                continue
-            if asks_well and self.check_place(rule, rules, is_last=number == len(tables) - 1):
-                rules.append((number, rule))
+            rule, asks_well = self.read_rule(table, number)
+            is_whole = set(table) <= set(RULE_KEYS)
+            is_known = asks_well and is_whole
+            if self.check_place(rule, number, is_last=number == len(tables) - 1, is_known=is_known) and asks_well:
+                placed.append(PlacedRule(number, rule, is_whole))
         self.problems.rule = None
-        return rules
+        return placed
 
-    def read_rule(self, table: dict[str, Any], splits: dict[str, tuple[str, str]]) -> tuple[Rule, bool]:
-        """Return a rule, and whether what it asks for is sound, whatever is wrong with its items, weight and tags."""
-        before = len(self.problems.found)
+    def read_rule(self, table: dict[str, Any], number: int) -> tuple[Rule, bool]:
+        """Return a rule, and whether what its known keys ask for is sound, whatever is wrong with the others."""
         self.problems.check_keys(table, RULE_KEYS)
         for key in ("style", "items"):
             if key not in table:
-                self.problems.refuse(key, "this key is missing; every rule needs a style and its items")
-        style = self.read_name(table["style"], "style")
-        asked = {key: self.read_condition(table, key) for key in CONDITION_KEYS}
+                self.problems.note(key, "this key is missing; every rule needs a style and its items")
+        style = f"(rule {number + 1})"
+        if "style" in table:
+            style = self.problems.tried(style, self.read_name, table["style"], "style")
+        before = len(self.problems.found)
+        asked = {key: self.problems.tried((), self.read_condition, table, key) for key in CONDITION_KEYS}
         for key, other in (("not", "all"), ("not", "any"), ("any", "all")):
             for name in asked[key]:
                 if name in asked[other]:
                     self.problems.note(
                         key, f"{name!r} is also in `{other}`, so one of the two says nothing or too much; drop one"
                     )
-        endings: tuple[str, ...] = ()
-        split = None
-        if "split" in table:
-            split = self.read_name(table["split"], "split")
-            if split not in splits:
-                self.problems.check_known(
-                    split, splits, "split", "split", fix=f"describe it in a table [splits.{split}]"
-                )
-                raise UnreadableError
-            self.check_not_off(split, "split")
-            for key in CONDITION_KEYS:
-                if split in asked[key]:
-                    self.problems.refuse(
-                        "split", f"{split!r} is also in `{key}`; of two styles it would leave one, so drop it"
-                    )
-            endings = splits[split]
-        asks_well = len(self.problems.found) == before
+        endings = self.problems.tried(None, self.read_endings, table, asked)
+        asks_well = len(self.problems.found) == before and endings is not None
         rule = Rule(
             asked["all"],
             asked["any"],
             asked["not"],
-            split,
-            tuple(f"{style} {ending}" for ending in endings) or (style,),
-            tuple(self.read_items(value, key) for value, key in self.by_ending(table["items"], "items", endings)),
-            tuple(
-                self.read_weight(value, key) for value, key in self.by_ending(table.get("weight", 1), "weight", endings)
-            ),
-            tuple(self.read_tags(value, key) for value, key in self.by_ending(table.get("tags", {}), "tags", endings)),
+            table["split"] if endings else None,
+            () if endings is None else tuple(f"{style} {ending}" for ending in endings) or (style,),
+            self.by_ending(self.read_items, table, "items", endings, ()),
+            self.by_ending(self.read_weight, table, "weight", endings, 1.0),
+            self.by_ending(self.read_tags, table, "tags", endings, ()),
         )
         return rule, asks_well
 
-    def by_ending(self, value: object, key: str, endings: Sequence[str]) -> list[tuple[object, str]]:
-        """Return a key's value for each style: one for all, or where it is a table of the endings, each its own."""
-        each = isinstance(value, dict) and (key != "tags" or any(isinstance(inner, dict) for inner in value.values()))
-        if not endings or not isinstance(value, dict) or not each:
-            return [(value, key)] * (len(endings) or 1)
-        self.problems.check_keys(value, endings, (key,))
-        for ending in endings:
-            if ending not in value:
-                self.problems.refuse(
-                    f"{key}.{ending}", f"this is missing; give one for each ending, or one `{key}` for both"
+    def read_endings(self, table: dict[str, Any], asked: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+        """Return the endings of a rule's styles: none where it has no split, None where they are not known."""
+        if "split" not in table:
+            return ()
+        split = self.read_name(table["split"], "split")
+        if self.splits is None:
+            return None
+        if split not in self.splits:
+            fix = f"describe it in a table [splits.{split}]"
+            self.problems.check_known(split, self.splits, "split", "split", fix=fix)
+            return None
+        self.check_not_off(split, "split")
+        for key in CONDITION_KEYS:
+            if split in asked[key]:
+                self.problems.note(
+                    "split", f"{split!r} is also in `{key}`; of two styles it would leave one, so drop it"
                 )
-        return [(value[ending], f"{key}.{ending}") for ending in endings]
+        return self.splits[split]
+
+    def by_ending(
+        self,
+        read: Callable[[object, str], T],
+        table: dict[str, Any],
+        key: str,
+        endings: Sequence[str] | None,
+        otherwise: T,
+    ) -> tuple[T, ...]:
+        """Return a key's value for each style: one for all, or where it is a table of the endings, each its own."""
+        value = table.get(key)
+        each = isinstance(value, dict) and (key != "tags" or any(isinstance(inner, dict) for inner in value.values()))
+        if endings == () or not isinstance(value, dict) or not each:
+            one = self.problems.tried(otherwise, read, value, key) if key in table else otherwise
+            return (one,) * (len(endings or ()) or 1)
+        if endings is None:  # then it is not known either which of them there should be
+            endings = tuple(value)
+        self.problems.check_keys(value, endings, (key,))
+        found = []
+        for ending in endings:
+            place = f"{key}.{ending}"
+            if ending not in value:
+                self.problems.note(place, f"this is missing; give one for each ending, or one `{key}` for both")
+            found.append(self.problems.tried(otherwise, read, value[ending], place) if ending in value else otherwise)
+        return tuple(found)
 
     def read_condition(self, table: dict[str, Any], key: str) -> tuple[str, ...]:
         if key not in table:
@@ -204,12 +224,14 @@ class _Reader:
         read = []
         for tag, values in value.items():
             path = f"{key}.{tag}"
-            self.read_name(tag, path)
+            if not self.problems.tried("", self.read_name, tag, path):
+                continue
             if self.known.tags is not None and tag not in self.known.tags:
                 self.problems.check_known(tag, self.known.tags, "tag", path)
                 continue
             known = None if self.known.tags is None else self.known.tags[tag]
-            read.append((tag, self.read_names(values, path, known, "value", "leave a tag out that may be anything")))
+            if_empty = "leave a tag out that may be anything"
+            read.append((tag, self.problems.tried((), self.read_names, values, path, known, "value", if_empty)))
         return tuple(read)
 
     def read_names(
@@ -219,7 +241,7 @@ class _Reader:
             self.problems.refuse(key, f"must be a list of {kind} names, not {value!r}")
         if not value:
             self.problems.refuse(key, f"the list is empty; {if_empty}")
-        names = tuple(self.read_name(entry, key) for entry in value)
+        names = tuple(name for entry in value if (name := self.problems.tried("", self.read_name, entry, key)))
         for position, name in enumerate(names):
             if known is not None:
                 self.problems.check_known(name, known, kind, key)
@@ -235,7 +257,7 @@ class _Reader:
             )
         return value
 
-    def check_place(self, rule: Rule, earlier: Sequence[tuple[int, Rule]], *, is_last: bool) -> bool:
+    def check_place(self, rule: Rule, number: int, *, is_last: bool, is_known: bool) -> bool:
         """Note what is wrong with a rule's place; return whether it leaves faces to the rules after it."""
         asks = bool(rule.all or rule.any or rule.none)
         if is_last and asks:
@@ -245,15 +267,13 @@ class _Reader:
                 "the last rule asks for attributes, so faces without them would have no style; "
                 "end with a rule that has no `all`, `any` or `not`",
             )
-        if not is_last and not asks:
+        if not is_last and not asks and is_known:
             self.problems.note(
                 "all",
                 "a rule without `all`, `any` or `not` takes every face, so it must be the last one; give it conditions",
             )
-        for number, before in earlier:
-            for style in rule.styles:
-                if style in before.styles:
-                    self.problems.note(
-                        "style", f"{style!r} is already rule {number + 1}'s style; give each rule its own"
-                    )
+        for style in rule.styles:
+            first = self.number_of.setdefault(style, number)
+            if first != number:
+                self.problems.note("style", f"{style!r} is already rule {first + 1}'s style; give each rule its own")
         return is_last or asks
