@@ -92,7 +92,7 @@ def find_fashion_mnist(named: Path | None = None) -> Path:
         If the files are nowhere and cannot be fetched.
     """
     if named is not None:
-        if not _is_complete(named):
+        if not holds_fashion_mnist(named):
             raise UserError(f"{named} does not hold Fashion-MNIST's four IDX files (train-images-idx3-ubyte.gz, ...).")
         return named
     return installed_fashion_mnist() or _download()
@@ -102,7 +102,7 @@ def installed_fashion_mnist() -> Path | None:
     """Return the usual folder that holds the four files, None where no usual one does; fetches nothing."""
     data = os.environ.get("STYLEMATCH_DATA")
     within = [Path(data) / name for name in _USUAL_NAMES] if data else []
-    return next((folder for folder in [*within, DEBIAN_FOLDER] if _is_complete(folder)), None)
+    return next((folder for folder in [*within, DEBIAN_FOLDER] if holds_fashion_mnist(folder)), None)
 
 
 def read_fashion_mnist(folder: Path, split: str) -> FashionMnist:
@@ -130,7 +130,8 @@ def _file(folder: Path, name: str) -> Path:
     raise UserError(f"{folder / name}.gz is missing: this is not a complete copy of Fashion-MNIST.")
 
 
-def _is_complete(folder: Path) -> bool:
+def holds_fashion_mnist(folder: Path) -> bool:
+    """Whether a folder holds all four IDX files."""
     try:
         for prefix in _PREFIX.values():
             _file(folder, f"{prefix}-images-idx3-ubyte")
@@ -168,7 +169,7 @@ def _download() -> Path:
         raise MissingExtraError(f"{sentence} Fetching it", "train") from error
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stylematch"
     folder = cache / "FashionMNIST" / "raw"
-    if not _is_complete(folder):
+    if not holds_fashion_mnist(folder):
         try:
             FashionMNIST(str(cache), download=True)
         except (OSError, RuntimeError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
+from stylematch.data.fashion_mnist import holds_fashion_mnist
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
@@ -184,10 +185,16 @@ def _labelled(
         )
     if split != "test":
         raise UserError(f"--split {split}: {learned['dataset']} is measured on what the training held out, test.")
-    if data == "fashion-mnist":
-        wanted = TrainData(dataset="fashion-mnist", limit=limit)
+    if data == "fashion-mnist" or holds_fashion_mnist(root):
+        wanted = TrainData(dataset="fashion-mnist", root=None if data == "fashion-mnist" else data, limit=limit)
     else:
         wanted = TrainData(**{**learned, "root": None if data == learned["dataset"] else data, "limit": limit})
+    known = {group.name for group in bundle.schema.groups}
+    if not known & set(wanted.label_groups):
+        raise UserError(
+            f"{shown(bundle.directory)} knows {', '.join(sorted(known))}, and {shown(data)} labels none of it; name "
+            "data that its labels are of."
+        )
     source = open_source(wanted, bundle.input_px, cache)
     for title, examples in source.tests():
         yield title, _renamed(examples, source.schema, bundle.schema)

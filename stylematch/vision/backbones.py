@@ -138,7 +138,8 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
     if name.startswith("vit_") and weights != "imagenet":
         options["image_size"] = input_px
     if name in ("googlenet", "inception_v3"):
-        options["init_weights"] = False
+        # Its weights from ImageNet ask for this; a network must not depend on what it was started from.
+        options |= {"init_weights": False, "transform_input": True}
     try:
         chosen = None
         if weights == "imagenet":

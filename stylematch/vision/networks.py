@@ -272,6 +272,8 @@ def load_network(bundle: Bundle, dropout: float = 0.0) -> Network:
         result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise damaged(bundle, error) from error
-    if result.unexpected_keys or any(not key.endswith("num_batches_tracked") for key in result.missing_keys):
+    # Whole numbers (counters, tables of relative positions) follow from the architecture and are not stored.
+    own = network.state_dict()
+    if result.unexpected_keys or any(own[key].is_floating_point() for key in result.missing_keys):
         raise UserError(f"{bundle.directory}: the weights do not fit the architecture that bundle.json names.")
     return network
