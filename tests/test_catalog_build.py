@@ -14,6 +14,8 @@ from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.item_table import read_items
 from stylematch.errors import UserError
 from stylematch.report.item_pictures import ItemPictures
+from stylematch.search.catalog import ItemCatalog
+from stylematch.search.directory import load_index_directory
 
 HEADER = "item_id,image,category,price,gender"
 
@@ -125,6 +127,30 @@ def test_columns_given_and_predicted(shop):
     guessed = [by_id[f"sku-{n}"]["category_predicted"] for n in range(0, 12, 2)]
     assert sum(guess == kind for guess, kind in zip(guessed, true[:12:2], strict=True)) >= 4
     assert set(json.loads((shop / "items" / "infos.json").read_text())["categories"]) == {*CLASSES, "Jeans", "Robes"}
+
+
+def test_a_colour_is_predicted_only_where_there_is_colour(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture = Image.new("RGB", (120, 120), "white")
+    picture.paste((200, 20, 30), (30, 20, 90, 100))
+    picture.save(folder / "red.png")
+    for grey in ("grey.png", "grey.jpg", "given.png"):
+        picture.convert("L").convert("RGB" if grey == "grey.png" else "L").save(folder / grey)
+    lines = ["red,red.png,", "grey,grey.png,", "jpeg,grey.jpg,", "given,given.png,Red"]
+    result = build(write_table(folder / "items.csv", lines, "id,image,baseColour"), tmp_path / "shop")
+    assert result.code == 0, result.err
+    assert "baseColour 1" in result.out
+    items = {row["id"]: row for row in pq.read_table(tmp_path / "shop" / "items" / "rows.parquet").to_pylist()}
+    assert items["red"]["baseColour"] is not None
+    assert items["red"]["baseColour_probability"] > 0
+    assert items["given"]["baseColour"] == "Red"
+    for name in ("grey", "jpeg"):
+        assert items[name]["baseColour"] is items[name]["baseColour_probability"] is None
+        assert items[name]["gender"] is not None
+    catalog = ItemCatalog(load_index_directory(tmp_path / "shop" / "items"))
+    fits = dict(zip(catalog.item_ids, catalog.tag_fit("baseColour", ["Red"]), strict=True))
+    assert (fits["grey"], fits["jpeg"], fits["given"]) == (0.5, 0.5, 1.0)
 
 
 def test_equal_tables_give_equal_bytes(table, shop, tmp_path):

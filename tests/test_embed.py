@@ -89,6 +89,9 @@ def test_fashion_mnist_is_embedded_item_by_item(items):
     assert np.abs(np.linalg.norm(vectors(found["embedding"]), axis=1) - 1).max() < 2e-3  # half floats
     stock = pq.read_table(DEFAULT_INDEX / "items" / "rows.parquet", columns=["picture"])["picture"].to_pylist()
     assert set(found["picture"].to_pylist()) <= set(stock)
+    # The pictures are grey: what they would be in colour is not guessed.
+    assert found["baseColour"].null_count == found["baseColour_probability"].null_count == len(ids)
+    assert found["gender"].null_count == 0
 
 
 def test_celeba_is_embedded_with_its_true_attributes(faces):

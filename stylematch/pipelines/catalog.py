@@ -287,11 +287,12 @@ class _CatalogWriter:
     def _rows(self, part: _Read) -> dict[str, Any]:
         bundle = self._runtime.bundle
         rows = self._table.columns.take(pa.array(part.kept))
-        predictions = run_in_batches(self._runtime, np.stack(part.crops), self._batch_size)
+        crops = np.stack(part.crops)
+        predictions = run_in_batches(self._runtime, crops, self._batch_size)
         given = {name: rows[name].to_pylist() for name in (CATEGORY, *self._tags) if name in rows.column_names}
         categories = given.pop(CATEGORY, None) or [None] * len(part.kept)
         labels = category_columns(bundle, predictions, categories)
-        tags = tag_columns(bundle, predictions, given)
+        tags = tag_columns(bundle, predictions, crops, given)
         self.categories.update(labels[CATEGORY])
         self.predicted[CATEGORY] += categories.count(None)
         for name in self._tags:

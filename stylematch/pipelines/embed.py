@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ class _Source:
     total : int, optional
         Pictures in all, where that is known.
     predicted : callable, optional
-        Turns predictions into more columns.
+        Turns predictions, and the crops that they are of, into more columns.
     """
 
     kind: str
@@ -104,7 +105,7 @@ class _Source:
     batches: Iterator[_Batch]
     description: dict[str, Any]
     total: int | None
-    predicted: Callable[[Predictions], Rows] = lambda _: {}
+    predicted: Callable[[Predictions, np.ndarray], Rows] = lambda _, __: {}
 
 
 def embed_job(job_file: Path, device: str = "auto") -> EmbedSummary:
@@ -186,7 +187,8 @@ def _write(source: _Source, runtime: Runtime, staged: Path, batch_size: int) -> 
                     if len(batch.crops):
                         predictions = run_in_batches(runtime, batch.crops, batch_size)
                         vectors = predictions.embedding.astype(np.float16)
-                        writer.write({**batch.rows, **source.predicted(predictions), "embedding": vectors})
+                        more = source.predicted(predictions, batch.crops)
+                        writer.write({**batch.rows, **more, "embedding": vectors})
                     progress.update(batch.pictures)
                     batch = next(waiting, None) if writer.rows < SHARD_ROWS else None
                 count += writer.rows
@@ -239,7 +241,7 @@ def _fashion_mnist(job: EmbedJob, runtime: Runtime) -> _Source:
         "categories": list(fashion_mnist.CLASSES),
     }
     total = sum(len(split.labels) for split in items.values())
-    return _Source("items", columns, batches(), description, total, lambda found: tag_columns(bundle, found))
+    return _Source("items", columns, batches(), description, total, partial(tag_columns, bundle))
 
 
 def _celeba(job: EmbedJob, runtime: Runtime, threads: int) -> _Source:

@@ -1,7 +1,8 @@
 """What the garment encoder says of items, as columns of their index: which category, gender, season, usage, colour.
 
 A tag that the catalogue gives stands as it is given; the others are predicted, and ``TAG_probability`` says how sure
-the model is (null where the tag was given). ``category_predicted`` is the one of the model's categories that an item
+the model is (null where the tag was given). No colour is predicted of a grey picture: it stays null, and a rule set
+that asks for one counts the item as unknown. ``category_predicted`` is the one of the model's categories that an item
 looks like, so that a rule set that names those finds items whose category is the catalogue's own.
 """
 
@@ -20,10 +21,12 @@ from stylematch.style.tags import TAGS
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Predictions
 
-CATEGORY, ARTICLE_TYPE = "category", "articleType"
+CATEGORY, ARTICLE_TYPE, COLOUR = "category", "articleType", "baseColour"
 CATEGORY_PREDICTED = "category_predicted"
 LIKE_A_CATEGORY = 0.5
 """How probable a predicted category has to be for an item of another name to be taken for one of it."""
+GREY_BELOW = 8
+"""A picture whose channels never differ by this much, of 255, is a grey one: there is no colour to be seen in it."""
 _NO_TAG = frozenset({"", "na", "n/a", "nan", "none"})
 Cells = Sequence[str | None]
 
@@ -46,7 +49,9 @@ def tag_fields(names: Sequence[str]) -> list[pa.Field]:
     ]
 
 
-def tag_columns(bundle: Bundle, predictions: Predictions, given: Mapping[str, Cells] | None = None) -> dict[str, Any]:
+def tag_columns(
+    bundle: Bundle, predictions: Predictions, crops: npt.NDArray[np.uint8], given: Mapping[str, Cells] | None = None
+) -> dict[str, Any]:
     """Return the columns of ``tag_fields`` for n items.
 
     Parameters
@@ -55,6 +60,8 @@ def tag_columns(bundle: Bundle, predictions: Predictions, given: Mapping[str, Ce
         Of the model.
     predictions : Predictions
         What it says of the n items.
+    crops : ndarray of uint8, shape (n, side, side, channels)
+        What it looked at. Where that is grey no colour is predicted.
     given : mapping of str to sequence of str or None, length n
         By tag what the catalogue says; also tags that the model knows nothing of.
     """
@@ -66,8 +73,9 @@ def tag_columns(bundle: Bundle, predictions: Predictions, given: Mapping[str, Ce
         probabilities: list[float | None] = [None] * len(values)
         if name in predicted:
             labels, chances = _best(bundle, predictions, name)
+            told = _has_colour(crops) if name == COLOUR else np.ones(len(values), np.bool_)
             for row, value in enumerate(values):
-                if value is None:
+                if value is None and told[row]:
                     values[row], probabilities[row] = labels[row], chances[row]
         columns[name], columns[probability_of(name)] = values, probabilities
     return columns
@@ -114,6 +122,12 @@ def _best(bundle: Bundle, predictions: Predictions, name: str) -> tuple[list[str
     best = head.argmax(axis=1)
     chances = np.round(head[np.arange(len(head)), best].astype(np.float64), 2)
     return [labels[place] for place in best], chances.tolist()
+
+
+def _has_colour(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return bool (n,): in which pictures there is any colour."""
+    chroma = crops.max(axis=-1) - crops.min(axis=-1)
+    return chroma.max(axis=(1, 2)) >= GREY_BELOW
 
 
 def _like_a_garment(bundle: Bundle, predictions: Predictions) -> npt.NDArray[np.float64]:
