@@ -1,5 +1,6 @@
 """``index build`` with a kind, ``index add``, ``index remove``, conditions on columns: over files and commands."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.index import build_index, describe_index
 from stylematch.pipelines.index_change import add_to_index, remove_from_index
 from stylematch.search.directory import index_info, load_index_directory
+from stylematch.search.kinds import load_index
 from stylematch.search.plan import KINDS
 from stylematch.search.where import positions_where
 from stylematch.settings.index import IndexSettings
@@ -105,9 +107,8 @@ def test_adding_to_an_exact_index_is_building_it_of_both(tmp_path):
     (both / "embeddings.json").write_text(json.dumps(description | {"count": COUNT + 50}))
     build_index(both, tmp_path / "rebuilt", IndexSettings())
     again, infos = contents(tmp_path / "rebuilt"), contents(index)
-    for each in (again, infos):
-        each["infos"]["search"].pop("held_out")
     assert infos == again
+    assert infos["infos"]["search"]["recall_queries"] == (COUNT + 50) // 10
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,6 +124,8 @@ def test_update_and_remove_by_the_command_line(tmp_path, kind, capsys):
     assert contents(index) == before
     assert run(["index", "add", str(index), str(more), "--update"]) == 0
     assert f"1 added, 2 updated; {COUNT + 1:,} vectors now; recall@10" in capsys.readouterr().out
+    assert index_info(index, with_speed=True)["speed"]["queries_per_s"] > 0
+    assert "queries/s in batches of 256" in describe_index(index)
     stored = load_index_directory(index)
     assert stored.infos["categories"] == ["Coat", "Dress", "Shirt", "Hat"]
     assert list(stored.index.ids) == stored.rows["id"].to_pylist() == [*names(COUNT), "fresh"]
@@ -146,6 +149,31 @@ def test_update_and_remove_by_the_command_line(tmp_path, kind, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gone.txt", "index", "more", "shards"]
     assert run([*command, "--missing-ok"]) == 0
     assert "3 not there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+def test_lists_are_trained_again_when_a_fifth_is_new(tmp_path, kind):
+    index = built(tmp_path, kind)
+    add_to_index(index, more_embeddings(tmp_path, names(COUNT + 200)[COUNT:]))
+    assert json.loads((index / "search.json").read_text())["built_of"] == COUNT
+    change = add_to_index(index, more_embeddings(tmp_path, names(COUNT + 400)[COUNT + 200 :], seed=10))
+    assert json.loads((index / "search.json").read_text())["built_of"] == COUNT + 400
+    assert change.recall_at_10 >= 0.95
+    stored = load_index_directory(index)
+    assert stored.rows["id"].to_pylist() == list(stored.index.ids) == names(COUNT + 400)
+    hits = stored.index.search(clustered(10, 200, DIM), 1)
+    np.testing.assert_allclose(hits.scores[:, 0], 1, atol=2e-3)
+
+
+def test_an_index_of_before_labels_were_counted_still_loads(tmp_path):
+    index = built(tmp_path, "ivf")
+    stored = load_index_directory(index).index
+    document = json.loads((index / "search.json").read_text())
+    del document["built_of"]
+    (index / "search.json").write_text(json.dumps(document))
+    old = load_index(index)
+    assert old.parameters == dataclasses.replace(stored.parameters, built_of=0)
+    assert not old.is_worn
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path):

@@ -79,8 +79,8 @@ def build_index(
     if plan is None or settings is None:
         index = VectorIndex.build(ids, embeddings.vectors)
     else:
-        halves = unit_rows(ids, embeddings.vectors, "fp16")
-        del embeddings  # the vectors as they were read: as much memory again
+        halves = unit_rows(ids, embeddings.vectors, "fp16", in_place=True)
+        del embeddings  # where they are of another form, the vectors as they were read
         index, recall = build_tuned(plan, ids, halves, target_recall=settings.target_recall)
         search = {"target_recall": settings.target_recall, **recall.as_dict()}
         speed = queries_per_s(index)

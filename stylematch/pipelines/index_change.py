@@ -1,7 +1,8 @@
 """``index add``, ``index remove``: change an index by id.
 
-The changed index is written beside the old one and takes its place by one rename. The recall of an approximate index is
-measured again, and its effort raised where that fell below its target. The speed is left out: it was another index's.
+The changed index is written beside the old one and takes its place by one rename. What was measured of the old one is
+measured again: the recall, and the effort of an approximate index is raised where that fell below its target or below
+what it was; and the speed. Inverted lists are built again where more than a fifth of their vectors came later.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.index import check_index_out, is_index_file
 from stylematch.pipelines.shards import read_embeddings
 from stylematch.search.directory import INFOS_FILE, LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
-from stylematch.search.tuning import retune
+from stylematch.search.tuning import queries_per_s, refreshed
 from stylematch.tables.disk import shown
 from stylematch.tables.replace import replaced_directory
 
@@ -139,16 +140,17 @@ def remove_from_index(directory: Path, ids_file: Path, *, missing_ok: bool = Fal
 
 def _replace(directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[str]) -> float | None:
     search: dict[str, Any] | None = stored.infos.get("search")
-    recall = None
+    index, recall, speed = stored.index, None, None
     if search is not None:
-        measured = retune(stored.index, target_recall=search["target_recall"])
-        search = {"target_recall": search["target_recall"], **measured.as_dict()}
-        recall = measured.at_10
+        target = search["target_recall"]
+        index, measured = refreshed(index, target_recall=target, recall_before=search["recall_at_10"])
+        search = {"target_recall": target, **measured.as_dict()}
+        recall, speed = measured.at_10, queries_per_s(index)
     infos = stored.infos
     with replaced_directory(directory, INFOS_FILE, is_index_file, "an index") as staged:
         save_index_directory(
             staged,
-            stored.index,
+            index,
             rows,
             kind=infos["kind"],
             labels=labels,
@@ -156,6 +158,7 @@ def _replace(directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[
             source=infos["source"],
             licence=infos["licence"],
             search=search,
+            speed=speed,
         )
     return recall
 

@@ -34,7 +34,7 @@ from stylematch.search.files import (
     write_faiss,
     write_rows,
 )
-from stylematch.search.names import appended, staying
+from stylematch.search.names import all_but, appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.parameters import SEARCH_FILE, Parameters, read_search
 from stylematch.search.units import unit_rows
@@ -102,8 +102,8 @@ class ApproximateIndex(SearchIndex):
         later : ndarray of int64
             Positions, ascending.
         """
-        index = cls(ids, parameters)
-        first = np.setdiff1d(np.arange(len(ids)), later)
+        index = cls(ids, replace(parameters, built_of=len(ids)))
+        first = all_but(len(ids), later)
         labels = np.empty(len(ids), np.int32)
         labels[np.concatenate([first, later])] = np.arange(len(ids), dtype=np.int32)
         index._set_labels(labels)
@@ -163,6 +163,11 @@ class ApproximateIndex(SearchIndex):
     def memory_bytes(self) -> int:
         """FAISS's structure and the labels; halves that are stored apart stay on disk."""
         return int(self._structure_bytes() + self._labels.nbytes + self._places.nbytes)
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether so much came later that what was learned from the vectors at the build no longer fits them."""
+        return False
 
     def tuned(self, **changes: int) -> None:
         """Change how it is searched: ``effort``, ``candidates``."""
@@ -240,6 +245,10 @@ class ApproximateIndex(SearchIndex):
         exact = self._rescore(unit, np.where(proposed < 0, proposed.max(), proposed))
         exact[missing] = -np.inf
         return -np.sort(-exact, axis=1)[:, :k]
+
+    def halves(self) -> npt.NDArray[np.float16]:
+        """Return a copy of all stored rows (n, d), by position."""
+        return np.ascontiguousarray(self._rows(np.arange(len(self))), np.float16)
 
     def exact(
         self, unit: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.int64] | None

@@ -108,7 +108,11 @@ class SearchIndex(ABC):
 
     @abstractmethod
     def add(self, ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike) -> None:
-        """Append vectors (n, d) under new ids; a ``UserError`` names ids that are there already."""
+        """Append vectors (n, d) under new ids; a ``UserError`` names ids that are there already.
+
+        The effort of an approximate kind stays, so its recall may fall where the new vectors are unlike the old:
+        ``search/tuning.refreshed`` mends that, as ``index add`` and ``index remove`` do.
+        """
 
     @abstractmethod
     def remove(self, ids: Sequence[str] | pa.Array) -> npt.NDArray[np.int64]:

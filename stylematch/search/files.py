@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import StylematchError, UserError
-from stylematch.tables.disk import explained, shown, write_durably
+from stylematch.tables.disk import durable_file, shown
 
 INDEX_FILE = "index.faiss"
 ROWS_FILE = "rows.parquet"
@@ -23,14 +21,13 @@ PICTURE_COLUMN = "picture"
 
 
 def write_faiss(index: Any, directory: Path) -> None:
-    """Write ``index.faiss`` without a second copy in memory; the caller stages the directory."""
+    """Write ``index.faiss`` without a second copy in memory."""
     path = directory / INDEX_FILE
-    with explained("write", path), path.open("wb") as file:
+    with durable_file(path) as file:
         try:
             faiss.write_index(index, _name_of(file))
         except RuntimeError as error:  # FAISS's word for a full disk
             raise StylematchError(f"could not write {shown(path)}: {error}; make room and run it again") from error
-        os.fsync(file.fileno())
 
 
 def read_faiss(directory: Path, *, mapped: bool) -> Any:
@@ -50,11 +47,9 @@ def read_faiss(directory: Path, *, mapped: bool) -> Any:
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array as ``.npy``; the caller stages the directory."""
-    with explained("write", path), path.open("wb") as file:
+    """Write an array as ``.npy``."""
+    with durable_file(path) as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool) -> npt.NDArray[Any]:
@@ -86,15 +81,14 @@ def write_rows(ids: pa.Array, rows: pa.Table | None, directory: Path) -> None:
     # Ids and pictures do not repeat: dictionaries would only cost space. Brotli makes small pictures an eighth smaller
     # than zstd does; all else is read often, for which zstd is the faster.
     coded = {name: ("brotli", 11) if name == PICTURE_COLUMN else ("zstd", 15) for name in table.column_names}
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        compression={name: codec for name, (codec, _) in coded.items()},
-        compression_level={name: level for name, (_, level) in coded.items()},
-        use_dictionary=False,
-    )
-    write_durably(directory / ROWS_FILE, buffer.getvalue())
+    with durable_file(directory / ROWS_FILE) as file:
+        pq.write_table(
+            table,
+            file,
+            compression={name: codec for name, (codec, _) in coded.items()},
+            compression_level={name: level for name, (_, level) in coded.items()},
+            use_dictionary=False,
+        )
 
 
 def read_ids(directory: Path) -> pa.Array:

@@ -54,7 +54,7 @@ class HnswIndex(ApproximateIndex):
 
     def _after_change(self) -> None:
         if len(self) < (1 - MAX_TOMBSTONES) * len(self._places):
-            halves = np.ascontiguousarray(self._rows(np.arange(len(self))))
+            halves = self.halves()
             self._set_labels_afresh()
             self._make(halves, np.arange(len(self)))
 

@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from stylematch.errors import UserError
 from stylematch.search.base import Hits, IndexKind, SearchIndex
-from stylematch.search.files import INDEX_FILE, ROWS_FILE, read_faiss, read_ids, write_rows
+from stylematch.search.files import INDEX_FILE, ROWS_FILE, read_faiss, read_ids, write_faiss, write_rows
 from stylematch.search.names import appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.scan import Propose
 from stylematch.search.units import Storage, unit_rows
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import shown
 
 FACTORY: dict[Storage, str] = {"fp16": "SQfp16", "fp32": "Flat"}
 """FAISS's name of the stored form."""
@@ -87,7 +87,7 @@ class VectorIndex(SearchIndex):
         elif self.storage == "fp16":
             stored = faiss.IndexScalarQuantizer(self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
             stored.add(np.ascontiguousarray(self._vectors))
-        write_durably(directory / INDEX_FILE, faiss.serialize_index(stored).tobytes())
+        write_faiss(stored, directory)
         write_rows(self._ids, rows, directory)
         return INDEX_FILE, ROWS_FILE
 

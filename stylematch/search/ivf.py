@@ -4,7 +4,8 @@
   candidates are rescored from ``vectors.npy``: half floats by position, always memory-mapped, not held in memory.
 - Which lists are probed is decided as answers are: FAISS proposes, float64 decides. FAISS's own choice goes through
   BLAS, whose last bits depend on the batch.
-- Centroids are trained on a sample of fixed seed by one thread.
+- Centroids are trained on a sample of fixed seed by one thread. They do not follow what is added: beyond a fifth of the
+  vectors the index is worn, and ``tuning.refreshed`` builds it again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TRAINING_ROWS_PER_LIST = 64
 TRAINING_ROWS_CODES = 2**16
 CODE_VALUES = 256
 """Centroids of a product quantiser's byte: it cannot be trained on fewer vectors."""
+MAX_LATER = 0.2
+"""The share of vectors that came after the training above which an index is worn."""
 _CENTROID_MARGIN = 8
 _SEED = 20_240_901
 
@@ -41,6 +44,12 @@ class IvfIndex(ApproximateIndex):
     def factory(self) -> str:
         """FAISS's name of the stored form."""
         return f"IVF{self.parameters.lists},SQfp16"
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether more than a fifth of the vectors were added or updated since the centroids were trained."""
+        built_of = self.parameters.built_of
+        return built_of > 0 and int((self._labels >= built_of).sum()) > MAX_LATER * len(self)
 
     def _empty(self, dim: int) -> Any:
         return faiss.IndexIVFScalarQuantizer(
@@ -160,6 +169,11 @@ class IvfPqIndex(IvfIndex):
     def factory(self) -> str:
         """FAISS's name of the stored form."""
         return f"IVF{self.parameters.lists},PQ{self.parameters.code_bytes}"
+
+    @property
+    def is_worn(self) -> bool:
+        """As of ``IvfIndex``, while there are enough vectors to learn codes from."""
+        return super().is_worn and len(self) >= CODE_VALUES
 
     def _empty(self, dim: int) -> Any:
         index = faiss.IndexIVFPQ(

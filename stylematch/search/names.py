@@ -24,7 +24,7 @@ def staying(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     UserError
         If none stays.
     """
-    kept = np.setdiff1d(np.arange(count), gone)
+    kept = all_but(count, gone)
     if not kept.size:
         raise UserError("Removing these ids would leave an empty index; delete its directory instead.")
     return kept
@@ -33,3 +33,10 @@ def staying(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def some(names: Sequence[str]) -> str:
     """Return the first few names, quoted."""
     return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def all_but(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the positions up to a count without some, ascending; sorted sets would take five times the memory."""
+    stay = np.ones(count, np.bool_)
+    stay[gone] = False
+    return np.flatnonzero(stay)

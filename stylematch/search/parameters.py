@@ -31,6 +31,8 @@ class Parameters:
         What is tuned: lists probed (nprobe) or HNSW's efSearch.
     candidates : int
         Candidates rescored per answer, and tuned for IVF-PQ; 32 more are always taken.
+    built_of : int
+        Vectors when it was built: later ones have labels from here on. 0 in an index of an earlier version.
     """
 
     lists: int = 0
@@ -39,6 +41,7 @@ class Parameters:
     code_bytes: int = 0
     effort: int = 0
     candidates: int = 1
+    built_of: int = 0
 
 
 def read_search(directory: Path) -> dict[str, Any]:
@@ -55,6 +58,8 @@ def read_search(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(path)} cannot be read ({type(error).__name__}); build the index again.") from error
     names = {"kind", "dim", *Parameters.__dataclass_fields__}
+    if isinstance(document, dict):
+        document.setdefault("built_of", 0)
     if not isinstance(document, dict) or set(document) != names:
         raise UserError(f"{shown(path)} is damaged or of another version; build the index again.")
     return document

@@ -28,7 +28,9 @@ def has_direction(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.isfinite(wide).all(axis=1) & (wide != 0).any(axis=1)
 
 
-def unit_rows(ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, storage: Storage) -> npt.NDArray[Any]:
+def unit_rows(
+    ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, storage: Storage, *, in_place: bool = False
+) -> npt.NDArray[Any]:
     """Normalise vectors in float64 and round them to the stored form.
 
     Parameters
@@ -39,6 +41,8 @@ def unit_rows(ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, storage: St
         Any length but zero.
     storage : {"fp16", "fp32"}
         Half floats or floats.
+    in_place : bool
+        Write over the vectors where they are of the stored form, instead of holding both.
 
     Returns
     -------
@@ -56,7 +60,8 @@ def unit_rows(ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, storage: St
     if given.size == 0:
         raise UserError("There are no embeddings to index; an index needs at least one.")
     _check_unique(ids)
-    rows = np.empty(given.shape, np.float16 if storage == "fp16" else np.float32)
+    stored = np.dtype(np.float16 if storage == "fp16" else np.float32)
+    rows = given if in_place and given.dtype == stored else np.empty(given.shape, stored)
     bad: list[int] = []
     for start in range(0, len(given), _BLOCK_ROWS):
         wide = np.ascontiguousarray(given[start : start + _BLOCK_ROWS], np.float64)

@@ -1,6 +1,6 @@
 """Writing files so that a kill or a full disk never leaves half of one, and saying plainly what went wrong.
 
-- ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
+- ``durable_file``, ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
 - ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
   go on).
 - ``shown``: a path or cell as one line of printable text; file names may hold newlines and terminal codes.
@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from stylematch.errors import StylematchError
 
@@ -85,8 +86,9 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
 
 
-def write_durably(path: Path, data: bytes | memoryview) -> None:
-    """Write ``data`` to ``path`` so that either the old or the whole new file is there, whenever power fails.
+@contextlib.contextmanager
+def durable_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to fill; after the block either the old or the whole new ``path`` is there, whenever power fails.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     with explained("write", path):
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -105,6 +107,12 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_durably(path: Path, data: bytes | memoryview) -> None:
+    """Write ``data`` to ``path``; see ``durable_file``."""
+    with durable_file(path) as file:
+        file.write(data)
 
 
 def file_sha256(path: Path) -> str:
