@@ -133,6 +133,7 @@ class _Night:
         self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
+        self.spared = 0
         self.stages: dict[str, Stage] = {}
 
     def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
@@ -148,7 +149,14 @@ class _Night:
 
     def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
         max_bytes = int(self.settings.max_file_mb * 1e6)
-        return FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report, max_bytes=max_bytes)
+        return FeaturePlan(
+            self.store,
+            found,
+            scratch,
+            thumbnails=self.settings.report,
+            max_bytes=max_bytes,
+            not_looked_at=self.counts.not_looked_at,
+        )
 
     def _list(self, scratch: Path) -> Path:
         clock = time.perf_counter()
@@ -171,7 +179,10 @@ class _Night:
     def _keep(self, found: Path, scratch: Path) -> None:
         """Read what has to be read, and keep the features of contents that are new."""
         with self._plan(found, scratch) as plan:
-            self._check_gone(*plan.gone())
+            gone, before = plan.gone()
+            self.spared = plan.spared()
+            self._check_gone(gone, before, "are gone")
+            self._check_gone(self.spared, before, "cannot be read any more")
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
             plan.write_known_ids(scratch / "known")
         self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
@@ -202,11 +213,11 @@ class _Night:
             photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
         )
 
-    def _check_gone(self, gone: int, before: int) -> None:
+    def _check_gone(self, gone: int, before: int, how: str) -> None:
         limit = self.job.max_gone_share
         if limit is not None and before and gone / before > limit:
             raise StylematchError(
-                f"{gone:,} of last night's {before:,} photos are gone ({gone / before:.0%}), over max_gone_share "
+                f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
                 f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
                 "or raise max_gone_share"
             )
@@ -331,6 +342,10 @@ class _Night:
         if self.counts.unreadable_directories:
             names = ", ".join(map(shown, self.counts.unreadable_directories))
             warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
+        if self.spared:
+            warnings.append(
+                f"{self.spared:,} known photos may not be read any more: rejected tonight, but their features are kept"
+            )
         return {
             "snapshot_date": self.day.isoformat(),
             "run_id": staging.run_id,
