@@ -263,6 +263,20 @@ def test_drift_is_told_and_may_be_too_much(folder):
     assert "max_drift is 0.01; the snapshot is published" in result.err
 
 
+def test_a_night_that_lost_all_faces_drifts_and_is_passed_over_by_the_next(folder):
+    away = folder / "away"
+    (folder / "photos").rename(away)
+    (folder / "photos").mkdir()
+    shutil.copy(EXAMPLES / "coffee.jpg", folder / "photos")  # which has no face
+    _, summary, result = night(folder, SECOND, max_drift=0.5, code=4)
+    assert summary["drift"] == {"against": FIRST, "psi": None, "by_chance": None, "level": "large"}
+    assert f"warning: the styles drift: only one of tonight and {FIRST} has faces" in result.out + result.err
+    shutil.copytree(away, folder / "photos", dirs_exist_ok=True)
+    _, summary, result = night(folder, THIRD, max_drift=0.5)
+    assert (summary["drift"]["against"], summary["drift"]["psi"]) == (FIRST, 0.0)
+    assert "warning" not in result.err
+
+
 def test_too_many_rejected_is_exit_code_4_and_published(folder):
     snapshot, _, result = night(folder, SECOND, code=4, score={"max_reject_share": 0.1})
     assert "2 of 11 photos (18.2%) were rejected" in result.err

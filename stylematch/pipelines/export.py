@@ -30,7 +30,7 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.drift import style_drift
-from stylematch.pipelines.export_summary import ExportSummary, check_limits, faces_by_style, style_mix
+from stylematch.pipelines.export_summary import ExportSummary, check_limits, drift_warning, faces_by_style, style_mix
 from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
@@ -325,20 +325,22 @@ class _Night:
             ),
         )
 
+    def _styles_before(self) -> tuple[str | None, dict[str, int]]:
+        """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
+        earlier = self.snapshots.before(self.day)
+        for name in earlier:
+            styles = self.snapshots.summary(name).get("styles", {})
+            if any(part["faces"] for part in styles.values()):
+                return name, {style: part["faces"] for style, part in styles.items()}
+        return (earlier[0] if earlier else None), {}
+
     def _summary(self, staging: Staging, changes: Changes) -> dict[str, Any]:
-        last = self.snapshots.last_before(self.day)
-        before = {
-            style: part["faces"]
-            for style, part in (self.snapshots.summary(last) if last else {}).get("styles", {}).items()
-        }
+        last, before = self._styles_before()
         now = faces_by_style(staging.directory)
         drift = style_drift(before, now, last[:10]) if last else None
         warnings = []
-        if drift and drift.psi >= self.job.drift_warning:
-            warnings.append(
-                f"the styles drift: population stability index {drift.psi:.3f} against {drift.against} "
-                f"({drift.level}; drift_warning {self.job.drift_warning:g}, by chance about {drift.by_chance:.3f})"
-            )
+        if drift and (drifts := drift_warning(drift, self.job.drift_warning)):
+            warnings.append(drifts)
         if self.counts.unreadable_directories:
             names = ", ".join(map(shown, self.counts.unreadable_directories))
             warnings.append(f"folders that could not be listed, so their photos are left out: {names}")

@@ -79,10 +79,9 @@ class Snapshots:
         """Return the name of a snapshot's run."""
         return self.manifest(name).get("run_id")
 
-    def last_before(self, day: date) -> str | None:
-        """Return the newest snapshot of an earlier night."""
-        earlier = [name for name, when in self.finished().items() if when < day.isoformat()]
-        return earlier[-1] if earlier else None
+    def before(self, day: date) -> list[str]:
+        """Return the snapshots of earlier nights, the newest first."""
+        return [name for name, when in reversed(self.finished().items()) if when < day.isoformat()]
 
     def latest(self) -> str | None:
         """Return the snapshot that the pointer names."""
