@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -236,9 +236,26 @@ def test_retention_and_a_night_that_is_made_up_for(folder):
     night(folder, SECOND)
     night(folder, "2026-11-25", keep_snapshots=2)
     assert sorted(path.name for path in (folder / "out" / "snapshots").glob("2*")) == [SECOND, "2026-11-25"]
-    night(folder, THIRD, keep_snapshots=2)  # an older night does not become the latest
+    _, _, result = night(folder, THIRD, keep_snapshots=2)  # an older night does not become the latest
+    assert "latest still names the later night 2026-11-25" in result.err
+    assert f"remove {folder}/out/snapshots/2026-11-25 and run" in result.err
     assert (folder / "out" / "latest").readlink().name == "2026-11-25"
     assert json.loads((folder / "out/snapshots" / THIRD / "summary.json").read_text())["drift"]["against"] == SECOND
+
+
+def test_no_night_is_later_than_tomorrow(folder):
+    tomorrow = date.today() + timedelta(days=1)
+    result = call("export", job_file(folder), "--date", tomorrow + timedelta(days=1))
+    assert (result.code, "later than tomorrow" in result.sentence) == (2, True)
+    night(folder, tomorrow.isoformat())
+
+
+def test_a_snapshot_that_was_never_finished_is_removed(folder):
+    left = folder / "out" / "snapshots" / "2026-11-18.0123abcd"
+    (left / "faces").mkdir(parents=True)
+    night(folder, SECOND)
+    assert not left.exists()
+    assert (folder / "out" / "snapshots" / FIRST).is_dir()
 
 
 def test_the_same_night_again_after_a_change(folder):
@@ -271,6 +288,13 @@ def test_a_night_that_lost_all_faces_drifts_and_is_passed_over_by_the_next(folde
     _, summary, result = night(folder, SECOND, max_drift=0.5, code=4)
     assert summary["drift"] == {"against": FIRST, "psi": None, "by_chance": None, "level": "large"}
     assert f"warning: the styles drift: only one of tonight and {FIRST} has faces" in result.out + result.err
+    shutil.rmtree(folder / "out" / "snapshots" / SECOND)
+    for keys, code in (({}, 0), ({"max_drift": 0.5}, 4)):  # warnings are objects where these are asked for
+        shutil.rmtree(folder / "out" / "snapshots" / SECOND, ignore_errors=True)
+        result = call("--log-format=json", "export", job_file(folder, **keys), "--date", SECOND)
+        told = [line for line in map(json.loads, result.err.splitlines()) if line.get("level") == "warning"]
+        assert (result.code, len(told), "drift" in told[0]["message"]) == (code, 1, True)
+        assert "warning" not in result.out
     shutil.copytree(away, folder / "photos", dirs_exist_ok=True)
     _, summary, result = night(folder, THIRD, max_drift=0.5)
     assert (summary["drift"]["against"], summary["drift"]["psi"]) == (FIRST, 0.0)

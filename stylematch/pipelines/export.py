@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
         If the snapshot is published, but over ``max_reject_share`` or ``max_drift``.
     """
     clock = time.perf_counter()
+    if day > date.today() + timedelta(days=1):  # a day's grace, for clocks and time zones differ
+        raise UserError(f"--date {day}: is later than tomorrow, and latest would name that night until then.")
     check_engine(job.score)
     place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
     if place.key() == out.key() and (place.directory is None) == (out.directory is None):
@@ -241,10 +243,10 @@ class _Night:
             shutil.rmtree(staged_out, ignore_errors=True)
         else:
             name = self.day.isoformat()
-        self.snapshots.point_to(name)
+        kept_pointer = self.snapshots.point_to(name)
         removed = self.snapshots.retire(self.job.keep_snapshots, name)
         content = self.snapshots.summary(name)
-        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed)
+        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed, kept_pointer)
 
     def _is_there(self, run_id: str) -> str | None:
         """Return the snapshot of this night if it is this very run, and complete."""

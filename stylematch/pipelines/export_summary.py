@@ -28,17 +28,27 @@ class ExportSummary:
         The snapshot was published before; nothing was done.
     removed : list of str
         Snapshots that were removed.
+    kept_pointer : str, optional
+        The later night that ``latest`` goes on naming.
     """
 
     out: str
     content: dict[str, Any]
     was_there: bool
     removed: list[str]
+    kept_pointer: str | None = None
 
     @property
     def warnings(self) -> list[str]:
         """What somebody should look at."""
-        return list(self.content.get("warnings", ()))
+        warnings = list(self.content.get("warnings", ()))
+        if self.kept_pointer:
+            path = f"{self.out.rpartition('/')[0]}/{self.kept_pointer}"
+            warnings.append(
+                f"latest still names the later night {self.kept_pointer}; if that date was a mistake, remove {path} "
+                "and run this again"
+            )
+        return warnings
 
     def lines(self) -> list[str]:
         """Return what a person is told: one line."""
@@ -123,5 +133,5 @@ def check_limits(job: ExportJob, summary: ExportSummary) -> None:
     if job.max_drift is not None and drift and is_over(drift["psi"], job.max_drift):
         over.append(f"{_of_drift(drift)}, max_drift is {job.max_drift:g}")
     if over:
-        lines = [*(f"warning: {warning}" for warning in summary.warnings), *summary.lines()]
-        raise LimitExceededError(f"{'; '.join(over)}; the snapshot is published: {summary.out}", lines)
+        message = f"{'; '.join(over)}; the snapshot is published: {summary.out}"
+        raise LimitExceededError(message, summary.lines(), summary.warnings)
