@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
@@ -256,6 +257,36 @@ def test_a_snapshot_that_was_never_finished_is_removed(folder):
     night(folder, SECOND)
     assert not left.exists()
     assert (folder / "out" / "snapshots" / FIRST).is_dir()
+
+
+@pytest.mark.parametrize("pattern", ["features-*/photos", "features-*/faces", "files"])
+@pytest.mark.parametrize("size", [0, 1000, None])
+def test_a_damaged_file_of_the_store_costs_what_it_held(folder, pattern, size):
+    kept = kept_ids(folder / "out")
+    (file,) = (folder / "out" / "store").glob(f"{pattern}/*.parquet")
+    if size is None:  # whole, but something else
+        pq.write_table(pa.table({"other": [1]}), file)
+    else:
+        file.write_bytes(file.read_bytes()[:size])
+    snapshot, summary, result = night(folder, SECOND)
+    assert f"{pattern.rpartition('/')[2]}/{file.name}" in result.err
+    assert (summary["changes"]["read"], len(rows(snapshot, "photos"))) == (11, 11)
+    assert (
+        table(snapshot, "faces")
+        .drop_columns(["snapshot_date"])
+        .equals(table(folder / "out" / "snapshots" / FIRST, "faces").drop_columns(["snapshot_date"]))
+    )
+    _, summary, result = night(folder, THIRD)
+    assert (summary["changes"]["read"], "warning" in result.err) == (0, False)
+    assert (kept_ids(folder / "out"), file.exists()) == (kept, False)
+
+
+def test_half_a_shard_is_removed(folder):
+    (faces,) = (folder / "out" / "store").glob("features-*/faces")
+    whole = {path.name for path in faces.iterdir()}
+    (faces / "0-left-00000.parquet").write_bytes(b"x")
+    night(folder, SECOND)
+    assert {path.name for path in faces.iterdir()} == whole
 
 
 def test_the_same_night_again_after_a_change(folder):

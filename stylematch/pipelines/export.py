@@ -135,7 +135,7 @@ class _Night:
         self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
-        self.spared = 0
+        self.spared, self.damaged = 0, set[str]()
         self.stages: dict[str, Stage] = {}
 
     def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
@@ -182,7 +182,7 @@ class _Night:
         """Read what has to be read, and keep the features of contents that are new."""
         with self._plan(found, scratch) as plan:
             gone, before = plan.gone()
-            self.spared = plan.spared()
+            self.spared, self.damaged = plan.spared(), plan.damaged
             self._check_gone(gone, before, "are gone")
             self._check_gone(self.spared, before, "cannot be read any more")
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
@@ -346,6 +346,9 @@ class _Night:
         if self.counts.unreadable_directories:
             names = ", ".join(map(shown, self.counts.unreadable_directories))
             warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
+        if self.damaged:
+            names = ", ".join(map(shown, sorted(self.damaged)))
+            warnings.append(f"damaged, so what they held was read again: {names}")
         if self.spared:
             warnings.append(
                 f"{self.spared:,} known photos may not be read any more: rejected tonight, but their features are kept"

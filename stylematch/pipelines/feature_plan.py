@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
 from stylematch.data.photos import FoundPhoto, unescape_path
+from stylematch.pipelines.feature_damage import damaged_files
 from stylematch.pipelines.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.writer import ShardWriter, shard_path
@@ -100,6 +101,11 @@ class FeaturePlan:
     not_looked_at : sequence of str
         Paths that are there, but that tonight may not even be looked at. Tonight they are as unreadable as in
         ``score``, but what is known of them and their features are spared, for a right that was taken may come back.
+
+    Attributes
+    ----------
+    damaged : set of str
+        Files of the store that cannot be read, which count as not there.
     """
 
     def __init__(
@@ -118,13 +124,20 @@ class FeaturePlan:
         self._connection = connection = duckdb.connect()
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = $folder", {"folder": str(scratch / "spill")})
-        photos = [f"{store.folder}/photos/{name}" for name in store.shards()]
+        shards = store.shards()
+        photos, faces = ([f"{store.folder}/{table}/{name}" for name in shards] for table in ("photos", "faces"))
+        lost_faces = damaged_files(store.place, faces, store.faces_schema())
+        self.damaged = lost_faces.copy()
         for name, schema, files in (
             ("files", files_schema(), _parquet(store, FILES)),
             ("pending", files_schema(), _parquet(store, PENDING)),
             ("features", photo_features_schema(), photos),
         ):
-            keys = [store.place.key(file) for file in files]
+            damaged = damaged_files(store.place, files, schema)
+            self.damaged |= damaged
+            if name == "features":  # a shard's two files count together or not at all
+                damaged |= {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
+            keys = [store.place.key(file) for file in files if file not in damaged]
             data = ds.dataset(keys, schema, filesystem=store.place.filesystem) if keys else schema.empty_table()
             connection.register(name, data)
         connection.register("found", ds.dataset(found))
@@ -175,6 +188,10 @@ class FeaturePlan:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def damaged_shards(self) -> list[str]:
+        """Return the names of the shards that cannot be read."""
+        return sorted({file.rpartition("/")[2] for file in self.damaged if not file.startswith((FILES, PENDING))})
 
     def gone(self) -> tuple[int, int]:
         """Return how many files of the last snapshot are gone, and how many it had."""

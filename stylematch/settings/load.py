@@ -51,14 +51,16 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
 
 def _plain_text_where_wanted(kind: type[Section], data: dict[str, Any], overrides: Sequence[str]) -> None:
     """Take an override as the text that was typed where a text is wanted: a folder may be called 2024-01-01."""
-    texts = {tuple(key.strip().split(".")): text.strip() for key, _, text in (o.partition("=") for o in overrides)}
+    texts = {key.strip(): text.strip() for key, _, text in (override.partition("=") for override in overrides)}
     try:
         kind.model_validate(data)
     except ValidationError as error:
         for fault in error.errors():
-            *tables, name = fault["loc"]
-            if fault["type"] == "string_type" and fault["loc"] in texts:
-                functools.reduce(operator.getitem, tables, data)[name] = texts[fault["loc"]]  # type: ignore[arg-type]
+            *tables, name = (str(part) for part in fault["loc"])
+            key = ".".join((*tables, name))
+            if fault["type"] == "string_type" and key in texts:
+                table: dict[str, Any] = functools.reduce(operator.getitem, tables, data)
+                table[name] = texts[key]
 
 
 def _override(data: dict[str, Any], override: str) -> None:
