@@ -56,11 +56,11 @@ def _plain_text_where_wanted(kind: type[Section], data: dict[str, Any], override
         kind.model_validate(data)
     except ValidationError as error:
         for fault in error.errors():
-            *tables, name = (str(part) for part in fault["loc"])
-            key = ".".join((*tables, name))
+            where = [str(part) for part in fault["loc"]]
+            key = ".".join(where)
             if fault["type"] == "string_type" and key in texts:
-                table: dict[str, Any] = functools.reduce(operator.getitem, tables, data)
-                table[name] = texts[key]
+                table: dict[str, Any] = functools.reduce(operator.getitem, where[:-1], data)
+                table[where[-1]] = texts[key]
 
 
 def _override(data: dict[str, Any], override: str) -> None:
