@@ -46,13 +46,15 @@ class LimitExceededError(StylematchError):
         Which limit.
     lines : sequence of str
         What a person is told of the run all the same.
+    warnings : sequence of str
+        What else somebody should look at.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, lines: Sequence[str] = (), warnings: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.lines = tuple(lines)
+        self.lines, self.warnings = tuple(lines), tuple(warnings)
 
 
 class PhotoRejectedError(StylematchError):

@@ -67,6 +67,26 @@ def test_crontab():
     assert "%" not in fields[5]  # which cron takes for a line feed
 
 
+@pytest.mark.parametrize(
+    ("codes", "runs", "mailed"), [("0", 1, False), ("3 0", 2, False), ("3 3", 2, True), ("2", 1, True), ("4", 1, True)]
+)
+def test_the_crontab_runs_again_on_3_and_mails_only_failures(tmp_path, codes, runs, mailed):
+    program = tmp_path / ".venv/bin/stylematch-batch"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "codes").write_text("\n".join([*codes.split(), ""]))
+    program.write_text(
+        "#!/bin/sh\necho out; echo progress >&2\ncode=$(head -n 1 codes); sed -i 1d codes; echo x >>runs; exit $code\n"
+    )
+    program.chmod(0o755)
+    line = plain_lines(CRON)[-1].split(maxsplit=5)[5].replace("/srv/stylematch", str(tmp_path))
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (tmp_path / "runs").read_text().count("x") == runs
+    assert ((done.stdout + done.stderr) != "") == mailed
+    if mailed:
+        assert f"exit code {codes[-1]}:\n" in done.stdout
+    assert "progress" in (tmp_path / "nightly.log").read_text()
+
+
 def test_systemd_units(tmp_path):
     for path, section in ((SERVICE, "Service"), (TIMER, "Timer")):
         unit = configparser.ConfigParser(strict=True, interpolation=None)
@@ -88,6 +108,7 @@ def test_systemd_units(tmp_path):
 def test_slurm_script():
     assert subprocess.run(["bash", "-n", SLURM], capture_output=True).returncode == 0
     lines = SLURM.read_text().splitlines()
+    assert 'srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ' in SLURM.read_text()
     last = max(number for number, line in enumerate(lines) if line.startswith("#SBATCH"))
     assert all(line.startswith("#") for line in lines[: last + 1])  # sbatch reads no further than the first command
 

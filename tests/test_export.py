@@ -6,10 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
@@ -236,9 +237,56 @@ def test_retention_and_a_night_that_is_made_up_for(folder):
     night(folder, SECOND)
     night(folder, "2026-11-25", keep_snapshots=2)
     assert sorted(path.name for path in (folder / "out" / "snapshots").glob("2*")) == [SECOND, "2026-11-25"]
-    night(folder, THIRD, keep_snapshots=2)  # an older night does not become the latest
+    _, _, result = night(folder, THIRD, keep_snapshots=2)  # an older night does not become the latest
+    assert "latest still names the later night 2026-11-25" in result.err
+    assert f"remove {folder}/out/snapshots/2026-11-25 and run" in result.err
     assert (folder / "out" / "latest").readlink().name == "2026-11-25"
     assert json.loads((folder / "out/snapshots" / THIRD / "summary.json").read_text())["drift"]["against"] == SECOND
+
+
+def test_no_night_is_later_than_tomorrow(folder):
+    tomorrow = date.today() + timedelta(days=1)
+    result = call("export", job_file(folder), "--date", tomorrow + timedelta(days=1))
+    assert (result.code, "later than tomorrow" in result.sentence) == (2, True)
+    night(folder, tomorrow.isoformat())
+
+
+def test_a_snapshot_that_was_never_finished_is_removed(folder):
+    left = folder / "out" / "snapshots" / "2026-11-18.0123abcd"
+    (left / "faces").mkdir(parents=True)
+    night(folder, SECOND)
+    assert not left.exists()
+    assert (folder / "out" / "snapshots" / FIRST).is_dir()
+
+
+@pytest.mark.parametrize("pattern", ["features-*/photos", "features-*/faces", "files"])
+@pytest.mark.parametrize("size", [0, 1000, None])
+def test_a_damaged_file_of_the_store_costs_what_it_held(folder, pattern, size):
+    kept = kept_ids(folder / "out")
+    (file,) = (folder / "out" / "store").glob(f"{pattern}/*.parquet")
+    if size is None:  # whole, but something else
+        pq.write_table(pa.table({"other": [1]}), file)
+    else:
+        file.write_bytes(file.read_bytes()[:size])
+    snapshot, summary, result = night(folder, SECOND)
+    assert f"{pattern.rpartition('/')[2]}/{file.name}" in result.err
+    assert (summary["changes"]["read"], len(rows(snapshot, "photos"))) == (11, 11)
+    assert (
+        table(snapshot, "faces")
+        .drop_columns(["snapshot_date"])
+        .equals(table(folder / "out" / "snapshots" / FIRST, "faces").drop_columns(["snapshot_date"]))
+    )
+    _, summary, result = night(folder, THIRD)
+    assert (summary["changes"]["read"], "warning" in result.err) == (0, False)
+    assert (kept_ids(folder / "out"), file.exists()) == (kept, False)
+
+
+def test_half_a_shard_is_removed(folder):
+    (faces,) = (folder / "out" / "store").glob("features-*/faces")
+    whole = {path.name for path in faces.iterdir()}
+    (faces / "0-left-00000.parquet").write_bytes(b"x")
+    night(folder, SECOND)
+    assert {path.name for path in faces.iterdir()} == whole
 
 
 def test_the_same_night_again_after_a_change(folder):
@@ -261,6 +309,27 @@ def test_drift_is_told_and_may_be_too_much(folder):
     shutil.rmtree(folder / "out" / "snapshots" / SECOND)
     _, _, result = night(folder, THIRD, max_drift=0.01, code=4)
     assert "max_drift is 0.01; the snapshot is published" in result.err
+
+
+def test_a_night_that_lost_all_faces_drifts_and_is_passed_over_by_the_next(folder):
+    away = folder / "away"
+    (folder / "photos").rename(away)
+    (folder / "photos").mkdir()
+    shutil.copy(EXAMPLES / "coffee.jpg", folder / "photos")  # which has no face
+    _, summary, result = night(folder, SECOND, max_drift=0.5, code=4)
+    assert summary["drift"] == {"against": FIRST, "psi": None, "by_chance": None, "level": "large"}
+    assert f"warning: the styles drift: only one of tonight and {FIRST} has faces" in result.out + result.err
+    shutil.rmtree(folder / "out" / "snapshots" / SECOND)
+    for keys, code in (({}, 0), ({"max_drift": 0.5}, 4)):  # warnings are objects where these are asked for
+        shutil.rmtree(folder / "out" / "snapshots" / SECOND, ignore_errors=True)
+        result = call("--log-format=json", "export", job_file(folder, **keys), "--date", SECOND)
+        told = [line for line in map(json.loads, result.err.splitlines()) if line.get("level") == "warning"]
+        assert (result.code, len(told), "drift" in told[0]["message"]) == (code, 1, True)
+        assert "warning" not in result.out
+    shutil.copytree(away, folder / "photos", dirs_exist_ok=True)
+    _, summary, result = night(folder, THIRD, max_drift=0.5)
+    assert (summary["drift"]["against"], summary["drift"]["psi"]) == (FIRST, 0.0)
+    assert "warning" not in result.err
 
 
 def test_too_many_rejected_is_exit_code_4_and_published(folder):

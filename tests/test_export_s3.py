@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from program import EXAMPLES, call, rows, table_digests
 from pyarrow import fs
-from test_export import job_file
+from test_export import job_file, kept_ids
 
-from stylematch.data.photo_folders import ObjectFolder
+from stylematch.data.photo_folders import ObjectFolder, _Opened
 from stylematch.data.photos import FindCounts
-from stylematch.tables.place import place_of
+from stylematch.tables.place import Place, place_of
 
 FIRST, SECOND = "2026-11-20", "2026-11-21"
 ODD = ("more photos/é ü.jpg", "x%20+#?&.jpg", "..name.jpg", "group")
@@ -130,6 +130,23 @@ def test_a_mistake_in_a_url_is_told(bucket, server, tmp_path):
     assert str(place) == "s3://photos/in"
 
 
+@pytest.mark.parametrize("server", ["127.0.0.1:9", "no-such-host.invalid:80"])
+def test_a_server_that_does_not_answer_is_worth_another_try(tmp_path, monkeypatch, server):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    photos = f"s3://key:secret@photos/in?endpoint_override={server}&scheme=http"
+    result = call("export", job_file(tmp_path, photos=photos))
+    assert (result.code, "s3://photos/in cannot be reached" in result.sentence) == (3, True), result.err
+
+
+def test_a_secret_is_never_shown(tmp_path):
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    for photos in (f"s3://AKIAEXAMPLE:{secret}@photos/in", f"s3://AKIAEXAMPLE:{secret}@photos/in?region=x"):
+        result = call("export", job_file(tmp_path, photos=photos))
+        assert (result.code, "s3://photos/in" in result.sentence) == (2, True), result.err
+        assert not [part for part in ("AKIA", *secret.split("/")) if part in result.err + result.out]
+    assert str(Place("s3://photos/a@b:c")) == "s3://photos/a@b:c"
+
+
 def test_an_object_that_goes_away_is_a_row_and_a_server_that_does_ends_the_run(bucket, tmp_path):
     from stylematch.errors import PhotoRejectedError, StylematchError
 
@@ -154,6 +171,39 @@ def test_an_object_that_goes_away_is_a_row_and_a_server_that_does_ends_the_run(b
         broken.read(b"a.jpg", 5)
     assert not isinstance(told.value, PhotoRejectedError)
     assert told.value.exit_code == 3
+
+
+def test_objects_that_may_not_be_read_any_more_cost_no_features(bucket, tmp_path, monkeypatch):
+    for key in ("coffee.jpg", "group", "rocket.jpg"):
+        source = EXAMPLES / (key if key.endswith(".jpg") else "group.jpg")
+        bucket.upload_file(str(source), "photos", f"in/{key}")
+    keys = {"photos": "s3://photos/in", "out": f"{tmp_path}/out"}
+    job = job_file(tmp_path, **keys)
+    assert call("export", job, "--date", FIRST).code == 0
+    kept = kept_ids(tmp_path / "out")
+    assert len(kept) == 3
+
+    denied, enter = set(), _Opened.__enter__
+
+    def guarded(opened):
+        if opened._name in denied:
+            opened._explain(OSError("AWS Error ACCESS_DENIED during HeadObject operation: No response body."))
+        return enter(opened)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Opened, "__enter__", guarded)
+        denied |= {"coffee.jpg", "group"}
+        result = call("export", job_file(tmp_path, **keys, max_gone_share=0.5), "--date", SECOND)
+        assert (result.code, "2 of last night's 3 photos cannot be read any more" in result.sentence) == (3, True)
+        assert not (tmp_path / "out" / "snapshots" / SECOND).exists()
+        result = call("export", job_file(tmp_path, **keys), "--date", SECOND)
+        assert (result.code, "2 known photos may not be read any more" in result.err) == (0, True)
+        assert kept_ids(tmp_path / "out") == kept
+        status = {row["path"]: row["status"] for row in rows(tmp_path / "out" / "latest", "photos")}
+        assert status["coffee.jpg"] == "rejected"
+    result = call("export", job_file(tmp_path, **keys), "--date", "2026-11-22")
+    assert (result.code, "3 kept; 0 read" in result.out) == (0, True), result.out
+    assert kept_ids(tmp_path / "out") == kept
 
 
 def test_file_urls(tmp_path):

@@ -121,4 +121,7 @@ def test_the_index_by_hand():
     assert (drift.level, drift.by_chance) == ("large", pytest.approx(0.02))
     assert style_drift({"a": 50, "b": 50}, {"a": 60, "b": 40}, "").level == "none"
     assert math.isfinite(population_stability_index({"a": 50}, {"b": 50}))
-    assert style_drift({}, {"a": 1}, "") is None
+    assert style_drift({}, {"a": 0}, "") is None
+    for before, now in (({}, {"a": 1}), ({"a": 1}, {})):
+        drift = style_drift(before, now, "")
+        assert (drift.psi, drift.level) == (None, "large")

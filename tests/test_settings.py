@@ -233,3 +233,13 @@ def test_a_smoke_test_is_small_and_needs_no_network(repository):
         assert smoke.model.input_px <= 64
         assert (smoke.schedule.epochs, smoke.schedule.batch_size, smoke.data.limit) == (2, 4, 24)
         assert smoke.out.endswith("-smoke")
+
+
+@pytest.mark.parametrize("photos", ["2024-01-01", "20240101", "true"])
+def test_a_folder_may_be_called_what_toml_takes_for_something_else(tmp_path, photos):
+    job = tmp_path / "job.toml"
+    job.write_text('photos = "x"\nout = "y"\n')
+    loaded = load_job(job, ExportJob, [f"photos={photos}", "score.rules=2024", "keep_snapshots=3"])
+    assert (loaded.photos, loaded.score.rules, loaded.keep_snapshots) == (photos, "2024", 3)
+    with pytest.raises(UserError, match="keep_snapshots"):
+        load_job(job, ExportJob, ["keep_snapshots=2024-01-01"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -26,12 +27,21 @@ def export(
     ] = None,
 ) -> None:
     """Score what is new since last night, keep what is not, and publish a dated snapshot."""
+    from stylematch.cli.logs import say
+    from stylematch.errors import LimitExceededError
     from stylematch.pipelines.export import export as run
     from stylematch.settings import ExportJob, load_job
 
+    def tell(warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            say(f"warning: {warning}", level="warning")
+
     settings = load_job(job, ExportJob, overrides or ())
-    summary = run(settings, day=day.date() if day else date.today(), verify_content=verify_content)
-    for warning in summary.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    try:
+        summary = run(settings, day=day.date() if day else date.today(), verify_content=verify_content)
+    except LimitExceededError as error:
+        tell(error.warnings)
+        raise
+    tell(summary.warnings)
     for line in summary.lines():
         typer.echo(line)

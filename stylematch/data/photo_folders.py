@@ -143,7 +143,7 @@ class ObjectFolder:
         files = self._walk(first, counts, skip)
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             while chunk := list(islice(files, 16 * _REQUESTS_AT_ONCE)):
-                for photo, why in pool.map(self._look, chunk):
+                for photo, why in pool.map(lambda entry: self._look(entry, counts), chunk):
                     if why is None:
                         counts.found += 1
                         yield photo
@@ -203,7 +203,7 @@ class ObjectFolder:
                 entries.append((raw + b"/", path, None))
         return [(path, size) for _, path, size in sorted(entries)]
 
-    def _look(self, entry: tuple[bytes, int]) -> tuple[FoundPhoto, str | None]:
+    def _look(self, entry: tuple[bytes, int], counts: FindCounts) -> tuple[FoundPhoto, str | None]:
         """Ask for one object's ETag; return it with why it is passed over, if it is."""
         raw_path, size = entry
         photo = FoundPhoto(escape_path(raw_path), raw_path, size)
@@ -215,6 +215,7 @@ class ObjectFolder:
                 if not raw_path.lower().endswith(PICTURE_EXTENSIONS) and sniff_format(stream.read(HEAD_BYTES)) is None:
                     return photo, Ignored.NOT_A_PICTURE
         except PhotoRejectedError:
+            counts.not_looked_at.append(photo.path)
             if not raw_path.lower().endswith(PICTURE_EXTENSIONS):
                 return photo, Ignored.UNREADABLE_FILE
         return photo, None

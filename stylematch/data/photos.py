@@ -77,11 +77,14 @@ class FindCounts:
         Everything else except directories walked, by a value of ``Ignored``.
     unreadable_directories : list of str
         Escaped paths of the first directories that could not be listed.
+    not_looked_at : list of str
+        Paths, as they stand in the tables, of all files that are there but could not even be looked at.
     """
 
     found: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     unreadable_directories: list[str] = field(default_factory=list)
+    not_looked_at: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -378,6 +381,7 @@ def _found(files: Iterable[_Entry], root: Path, counts: FindCounts, limit_s: flo
                 (head,) = readers.read([entry.raw_path])
                 if isinstance(head, OSError):
                     counts.ignored[Ignored.UNREADABLE_FILE] += 1
+                    counts.not_looked_at.append(escape_path(entry.raw_path))
                     continue
                 if sniff_format(head) is None:  # a picture that no decoder here reads becomes a row that says so
                     counts.ignored[Ignored.NOT_A_PICTURE] += 1

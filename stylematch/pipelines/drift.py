@@ -25,24 +25,31 @@ class Drift:
     ----------
     against : str
         The date of the snapshot that it is compared with.
-    psi : float
-        The population stability index.
-    by_chance : float
+    psi : float, optional
+        The population stability index; None where only one of the two nights has faces, which no index can say.
+    by_chance : float, optional
         What it is on average where nothing changed but the faces that were drawn.
     """
 
     against: str
-    psi: float
-    by_chance: float
+    psi: float | None
+    by_chance: float | None
 
     @property
     def level(self) -> str:
         """The customary word: "none", "some" or "large"."""
+        if self.psi is None:
+            return "large"
         return "none" if self.psi < SOME_DRIFT else "some" if self.psi < LARGE_DRIFT else "large"
 
 
+def is_over(psi: float | None, limit: float) -> bool:
+    """Return whether a drift reaches a limit; faces on one side alone reach any."""
+    return psi is None or psi >= limit
+
+
 def style_drift(before: Mapping[str, int], now: Mapping[str, int], against: str) -> Drift | None:
-    """Compare two counts of faces by style; None where one of them has no face.
+    """Compare two counts of faces by style; None where neither has a face.
 
     Parameters
     ----------
@@ -53,8 +60,10 @@ def style_drift(before: Mapping[str, int], now: Mapping[str, int], against: str)
     """
     styles = sorted({style for counts in (before, now) for style, faces in counts.items() if faces})
     faces_before, faces_now = sum(before.values()), sum(now.values())
-    if not faces_before or not faces_now:
+    if not faces_before and not faces_now:
         return None
+    if not faces_before or not faces_now:
+        return Drift(against, None, None)
     by_chance = (len(styles) - 1) * (1 / faces_before + 1 / faces_now)
     return Drift(against, population_stability_index(before, now), by_chance)
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.drift import style_drift
-from stylematch.pipelines.export_summary import ExportSummary, check_limits, faces_by_style, style_mix
+from stylematch.pipelines.export_summary import ExportSummary, check_limits, drift_warning, faces_by_style, style_mix
 from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
@@ -82,6 +82,8 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
         If the snapshot is published, but over ``max_reject_share`` or ``max_drift``.
     """
     clock = time.perf_counter()
+    if day > date.today() + timedelta(days=1):  # a day's grace, for clocks and time zones differ
+        raise UserError(f"--date {day}: is later than tomorrow, and latest would name that night until then.")
     check_engine(job.score)
     place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
     if place.key() == out.key() and (place.directory is None) == (out.directory is None):
@@ -133,6 +135,7 @@ class _Night:
         self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
+        self.spared, self.damaged = 0, set[str]()
         self.stages: dict[str, Stage] = {}
 
     def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
@@ -148,7 +151,14 @@ class _Night:
 
     def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
         max_bytes = int(self.settings.max_file_mb * 1e6)
-        return FeaturePlan(self.store, found, scratch, thumbnails=self.settings.report, max_bytes=max_bytes)
+        return FeaturePlan(
+            self.store,
+            found,
+            scratch,
+            thumbnails=self.settings.report,
+            max_bytes=max_bytes,
+            not_looked_at=self.counts.not_looked_at,
+        )
 
     def _list(self, scratch: Path) -> Path:
         clock = time.perf_counter()
@@ -171,7 +181,10 @@ class _Night:
     def _keep(self, found: Path, scratch: Path) -> None:
         """Read what has to be read, and keep the features of contents that are new."""
         with self._plan(found, scratch) as plan:
-            self._check_gone(*plan.gone())
+            gone, before = plan.gone()
+            self.spared, self.damaged = plan.spared(), plan.damaged
+            self._check_gone(gone, before, "are gone")
+            self._check_gone(self.spared, before, "cannot be read any more")
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
             plan.write_known_ids(scratch / "known")
         self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
@@ -202,11 +215,11 @@ class _Night:
             photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
         )
 
-    def _check_gone(self, gone: int, before: int) -> None:
+    def _check_gone(self, gone: int, before: int, how: str) -> None:
         limit = self.job.max_gone_share
         if limit is not None and before and gone / before > limit:
             raise StylematchError(
-                f"{gone:,} of last night's {before:,} photos are gone ({gone / before:.0%}), over max_gone_share "
+                f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
                 f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
                 "or raise max_gone_share"
             )
@@ -230,10 +243,10 @@ class _Night:
             shutil.rmtree(staged_out, ignore_errors=True)
         else:
             name = self.day.isoformat()
-        self.snapshots.point_to(name)
+        kept_pointer = self.snapshots.point_to(name)
         removed = self.snapshots.retire(self.job.keep_snapshots, name)
         content = self.snapshots.summary(name)
-        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed)
+        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed, kept_pointer)
 
     def _is_there(self, run_id: str) -> str | None:
         """Return the snapshot of this night if it is this very run, and complete."""
@@ -314,23 +327,32 @@ class _Night:
             ),
         )
 
+    def _styles_before(self) -> tuple[str | None, dict[str, int]]:
+        """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
+        earlier = self.snapshots.before(self.day)
+        for name in earlier:
+            styles = self.snapshots.summary(name).get("styles", {})
+            if any(part["faces"] for part in styles.values()):
+                return name, {style: part["faces"] for style, part in styles.items()}
+        return (earlier[0] if earlier else None), {}
+
     def _summary(self, staging: Staging, changes: Changes) -> dict[str, Any]:
-        last = self.snapshots.last_before(self.day)
-        before = {
-            style: part["faces"]
-            for style, part in (self.snapshots.summary(last) if last else {}).get("styles", {}).items()
-        }
+        last, before = self._styles_before()
         now = faces_by_style(staging.directory)
         drift = style_drift(before, now, last[:10]) if last else None
         warnings = []
-        if drift and drift.psi >= self.job.drift_warning:
-            warnings.append(
-                f"the styles drift: population stability index {drift.psi:.3f} against {drift.against} "
-                f"({drift.level}; drift_warning {self.job.drift_warning:g}, by chance about {drift.by_chance:.3f})"
-            )
+        if drift and (drifts := drift_warning(drift, self.job.drift_warning)):
+            warnings.append(drifts)
         if self.counts.unreadable_directories:
             names = ", ".join(map(shown, self.counts.unreadable_directories))
             warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
+        if self.damaged:
+            names = ", ".join(map(shown, sorted(self.damaged)))
+            warnings.append(f"damaged, so what they held was read again: {names}")
+        if self.spared:
+            warnings.append(
+                f"{self.spared:,} known photos may not be read any more: rejected tonight, but their features are kept"
+            )
         return {
             "snapshot_date": self.day.isoformat(),
             "run_id": staging.run_id,

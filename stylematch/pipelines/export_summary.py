@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import LimitExceededError
+from stylematch.pipelines.drift import Drift, is_over
 from stylematch.settings import ExportJob
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import Counts
@@ -27,17 +28,27 @@ class ExportSummary:
         The snapshot was published before; nothing was done.
     removed : list of str
         Snapshots that were removed.
+    kept_pointer : str, optional
+        The later night that ``latest`` goes on naming.
     """
 
     out: str
     content: dict[str, Any]
     was_there: bool
     removed: list[str]
+    kept_pointer: str | None = None
 
     @property
     def warnings(self) -> list[str]:
         """What somebody should look at."""
-        return list(self.content.get("warnings", ()))
+        warnings = list(self.content.get("warnings", ()))
+        if self.kept_pointer:
+            path = f"{self.out.rpartition('/')[0]}/{self.kept_pointer}"
+            warnings.append(
+                f"latest still names the later night {self.kept_pointer}; if that date was a mistake, remove {path} "
+                "and run this again"
+            )
+        return warnings
 
     def lines(self) -> list[str]:
         """Return what a person is told: one line."""
@@ -52,7 +63,7 @@ class ExportSummary:
             f"{changes['read']:,} read), {photos['scored']:,} scored, {photos['no_face']:,} no face, "
             f"{photos['rejected']:,} rejected; {photos['faces']:,} faces, "
             f"{photos['recommendations']:,} recommendations; {mix or 'no styles'}"
-            + (f"; PSI {drift['psi']:.3f} against {drift['against']}" if drift else "")
+            + (f"; PSI {drift['psi']:.3f} against {drift['against']}" if drift and drift["psi"] is not None else "")
             + f"; {c['seconds']:.1f} s; {self.out}"
         ]
 
@@ -88,6 +99,24 @@ def style_mix(before: dict[str, int], now: dict[str, int]) -> dict[str, dict[str
     }
 
 
+def drift_warning(drift: Drift, limit: float) -> str | None:
+    """Return what a night says of a drift that reaches a limit; None below it."""
+    if not is_over(drift.psi, limit):
+        return None
+    if drift.psi is None:
+        return f"the styles drift: {_of_drift({'psi': None, 'against': drift.against})}"
+    return (
+        f"the styles drift: population stability index {drift.psi:.3f} against {drift.against} "
+        f"({drift.level}; drift_warning {limit:g}, by chance about {drift.by_chance:.3f})"
+    )
+
+
+def _of_drift(drift: dict[str, Any]) -> str:
+    if drift["psi"] is None:
+        return f"only one of tonight and {drift['against']} has faces"
+    return f"the styles' population stability index is {drift['psi']:.3f}"
+
+
 def check_limits(job: ExportJob, summary: ExportSummary) -> None:
     """See whether a published night is over a limit of its job.
 
@@ -101,8 +130,8 @@ def check_limits(job: ExportJob, summary: ExportSummary) -> None:
     limit = job.score.max_reject_share
     if limit is not None and counts and (photos := Counts(**counts)).reject_share > limit:
         over.append(f"{photos.rejected_of_all()}, over max_reject_share {limit:g}")
-    if job.max_drift is not None and drift and drift["psi"] >= job.max_drift:
-        over.append(f"the styles' population stability index is {drift['psi']:.3f}, max_drift is {job.max_drift:g}")
+    if job.max_drift is not None and drift and is_over(drift["psi"], job.max_drift):
+        over.append(f"{_of_drift(drift)}, max_drift is {job.max_drift:g}")
     if over:
-        lines = [*(f"warning: {warning}" for warning in summary.warnings), *summary.lines()]
-        raise LimitExceededError(f"{'; '.join(over)}; the snapshot is published: {summary.out}", lines)
+        message = f"{'; '.join(over)}; the snapshot is published: {summary.out}"
+        raise LimitExceededError(message, summary.lines(), summary.warnings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
 from stylematch.data.photos import FoundPhoto, unescape_path
+from stylematch.pipelines.feature_damage import damaged_files
 from stylematch.pipelines.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.writer import ShardWriter, shard_path
@@ -97,22 +98,46 @@ class FeaturePlan:
         Features without a thumbnail do not count, as the gallery is asked for.
     max_bytes : int
         Larger files are never looked into, as in ``score``: their size is all that is known of them.
+    not_looked_at : sequence of str
+        Paths that are there, but that tonight may not even be looked at. Tonight they are as unreadable as in
+        ``score``, but what is known of them and their features are spared, for a right that was taken may come back.
+
+    Attributes
+    ----------
+    damaged : set of str
+        Files of the store that cannot be read, which count as not there.
     """
 
-    def __init__(self, store: FeatureStore, found: Path, scratch: Path, *, thumbnails: bool, max_bytes: int) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        found: Path,
+        scratch: Path,
+        *,
+        thumbnails: bool,
+        max_bytes: int,
+        not_looked_at: Sequence[str] = (),
+    ) -> None:
         import duckdb
         import pyarrow.dataset as ds
 
         self._connection = connection = duckdb.connect()
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = $folder", {"folder": str(scratch / "spill")})
-        photos = [f"{store.folder}/photos/{name}" for name in store.shards()]
+        shards = store.shards()
+        photos, faces = ([f"{store.folder}/{table}/{name}" for name in shards] for table in ("photos", "faces"))
+        lost_faces = damaged_files(store.place, faces, store.faces_schema())
+        self.damaged = lost_faces.copy()
         for name, schema, files in (
             ("files", files_schema(), _parquet(store, FILES)),
             ("pending", files_schema(), _parquet(store, PENDING)),
             ("features", photo_features_schema(), photos),
         ):
-            keys = [store.place.key(file) for file in files]
+            damaged = damaged_files(store.place, files, schema)
+            self.damaged |= damaged
+            if name == "features":  # a shard's two files count together or not at all
+                damaged |= {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
+            keys = [store.place.key(file) for file in files if file not in damaged]
             data = ds.dataset(keys, schema, filesystem=store.place.filesystem) if keys else schema.empty_table()
             connection.register(name, data)
         connection.register("found", ds.dataset(found))
@@ -140,6 +165,23 @@ class FeaturePlan:
             """,
             {"max_bytes": max_bytes},
         )
+        connection.register("not_looked_at", pa.table({"path": pa.array(not_looked_at, pa.string())}))
+        # A row that names no contents is of a try that failed, which says nothing of the file.
+        connection.execute(
+            """
+            CREATE TABLE spared AS
+            FROM (FROM files UNION ALL FROM pending)
+            WHERE path IN (SELECT path FROM not_looked_at) AND photo_id IS NOT NULL
+            QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, photo_id) = 1
+            """
+        )
+        connection.execute(
+            """
+            CREATE VIEW live AS
+            SELECT number, photo_id, shard, "row" FROM plan WHERE shard IS NOT NULL
+            UNION ALL SELECT NULL, kept.photo_id, kept.shard, kept."row" FROM spared JOIN kept USING (photo_id)
+            """
+        )
 
     def __enter__(self) -> FeaturePlan:
         return self
@@ -147,11 +189,23 @@ class FeaturePlan:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    def damaged_shards(self) -> list[str]:
+        """Return the names of the shards that cannot be read."""
+        return sorted({file.rpartition("/")[2] for file in self.damaged if not file.startswith((FILES, PENDING))})
+
     def gone(self) -> tuple[int, int]:
         """Return how many files of the last snapshot are gone, and how many it had."""
-        query = "SELECT count(*) FILTER (path NOT IN (SELECT path FROM found)), count(*) FROM files"
+        query = """
+            SELECT count(*) FILTER (
+                path NOT IN (SELECT path FROM found) AND path NOT IN (SELECT path FROM not_looked_at)), count(*)
+            FROM files
+        """
         gone, before = self._connection.execute(query).fetchone() or (0, 0)
         return gone, before
+
+    def spared(self) -> int:
+        """Return how many known photos may not be looked at tonight."""
+        return (self._connection.execute("SELECT count(*) FROM spared").fetchone() or (0,))[0]
 
     def changes(self) -> Changes:
         """Return how the files differ from the last snapshot's, once all contents are known."""
@@ -169,7 +223,8 @@ class FeaturePlan:
     def files_are_as_before(self) -> bool:
         """Return whether what is known of files is what the last snapshot left, to the stamp."""
         query = """
-            SELECT (SELECT count(*) FROM files) = (SELECT count(*) FROM plan) AND NOT EXISTS (
+            SELECT (SELECT count(*) FROM files) = (SELECT count(*) FROM plan) AND NOT EXISTS (FROM spared)
+                AND NOT EXISTS (
                 SELECT 1 FROM plan LEFT JOIN files ON files.path = plan.path
                 WHERE files.path IS NULL OR files.bytes <> plan.bytes OR files.stamp <> plan.stamp
                     OR files.photo_id IS DISTINCT FROM plan.photo_id)
@@ -214,11 +269,14 @@ class FeaturePlan:
         return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
 
     def files(self, seen: int) -> Iterator[dict[str, list[Any]]]:
-        """Yield what is known of tonight's files, in columns of ``files_schema``."""
+        """Yield what is known of tonight's files and of the spared ones, in columns of ``files_schema``."""
         names = files_schema().names
         rows = self._rows(
             """
-            SELECT path, bytes, stamp, photo_id, reason, message, coalesce(seen, $seen) FROM plan ORDER BY number
+            SELECT path, bytes, stamp, photo_id, reason, message, coalesce(seen, $seen) FROM (
+                SELECT * EXCLUDE (shard, "row", unsettled) FROM plan WHERE path NOT IN (SELECT path FROM spared)
+                UNION ALL BY NAME FROM spared)
+            ORDER BY number
             """,
             seen=seen,
         )
@@ -230,8 +288,8 @@ class FeaturePlan:
         return (self._connection.execute("SELECT count(*) FROM plan WHERE unsettled").fetchone() or (0,))[0]
 
     def live_rows(self) -> dict[str, int]:
-        """Return how many different photos of tonight stand in each shard."""
-        query = "SELECT shard, count(DISTINCT photo_id) FROM plan WHERE shard IS NOT NULL GROUP BY shard"
+        """Return how many different photos of tonight, or spared ones, stand in each shard."""
+        query = "SELECT shard, count(DISTINCT photo_id) FROM live GROUP BY shard"
         return dict(self._connection.execute(query).fetchall())
 
     def rows_of_shards(self) -> dict[str, int]:
@@ -239,9 +297,9 @@ class FeaturePlan:
         return dict(self._connection.execute("SELECT shard, count(*) FROM features GROUP BY shard").fetchall())
 
     def live_in(self, shards: list[str]) -> Iterator[tuple[str, int]]:
-        """Yield where tonight's photos stand in some shards, in the order of the listing, each once."""
+        """Yield where tonight's photos and spared ones stand in some shards, in the order of the listing, each once."""
         query = """
-            SELECT shard, "row" FROM plan WHERE shard IN (SELECT unnest($shards))
+            SELECT shard, "row" FROM live WHERE shard IN (SELECT unnest($shards))
             GROUP BY shard, "row" ORDER BY min(number)
         """
         return self._rows(query, shards=shards)

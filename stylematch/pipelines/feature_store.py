@@ -150,6 +150,13 @@ class FeatureStore:
         self.place.remove(f"{self.folder}/photos/{name}")
         self.place.remove(f"{self.folder}/faces/{name}")
 
+    def remove_halves(self) -> None:
+        """Remove the faces of shards that do not count: a kill between the two moves of ``publish`` left them."""
+        whole = set(self.shards())
+        for name in self.place.list(f"{self.folder}/faces"):
+            if name not in whole:
+                self.place.remove(f"{self.folder}/faces/{name}")
+
     def remove_others(self) -> None:
         """Remove the features of every other fingerprint."""
         for name in self.place.list("store"):

@@ -30,7 +30,7 @@ def write_files(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str
     """Write what is known of tonight's files in place of all that was known before, if it differs."""
     place = store.place
     before, pending = list(place.list(FILES)), list(place.list(PENDING))
-    if before and plan.files_are_as_before():
+    if before and not plan.damaged and plan.files_are_as_before():
         before = []
     else:
         with ShardWriter(scratch / "files", 0, files_schema()) as writer:
@@ -44,16 +44,19 @@ def write_files(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str
 
 
 def tidy(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str) -> None:
-    """Drop the features of photos that are gone; join small shards once there are many."""
+    """Drop the features of photos that are gone, halves of shards and damaged ones; join small shards."""
     live, rows = plan.live_rows(), plan.rows_of_shards()
     changed = [shard for shard, count in sorted(rows.items()) if live.get(shard, 0) < count]
     small = [shard for shard, count in sorted(live.items()) if count < _SMALL_PHOTOS and shard not in changed]
     if len(small) > _MANY_SMALL:
         changed += small
+    for shard in plan.damaged_shards():
+        store.remove_shard(shard)
     if changed:
         _write_again(store, plan, changed, scratch, name)
         for shard in changed:
             store.remove_shard(shard)
+    store.remove_halves()
     store.remove_others()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import tomllib
 from collections.abc import Sequence
@@ -43,7 +45,22 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
         raise UserError(f"The job file {path} cannot be read: {error}.") from error
     for override in overrides:
         _override(data, override)
+    _plain_text_where_wanted(kind, data, overrides)
     return validated(kind, str(path), **data)
+
+
+def _plain_text_where_wanted(kind: type[Section], data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Take an override as the text that was typed where a text is wanted: a folder may be called 2024-01-01."""
+    texts = {key.strip(): text.strip() for key, _, text in (override.partition("=") for override in overrides)}
+    try:
+        kind.model_validate(data)
+    except ValidationError as error:
+        for fault in error.errors():
+            where = [str(part) for part in fault["loc"]]
+            key = ".".join(where)
+            if fault["type"] == "string_type" and key in texts:
+                table: dict[str, Any] = functools.reduce(operator.getitem, where[:-1], data)
+                table[where[-1]] = texts[key]
 
 
 def _override(data: dict[str, Any], override: str) -> None:

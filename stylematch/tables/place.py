@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.tables.disk import explained, shown, sync_directory, write_durably
 
 _COPIED_BYTES = 8 << 20
+# A secret may hold a "/", which ends the host of a URL unless it is escaped; a "/" before the ":" is a path's.
+_KEYS = re.compile(r"://(?:[^/?]*:.*@|[^/?]*@)", re.DOTALL)
+_NO_BUCKET = re.compile(r"Bucket '[^']*' not found")  # said where Arrow asks for the bucket's region
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Place:
         """Return it for people: on one line, without keys that the URL holds."""
         if self.directory is not None:
             return shown(self.directory)
-        parts = urlsplit(self.url)
-        return shown(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/"))
+        parts = urlsplit(without_keys(self.url))
+        return shown(f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/"))
 
     @functools.cached_property
     def _remote(self) -> tuple[Any, str]:
@@ -165,7 +169,9 @@ def place_of(text: str, what: str) -> Place:
     Raises
     ------
     UserError
-        If it is empty, its scheme is unknown, or the bucket cannot be reached.
+        If it is empty, its scheme is unknown, there is no such bucket, or it may not be read.
+    StylematchError
+        If the server does not answer or fails, which another try may mend.
     """
     if not text:
         raise UserError(f"{what} is empty: name a folder or a URL.")
@@ -186,11 +192,20 @@ def place_of(text: str, what: str) -> Place:
         filesystem, base = place._remote
         bucket = base.partition("/")[0]
         reached = bool(bucket) and filesystem.get_file_info(bucket).type != fs.FileType.NotFound
-    except (OSError, ValueError) as error:  # Arrow's own invalid-argument errors are ValueErrors
-        raise UserError(f"{what}: {place} cannot be reached: {shown(str(error))}") from error
+    except (OSError, ValueError) as error:
+        why = f"{what}: {place} cannot be reached: {shown(without_keys(str(error)))}"
+        # Arrow's own invalid-argument errors are ValueErrors. What a server refuses, it refuses again.
+        if isinstance(error, ValueError) or "ACCESS_DENIED" in str(error) or _NO_BUCKET.search(str(error)):
+            raise UserError(why) from error
+        raise StylematchError(f"{why}; run the same command again once it can be") from error
     if not reached:
         raise UserError(f"{what}: there is no bucket {shown(bucket)!r}; make it, or mend the URL {place}.")
     return place
+
+
+def without_keys(text: str) -> str:
+    """Return a URL, or a sentence with one, without the keys in it."""
+    return _KEYS.sub("://", text)
 
 
 def _open_url(url: str) -> tuple[Any, str]:

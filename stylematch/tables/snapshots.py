@@ -79,10 +79,9 @@ class Snapshots:
         """Return the name of a snapshot's run."""
         return self.manifest(name).get("run_id")
 
-    def last_before(self, day: date) -> str | None:
-        """Return the newest snapshot of an earlier night."""
-        earlier = [name for name, when in self.finished().items() if when < day.isoformat()]
-        return earlier[-1] if earlier else None
+    def before(self, day: date) -> list[str]:
+        """Return the snapshots of earlier nights, the newest first."""
+        return [name for name, when in reversed(self.finished().items()) if when < day.isoformat()]
 
     def latest(self) -> str | None:
         """Return the snapshot that the pointer names."""
@@ -91,11 +90,13 @@ class Snapshots:
             return link.readlink().name if link.is_symlink() else None
         return _json_of(self.place.read(f"{LATEST}.json")).get("snapshot")
 
-    def point_to(self, name: str) -> None:
-        """Let the pointer name a snapshot, unless it names a later night's."""
+    def point_to(self, name: str) -> str | None:
+        """Let the pointer name a snapshot, unless it names a later night's; return the one that it keeps then."""
         now = self.latest()
-        if now == name or (now is not None and now in self.finished() and now[:10] > name[:10]):
-            return
+        if now == name:
+            return None
+        if now is not None and now in self.finished() and now[:10] > name[:10]:
+            return now
         if self.place.directory is None:
             content = {
                 "snapshot": name,
@@ -104,7 +105,7 @@ class Snapshots:
                 "run_id": self.run_id(name),
             }
             self.place.write(f"{LATEST}.json", (json.dumps(content, sort_keys=True) + "\n").encode())
-            return
+            return None
         link = self.place.directory / LATEST
         temporary = temporary_path(link)
         with explained("write", link):
@@ -112,6 +113,7 @@ class Snapshots:
             temporary.symlink_to(Path(SNAPSHOTS) / name)
             temporary.replace(link)
             sync_directory(link.parent)
+        return None
 
     def upload(self, staged: Path, day: date, run_id: str) -> str:
         """Upload a finished run and return its name; a reader sees it whole or not, by its manifest.
@@ -143,7 +145,10 @@ class Snapshots:
         return name
 
     def retire(self, keep: int, current: str) -> list[str]:
-        """Remove all but the newest ``keep`` nights, and what ``current`` replaced; return what was removed."""
+        """Remove all but the newest ``keep`` nights, and what ``current`` replaced; return what was removed.
+
+        What an upload that was cut off left, of any night, is removed as well: nothing would ever finish it.
+        """
         finished = self.finished()
         nights = sorted(set(finished.values()))[-keep:]
         spared = {current, self.latest()}
@@ -151,6 +156,11 @@ class Snapshots:
             name
             for name, when in finished.items()
             if name not in spared and (when not in nights or when == current[:10])
+        ]
+        removed += [
+            name
+            for name in self.place.list(SNAPSHOTS)
+            if _NAME.fullmatch(name) and name not in finished and name != current
         ]
         for name in removed:
             self.place.remove(f"{SNAPSHOTS}/{name}")
