@@ -160,6 +160,17 @@ def test_an_evaluation_of_the_wrong_data_is_a_sentence(roots, tmp_path, capsys):
     assert code == 0
     assert run(["evaluate", str(out / "bundle"), str(roots["celeba"] / "celeba")]) == 2
     assert "knows no attributes" in capsys.readouterr().err
+    # A folder of IDX files is Fashion-MNIST wherever it lies.
+    figures = tmp_path / "figures"
+    assert run(["evaluate", str(out / "bundle"), str(roots["fashion-mnist"]), "--out", str(figures)]) == 0
+    assert list(json.loads((figures / "figures.json").read_text())["measured"]) == ["fashion-mnist test"]
+
+
+def test_a_bundle_that_shares_no_label_with_the_data_is_a_sentence(roots, tmp_path, capsys):
+    code, out, _ = smoke("flixstock-resnet18", roots, tmp_path / "run")
+    assert code == 0
+    assert run(["evaluate", str(out / "bundle"), str(roots["fashion-mnist"])]) == 2
+    assert "knows neck, pattern, sleeve_length, and" in capsys.readouterr().err
 
 
 def test_the_benchmark_of_a_training_measures_both_rates(roots, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,8 @@ from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import Model
-from stylematch.vision.networks import Network, _PointHead, architecture, build_network
+from stylematch.vision.export import write_bundle
+from stylematch.vision.networks import Network, _PointHead, architecture, build_network, load_network
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
@@ -185,6 +186,16 @@ def test_every_family_of_torchvision_is_a_backbone(name, input_px):
     assert embedding.shape == (2, network.embedding_dim)
     assert heads["attributes"].shape == (2, 40)
     assert heads["landmarks"].shape == (2, 10)
+
+
+def test_a_network_with_tables_of_whole_numbers_comes_back_from_its_bundle(tmp_path):
+    torch.manual_seed(0)
+    network = Network(Model(backbone="swin_t", input_px=64), celeba.SCHEMA).eval()
+    again = load_network(write_bundle(network, tmp_path / "bundle", name="swin", licence="none")).eval()
+    pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        for mine, theirs in zip(network(pictures), again(pictures), strict=True):
+            torch.testing.assert_close(theirs, mine, atol=0.02, rtol=0.05)  # stored in half precision
 
 
 def test_what_is_frozen_neither_learns_nor_keeps_new_statistics():
