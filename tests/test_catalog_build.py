@@ -230,14 +230,14 @@ def test_parquet_says_the_same_as_csv(pictures, shop, tmp_path):
 
 
 def test_mistakes_are_one_sentence_and_leave_nothing(pictures, table, tmp_path):
-    open_quote = write_table(tmp_path / "open.csv", ["a,000.png,x,1,y", '"b,000.png,x,1,y'])
+    open_quote = write_table(tmp_path / "open.csv", ["a,000.png,x,1,y"], '"item_id,image')
     doubled = write_table(tmp_path / "twice.csv", ["a,b"], "item_id,item_id")
     nameless = write_table(tmp_path / "nameless.csv", ["a,b"], "sku,image")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "mine.txt").write_text("keep me")
     for source, options, said in (
         (tmp_path / "absent.csv", (), "absent.csv"),
-        (open_quote, (), "line 3"),
+        (open_quote, (), "header"),
         (doubled, (), "twice"),
         (nameless, (), "--column item_id"),
         (table, ("--column", "item_id=nope"), "nope"),

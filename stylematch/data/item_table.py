@@ -1,36 +1,31 @@
 """A catalogue of items as somebody keeps it: a CSV or Parquet table, or a directory of pictures, into checked rows.
 
 - Every row of the table is either an item or among the rejected, with a reason; none is lost.
-- CSV is UTF-8 with a header; its cells are text, and a column of numbers alone becomes a column of numbers, so that
-  ``price < 50`` can be asked. A row that CSV cannot mean is rejected, the rows behind it are read.
+- CSV is UTF-8 with a header; its cells are text, and a column of numbers alone becomes a column of numbers. A line that
+  CSV cannot mean is rejected, the lines behind it are read. A price is a number or null, whatever the table is.
 - A picture's path is relative to a folder that it may not leave, neither by ``..`` nor by a link.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stylematch.data.item_columns import KNOWN, name_columns
+from stylematch.data.item_csv import read_csv
+from stylematch.data.item_numbers import prices, typed
 from stylematch.data.photos import PICTURE_EXTENSIONS, find_photos
 from stylematch.errors import UserError
 from stylematch.tables.disk import shown
 
-KNOWN = ("item_id", "image", "category", "title", "price", "url", "gender", "season", "usage", "baseColour")
-"""Columns that mean something here, whatever the case of their letters; all others are kept as they are."""
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
 _EXTENSIONS = tuple(os.fsdecode(extension) for extension in PICTURE_EXTENSIONS)
-_BROKEN_QUOTE = "unexpected end of data"
 
 
 class ItemReason(StrEnum):
@@ -74,6 +69,8 @@ class ItemTable:
         The other rows, in their order.
     left_out : tuple of str
         Columns that an index cannot keep, each with why.
+    remarks : tuple of str
+        Of columns that are kept, what could not be read in them.
     """
 
     name: str
@@ -82,6 +79,7 @@ class ItemTable:
     numbers: tuple[int, ...]
     rejected: tuple[RejectedItem, ...]
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows that may become items."""
@@ -127,15 +125,16 @@ def read_items(
     if images is not None and not images.is_dir():
         raise UserError(f"--images {shown(images)} is no directory; name the folder of the pictures.")
     if source.suffix.lower() == ".parquet":
-        table, numbers, rejected = _read_parquet(source)
+        read = _read_parquet(source)
     elif source.suffix.lower() in (".csv", ".tsv"):
-        table, numbers, rejected = _read_csv(source)
+        read = _read_csv(source)
     else:
         raise UserError(f"{shown(source)} is no .csv, no .parquet and no directory of pictures.")
-    table, left_out = _named(table, source, names or {}, reserved)
-    if source.suffix.lower() != ".parquet":
-        read = [name for name in table.column_names if name == "price" or name not in KNOWN]
-        table = pa.table({name: _typed(table[name]) if name in read else table[name] for name in table.column_names})
+    table, left_out = name_columns(read.table, source, names or {}, reserved)
+    if read.counted == "line":  # a CSV's cells are all text
+        others = {name: table[name] if name in KNOWN else typed(table[name]) for name in table.column_names}
+        table = pa.table(others)
+    numbers, rejected = read.numbers, list(read.rejected)
     folder = images or source.parent
     places: list[int] = []
     paths: list[str] = []
@@ -157,9 +156,19 @@ def read_items(
     else:
         kept = kept.set_column(kept.column_names.index("image"), "image", image_column)
     rejected.sort(key=lambda row: row.row)
-    return ItemTable(
-        source.name, folder, kept, tuple(numbers[place] for place in places), tuple(rejected), tuple(left_out)
-    )
+    numbers = [numbers[place] for place in places]
+    remarks: tuple[str, ...] = ()
+    if "price" in kept.column_names and pa.types.is_string(kept.schema.field("price").type):
+        price, unread = prices(kept["price"], decimal_comma=read.decimal_comma)
+        if unread:
+            example = f"{read.counted} {numbers[unread[0]]:,} {shown(kept['price'][unread[0]].as_py())!r}"
+            remarks = (f"price: {len(unread):,} {_are(len(unread))}, e.g. {example}",)
+        kept = kept.set_column(kept.column_names.index("price"), "price", price)
+    return ItemTable(source.name, folder, kept, tuple(numbers), tuple(rejected), tuple(left_out), remarks)
+
+
+def _are(count: int) -> str:
+    return "cell is no number" if count == 1 else "cells are no numbers"
 
 
 class _Pictures:
@@ -200,13 +209,16 @@ def _why_not(
     if not item_id:
         return ItemReason.NO_ID, "the row has no item_id"
     if item_id in seen:
-        return ItemReason.DUPLICATE_ID, "a row before this one has the same item_id"
-    seen.add(item_id)
+        return ItemReason.DUPLICATE_ID, "a row before this one, which has a picture, has the same item_id"
     if by_name:
-        return find.by_id(item_id)
-    if not image:
+        found = find.by_id(item_id)
+    elif not image:
         return ItemReason.NO_IMAGE, "the row names no picture"
-    return find.by_path(image)
+    else:
+        found = find.by_path(image)
+    if isinstance(found, str):  # a row without a picture takes its id from no other
+        seen.add(item_id)
+    return found
 
 
 def _read_directory(source: Path) -> ItemTable:
@@ -215,127 +227,36 @@ def _read_directory(source: Path) -> ItemTable:
     return ItemTable(source.resolve().name, source, pa.table({"item_id": paths, "image": paths}), numbers, ())
 
 
-def _read_parquet(source: Path) -> tuple[pa.Table, list[int], list[RejectedItem]]:
+@dataclass(frozen=True)
+class _Rows:
+    """A table as it was read, and what its rows are called and counted by."""
+
+    table: pa.Table
+    numbers: Sequence[int]
+    rejected: tuple[RejectedItem, ...] = ()
+    decimal_comma: bool = False
+    counted: Literal["row", "line"] = "row"
+
+
+def _read_parquet(source: Path) -> _Rows:
     try:
         with pq.ParquetFile(source) as file:
             table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{shown(source)} cannot be read: {shown(str(error))}.") from error
-    return table, list(range(1, table.num_rows + 1)), []
-
-
-def _read_csv(source: Path) -> tuple[pa.Table, list[int], list[RejectedItem]]:
-    try:
-        text = source.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise UserError(f"{shown(source)} cannot be read: {error.strerror}.") from error
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = _csv_rows(source, text, delimiter)
-    header = next(rows, None)
-    if header is None or header[1] is None:
-        raise UserError(f"{shown(source)} has no header; its first line must name the columns.")
-    names = [name.strip() for name in header[1]]
+    names = table.column_names
     if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"{shown(source)}: line 1 names the column {shown(doubled)!r} twice; rename one of them.")
-    columns: list[list[str | None]] = [[] for _ in names]
-    numbers: list[int] = []
-    rejected: list[RejectedItem] = []
-    for line, cells in rows:
-        if cells == []:
-            continue
-        if cells is None or len(cells) != len(names) or any("\ufffd" in cell for cell in cells):
-            found = "unbalanced quotes" if cells is None else f"{len(cells)} cells, the header has {len(names)}"
-            if cells is not None and len(cells) == len(names):
-                found = "bytes that are no UTF-8"
-            rejected.append(RejectedItem(line, None, None, ItemReason.MALFORMED_ROW, f"the row has {found}"))
-            continue
-        numbers.append(line)
-        for column, cell in zip(columns, cells, strict=True):
-            column.append(cell.strip() or None)
-    table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
-    return table, numbers, rejected
+        raise UserError(f"{shown(source)} has the column {shown(doubled)!r} twice; rename one of them.")
+    return _Rows(table, range(1, table.num_rows + 1))
 
 
-def _csv_rows(source: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
-    """Yield every row with the line it begins in; None where it cannot be read."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            yield line, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if _BROKEN_QUOTE in str(error):
-                raise UserError(
-                    f"{shown(source)}: a quotation mark that is opened in the row of line {line} is never closed, so "
-                    "what follows cannot be read; close it."
-                ) from error
-            yield line, None
-
-
-def _typed(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return a column of numbers where all cells are numbers, else of text."""
-    cells = column.to_pylist()
-    there = [cell for cell in cells if cell is not None]
-    if there and all(_WHOLE.fullmatch(cell) for cell in there):
-        return pa.array([None if cell is None else int(cell) for cell in cells], pa.int64())
-    if there and all(_NUMBER.fullmatch(cell) for cell in there):
-        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
-    return column
-
-
-def _named(
-    table: pa.Table, source: Path, names: Mapping[str, str], reserved: Sequence[str]
-) -> tuple[pa.Table, list[str]]:
-    """Give the known columns their names and types, and leave out what an index cannot keep."""
-    if unknown := [name for name in names if name not in KNOWN]:
-        raise UserError(f"--column {shown(unknown[0])}=...: the columns that can be named are {', '.join(KNOWN)}.")
-    origin: dict[str, str] = {}
-    for known in KNOWN:
-        if known in names:
-            found = [names[known]]
-            if names[known] not in table.column_names:
-                raise UserError(f"{shown(source)} has no column {shown(names[known])!r}; {_has(table)}")
-        else:
-            found = [name for name in table.column_names if name.lower() == known.lower()]
-        if len(found) > 1:
-            raise UserError(
-                f"{shown(source)} has the columns {shown(' and '.join(found))}; say --column {known}=WHICH."
-            )
-        if found:
-            origin[known] = found[0]
-    if "item_id" not in origin:
-        if "id" not in table.column_names:
-            raise UserError(f"{shown(source)} has no column item_id; {_has(table)} Say --column item_id=WHICH.")
-        origin["item_id"] = "id"
-    columns: dict[str, Any] = {}
-    for known, name in origin.items():
-        column = table[name]
-        columns[known] = column if known == "price" else _text(column, name, source)
-    left_out: list[str] = []
-    taken = {name.lower() for name in (*reserved, *columns, "id")}
-    for name in table.column_names:
-        if name in origin.values():
-            continue
-        kind = table.schema.field(name).type
-        if name.lower() in taken:
-            left_out.append(f"{name} (the index has a column of this name)")
-        elif pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_binary(kind):
-            left_out.append(f"{name} ({kind})")
-        else:
-            taken.add(name.lower())
-            columns[name] = table[name].cast(kind.value_type) if pa.types.is_dictionary(kind) else table[name]
-    return pa.table(columns), left_out
-
-
-def _text(column: pa.ChunkedArray, name: str, source: Path) -> pa.ChunkedArray:
-    try:
-        return column.cast(pa.string())
-    except pa.ArrowException as error:
-        raise UserError(f"{shown(source)}: column {shown(name)!r} is {column.type}, which is no text.") from error
-
-
-def _has(table: pa.Table) -> str:
-    return f"its columns are {shown(', '.join(table.column_names))}."
+def _read_csv(source: Path) -> _Rows:
+    read = read_csv(source)
+    columns = {
+        name: pa.array([row[place].strip() or None for row in read.rows], pa.string())
+        for place, name in enumerate(read.names)
+    }
+    rejected = tuple(
+        RejectedItem(line, None, None, ItemReason.MALFORMED_ROW, f"the row has {why}") for line, why in read.damaged
+    )
+    return _Rows(pa.table(columns), read.lines, rejected, read.delimiter == ";", "line")

@@ -91,6 +91,8 @@ class CatalogSummary:
         By tag, for how many items it was predicted.
     left_out : tuple of str
         Columns that were not kept, and why.
+    remarks : tuple of str
+        Of columns that were, what could not be read in them.
     """
 
     out: Path
@@ -100,6 +102,7 @@ class CatalogSummary:
     torsos: int
     predicted: dict[str, int]
     left_out: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
@@ -113,6 +116,7 @@ class CatalogSummary:
             lines.append("predicted: " + ", ".join(f"{name} {count:,}" for name, count in self.predicted.items()))
         if self.left_out:
             lines.append(f"columns not kept: {shown(', '.join(self.left_out))}")
+        lines += self.remarks
         return [*lines, f"to recommend from them: score PHOTOS --index {shown(self.out)}"]
 
 
@@ -230,6 +234,7 @@ def build_catalog(
             writer.torsos,
             {name: count for name, count in writer.predicted.items() if count},
             table.left_out,
+            table.remarks,
         )
         content = {
             "source": shown(table.name),

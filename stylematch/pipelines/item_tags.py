@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stylematch.data.fashion_product import OTHER_ARTICLE_TYPES, fashion_mnist_category
+from stylematch.data.item_numbers import SAYS_NOTHING
 from stylematch.data.labels import CategoricalGroup
 from stylematch.style.tags import TAGS
 from stylematch.vision.bundle import Bundle
@@ -27,7 +28,6 @@ LIKE_A_CATEGORY = 0.5
 """How probable a predicted category has to be for an item of another name to be taken for one of it."""
 GREY_BELOW = 8
 """A picture whose channels never differ by this much, of 255, is a grey one: there is no colour to be seen in it."""
-_NO_TAG = frozenset({"", "na", "n/a", "nan", "none"})
 Cells = Sequence[str | None]
 
 
@@ -141,7 +141,7 @@ def _like_a_garment(bundle: Bundle, predictions: Predictions) -> npt.NDArray[np.
 
 def _as_spelled(name: str, cell: str | None) -> str | None:
     """Return a given tag as the rule sets spell it; None where it says nothing."""
-    if cell is None or cell.strip().lower() in _NO_TAG:
+    if cell is None or cell.strip().lower() in SAYS_NOTHING:
         return None
     spelled = {value.lower(): value for value in TAGS.get(name, ())}
     return spelled.get(cell.strip().lower(), cell)

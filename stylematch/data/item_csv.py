@@ -1,0 +1,141 @@
+"""A CSV file as people keep it, into cells: every line is part of a record that is read, or is listed with why not.
+
+One stray quotation mark opens a cell that swallows the lines behind it, until another one happens to close it. So a
+record that cannot be read, or one over several lines that has not as many cells as the header, costs the line it begins
+in; reading goes on with the next line, not where the CSV module stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylematch.errors import UserError
+from stylematch.tables.disk import shown
+
+MAX_CELL_CHARACTERS = 1_000_000
+MAX_RECORD_LINES = 1000
+"""How far a cell may be followed. Without an end, n lines that each open one would take n times as long to read."""
+_UNREADABLE = "\ufffd"
+
+
+@dataclass(frozen=True)
+class CsvCells:
+    """What a CSV file says.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The header.
+    rows : tuple of list of str
+        The n records that can be read, each with a cell for every name.
+    lines : tuple of int
+        n of them: the line that each begins in.
+    damaged : tuple of (int, str)
+        The other lines but for empty ones, each with why it cannot be read.
+    delimiter : str
+        What stands between cells: of comma, semicolon and tab the one that the header has most of.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[list[str], ...]
+    lines: tuple[int, ...]
+    damaged: tuple[tuple[int, str], ...]
+    delimiter: str
+
+
+def read_csv(source: Path) -> CsvCells:
+    """Read a CSV file in UTF-8 whose first line is the header.
+
+    Raises
+    ------
+    UserError
+        If the file or its header cannot be read, or names a column twice.
+    """
+    try:
+        text = source.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise UserError(f"{shown(source)} cannot be read: {error.strerror}.") from error
+    lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    damaged: list[tuple[int, str]] = []
+    names: tuple[str, ...] = ()
+    with _long_cells():
+        for line, found in _records(lines, delimiter):
+            if not names:
+                names = _header(source, found)
+            elif isinstance(found, str):
+                damaged.append((line, found))
+            elif any(_UNREADABLE in cell for cell in found):
+                damaged.append((line, "bytes that are no UTF-8"))
+            else:
+                rows.append(found)
+                numbers.append(line)
+    if not names:
+        raise UserError(f"{shown(source)} has no header; its first line must name the columns.")
+    return CsvCells(names, tuple(rows), tuple(numbers), tuple(damaged), delimiter)
+
+
+def _header(source: Path, found: list[str] | str) -> tuple[str, ...]:
+    if isinstance(found, str):
+        raise UserError(f"{shown(source)}: the header, which names the columns, has {found}; mend it.")
+    names = tuple(name.strip() for name in found)
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{shown(source)}: line 1 names the column {shown(doubled)!r} twice; rename one of them.")
+    return names
+
+
+class _Lines(Iterator[str]):
+    """Hands out the lines of one record after another, from a place that can be set back."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+        self.begin = self.at = 0
+
+    def __next__(self) -> str:
+        """Return the next line; there is none behind the longest record."""
+        if self.at == len(self._lines) or self.at - self.begin == MAX_RECORD_LINES:
+            raise StopIteration
+        self.at += 1
+        return self._lines[self.at - 1]
+
+
+def _records(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield, with the line that each begins in, the header's cells, then records of as many cells, or why not."""
+    source = _Lines(lines)
+    reader = csv.reader(source, delimiter=delimiter, strict=True)  # every record starts afresh, also behind an error
+    width = 0
+    while source.at < len(lines):
+        source.begin = source.at
+        try:
+            found: list[str] | str = next(reader)
+        except csv.Error as error:
+            found = "unbalanced quotes"
+            if source.at - source.begin == 1 and "field limit" in str(error):
+                found = f"a cell of more than {MAX_CELL_CHARACTERS:,} characters"
+        if not found:
+            continue
+        if isinstance(found, list) and width and len(found) != width:
+            several = source.at - source.begin > 1
+            found = "unbalanced quotes" if several else f"{len(found)} cells, the header has {width}"
+        if isinstance(found, str):
+            source.at = source.begin + 1
+        elif not width:
+            width = len(found)
+        yield source.begin + 1, found
+
+
+@contextlib.contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be longer than the CSV module's 131,072 characters, which a description with its markup can pass."""
+    before = csv.field_size_limit(MAX_CELL_CHARACTERS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

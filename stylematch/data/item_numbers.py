@@ -1,0 +1,102 @@
+"""Columns of numbers out of the cells of somebody's table, so that ``price < 50`` can be asked of them.
+
+Prices are written for people: with a currency, a decimal comma, groups of thousands, "N/A". What is read from such a
+cell is a number or null, so that one odd cell does not turn a column into text, which nothing can be compared with.
+NaN becomes null everywhere: a database sorts it behind all numbers, so that it would satisfy ``price > 100``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+SAYS_NOTHING = frozenset({"", "na", "n/a", "nan", "none"})
+"""Cells, in lower case, by which tables say that they know nothing."""
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
+_CODE = re.compile(r"^[A-Z]{3}(?=[\s0-9-])|(?<=[\s0-9])[A-Z]{3}$")
+_GROUP_SPACE = re.compile(r"(?<=[0-9])\s(?=[0-9]{3}(?![0-9]))")
+_POINT = re.compile(r"-?([0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?|[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,2})?)")
+_COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
+_CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
+
+
+def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of text as numbers where all cells that say something are numbers, else as it is."""
+    cells = [None if cell is None or _says_nothing(cell) else cell for cell in column.to_pylist()]
+    there = [cell for cell in cells if cell is not None]
+    if there and all(_WHOLE.fullmatch(cell) for cell in there):
+        return _column([None if cell is None else int(cell) for cell in cells], pa.int64())
+    if there and all(_NUMBER.fullmatch(cell) for cell in there):
+        return _column([None if cell is None else float(cell) for cell in cells], pa.float64())
+    return column
+
+
+def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column in which NaN is null."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a column of this type can be compared with numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def prices(column: pa.ChunkedArray, *, decimal_comma: bool) -> tuple[pa.ChunkedArray, list[int]]:
+    """Read a column of prices.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+        n cells of text.
+    decimal_comma : bool
+        A comma is the decimal sign, if the column has any: so it is where cells are delimited by semicolons.
+
+    Returns
+    -------
+    prices : pyarrow.ChunkedArray
+        n numbers, whole ones where all are; null where a cell says nothing or is no number.
+    unread : list of int
+        Where the cells stand that are no number.
+    """
+    cells = [None if cell is None or _says_nothing(cell) else _bare(cell) for cell in column.to_pylist()]
+    comma = decimal_comma and any("," in cell for cell in cells if cell is not None)
+    numbers = [None if cell is None else _number(cell, comma) for cell in cells]
+    unread = [place for place, cell in enumerate(cells) if cell is not None and numbers[place] is None]
+    there = [number for number in numbers if number is not None]
+    kind = pa.int64() if there and all(isinstance(number, int) for number in there) else pa.float64()
+    return _column(numbers, kind), unread
+
+
+def _says_nothing(cell: str) -> bool:
+    return cell.strip().lower() in SAYS_NOTHING
+
+
+def _bare(cell: str) -> str:
+    """Return a price without its currency and without spaces around it and between its thousands."""
+    signless = "".join(sign for sign in cell if unicodedata.category(sign) != "Sc")
+    return _GROUP_SPACE.sub("", _CODE.sub("", signless.strip()).strip())
+
+
+def _number(cell: str, comma: bool) -> int | float | None:
+    if _WHOLE.fullmatch(cell):
+        return int(cell)  # not by way of a float, which has no more than 15 of its digits
+    if _CENTS.fullmatch(cell):
+        text = cell.replace(",", ".")
+    elif (_COMMA if comma else _POINT).fullmatch(cell):
+        text = cell.replace(".", "").replace(",", ".") if comma else cell.replace(",", "")
+    else:
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _column(cells: Sequence[int | float | None], kind: pa.DataType) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(cells, kind)])

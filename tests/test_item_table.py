@@ -1,0 +1,160 @@
+"""Tables of items as people keep them: stray quotation marks, prices, types, names of columns."""
+
+import csv
+import io
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stylematch.data import item_csv
+from stylematch.data.item_csv import read_csv
+from stylematch.data.item_numbers import prices, without_nan
+from stylematch.data.item_table import read_items
+from stylematch.search.where import positions_where
+
+HEADER = "item_id,image,title"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not looked into here")
+    return tmp_path
+
+
+def read(folder, lines, header=HEADER):
+    (folder / "items.csv").write_text("\n".join([header, *lines]) + "\n")
+    return read_items(folder / "items.csv")
+
+
+@pytest.mark.parametrize("last", ['4,a.png,a "quoted" word', '4,a.png,12" wide', '4,a.png,"Bar"', "4,a.png,plain"])
+def test_a_stray_quote_costs_its_own_line(folder, last):
+    table = read(folder, ['1,a.png,"Nice', "2,a.png,Foo", '3,a.png,"two\nlines"', last])
+    assert table.columns["item_id"].to_pylist() == ["2", "3", "4"]
+    assert table.columns["title"][1].as_py() == "two\nlines"
+    assert table.numbers == (3, 4, 6)
+    assert [(row.row, row.reason) for row in table.rejected] == [(2, "malformed_row")]
+
+
+def test_cells_that_are_too_long_are_called_that(folder):
+    lines = [f"1,a.png,{'x' * 200_000}", f"2,a.png,{'x' * (item_csv.MAX_CELL_CHARACTERS + 1)}", "3,a.png,x"]
+    before = csv.field_size_limit()
+    table = read(folder, lines)
+    assert table.numbers == (2, 4)
+    assert "1,000,000 characters" in table.rejected[0].message
+    assert csv.field_size_limit() == before
+
+
+def test_lines_that_each_open_a_quote_are_not_read_again_and_again(folder, monkeypatch):
+    monkeypatch.setattr(item_csv, "MAX_RECORD_LINES", 10)
+    handed_out = 0
+    following = item_csv._Lines.__next__
+
+    def counted(lines):
+        nonlocal handed_out
+        handed_out += 1
+        return following(lines)
+
+    monkeypatch.setattr(item_csv._Lines, "__next__", counted)
+    table = read(folder, ['a",b,"c'] * 300)  # ends the cell before and opens one
+    assert len(table.rejected) == 300
+    assert handed_out <= 300 * 12
+
+
+CELLS = st.lists(st.sampled_from(['"', '""', ",", "a", " ", "\r", "\n", "é"]), max_size=10).map("".join)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(CELLS, max_size=12))
+def test_no_line_of_a_damaged_table_is_lost(tmp_path, damaged):
+    text = "\n".join([HEADER, *damaged])
+    (tmp_path / "items.csv").write_bytes(text.encode())
+    read_back = read_csv(tmp_path / "items.csv")
+    lines = list(io.StringIO(text, newline=""))
+    covered = [line for line, _ in read_back.damaged]
+    for line, cells in zip(read_back.lines, read_back.rows, strict=True):
+        record = ""
+        while True:  # the fewest lines that say just these cells
+            record += lines[line - 1]
+            covered.append(line)
+            line += 1
+            try:
+                if list(csv.reader(io.StringIO(record, newline=""), strict=True)) == [cells]:
+                    break
+            except csv.Error:
+                assert line <= len(lines)
+    empty = [number for number, line in enumerate(lines, 1) if not line.strip("\r\n")]
+    assert len(covered) == len(set(covered))
+    assert {*covered, *empty} >= set(range(2, len(lines) + 1))
+
+
+@pytest.mark.parametrize(
+    ("cells", "comma", "numbers"),
+    [
+        (["$19.90", "5.00", " 7 € ", "N/A", "nan", None], False, [19.9, 5.0, 7.0, None, None, None]),
+        (["19,90", "1,299.00", "1,299", "EUR 3.50"], False, [19.9, 1299.0, 1299.0, 3.5]),
+        (["19,90", "1.299,00", "1.299", "5.50", "1 299,5 EUR"], True, [19.9, 1299.0, 1299.0, 5.5, 1299.5]),
+        (["1.299", "2"], True, [1.299, 2.0]),
+        (["12", "n/a", "-3", "123456789012345678"], False, [12, None, -3, 123456789012345678]),
+        (["N/A"], False, [None]),
+    ],
+)
+def test_prices_are_numbers(cells, comma, numbers):
+    found, unread = prices(pa.chunked_array([pa.array(cells, pa.string())]), decimal_comma=comma)
+    assert found.to_pylist() == numbers
+    assert found.type in (pa.int64(), pa.float64())
+    assert unread == []
+
+
+def test_what_is_no_price_is_null_and_said(folder):
+    table = read(folder, ["1,a.png,$5.50", "2,a.png,N/A", "3,a.png,abc", "4,a.png,9"], "item_id,image,price")
+    assert table.columns["price"].to_pylist() == [5.5, None, None, 9.0]
+    assert table.remarks == ("price: 1 cell is no number, e.g. line 4 'abc'",)
+    assert positions_where(table.columns, "price < 50").tolist() == [0, 3]
+    columns = {"ID": ["1", "2"], "image": ["a.png"] * 2, "price": ["1.50", "soon"], "size": [float("nan"), 1.0]}
+    pq.write_table(pa.table(columns), folder / "items.parquet")
+    table = read_items(folder / "items.parquet")
+    assert table.columns["item_id"].to_pylist() == ["1", "2"]
+    assert table.columns["price"].to_pylist() == [1.5, None]
+    assert table.columns["size"].to_pylist() == [None, 1.0]
+    assert table.remarks == ("price: 1 cell is no number, e.g. row 2 'soon'",)
+
+
+def test_a_semicolon_brings_the_decimal_comma(folder):
+    table = read(folder, ["1;a.png;19,90;3", "2;a.png;5,00;N/A"], "item_id;image;price;stock")
+    assert table.columns["price"].to_pylist() == [19.9, 5.0]
+    assert table.columns["stock"].to_pylist() == [3, None]
+
+
+def test_a_row_without_a_picture_takes_no_id(folder):
+    table = read(folder, ["1,a.png,x", "1,a.png,x", "2,gone.png,x", "2,a.png,x"])
+    assert table.numbers == (2, 5)
+    assert [row.reason for row in table.rejected] == ["duplicate_id", "missing_picture"]
+
+
+def test_parquet_types_are_kept_in_ones_that_can_be_asked_for(folder):
+    half = pa.array(np.array([1, 2], np.float16))
+    columns = {
+        "item_id": pa.array(["1", "2"], pa.string_view()),
+        "image": pa.array(["a.png"] * 2, pa.large_string()),
+        "price": pa.array([Decimal("1.5"), Decimal("2.5")], pa.decimal256(50, 2)),
+        "half": half,
+        "view": pa.array(["x", "y"], pa.string_view()),
+        "kind": pa.array(["x", "y"]).dictionary_encode(),
+        "bytes": pa.array([b"x", b"y"], pa.large_binary()),
+        "fixed": pa.array([b"x", b"y"], pa.binary(1)),
+    }
+    pq.write_table(pa.table(columns), folder / "items.parquet")
+    table = read_items(folder / "items.parquet")
+    assert len(table) == 2
+    assert [left.split()[0] for left in table.left_out] == ["bytes", "fixed"]
+    assert positions_where(table.columns, "half < 2 AND price < 2 AND view = 'x' AND kind = 'x'").tolist() == [0]
+
+
+def test_nan_is_null():
+    column = pa.chunked_array([pa.array([1.0, float("nan"), None])])
+    assert without_nan(column).to_pylist() == [1.0, None, None]
