@@ -112,9 +112,12 @@ class _Reader:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.pipe, theirs = Pipe()
         self.places, self.busy_s = range(0), 0.0
+        # Python runs callbacks around a fork, in which an interrupt would be printed and forgotten.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         self._pid = os.fork()
         if not self._pid:
             _serve(theirs, function)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, places: range, items: list[Any]) -> None:
@@ -137,6 +140,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> NoReturn:
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         _close_all_but(pipe.fileno())
         while True:
             pipe.send([_answer(function, item) for item in pipe.recv()])

@@ -107,5 +107,11 @@ class KeptVotes:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
     with path.open("rb") as stream:
-        yield from stream
+        following = stream.readline()
+        while line := following:
+            following = stream.readline()
+            if not following:
+                stream.close()
+            yield line
