@@ -9,6 +9,7 @@ looks like, so that a rule set that names those finds items whose category is th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -126,8 +127,10 @@ def _best(bundle: Bundle, predictions: Predictions, name: str) -> tuple[list[str
 
 def _has_colour(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Return bool (n,): in which pictures there is any colour."""
-    chroma = crops.max(axis=-1) - crops.min(axis=-1)
-    return chroma.max(axis=(1, 2)) >= GREY_BELOW
+    # Channel by channel: numpy takes twelve times as long to reduce an axis of three.
+    channels = [crops[..., channel] for channel in range(crops.shape[-1])]
+    chroma = reduce(np.maximum, channels) - reduce(np.minimum, channels)
+    return np.asarray(chroma.max(axis=(1, 2)) >= GREY_BELOW)
 
 
 def _like_a_garment(bundle: Bundle, predictions: Predictions) -> npt.NDArray[np.float64]:
