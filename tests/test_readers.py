@@ -126,3 +126,14 @@ def test_a_run_over_a_disk_that_hangs_ends_with_a_row_for_every_photo(on_hanging
     assert found["good.jpg"]["photo_id"] == found["picture"]["photo_id"] == photo_id_of(good)
     assert found.keys() == made.keys() - {"silent"}
     assert manifest(out)["counts"]["ignored"] == {"unreadable_file": 1}
+
+
+def test_signals_come_through_again_where_no_reader_could_be_forked(monkeypatch):
+    def full():
+        raise BlockingIOError("no room for another process")
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(os, "fork", full)
+    with Readers(act, 1, None) as readers, pytest.raises(BlockingIOError):
+        readers.read(["one"])
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -114,10 +114,12 @@ class _Reader:
         self.places, self.busy_s = range(0), 0.0
         # Python runs callbacks around a fork, in which an interrupt would be printed and forgotten.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        self._pid = os.fork()
-        if not self._pid:
-            _serve(theirs, function)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            self._pid = os.fork()
+            if not self._pid:
+                _serve(theirs, function)
+        finally:  # also where there is no room for another process: an interrupt must not stay blocked
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, places: range, items: list[Any]) -> None:
