@@ -14,8 +14,10 @@ from tiny import TEST_ITEMS, TRAIN_ITEMS, write_fashion_mnist, write_fashion_pro
 
 from stylematch.data.fashion_mnist import read_fashion_mnist
 from stylematch.data.fashion_product import may_be_worn_on_torso, read_fashion_product
+from stylematch.data.learned import digest_names
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines import recs_worn
+from stylematch.pipelines.labelled import LEARNED_NAMES
 from stylematch.pipelines.recs_crops import WornCrops, item_crops, worn_crops
 from stylematch.pipelines.recs_encoders import IMAGENET, BundleEncoder, ImagenetFeatures, RawPixels
 from stylematch.pipelines.recs_items import augmented_views
@@ -193,10 +195,11 @@ def test_grey_and_colour_are_one_to_every_encoder(items):
     assert np.isnan(RawPixels().embed(np.zeros_like(grey), "black")).all()
 
 
-def taught_by(dataset, **settings):
+def taught_by(dataset, **said):
     """Return the shipped garment encoder as if it had learned from other data."""
     bundle = Bundle.open(GARMENTS)
-    return Bundle(bundle.directory, {**bundle.description, "data": {"dataset": dataset, **settings}})
+    description = {name: value for name, value in bundle.description.items() if name != LEARNED_NAMES}
+    return Bundle(bundle.directory, {**description, "data": {"dataset": dataset}, **said})
 
 
 class TestWorn:
@@ -238,12 +241,21 @@ class TestWorn:
 
     def test_it_says_whether_the_catalogue_was_learned_from(self, measured, tmp_path):
         assert measured["worn"]["learned_from_catalogue"] is False
-        taught = taught_by("garments", split="stratified", min_label_count=3, split_seed=4)
-        parts = measure_worn([RawPixels()], {}, taught, tmp_path / "products", tmp_path / "cache", 5)
+        root = tmp_path / "products"
+        some = digest_names([f"{number}.jpg" for number in range(90)])
+        parts = self.of(taught_by("garments", learned_names=some), root, tmp_path)
         assert parts["worn"]["learned_from_catalogue"] is True
-        by_year = taught_by("fashion-product", split="years")
-        with pytest.raises(UserError, match="other years"):
-            measure_worn([RawPixels()], {}, by_year, tmp_path / "products", tmp_path / "cache", 5)
+        held_out = sum(int(product) >= 90 for product in read_fashion_product(root).ids)
+        assert parts["worn"]["pictures_held_out"] == parts["worn_held_out"]["gallery"] == held_out > 0
+        parts = self.of(taught_by("garments", learned_names=digest_names(["elsewhere.jpg"])), root, tmp_path)
+        assert parts["worn"]["learned_from_catalogue"] is False
+        assert parts["worn"]["pictures_held_out"] == parts["worn"]["gallery"] == 96
+        with pytest.raises(UserError, match="does not say which pictures"):
+            self.of(taught_by("garments"), root, tmp_path)
+
+    @staticmethod
+    def of(bundle, root, tmp_path):
+        return measure_worn([RawPixels()], {}, bundle, root, tmp_path / "cache", None)
 
 
 def test_crops_are_those_of_score_and_of_catalog_build_whatever_the_workers(tmp_path, monkeypatch):

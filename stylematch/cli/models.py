@@ -59,14 +59,13 @@ def train(
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle.")],
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A labelled folder: CelebA's layout, or the model's own data set.")
-    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A labelled folder, or a data set's name.")],
     out: Annotated[Path, typer.Option(metavar="OUT", help="Where figures, card and plots go.")] = Path(
         "stylematch-evaluation"
     ),
     split: Annotated[
-        Literal["train", "val", "test", "all"], typer.Option(help="Which part of a CelebA folder.")
+        Literal["train", "val", "test", "all"],
+        typer.Option(help="Which part; of garments, test is what the bundle did not learn from."),
     ] = "test",
     faces: Annotated[
         Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")

@@ -19,7 +19,7 @@ _TITLES = {
     "items": "Items of one class (Fashion-MNIST)",
     "instance": "An item found again (Fashion-MNIST)",
     "worn": "Worn clothes to the whole catalogue (Fashion Product)",
-    "worn_held_out": "Worn clothes to the held-out fifth of the catalogue (Fashion Product)",
+    "worn_held_out": "Worn clothes to the held-out part of the catalogue (Fashion Product)",
     "lists": "Lists of a run",
 }
 FIGURES = {
@@ -57,7 +57,7 @@ _PROTOCOLS = {
     ),
 }
 _LEARNED = {
-    True: "**The encoder learned from four fifths of this catalogue's pictures** (not from the queries).",
+    True: "**The encoder learned from the rest of this catalogue's pictures** (not from the queries).",
     False: "The encoder learned from none of these pictures.",
 }
 _INTRODUCTION = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
-from stylematch.data.fashion_mnist import holds_fashion_mnist
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.evaluate.card import card_text
 from stylematch.evaluate.measure import measure
 from stylematch.evaluate.plots import plot_confusion, plot_label_bars, plot_reliability
+from stylematch.pipelines.labelled import holds_garments, labelled_garments
 from stylematch.pipelines.sources import open_source, photo_faces
 from stylematch.settings import TrainData
 from stylematch.tables.disk import shown, write_durably
@@ -78,7 +78,10 @@ def _figures(
         mean_shape=mean_shape,
         trained_counts=trained_counts,
     )
-    return {**figures, "pictures": {"measured": len(examples), "left_out": examples.dropped}}
+    pictures: dict[str, Any] = {"measured": len(examples), "left_out": examples.dropped}
+    if any(examples.unknown.values()):
+        pictures["labels the model does not know"] = {name: n for name, n in examples.unknown.items() if n}
+    return {**figures, "pictures": pictures}
 
 
 def thresholds_of(bundle: Bundle) -> dict[str, npt.NDArray[np.float64]]:
@@ -127,13 +130,13 @@ def evaluate(
     directory : pathlib.Path
         The bundle.
     data : str
-        A folder in CelebA's layout, or the folder (or, where it is at its usual place, the name) of the data set that
-        the bundle learned from; "fashion-mnist" for any bundle of garments.
+        A folder in CelebA's layout, or of Fashion-MNIST, Fashion Product Images or FlixStock; or, where it is at its
+        usual place, a data set's name.
     out : pathlib.Path
         Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; created.
     split : {"train", "val", "test", "all"}
-        Which part of a CelebA folder; folders without partitions are measured whole. Of other data sets, what the
-        training held out as "test".
+        Which part of a CelebA folder; folders without partitions are measured whole. Of garments, "test" is what the
+        bundle did not learn from: the held-out part of its own folder, all of another.
     faces : {"aligned", "find"}
         Pictures are face crops already, or whole photos whose faces are found as scoring finds them (CelebA).
     limit : int, optional
@@ -177,27 +180,17 @@ def _labelled(
         title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
         yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
         return
-    learned = bundle.description.get("data")
-    if learned is None:
+    if holds_garments(data):
+        yield from labelled_garments(bundle, data, cache, split, limit)
+        return
+    if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:
         raise UserError(
-            f"{shown(bundle.directory)} does not say what it learned from, and {shown(root)} is no folder in CelebA's "
-            "layout; give such a folder, or train the model again."
+            f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
+            "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, or a data set."
         )
     if split != "test":
-        raise UserError(f"--split {split}: {learned['dataset']} is measured on what the training held out, test.")
-    if data == "fashion-mnist" or holds_fashion_mnist(root):
-        wanted = TrainData(dataset="fashion-mnist", root=None if data == "fashion-mnist" else data, limit=limit)
-    else:
-        wanted = TrainData(**{**learned, "root": None if data == learned["dataset"] else data, "limit": limit})
-    known = {group.name for group in bundle.schema.groups}
-    if not known & set(wanted.label_groups):
-        raise UserError(
-            f"{shown(bundle.directory)} knows {', '.join(sorted(known))}, and {shown(data)} labels none of it; name "
-            "data that its labels are of."
-        )
-    source = open_source(wanted, bundle.input_px, cache)
-    for title, examples in source.tests():
-        yield title, _renamed(examples, source.schema, bundle.schema)
+        raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")
+    yield from open_source(TrainData(dataset="celeba", limit=limit), bundle.input_px, cache).tests()
 
 
 def _celeba_split(root: Path, split: str) -> int | None:
@@ -210,21 +203,6 @@ def _celeba_split(root: Path, split: str) -> int | None:
     if (parts >= 0).any() and split != "test":
         raise UserError(f"--split {split}: {shown(root)} has no such pictures.")
     return None
-
-
-def _renamed(examples: Examples, there: LabelSchema, here: LabelSchema) -> Examples:
-    """Return examples whose classes are numbered as the model numbers them; what it does not know is unknown."""
-    targets = {}
-    for group in here.groups:
-        values = examples.targets.get(group.name)
-        if values is None:
-            continue
-        if group.kind == "categorical":
-            places = {label: place for place, label in enumerate(group.labels)}
-            lookup = np.array([*(places.get(label, -1) for label in there.group(group.name).labels), -1])
-            values = lookup[values]
-        targets[group.name] = values
-    return replace(examples, targets=targets)
 
 
 def _draw(

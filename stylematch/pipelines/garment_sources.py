@@ -67,7 +67,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     for group in data.label_groups:
         if untrained := fashion_product.never_trained(products, train, test, group):
             notes[f"{group} that no training picture has"] = list(untrained)
-    cut = _whole(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
+    cut = _cut_for(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
     return Source(
         fashion_product.schema(products, data.label_groups),
         [(cut(train), 1)],
@@ -76,6 +76,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
         fashion_product.LICENCE,
         {"input": {"resize": data.resize}},
         notes,
+        _named(products.names, train, val),
     )
 
 
@@ -102,7 +103,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
     schema = LabelSchema((*fashion_mnist_data.SCHEMA.groups, *fashion_product.schema(products, groups).groups))
     labels = {**products.labels, "category": category}
     shop, worn = (
-        _whole(data, input_px, cache, products.pictures, products.names, labels, mode) for mode in ("garment", "worn")
+        _cut_for(data, input_px, cache, products.pictures, products.names, labels, mode) for mode in ("garment", "worn")
     )
 
     def coloured(examples: Examples) -> Examples:
@@ -125,6 +126,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
         f"{items.licence} {fashion_product.LICENCE}",
         {"input": {"resize": "garment"}},
         {f"rows dropped: {reason}": count for reason, count in products.dropped.items() if count},
+        _named(products.names, train, val),
     )
 
 
@@ -134,7 +136,7 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
     garments = flixstock.read_flixstock(root, data.missing)
     rest, test = split_random(len(garments), _TEST_SHARE, data.split_seed)
     kept, held = split_random(len(rest), data.validation, data.split_seed)
-    cut = _whole(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
+    cut = _cut_for(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
     return Source(
         LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),
         [(cut(rest[kept]), 1)],
@@ -143,10 +145,11 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
         flixstock.LICENCE,
         {"input": {"resize": data.resize}},
         {f"rows dropped: {reason}": count for reason, count in garments.dropped.items() if count},
+        _named(garments.names, rest),
     )
 
 
-def _whole(
+def _cut_for(
     data: TrainData,
     input_px: int,
     cache: Path,
@@ -155,15 +158,49 @@ def _whole(
     labels: Mapping[str, npt.NDArray[np.int64]],
     mode: str,
 ) -> Callable[[npt.NDArray[np.int64]], Examples]:
-    """Return what cuts some rows of a data set of whole pictures."""
+    return cut_whole(pictures, names, labels, data.label_groups, input_px, cache, mode, data.limit)
+
+
+def cut_whole(
+    pictures: Path,
+    names: Sequence[str],
+    labels: Mapping[str, npt.NDArray[np.int64]],
+    groups: Sequence[str],
+    input_px: int,
+    cache: Path,
+    mode: str,
+    limit: int | None,
+) -> Callable[[npt.NDArray[np.int64]], Examples]:
+    """Return what cuts some rows of a data set of whole pictures.
+
+    Parameters
+    ----------
+    pictures : pathlib.Path
+        Their folder.
+    names : sequence of str
+        Files in it, n of them.
+    labels : mapping of str to ndarray of int64, shape (n,)
+        By label group.
+    groups : sequence of str
+        Those of the label groups that the examples have.
+    input_px, cache, mode
+        As ``whole_picture_examples`` takes them.
+    limit : int, optional
+        Only the first so many rows.
+
+    Returns
+    -------
+    callable
+        From rows, ndarray of int64, to their examples.
+    """
 
     def cut(rows: npt.NDArray[np.int64]) -> Examples:
-        rows = rows[: data.limit]
+        rows = rows[:limit]
         with Progress(len(rows), "pictures", f"cut {pictures.parent.name}") as progress:
             return whole_picture_examples(
                 pictures,
                 [names[row] for row in rows],
-                {group: labels[group][rows] for group in data.label_groups},
+                {group: labels[group][rows] for group in groups},
                 input_px=input_px,
                 mode=mode,
                 cache=cache,
@@ -172,3 +209,7 @@ def _whole(
             )
 
     return cut
+
+
+def _named(names: Sequence[str], *parts: Rows) -> tuple[str, ...]:
+    return tuple(names[row] for rows in parts for row in rows)

@@ -1,9 +1,9 @@
 """Worn clothes to the catalogue, a measurement of ``evaluate-recs`` on Fashion Product Images.
 
 The query is the torso below the face in a product picture that shows a person; the gallery are the products' pictures
-as ``catalog build`` cuts them; relevant is what has the query's article type and gender. Queries are of the fifth of
-the products that the garment encoder's training holds out. The catalogue was learned from but for that fifth, so the
-same is measured against the fifth alone.
+as ``catalog build`` cuts them; relevant is what has the query's article type and gender. Queries are of the products
+that the garment encoder did not learn from: the fifth that its training held out, or all of another folder. What else
+is in the catalogue was learned from, so the same is measured against those products alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.evaluate.retrieval import METRICS, count_relevant, find_by_label, mean_figures
 from stylematch.pipelines.garment_sources import split_as_trained
+from stylematch.pipelines.labelled import new_rows
 from stylematch.pipelines.recs_crops import item_crops, worn_crops
 from stylematch.pipelines.recs_encoders import Encoder
 from stylematch.settings import TrainData
 from stylematch.vision.bundle import Bundle
 
-# What jobs/garments.toml says; of a bundle that learned from other pictures, the same fifth is asked about.
+# What jobs/garments.toml says.
 _USUAL = TrainData(dataset="garments", split="stratified", min_label_count=20)
 Rows = npt.NDArray[np.int64]
 
@@ -55,13 +56,16 @@ def measure_worn(
     Raises
     ------
     UserError
-        If the data are not there, no picture of the fifth shows a person, or the bundle was trained on another split.
+        If the data are not there, or no picture that is new to the bundle shows a person.
     """
-    settings, learned = _split_of(bundle)
     products = read_fashion_product(root)
-    train, watched, held_out = split_as_trained(mask_rare(products, settings.min_label_count), settings)
-    held_out = held_out[:limit]
-    others = np.sort(np.concatenate([train, watched]))[:limit]
+    new = new_rows(bundle, "fashion-product", products.names)
+    learned = new is not None and not new.all()
+    if new is None:
+        # Of a bundle that learned from other pictures, the fifth is asked about that a training of ours would hold out.
+        new = np.zeros(len(products), np.bool_)
+        new[split_as_trained(mask_rare(products, _USUAL.min_label_count), _USUAL)[2]] = True
+    held_out, others = (np.flatnonzero(rows)[:limit] for rows in (new, ~new))
     queries = worn_crops(products, held_out, cache)
     if not len(queries.rows):
         raise UserError(f"none of the {len(held_out):,} held-out pictures in {root} shows clothes below a face")
@@ -143,14 +147,3 @@ def _places(rows: Rows, among: Rows) -> Rows:
 def _type_and_gender(products: FashionProduct) -> Rows:
     kind, gender = products.labels["articleType"], products.labels["gender"]
     return np.where((kind >= 0) & (gender >= 0), kind * (len(products.classes["gender"]) + 1) + gender, -1)
-
-
-def _split_of(bundle: Bundle) -> tuple[TrainData, bool]:
-    """Return the split that the bundle's training made, and whether it learned from the products at all."""
-    learned = bundle.description.get("data")
-    if not isinstance(learned, dict) or not str(learned.get("dataset", "")).startswith(("garments", "fashion-product")):
-        return _USUAL, False
-    settings = TrainData(**learned)
-    if settings.dataset == "fashion-product" and settings.split != "stratified":
-        raise UserError(f"{bundle.name} learned from other years' products, not from four fifths of them")
-    return settings, True

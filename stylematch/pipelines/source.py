@@ -33,6 +33,8 @@ class Source:
         More to say in ``bundle.json``.
     notes : dict
         What a person should know of the data: what was dropped or left out, by name.
+    learned_names : tuple of str
+        The pictures that are learned from or watched, where this training shared the data set out by itself.
     """
 
     schema: LabelSchema
@@ -42,6 +44,7 @@ class Source:
     licence: str
     description: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    learned_names: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> int:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stylematch.data.labels import LabelSchema
+from stylematch.data.learned import digest_names
 from stylematch.errors import MissingExtraError, UserError
 from stylematch.evaluate.calibration import apply_temperatures, calibration_figures, choose_thresholds, fit_temperatures
 from stylematch.evaluate.card import write_card
 from stylematch.pipelines.evaluate import headlines, measure_examples
+from stylematch.pipelines.labelled import LEARNED_NAMES
 from stylematch.pipelines.source import Source
 from stylematch.pipelines.sources import open_source
 from stylematch.settings import Step, TrainJob, load_job
@@ -123,6 +125,8 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
         },
         "thresholds": thresholds,
     }
+    if source.learned_names:
+        said[LEARNED_NAMES] = digest_names(source.learned_names)
     bundle = write_bundle(network, out / "bundle", name=job.name, licence=source.licence, extra=said)
     runtime = OnnxRuntime(bundle, threads=torch.get_num_threads())
     figures = {

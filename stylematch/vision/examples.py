@@ -8,7 +8,7 @@ cache folder (``stylematch.vision.cut_cache``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from stylematch.errors import PhotoRejectedError
 from stylematch.vision import crops
 from stylematch.vision.cut_cache import Cut, cut_once
 from stylematch.vision.faces import FaceBox, YunetLocator, labelled_face
+from stylematch.vision.item_picture import grey
 
 _VERSION = 2  # raised with every change of what is cut
 _MARGIN = 8  # the share of the input's side that a field is wider on every side: 1/8, in whole pixels
@@ -43,12 +44,15 @@ class Examples:
         By label group, as ``stylematch.data.labels`` describes.
     dropped : int
         Pictures of the source that gave no crop (missing, unreadable, no face found at the labelled place).
+    unknown : dict of str to int
+        By label group, labels that the data give and the model does not know.
     """
 
     ids: tuple[str, ...]
     fields: npt.NDArray[np.uint8]
     targets: Targets
     dropped: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -66,9 +70,11 @@ class Examples:
         )
 
     def in_channels(self, channels: int) -> Examples:
-        """Return grey pictures as pictures of ``channels`` equal ones, without copying them; others as they are."""
-        if self.fields.shape[3] != 1:
+        """Return grey pictures as ``channels`` equal ones, without copying them; coloured ones as grey where asked."""
+        if self.fields.shape[3] == channels:
             return self
+        if channels == 1:
+            return replace(self, fields=np.stack([grey(picture) for picture in self.fields])[..., None])
         return replace(self, fields=np.broadcast_to(self.fields, (*self.fields.shape[:3], channels)))
 
     def crops(self, size_px: int) -> npt.NDArray[np.uint8]:
