@@ -57,6 +57,7 @@ docs: $(VENV)/.installed-test
 default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/garments.toml
 	$(BIN)/stylematch-batch train jobs/garments-longer.toml
+	$(BIN)/stylematch-batch train jobs/garments-taught.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-distilled.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-student.toml

@@ -73,7 +73,7 @@ def default_index(
         "runs/celeba-mobilenet-landmarks/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
-        "runs/garments-longer/bundle"
+        "runs/garments-taught/bundle"
     ),
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of CelebA.")] = None,
     fashion_mnist: FashionMnistOption = None,
