@@ -131,13 +131,15 @@ def celeba_examples(
     stored_px = field_px(input_px)
     constants = [crops.SIDE_PER_BOX, crops.EYE_IN_BOX, crops.EYE_LINE, crops.ALIGNED_TOP]
     names = [folder.image_ids[row] for row in rows]
+    files, boxes_px = [folder.pictures / name for name in names], folder.boxes_px[rows].tolist()
     cuts = cut_once(
         partial(_cut_one, wild, stored_px / input_px, stored_px),
-        [(folder.pictures / name, tuple(folder.boxes_px[row].tolist())) for name, row in zip(names, rows, strict=True)],
+        [(file, tuple(box)) for file, box in zip(files, boxes_px, strict=True)],
         stored_px,
+        files=files,
         cache=cache,
         name="celeba",
-        recipe=[_VERSION, str(root.resolve()), names, input_px, wild, *constants],
+        recipe=[_VERSION, str(root.resolve()), names, input_px, boxes_px if wild else None, *constants],
         workers=workers,
         progress=progress,
     )
