@@ -95,8 +95,9 @@ _HOW = (
     "Measured on the exported bundle in ONNX Runtime, on pictures that nothing was learned from. Accuracy and F1 are "
     "at the threshold 0.5. The baseline of an accuracy is that of always answering the more (or most) frequent label, "
     "of points that of always answering the mean position. Errors of landmarks are relative to the distance between "
-    "the eyes. Intervals hold 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979). The calibration error "
-    "has 15 equal-width bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
+    "the eyes. Intervals are as wide as the middle 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979), "
+    "moved so that the resamples' median is the figure itself (Efron, 1981). The calibration error has 15 equal-width "
+    "bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
     f"et al., 2017). {UNDEFINED} is what is undefined, such as the recall of a label that never occurs; means leave "
     "it out."
 )
