@@ -28,6 +28,7 @@ from stylematch.pipelines.sources import open_source, photo_faces
 from stylematch.settings import TrainData
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
+from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import CARD, FIGURES, Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
@@ -142,9 +143,11 @@ def evaluate(
     Raises
     ------
     UserError
-        If the bundle or the data set are wrong, or do not belong together.
+        If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops.
     """
     bundle = Bundle.open(directory)
+    if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
+        check_face_crops(Path(data))
     runtime = OnnxRuntime(bundle, threads=usable_cores())
     trained = bundle.description.get("trained", {})
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}

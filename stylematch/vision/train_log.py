@@ -119,7 +119,7 @@ def open_log(kind: str, out: Path, first_step: int) -> Logger:
         from lightning.pytorch.loggers import TensorBoardLogger
 
         # TensorBoard hides what the files of earlier runs have from this step on.
-        purge = {"purge_step": first_step} if first_step else {}
+        purge: dict[str, Any] = {"purge_step": first_step} if first_step else {}
         return TensorBoardLogger(out, name=LOG, version="", **purge)
     except ImportError as error:
         raise MissingExtraError('schedule.log = "tensorboard"', "train") from error
