@@ -43,12 +43,15 @@ class Examples:
         By label group, as ``stylematch.data.labels`` describes.
     dropped : int
         Pictures of the source that gave no crop (missing, unreadable, no face found at the labelled place).
+    points_source : str
+        Whose the points are, as the data set says; empty where that is unknown.
     """
 
     ids: tuple[str, ...]
     fields: npt.NDArray[np.uint8]
     targets: Targets
     dropped: int = 0
+    points_source: str = ""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -84,6 +87,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
         fields=np.concatenate([part.fields for part in parts]),
         targets={name: np.concatenate([part.targets[name] for part in parts]) for name in parts[0].targets},
         dropped=sum(part.dropped for part in parts),
+        points_source=parts[0].points_source if len({part.points_source for part in parts}) == 1 else "",
     )
 
 
@@ -158,6 +162,7 @@ def celeba_examples(
             "box": placed_in_crop(corners_in_picture(folder)[kept]),
         },
         dropped=len(rows) - len(kept),
+        points_source=folder.points_source,
     )
 
 
