@@ -354,12 +354,18 @@ def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
         network = Network(MODEL, SCHEMA)
         with torch.no_grad():
             network.embedding.weight[0, 0] = torch.inf
-        said = r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more"
+        said = (
+            r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more, "
+        )
+        said += rf"all of which {tmp_path}/not-finite.txt names"
         with pytest.raises(StylematchError, match=said):
             train_network(network, job(rate="constant"), [(garments(64, 1), 1)], garments(20, 3), tmp_path)
     finally:
         torch.set_num_threads(threads)
     assert not list(tmp_path.glob("checkpoints/*"))
+    named = (tmp_path / "not-finite.txt").read_text().splitlines()
+    first = next(iter(EpochOrder([(64, 1)], 16, 3)))
+    assert named == [f"1-{row}" for row in first]
 
 
 def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
