@@ -52,8 +52,13 @@ def face_figures():
 def test_the_card_of_a_face_model(tmp_path, face_figures):
     groups, measured, labels = face_figures
     fitted = calibration_figures(np.zeros((60, 4)), labels, np.full(4, 1.5), groups[0][2])
-    titles = ("celeba test (local split)", "celeba_aligned_sample")
-    figures = figures_of(dict.fromkeys(titles, measured), calibration={"attributes": fitted}, data={"no_face": 7})
+    # What a folder is called says nothing.
+    points = {"celeba_aligned_sample": "pseudo-labels of <me>", "mine": "official points", "celeba test": None}
+    by_title = {
+        title: {**measured, "landmarks": measured["landmarks"] | ({"points_source": source} if source else {})}
+        for title, source in points.items()
+    }
+    figures = figures_of(by_title, calibration={"attributes": fitted}, data={"no_face": 7})
     bundle = a_bundle(tmp_path, *groups)
     bundle.description["thresholds"] = {"attributes": dict.fromkeys(groups[0][2], 0.4)}
     write_card(bundle, json.loads(json.dumps(figures)))
@@ -77,9 +82,11 @@ def test_the_card_of_a_face_model(tmp_path, face_figures):
     low, high = attributes["per_label"]["Never"]["intervals"]["accuracy"]
     assert never["accuracy"] == f"{attributes['per_label']['Never']['accuracy']:.3f} ({low:.3f} to {high:.3f})"
     assert never["threshold"] == "0.400"
-    local, official = card.split("### ")[1:3]
-    assert "**landmarks, against pseudo-labels of a face detector**" in local
+    pseudo, official, unknown = card.partition("## Calibration")[0].split("### ")[1:]
+    assert "**landmarks, against pseudo-labels of \\<me\\>**" in pseudo
     assert "**landmarks, against official points**" in official
+    assert "**landmarks, against points of unknown origin**" in unknown
+    assert "points source" not in card
     calibration = card.partition("## Calibration")[2]
     before, after = fitted["expected_calibration_error_before"], fitted["expected_calibration_error_after"]
     assert cells(calibration, "attributes")[1:] == ["60", f"{before:.3f}", f"{after:.3f}"]

@@ -167,3 +167,30 @@ def test_attributes_agree_with_the_official_table(shared_data):
         read = read_celeba(shared_data / name)
         rows = [row_of[image_id] for image_id in read.image_ids]
         np.testing.assert_array_equal(read.attributes, values[rows])
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("celeba", "pseudo-labels of a face detector"),
+        ("celeba_aligned_sample", "official points"),
+        ("celeba_wild", "pseudo-labels of a face detector"),
+        ("photos", "pseudo-labels of a face detector"),
+    ],
+)
+def test_whose_points_they_are_follows_from_the_file(name, source, shared_data, tmp_path):
+    assert read_celeba(shared_data / name).points_source == source
+    # Not from the folder's name: a file with other points is of unknown origin.
+    folder = tmp_path / "celeba_aligned_sample"
+    folder.mkdir()
+    for labels in (shared_data / name).glob("list_*.txt"):
+        (folder / labels.name).write_text(labels.read_text())
+    picture = next((shared_data / name).glob("**/*.jpg"))
+    (folder / picture.name).symlink_to(picture)
+    points = folder / "list_landmarks_align_celeba.txt"
+    count, header, *rows = points.read_text().splitlines()
+    points.write_text("\n".join([count, header, *(row + "0" for row in rows)]) + "\n")
+    assert read_celeba(folder).points_source == ""
+    (folder / "landmarks_source.txt").write_text("\nour annotators, 2024\n")
+    assert read_celeba(folder).points_source == "our annotators, 2024"

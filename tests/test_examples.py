@@ -1,3 +1,8 @@
+import fcntl
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,7 +11,9 @@ from stylematch.data import fashion_mnist
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.decode import decode_photo
 from stylematch.tables.contract import LANDMARKS
-from stylematch.vision.crops import ALIGNED_TOP, cut, square_in_aligned
+from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.vision.crops import ALIGNED_TOP, Square, cut, square_in_aligned
+from stylematch.vision.cut_cache import cut_once
 from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples, field_px
 
 WIDTH, HEIGHT, COUNT = 60, 80, 6
@@ -105,7 +112,7 @@ def test_the_array_is_cut_once_and_anew_for_another_recipe(folder, tmp_path):
     moved = celeba_examples(folder, 0, input_px=48, cache=cache, progress=done.append)
     assert moved.ids == ("000000.png", "000002.png", "000003.png", "000005.png")
     np.testing.assert_array_equal(moved.fields[1], first.fields[2])
-    assert not any(path.name.endswith(".part.npy") for path in cache.iterdir())
+    assert not any(path.name.startswith(".") for path in cache.iterdir())
 
 
 def test_an_array_that_was_not_finished_is_cut_again(folder, tmp_path):
@@ -117,6 +124,63 @@ def test_an_array_that_was_not_finished_is_cut_again(folder, tmp_path):
     (fields,) = cache.glob("*.npy")
     fields.write_bytes(fields.read_bytes()[:1000])
     np.testing.assert_array_equal(celeba_examples(folder, 0, input_px=48, cache=cache).fields, expected)
+
+
+def test_a_picture_that_was_replaced_under_its_name_is_cut_again(folder, tmp_path):
+    first, second = ((folder / f"00000{number}.png").read_bytes() for number in (0, 1))
+    size = max(len(first), len(second)) + 1  # what follows a picture's end is no part of it
+    seen = []
+    for content in (second, first.ljust(size, b"\0"), second.ljust(size, b"\0")):
+        (folder / "000001.png").write_bytes(content)
+        seen.append(np.array(celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache").fields))
+    assert not np.array_equal(seen[0][0], seen[0][1])
+    np.testing.assert_array_equal(seen[1][1], seen[0][0])
+    np.testing.assert_array_equal(seen[2][1], seen[0][1])
+
+
+def test_two_that_cut_the_same_at_once_both_get_a_whole_array(tmp_path):
+    cache, begun, go_on = tmp_path / "cache", threading.Event(), threading.Event()
+
+    def slowly(number):
+        begun.set()
+        assert go_on.wait(60)
+        return quickly(number)
+
+    def quickly(number):
+        return np.full((4, 4, 3), number + 1, np.uint8), Square(float(number), 0.0, 4.0)
+
+    def cuts(function, progress=lambda _: None):
+        return cut_once(function, range(3), 4, files=[], cache=cache, name="n", recipe=[], progress=progress)
+
+    with ThreadPoolExecutor(1) as other:
+        late = []
+
+        def another_begins(_):
+            if not late:
+                late.append(other.submit(cuts, slowly))
+                assert begun.wait(60)
+
+        first = cuts(quickly, another_begins)
+        seen = [first.fields[:, 0, 0, 0].tolist()]
+        go_on.set()
+        seen += [late[0].result().fields[:, 0, 0, 0].tolist(), first.fields[:, 0, 0, 0].tolist()]
+    assert seen == [[1, 2, 3]] * 3
+    assert len(list(cache.iterdir())) == 2
+    assert cuts(slowly).squares[:, 0].tolist() == [0, 1, 2]
+
+
+def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    dead, alive, young = (tmp_path / f".n-{name}.npy.0123{TEMPORARY_SUFFIX}" for name in ("dead", "alive", "young"))
+    for path in (dead, alive, young):
+        path.write_bytes(b"\0" * 100)
+    for path in (dead, alive):
+        os.utime(path, (0, 0))
+    with alive.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        cut_once(lambda number: None, range(1), 4, files=[], cache=tmp_path, name="n", recipe=[])
+    assert not dead.exists()
+    assert alive.exists()
+    assert young.exists()
 
 
 def test_pictures_that_give_no_crop_are_dropped_and_counted(folder, tmp_path):

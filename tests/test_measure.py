@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stylematch.data.celeba import ATTRIBUTES, SCHEMA
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema, PointGroup
@@ -11,7 +13,6 @@ from stylematch.evaluate.measure import measure, subgroup_figures
 from stylematch.evaluate.metrics import binary_figures
 from stylematch.tables.contract import LANDMARKS
 
-_ECE = "expected_calibration_error"  # of a resample it is larger: pictures that are drawn twice resemble each other
 MIXED = LabelSchema(
     (
         BinaryGroup("traits", ("Male", "Smiling", "Goatee")),
@@ -47,6 +48,7 @@ def test_the_interval_of_a_share_is_that_of_the_binomial():
 def test_a_resample_draws_as_many_pictures_as_there_are():
     seen = []
     bootstrap(lambda weights: seen.append(weights) or {"x": weights[:, 0].astype(float)}, 5000, resamples=100)
+    assert (seen.pop(0) == np.ones((1, 5000))).all()  # the figure itself
     weights = np.concatenate(seen)
     assert len(seen) > 1  # in blocks
     assert weights.shape == (100, 5000)
@@ -92,11 +94,11 @@ def test_figures_of_every_kind_hold_their_intervals():
     for group, scores in of_labels.items():
         for label in figures[group]["per_label"].values():
             assert set(label["intervals"]) == scores
-            assert all(low <= label[key] <= high for key, (low, high) in label["intervals"].items() if key != _ECE)
+            assert all(low <= label[key] <= high for key, (low, high) in label["intervals"].items())
     assert figures["kind"]["never_trained"]["classes"] == {"g": int((targets["kind"] == 6).sum())}
     for group in figures.values():
         for name, (low, high) in group["intervals"].items():
-            assert low < group[name] < high or name == _ECE, name
+            assert low < group[name] < high, name
     assert figures["landmarks"]["mean_shape_error"] < figures["landmarks"]["normalised_mean_error"]
     assert set(figures["traits"]["subgroups"]) == {"Male"}
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
@@ -114,6 +116,36 @@ def test_hardly_any_or_no_pictures(count):
         assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert figures["traits"]["accuracy"] is None
     assert figures["landmarks"]["intervals"] == {"normalised_mean_error": None}
+
+
+def pairs(figures):
+    """Yield every figure that has an interval, with its interval."""
+    for group in figures.values():
+        for part in (group, *group.get("per_label", {}).values()):
+            yield from ((name, part.get(name), ends) for name, ends in part["intervals"].items())
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.floats(0.01, 3.0), st.sampled_from([0.02, 0.5]))
+@settings(max_examples=25, deadline=None)
+def test_every_figure_is_within_its_interval(count, seed, sharpness, share):
+    rng = np.random.default_rng(seed)
+    predictions, targets = mixed(count, seed)
+    predictions["traits"] = (predictions["traits"] ** sharpness).astype(np.float32)
+    targets["traits"] = (rng.random((count, 3)) < share).astype(np.int8)
+    for name, figure, ends in pairs(measure(MIXED, predictions, targets)):
+        assert (figure is None) == (ends is None), name
+        assert figure is None or 0 <= ends[0] <= figure <= ends[1], (name, figure, ends)
+        assert figure is None or ends[1] <= 1 or name == "normalised_mean_error", (name, ends)
+
+
+def test_a_calibration_error_that_grows_under_resampling_is_within_its_interval():
+    rng = np.random.default_rng(0)
+    said = rng.random((1000, 3)).astype(np.float32)
+    truth = (rng.random((1000, 3)) < said).astype(np.int8)  # calibrated: what error there is, chance makes
+    schema = LabelSchema((BinaryGroup("traits", ("a", "b", "c")),))
+    figures = measure(schema, {"traits": said}, {"traits": truth})["traits"]
+    low, high = figures["intervals"]["expected_calibration_error"]
+    assert 0 < low < figures["expected_calibration_error"] < high < 0.1
 
 
 def test_a_group_without_labels_is_not_measured():

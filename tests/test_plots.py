@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from stylematch.errors import MissingExtraError
-from stylematch.evaluate.metrics import binary_figures
-from stylematch.evaluate.plots import plot_confusion, plot_label_bars, plot_reliability
+from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot_label_confusion
+from stylematch.evaluate.metrics import binary_figures, categorical_figures
+from stylematch.evaluate.plots import plot_confusion, plot_reliability
 
 ODD = ["$x$ _cost_", "two\nlines", "a name that goes on and on and on and on"]
 
@@ -20,14 +21,17 @@ def draw_all(folder):
     said = rng.random((50, 3))
     plot_label_bars(folder / "bars.png", binary_figures(said, labels, ODD)["per_label"], "odd $names$")
     plot_reliability(folder / "reliability.png", {"$before$": (said[:, 0], labels[:, 0] > 0)}, "reliability")
-    plot_confusion(folder / "confusion.png", said, rng.integers(-1, 3, 50), ODD, "confusion")
+    plot_label_confusion(folder / "label-confusion.png", said, labels, ODD, "confusion by label")
+    kinds = rng.integers(-1, 3, 50)
+    plot_confusion(folder / "confusion.png", said, kinds, ODD, "confusion")
+    plot_class_bars(folder / "classes.png", categorical_figures(said, kinds, ODD)["per_label"], "classes")
     return folder
 
 
 @pytest.mark.filterwarnings("error")
 def test_plots_are_pictures_with_equal_bytes(tmp_path):
     one, two = draw_all(tmp_path / "one"), draw_all(tmp_path / "two")
-    assert len(list(one.iterdir())) == 3
+    assert len(list(one.iterdir())) == 5
     for path in one.iterdir():
         assert path.read_bytes() == (two / path.name).read_bytes()
         with Image.open(path) as picture:
@@ -58,6 +62,44 @@ def test_of_many_classes_the_most_frequent_are_drawn(tmp_path, monkeypatch):
     assert (np.diag(shares)[2:] == 1).all()
 
 
+@pytest.fixture
+def bars(monkeypatch):
+    """The bars that are drawn, by their legend: places and lengths."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+    from matplotlib.axes import Axes
+
+    drawn = {}
+    plain = Axes.barh
+
+    def barh(self, places, lengths, *, label, **rest):
+        drawn[label] = np.asarray(lengths, float).tolist()
+        return plain(self, places, lengths, label=label, **rest)
+
+    monkeypatch.setattr(Axes, "barh", barh)
+    return drawn
+
+
+def test_the_answers_of_each_label_add_up(tmp_path, bars):
+    labels = np.array([[1, 1], [1, -1], [1, 0], [0, 0], [0, -1]])
+    said = np.array([[0.9, 0.1], [0.5, 0.9], [0.49, 0.2], [0.7, 0.8], [0.1, 0.9]])
+    plot_label_confusion(tmp_path / "c.png", said, labels, ["a", "b"], "two")
+    assert {name: np.round(shares, 3).tolist() for name, shares in bars.items()} == {
+        "yes, rightly": [0.4, 0],
+        "no, wrongly": [0.2, 0.333],
+        "yes, wrongly": [0.2, 0.333],
+        "no, rightly": [0.2, 0.333],
+    }
+
+
+def test_of_many_classes_the_most_frequent_have_bars(tmp_path, bars):
+    labels = np.repeat(np.arange(40), np.arange(40))
+    names = [f"class {k}" for k in range(40)]
+    said = np.where(labels == 39, 38, labels)
+    plot_class_bars(tmp_path / "c.png", categorical_figures(np.eye(40)[said], labels, names)["per_label"], "many")
+    assert bars["recall"] == [0.0] + [1.0] * 29
+    assert bars["precision"] == [0.0, pytest.approx(38 / 77, abs=1e-4)] + [1.0] * 28
+
+
 @pytest.mark.filterwarnings("error")
 def test_nothing_to_draw_is_an_empty_plot(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
@@ -65,7 +107,10 @@ def test_nothing_to_draw_is_an_empty_plot(tmp_path):
     plot_label_bars(tmp_path / "bars.png", nothing, "nothing")
     plot_reliability(tmp_path / "reliability.png", {"all": (np.zeros(0), np.zeros(0, bool))}, "nothing")
     plot_confusion(tmp_path / "confusion.png", np.zeros((0, 2)), np.zeros(0, int), ["a", "b"], "nothing")
-    assert len(list(tmp_path.iterdir())) == 3
+    plot_label_confusion(tmp_path / "labels.png", np.zeros((0, 1)), np.zeros((0, 1), int), ["a"], "nothing")
+    classes = categorical_figures(np.zeros((0, 2)), np.zeros(0, int), ["a", "b"])["per_label"]
+    plot_class_bars(tmp_path / "classes.png", classes, "nothing")
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_without_matplotlib_one_sentence(tmp_path, monkeypatch):

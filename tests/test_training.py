@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import os
 import signal
@@ -352,12 +354,18 @@ def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
         network = Network(MODEL, SCHEMA)
         with torch.no_grad():
             network.embedding.weight[0, 0] = torch.inf
-        said = r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more"
+        said = (
+            r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more, "
+        )
+        said += rf"all of which {tmp_path}/not-finite.txt names"
         with pytest.raises(StylematchError, match=said):
             train_network(network, job(rate="constant"), [(garments(64, 1), 1)], garments(20, 3), tmp_path)
     finally:
         torch.set_num_threads(threads)
     assert not list(tmp_path.glob("checkpoints/*"))
+    named = (tmp_path / "not-finite.txt").read_text().splitlines()
+    first = next(iter(EpochOrder([(64, 1)], 16, 3)))
+    assert named == [f"1-{row}" for row in first]
 
 
 def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -412,6 +420,59 @@ def test_training_stops_early_and_keeps_the_best_weights(tmp_path):
     assert best["epoch"] < last["epoch"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, best["state_dict"][f"network.{name}"]), name
+
+
+def interrupted_in_the_third_epoch(monkeypatch, out, **changes):
+    """Train for four epochs of 16 steps with an end in the third, after one more row of the log, and go on."""
+    from stylematch.vision.learner import Learner
+
+    step = Learner.training_step
+
+    def ends(self, batch, number):
+        if self.current_epoch == 2 and number == 10:
+            raise InterruptedError("the machine is taken away")
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "training_step", ends)
+        with pytest.raises(InterruptedError):
+            train_tiny(out, epochs=4, **changes)
+
+
+def test_a_training_that_was_gone_on_with_has_the_log_of_one_that_was_not(tmp_path, monkeypatch):
+    train_tiny(tmp_path / "whole", epochs=4)
+    interrupted_in_the_third_epoch(monkeypatch, tmp_path / "ended")
+    log = tmp_path / "ended" / "log" / "metrics.csv"
+    assert [row["step"] for row in csv.DictReader(log.open())] == ["15", "19", "31", "39"]
+    train_tiny(tmp_path / "ended", epochs=4)
+    expected = (tmp_path / "whole" / "log" / "metrics.csv").read_text()
+    assert [row["epoch"] for row in csv.DictReader(io.StringIO(expected)) if row["val_loss"]] == [
+        f"{epoch}.0" for epoch in range(4)
+    ]
+    assert log.read_text() == expected
+    train_tiny(tmp_path / "ended", epochs=4)  # which has nothing left to do
+    assert log.read_text() == expected
+
+
+def test_the_log_has_what_a_checkpoint_learned_from_when_the_process_dies(tmp_path, monkeypatch):
+    killed = Killed(monkeypatch, tmp_path / "out", epoch=2)
+    train_tiny(killed.out, epochs=3)
+    whole = killed.put_back()
+    left = list(csv.DictReader((killed.out / "log" / "metrics.csv").open()))
+    assert [row["epoch"] for row in left if row["val_loss"]] == ["0.0", "1.0"]
+    train_tiny(killed.out, epochs=3)
+    assert (killed.out / "log" / "metrics.csv").read_text() == (whole / "log" / "metrics.csv").read_text()
+
+
+def test_tensorboard_keeps_what_was_written_and_shows_every_epoch_once(tmp_path, monkeypatch):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    interrupted_in_the_third_epoch(monkeypatch, tmp_path, log="tensorboard")
+    before = {path: path.read_bytes() for path in (tmp_path / "log").glob("events.out.tfevents.*")}
+    train_tiny(tmp_path, epochs=4, log="tensorboard")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    shown = accumulator.EventAccumulator(str(tmp_path / "log")).Reload()
+    assert [event.step for event in shown.Scalars("val_loss")] == [15, 31, 47, 63]
+    assert [event.step for event in shown.Scalars("train_loss")] == [19, 39, 59]
 
 
 def test_tensorboard_is_written_where_asked(tmp_path):

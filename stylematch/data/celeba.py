@@ -11,6 +11,7 @@ only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,18 @@ LICENCE = (
     "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research "
     "purposes only."
 )
+POINTS_FILE = "list_landmarks_align_celeba.txt"
+POINTS_SOURCE_FILE = "landmarks_source.txt"
+"""Where a folder says whose its landmarks are, in one line; no file of CelebA's does."""
+OFFICIAL_POINTS, PSEUDO_POINTS = "official points", "pseudo-labels of a face detector"
+# Landmark files that are known by one of their rows (its SHA-256's first 64 bits, since rows may not be passed on):
+# CelebA's own, and those of the folders that this project was made with (docs/how-it-works/training.md).
+_KNOWN_POINTS = {
+    "000001.jpg": ("38ea5c5ac97264e7", OFFICIAL_POINTS),
+    "182638.jpg": ("d8cd7e50d60f10c6", PSEUDO_POINTS),
+    "000114.jpg": ("b364c73f0469a14d", PSEUDO_POINTS),
+    "000176.jpg": ("a2bd6a8a58b8b44c", PSEUDO_POINTS),
+}
 _OWN_PIXELS_SHARE = 0.9
 _BOX = ("x_1", "y_1", "width", "height")
 
@@ -98,6 +111,9 @@ class CelebaFolder:
         Points by the numbers of the picture's pixels, NaN where the file has no row.
     boxes_px : ndarray of float32, shape (n, 4)
         x, y, width, height of the face, NaN where the file has no row.
+    points_source : str
+        Whose the landmarks are: what the folder's ``landmarks_source.txt`` says, or what is known of the file; empty
+        where that is unknown.
     """
 
     pictures: Path
@@ -106,6 +122,7 @@ class CelebaFolder:
     attributes: npt.NDArray[np.int8]
     landmarks_px: npt.NDArray[np.float32]
     boxes_px: npt.NDArray[np.float32]
+    points_source: str = ""
 
     @property
     def landmark_centres_px(self) -> npt.NDArray[np.float32]:
@@ -136,8 +153,9 @@ def read_celeba(root: Path) -> CelebaFolder:
         image_ids=image_ids,
         split=_read_split(root / "list_eval_partition.txt", row_of),
         attributes=(values > 0).astype(np.int8),
-        landmarks_px=_aligned(root / "list_landmarks_align_celeba.txt", row_of, LANDMARKS),
+        landmarks_px=_aligned(root / POINTS_FILE, row_of, LANDMARKS),
         boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, _BOX),
+        points_source=_points_source(root),
     )
 
 
@@ -178,6 +196,19 @@ def _picture_folder(root: Path, image_ids: tuple[str, ...]) -> Path:
         f"{root} has none of the pictures that its list_attr_celeba.txt names; put them into "
         "img_align_celeba/ or img_celeba/."
     )
+
+
+def _points_source(root: Path) -> str:
+    """Return whose a folder's landmarks are, empty where nothing tells."""
+    says, points = root / POINTS_SOURCE_FILE, root / POINTS_FILE
+    if says.is_file():
+        return next((line.strip() for line in _read_lines(says) if line.strip()), "")
+    for line in _read_lines(points) if points.is_file() else ():
+        row = line.split()
+        digest, source = _KNOWN_POINTS.get(row[0] if row else "", ("", ""))
+        if digest and hashlib.sha256(" ".join(row).encode()).hexdigest().startswith(digest):
+            return source
+    return ""
 
 
 def _read_split(path: Path, row_of: dict[str, int]) -> npt.NDArray[np.int8]:

@@ -47,8 +47,8 @@ _ANY_NOT_FOR = (
 _DATA = {
     "celeba": (
         "CelebA (Liu, Luo, Wang, Tang, ICCV 2015): photos of celebrities with 40 attributes. Licence of the data, and "
-        "so of what learned from them: non-commercial research only. Points are pseudo-labels of a face detector, "
-        "except where a title below says official."
+        "so of what learned from them: non-commercial research only. Whose points a title below names, the data "
+        "set says: official points, or pseudo-labels of a face detector."
     ),
     "fashion-mnist": (
         "Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): 70,000 grey pictures of ten kinds of garment. MIT licence."
@@ -66,7 +66,8 @@ _DATA = {
         "them be passed on."
     ),
 }
-_OFFICIAL_POINTS = "celeba_aligned_sample"  # the one folder whose points are CelebA's own
+POINTS_SOURCE = "points_source"
+"""The key in a point group's figures of whose the points are, as the data set says; absent where it says nothing."""
 # By figure: what a person calls it, and the figure that is its baseline (or a number that chance gives).
 _ROWS: dict[str, tuple[str, str | float | None]] = {
     "accuracy": ("accuracy", "majority_accuracy"),
@@ -95,8 +96,9 @@ _HOW = (
     "Measured on the exported bundle in ONNX Runtime, on pictures that nothing was learned from. Accuracy and F1 are "
     "at the threshold 0.5. The baseline of an accuracy is that of always answering the more (or most) frequent label, "
     "of points that of always answering the mean position. Errors of landmarks are relative to the distance between "
-    "the eyes. Intervals hold 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979). The calibration error "
-    "has 15 equal-width bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
+    "the eyes. Intervals are as wide as the middle 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979), "
+    "moved so that the resamples' median is the figure itself (Efron, 1981). The calibration error has 15 equal-width "
+    "bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
     f"et al., 2017). {UNDEFINED} is what is undefined, such as the recall of a label that never occurs; means leave "
     "it out."
 )
@@ -154,7 +156,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
     for data_set, by_group in figures["measured"].items():
         lines += [f"### {markdown_text(data_set)}", ""]
         for group, values in by_group.items():
-            lines += _group_lines(data_set, group, values, dataset)
+            lines += _group_lines(group, values)
     lines += _calibration_lines(figures.get("calibration", {}), bundle.description.get("thresholds", {}))
     return "\n".join(lines).rstrip() + "\n"
 
@@ -169,12 +171,11 @@ def _notes(notes: Mapping[str, Any]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _group_lines(data_set: str, group: str, values: Mapping[str, Any], dataset: str | None) -> list[str]:
+def _group_lines(group: str, values: Mapping[str, Any]) -> list[str]:
     """Return one group's figures: what it is, the means, the subgroups, the labels."""
-    plain = {
-        k: v for k, v in values.items() if not isinstance(v, dict | list) and k not in _ROWS and k not in _BASELINES
-    }
-    what = [markdown_text(group), *_points_are(data_set, values, dataset)]
+    apart = {*_ROWS, *_BASELINES, POINTS_SOURCE}
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict | list) and key not in apart}
+    what = [markdown_text(group), *_points_are(values)]
     counts = ", ".join(f"{_words(key)} {shown_number(value)}" for key, value in plain.items())
     lines = [f"**{', '.join(what)}**" + (f": {counts}" if counts else ""), ""]
     intervals = values.get("intervals", {})
@@ -229,13 +230,12 @@ def _subgroup_lines(attribute: str, halves: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _points_are(data_set: str, values: Mapping[str, Any], dataset: str | None) -> list[str]:
+def _points_are(values: Mapping[str, Any]) -> list[str]:
     """Say whose points a landmark figure is measured against."""
     if "normalised_mean_error" not in values:
         return []
-    if data_set.startswith(_OFFICIAL_POINTS):
-        return ["against official points"]
-    return ["against pseudo-labels of a face detector"] if dataset == "celeba" else ["against the data set's points"]
+    source = values.get(POINTS_SOURCE)
+    return [f"against {markdown_text(source)}" if source else "against points of unknown origin"]
 
 
 def _calibration_lines(calibration: Mapping[str, Mapping[str, Any]], thresholds: Mapping[str, Any]) -> list[str]:

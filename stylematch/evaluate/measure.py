@@ -30,6 +30,7 @@ from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.disk import shown
 
 SUBGROUPS = ("Male", "Young")
+_SHARE = (0.0, 1.0)
 Arrays = Mapping[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float64]
 
@@ -152,7 +153,7 @@ def _measure_binary(
         return {MEANS[key]: _row_means(values) for key, values in each.items()} | _by_label(each)
 
     figures = binary_figures(said, truth, group.labels, thresholds=thresholds)
-    _add_intervals(figures, bootstrap(scores, len(truth)))
+    _add_intervals(figures, bootstrap(scores, len(truth), bounds=_SHARE))
     if subgroups := subgroup_figures(said, truth, group.labels, thresholds=thresholds):
         figures["subgroups"] = subgroups
     return figures
@@ -172,7 +173,7 @@ def _measure_categorical(
         return {name: values for name, values in every.items() if values.ndim == 1} | means | _by_label(each)
 
     figures = categorical_figures(said, truth, group.labels, trained_counts=trained)
-    _add_intervals(figures, bootstrap(scores, int(known.sum())))
+    _add_intervals(figures, bootstrap(scores, int(known.sum()), bounds=_SHARE))
     return figures
 
 
@@ -194,7 +195,7 @@ def _measure_points(
     def means(weights: Weights) -> dict[str, Floats]:
         return {"normalised_mean_error": weights @ errors / max(1, len(errors))}
 
-    return landmark_figures(said, truth, mean) | {"intervals": bootstrap(means, len(errors))}
+    return landmark_figures(said, truth, mean) | {"intervals": bootstrap(means, len(errors), bounds=(0, np.inf))}
 
 
 def _by_label(each: Mapping[str, Floats]) -> dict[str, Floats]:

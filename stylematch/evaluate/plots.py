@@ -1,4 +1,4 @@
-"""Pictures of the figures: bars by attribute, reliability diagram, confusion matrix; PNG, equal figures to equal bytes.
+"""Pictures of the figures: reliability diagram, confusion matrix; PNG, equal figures to equal bytes.
 
 Drawn with matplotlib's objects on its Agg canvas: no window, no pyplot, no state left behind.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,47 +23,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 30
 _DPI = 120
-_STRONG, _WEAK = "#1f6f8b", "#c9cfd4"  # told apart in grey print, and by the colour-blind
 _LONGEST_NAME = 32
-
-
-def plot_label_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    """Draw each label's accuracy beside that of always answering the more frequent label.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The PNG to write.
-    per_label : mapping
-        What ``binary_figures`` says under this name; labels without an accuracy get no bar.
-    title : str
-        Above the plot.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not installed; so do the other plots.
-    """
-    figure = new_figure(7.5, 1.4 + 0.3 * max(3, len(per_label)))
-    axes = figure.subplots()
-    places = np.arange(len(per_label))
-    for key, offset, colour, label in (
-        ("accuracy", -0.2, _STRONG, "accuracy at 0.5"),
-        ("majority_accuracy", 0.2, _WEAK, "always the more frequent label"),
-    ):
-        values = [figures[key] or 0 for figures in per_label.values()]
-        axes.barh(places + offset, values, height=0.4, color=colour, label=label)
-    for place, figures in zip(places, per_label.values(), strict=True):
-        if figures["accuracy"] is not None:
-            axes.text(figures["accuracy"] + 0.004, place - 0.2, f"{figures['accuracy']:.3f}", va="center", fontsize=7)
-    drawn = [v for f in per_label.values() for v in (f["accuracy"], f["majority_accuracy"]) if v is not None]
-    start = max(0.0, float(np.floor(min(drawn, default=0) * 10 - 0.5)) / 10)
-    axes.set(xlim=(start, 1.05), ylim=(len(per_label) - 0.4, -0.6), xlabel=f"accuracy (the axis starts at {start:.1f})")
-    axes.set_yticks(places, [shortened(name) for name in per_label], parse_math=False)
-    axes.grid(axis="x", linewidth=0.4)
-    axes.set_axisbelow(True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    write_figure(path, figure, axes, title)
 
 
 def plot_reliability(
@@ -79,6 +39,11 @@ def plot_reliability(
         By what the legend calls them, such as "before" and "after"; see ``stylematch.evaluate.calibration``.
     title : str
         Above the plot.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed; so do the other plots.
     """
     figure = new_figure(5.5, 6.5)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

@@ -20,14 +20,16 @@ from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
-from stylematch.evaluate.card import card_text
+from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot_label_confusion
+from stylematch.evaluate.card import POINTS_SOURCE, card_text
 from stylematch.evaluate.measure import measure
-from stylematch.evaluate.plots import plot_confusion, plot_label_bars, plot_reliability
+from stylematch.evaluate.plots import plot_confusion, plot_reliability
 from stylematch.pipelines.labelled import holds_garments, labelled_garments
 from stylematch.pipelines.sources import open_source, photo_faces
 from stylematch.settings import TrainData
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
+from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import CARD, FIGURES, Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
@@ -78,6 +80,9 @@ def _figures(
         mean_shape=mean_shape,
         trained_counts=trained_counts,
     )
+    for group in bundle.schema.groups:
+        if group.kind == "points" and group.name in figures and examples.points_source:
+            figures[group.name][POINTS_SOURCE] = examples.points_source
     pictures: dict[str, Any] = {"measured": len(examples), "left_out": examples.dropped}
     if any(examples.unknown.values()):
         pictures["labels the model does not know"] = {name: n for name, n in examples.unknown.items() if n}
@@ -145,9 +150,11 @@ def evaluate(
     Raises
     ------
     UserError
-        If the bundle or the data set are wrong, or do not belong together.
+        If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops.
     """
     bundle = Bundle.open(directory)
+    if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
+        check_face_crops(Path(data))
     runtime = OnnxRuntime(bundle, threads=usable_cores())
     trained = bundle.description.get("trained", {})
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
@@ -219,12 +226,15 @@ def _draw(
         if group.kind == "points" or group.name not in examples.targets:
             continue
         said, truth = heads[group.name], examples.targets[group.name]
+        bars, confusion = (folder / f"{stem}-{group.name}{part}.png" for part in ("", "-confusion"))
         if group.kind == "binary":
-            plot_label_bars(folder / f"{stem}-{group.name}.png", figures[group.name]["per_label"], title)
+            plot_label_bars(bars, figures[group.name]["per_label"], title)
+            plot_label_confusion(confusion, said, truth, group.labels, title)
             known = truth >= 0
             confidence, hit = said[known], truth[known] == 1
         else:
-            plot_confusion(folder / f"{stem}-{group.name}-confusion.png", said, truth, group.labels, title)
+            plot_class_bars(bars, figures[group.name]["per_label"], title)
+            plot_confusion(confusion, said, truth, group.labels, title)
             known = truth >= 0
             confidence, hit = said[known].max(1), said[known].argmax(1) == truth[known]
         plot_reliability(folder / f"{stem}-{group.name}-reliability.png", {group.name: (confidence, hit)}, title)

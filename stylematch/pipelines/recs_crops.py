@@ -70,7 +70,7 @@ def worn_crops(products: FashionProduct, rows: Rows, cache: Path, *, workers: in
         Processes, by default one a core; they change nothing.
     """
     paths = [products.pictures / products.names[row] for row in rows]
-    cuts = _cut(_worn, paths, "worn", "cut worn clothes", _recipe(products, rows), cache, workers)
+    cuts = _cut(_worn, paths, paths, "worn", "cut worn clothes", _recipe(products, rows), cache, workers)
     there = cuts.squares[:, 2] > 0
     return WornCrops(cuts.fields[there], rows[cuts.rows[there]], rows[cuts.rows[~there]])
 
@@ -89,14 +89,16 @@ def item_crops(
     """
     names = (*products.classes["articleType"], "")  # the last entry is where -1, unknown, points to
     worn = [may_be_worn_on_torso(names[kind]) for kind in products.labels["articleType"][rows]]
-    tasks = [(products.pictures / products.names[row], may) for row, may in zip(rows, worn, strict=True)]
-    cuts = _cut(_item, tasks, "item", "cut the catalogue", [*_recipe(products, rows), worn], cache, workers)
+    paths = [products.pictures / products.names[row] for row in rows]
+    tasks = list(zip(paths, worn, strict=True))
+    cuts = _cut(_item, tasks, paths, "item", "cut the catalogue", [*_recipe(products, rows), worn], cache, workers)
     return cuts.fields, rows[cuts.rows]
 
 
 def _cut(
     function: Callable[[Task], Cut | None],
     tasks: Sequence[Task],
+    files: Sequence[Path],
     name: str,
     description: str,
     recipe: list[Any],
@@ -108,6 +110,7 @@ def _cut(
             function,
             tasks,
             SIDE_PX,
+            files=files,
             cache=cache,
             name=name,
             recipe=[_VERSION, *recipe],

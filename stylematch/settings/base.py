@@ -20,3 +20,7 @@ class Section(BaseModel):
     """A table of a job file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each setting that was given and changes nothing; a job that has such ones says so."""
+        return []

@@ -16,6 +16,36 @@ from stylematch.errors import UserError
 from stylematch.settings.base import Section
 
 OPTIONS = "options"
+# By pydantic's type of a fault: what the value has to be.
+_WHOLE, _NUMBER, _SWITCH, _LIST = "a whole number", "a number", "true or false", "a list in square brackets"
+_KINDS = {
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": "a finite number",
+    "bool_type": _SWITCH,
+    "bool_parsing": _SWITCH,
+    "string_type": "a text in quotes",
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+# By pydantic's type: the name of the limit that it tells, and what to say of it.
+_LIMITS = {
+    "greater_than": ("gt", "greater than {}"),
+    "greater_than_equal": ("ge", "at least {}"),
+    "less_than": ("lt", "less than {}"),
+    "less_than_equal": ("le", "at most {}"),
+    "literal_error": ("expected", "{}"),
+    "string_pattern_mismatch": ("pattern", "a text that matches {}"),
+    "string_too_short": ("min_length", "a text, its length at least {}"),
+    "too_short": ("min_length", "a list, its length at least {}"),
+}
+_KIND_OF_KEY = ("literal[", "constrained-")  # what pydantic adds to a key that takes values of several kinds
 Job = TypeVar("Job", bound=Section)
 
 
@@ -34,8 +64,8 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     Raises
     ------
     UserError
-        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are
-        named.
+        If the file is missing or not TOML, or a key is unknown, missing, out of range or without effect; all such
+        keys are named.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -46,7 +76,10 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     for override in overrides:
         _override(data, override)
     _plain_text_where_wanted(kind, data, overrides)
-    return validated(kind, str(path), **data)
+    job = validated(kind, str(path), **data)
+    if idle := job.without_effect():
+        raise UserError(f"{path}: {'; '.join(idle)}.")
+    return job
 
 
 def _plain_text_where_wanted(kind: type[Section], data: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -99,22 +132,41 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_advice(dict(fault), where) for fault in error.errors())
-        raise UserError(f"{where}: {faults}.") from error
+        raise UserError(f"{where}: {'; '.join(_advice(error, where))}.") from error
 
 
-def _advice(fault: dict[str, Any], where: str) -> str:
-    """Turn one of pydantic's faults into the key and what to do about it."""
-    key = ".".join(str(part) for part in fault["loc"])
-    if where == OPTIONS:
-        key = f"--{key.partition('.')[0].replace('_', '-')}"
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: is no setting; remove it or mend its spelling"
-    if fault["type"] == "missing":
-        return f"{key}: is missing; set it"
-    if fault["type"] == "value_error":  # raised above, and names the key itself
-        return str(fault["ctx"]["error"])
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+def _advice(error: ValidationError, where: str) -> list[str]:
+    """Turn pydantic's faults into keys and what to do about each."""
+    said: list[str] = []
+    wanted: dict[str, tuple[list[str], Any]] = {}  # a key of several kinds has a fault for each
+    for fault in error.errors():
+        key = ".".join(part for part in map(str, fault["loc"]) if not part.startswith(_KIND_OF_KEY))
+        if where == OPTIONS:
+            key = f"--{key.partition('.')[0].replace('_', '-')}"
+        if fault["type"] == "extra_forbidden":
+            said.append(f"{key}: is no setting; remove it or mend its spelling")
+        elif fault["type"] == "missing":
+            said.append(f"{key}: is missing; set it")
+        elif fault["type"] == "value_error":  # raised by a settings class, and names the key itself
+            said.append(str(fault["ctx"]["error"]))
+        else:
+            wanted.setdefault(key, ([], fault["input"]))[0].append(_wanted(dict(fault)))
+    for key, (kinds, given) in wanted.items():
+        shown = str(given).lower() if isinstance(given, bool) else repr(given)
+        said.append(f"{key}: has to be {' or '.join(kinds)}, not {shown}")
+    return said
+
+
+def _wanted(fault: dict[str, Any]) -> str:
+    """Say what a value has to be, in a job file's words instead of pydantic's."""
+    kind = fault["type"]
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if kind not in _LIMITS:
+        return f"otherwise ({fault['msg']})"
+    name, phrase = _LIMITS[kind]
+    limit = fault["ctx"][name]
+    return phrase.format(f"{limit:g}" if isinstance(limit, float) else limit)
 
 
 def data_root() -> Path:

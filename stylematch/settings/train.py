@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stylematch.settings.base import Count, Degrees, Fraction, Natural, NotNegative, Positive, Section, Seed
+from stylematch.settings.idle import idle_settings
 
 Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments"]
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -360,6 +361,10 @@ class TrainJob(Section):
         if {"landmarks", "box"} & set(data.label_groups) and self.augment.flip_vertical:
             raise ValueError("augment.flip_vertical: faces with points are not turned upside down; set it to 0")
         return self
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each setting that was given and changes nothing."""
+        return idle_settings(self)
 
     def in_steps(self) -> tuple[TrainJob, ...]:
         """Return one job a step, in order: the same job with the step's epochs, rate and frozen layers."""

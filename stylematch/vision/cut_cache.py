@@ -1,14 +1,18 @@
 """Pictures are decoded and cut once: in several processes, into one memory-mapped array that later trainings open.
 
-The array's name is a digest of all that decides its content. A second file, of the pictures that gave something and
-their squares, says that it is whole; it appears by one rename.
+The array's name is a digest of all that decides its content, sizes and times of the files among it: a picture that was
+replaced under its name is cut again. A second file, of the pictures that gave something and their squares, says that
+the array is whole. Both are written under a private name and appear by a rename, so that trainings that cut the same at
+once do not get into each other's way: the last to end replaces equal by equal, and a mapped array stays what it was.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,10 +23,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.tables.disk import TEMPORARY_SUFFIX, temporary_path
 from stylematch.vision.crops import Square
 
 _CHUNK = 32
 _WORTH_A_PROCESS = 512  # pictures; for fewer, starting one takes longer than it saves
+_SURELY_LOCKED_S = 60.0  # older than a file that was made just now and is not locked yet
 Task = TypeVar("Task")
 Cut = tuple[npt.NDArray[np.uint8], Square]
 
@@ -51,6 +57,7 @@ def cut_once(
     tasks: Sequence[Task],
     side_px: int,
     *,
+    files: Sequence[Path],
     cache: Path,
     name: str,
     recipe: list[Any],
@@ -67,37 +74,77 @@ def cut_once(
         One a picture; picklable.
     side_px : int
         Side of the fields.
+    files : sequence of pathlib.Path
+        The pictures that the tasks read; what has changed in size or time is another picture.
     cache : pathlib.Path
-        Folder for the array; made where it is missing.
+        Folder for the arrays; made where it is missing.
     name : str
         How the array's name begins.
     recipe : list
-        All that decides the content, as JSON can say it.
+        All else that decides the content, as JSON can say it.
     workers : int
         Processes; changes no result.
     progress : callable
         Told the number of pictures done, one by one.
     """
-    digest = hashlib.sha256(json.dumps([*recipe, side_px]).encode()).hexdigest()[:16]
-    stored, marker = cache / f"{name}-{digest}.npy", cache / f"{name}-{digest}-squares.npy"
+    decides = json.dumps([*recipe, side_px, [_state(file) for file in files]])
+    stem = f"{name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
+    stored, marker = cache / f"{stem}.npy", cache / f"{stem}-squares.npy"
     if not marker.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        fields = np.lib.format.open_memmap(stored, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
-        placed: list[tuple[float, ...]] = []
-        with _mapped(function, tasks, workers) as cuts:
-            for row, cut in enumerate(cuts):
-                if cut is not None:
-                    # Without gaps, so that what is left stays memory-mapped.
-                    fields[len(placed)], square = cut
-                    placed.append((row, square.x, square.y, square.side))
-                progress(1)
-        fields.flush()
-        found = np.array(placed, np.float64).reshape(-1, 4)
-        np.save(unfinished := marker.with_suffix(".part.npy"), found, allow_pickle=False)
-        unfinished.replace(marker)
+        _sweep(cache)
+        with _published(stored) as part:
+            fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
+            placed: list[tuple[float, ...]] = []
+            with _mapped(function, tasks, workers) as cuts:
+                for row, cut in enumerate(cuts):
+                    if cut is not None:
+                        # Without gaps, so that what is left stays memory-mapped.
+                        fields[len(placed)], square = cut
+                        placed.append((row, square.x, square.y, square.side))
+                    progress(1)
+            fields.flush()
+        with _published(marker) as part, part.open("wb") as file:
+            np.save(file, np.array(placed, np.float64).reshape(-1, 4), allow_pickle=False)
     found = np.load(marker, allow_pickle=False)
     fields = np.load(stored, mmap_mode="r", allow_pickle=False)[: len(found)]
     return Cuts(fields, found[:, 0].astype(np.int64), found[:, 1:])
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced; its content is not read."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def _published(path: Path) -> Iterator[Path]:
+    """Give a private, locked file to write over; it becomes ``path`` when the block ends well and is removed else."""
+    part = temporary_path(path)
+    try:
+        with part.open("wb") as own:
+            fcntl.flock(own, fcntl.LOCK_EX)  # goes with this process, whatever ends it
+            yield part
+            part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed trainings have left: such files are as large as whole ones, and nobody holds their lock."""
+    for left in cache.glob(f".*.npy.*{TEMPORARY_SUFFIX}"):
+        try:
+            if time.time() - left.stat().st_mtime < _SURELY_LOCKED_S:
+                continue
+            with left.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+        except OSError:  # it is being written, or another training was faster
+            continue
 
 
 @contextmanager

@@ -46,6 +46,8 @@ class Examples:
         Pictures of the source that gave no crop (missing, unreadable, no face found at the labelled place).
     unknown : dict of str to int
         By label group, labels that the data give and the model does not know.
+    points_source : str
+        Whose the points are, as the data set says; empty where that is unknown.
     """
 
     ids: tuple[str, ...]
@@ -53,6 +55,7 @@ class Examples:
     targets: Targets
     dropped: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
+    points_source: str = ""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -90,6 +93,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
         fields=np.concatenate([part.fields for part in parts]),
         targets={name: np.concatenate([part.targets[name] for part in parts]) for name in parts[0].targets},
         dropped=sum(part.dropped for part in parts),
+        points_source=parts[0].points_source if len({part.points_source for part in parts}) == 1 else "",
     )
 
 
@@ -137,13 +141,15 @@ def celeba_examples(
     stored_px = field_px(input_px)
     constants = [crops.SIDE_PER_BOX, crops.EYE_IN_BOX, crops.EYE_LINE, crops.ALIGNED_TOP]
     names = [folder.image_ids[row] for row in rows]
+    files, boxes_px = [folder.pictures / name for name in names], folder.boxes_px[rows].tolist()
     cuts = cut_once(
         partial(_cut_one, wild, stored_px / input_px, stored_px),
-        [(folder.pictures / name, tuple(folder.boxes_px[row].tolist())) for name, row in zip(names, rows, strict=True)],
+        [(file, tuple(box)) for file, box in zip(files, boxes_px, strict=True)],
         stored_px,
+        files=files,
         cache=cache,
         name="celeba",
-        recipe=[_VERSION, str(root.resolve()), names, input_px, wild, *constants],
+        recipe=[_VERSION, str(root.resolve()), names, input_px, boxes_px if wild else None, *constants],
         workers=workers,
         progress=progress,
     )
@@ -162,6 +168,7 @@ def celeba_examples(
             "box": placed_in_crop(corners_in_picture(folder)[kept]),
         },
         dropped=len(rows) - len(kept),
+        points_source=folder.points_source,
     )
 
 

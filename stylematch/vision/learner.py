@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric
@@ -25,6 +27,7 @@ from torchmetrics.classification import (
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import StylematchError
 from stylematch.settings import TrainJob
+from stylematch.tables.disk import shown, write_durably
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 from stylematch.vision.batches import Batch
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
@@ -32,6 +35,7 @@ from stylematch.vision.networks import Network
 
 _STEP_STRIDE = 1_000_003
 _UNKNOWN = -1
+_FEW = 5  # pictures that a sentence names
 
 
 class Learner(lightning.LightningModule):
@@ -179,12 +183,24 @@ class Learner(lightning.LightningModule):
     def _diverged(self, what: str, total: Tensor) -> StylematchError:
         number, names = self._learned
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        few = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return StylematchError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {few}. The checkpoint of the last finished epoch, if there is "
-            "one, is kept: lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
+            f"rate of {rate:.3g}, with the pictures {self._named(names)}. The checkpoint of the last finished epoch, "
+            "if there is one, is kept: lower schedule.learning_rate or set schedule.clip_norm, and train again into "
+            "another out"
         )
+
+    def _named(self, names: tuple[str, ...]) -> str:
+        """Return a batch's pictures in a few words; of many, all are in a file beside the checkpoints."""
+        checkpoints = self.trainer.checkpoint_callback
+        if len(names) <= _FEW or not isinstance(checkpoints, ModelCheckpoint) or checkpoints.dirpath is None:
+            return ", ".join(names)
+        # Each process has its own share of the batch.
+        share = f"-{self.global_rank}" if self.trainer.world_size > 1 else ""
+        path = Path(checkpoints.dirpath).parent / f"not-finite{share}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, "".join(f"{shown(name)}\n" for name in names).encode())
+        return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more, all of which {shown(path)} names"
 
     def on_train_epoch_end(self) -> None:
         """Lower the rate where the validation loss has not fallen: before the checkpoint, which has to know of it."""

@@ -17,19 +17,18 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from stylematch.errors import MissingExtraError
 from stylematch.settings import Schedule
 from stylematch.tables.disk import write_durably
+from stylematch.vision.train_log import LogBeforeCheckpoint, open_log
 
 logger = logging.getLogger(__name__)
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def training_trainer(schedule: Schedule, out: Path) -> lightning.Trainer:
+def training_trainer(schedule: Schedule, out: Path, first_step: int = 0) -> lightning.Trainer:
     """Return what runs a whole training.
 
     Parameters
@@ -38,6 +37,8 @@ def training_trainer(schedule: Schedule, out: Path) -> lightning.Trainer:
         How long and how.
     out : pathlib.Path
         The folder of checkpoints and log.
+    first_step : int
+        The step that a training begins or goes on with; what is logged before it stays.
 
     Raises
     ------
@@ -53,9 +54,9 @@ def training_trainer(schedule: Schedule, out: Path) -> lightning.Trainer:
     on_terminal = sys.stderr.isatty()
     return _trainer(
         schedule,
-        [*callbacks, TQDMProgressBar(refresh_rate=20) if on_terminal else _EpochLines()],
+        [LogBeforeCheckpoint(), *callbacks, TQDMProgressBar(refresh_rate=20) if on_terminal else _EpochLines()],
         max_epochs=schedule.epochs,
-        logger=_log(schedule, out),
+        logger=open_log(schedule.log, out, first_step),
         devices=schedule.devices,
         strategy="ddp" if schedule.devices > 1 else "auto",
         log_every_n_steps=20,
@@ -96,17 +97,6 @@ def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **opti
 
 def _checkpoint(out: Path, name: str, **options: Any) -> ModelCheckpoint:
     return ModelCheckpoint(out / "checkpoints", filename=name, enable_version_counter=False, **options)
-
-
-def _log(schedule: Schedule, out: Path) -> Any:
-    if schedule.log == "csv":
-        return CSVLogger(out, name="log", version="")
-    try:
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        return TensorBoardLogger(out, name="log", version="")
-    except ImportError as error:
-        raise MissingExtraError('schedule.log = "tensorboard"', "train") from error
 
 
 def keep_memory() -> None:

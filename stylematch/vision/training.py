@@ -70,7 +70,7 @@ def train_network(
         If the loss is no longer finite.
     """
     last = _last_checkpoint(job, out)
-    trainer = training_trainer(job.schedule, out)
+    trainer = training_trainer(job.schedule, out, 0 if last is None else _steps_of(last))
     fit = prepare(network, job, parts, val, teachers, rank=trainer.global_rank, processes=trainer.world_size)
     if last is not None:
         logger.info("going on from %s", last)
@@ -191,6 +191,11 @@ def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt
     ]
     chances = torch.cat(rarity, 1).nanmean(1).nan_to_num(1.0)
     return chances.double().numpy()
+
+
+def _steps_of(checkpoint: Path) -> int:
+    """Return how many steps a checkpoint has taken; its weights are not read."""
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
 
 
 def _last_checkpoint(job: TrainJob, out: Path) -> Path | None:

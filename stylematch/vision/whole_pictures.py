@@ -153,10 +153,12 @@ def whole_picture_examples(
     if mode not in (*MODES, WORN):
         raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join((*MODES, WORN))}.')
     stored_px = field_px(input_px)
+    files = [pictures / name for name in names]
     cuts = cut_once(
         partial(_cut_one, input_px, stored_px, mode),
-        [pictures / name for name in names],
+        files,
         stored_px,
+        files=files,
         cache=cache,
         name="whole",
         recipe=[_VERSION, str(pictures.resolve()), list(names), input_px, mode],

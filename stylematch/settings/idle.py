@@ -1,0 +1,86 @@
+"""Settings of a training job that were given and change nothing: each with why, so that none is silently ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stylematch.settings.train import TrainJob
+
+# Settings of ``data`` by the data sets that know them.
+_KNOWN_TO = {
+    "fashion_mnist": ("garments",),
+    "product_repeat": ("garments",),
+    "wild": ("celeba",),
+    "wild_repeat": ("celeba",),
+    "validation": ("fashion-product", "flixstock", "garments"),
+    "split_seed": ("fashion-product", "flixstock", "garments"),
+    "min_label_count": ("fashion-product", "garments"),
+    "missing": ("flixstock",),
+    "resize": ("fashion-product", "flixstock"),
+}
+_POINTS, _ATTRIBUTES = {"landmarks", "box"}, {"attributes"}
+
+
+def idle_settings(job: TrainJob) -> list[str]:
+    """Return one sentence, without its full stop, for each setting that was given and has no effect.
+
+    Parameters
+    ----------
+    job : TrainJob
+        As it was read: what it was given is told from what it has by default.
+
+    Returns
+    -------
+    list of str
+        Each begins with the key and ends with what to do.
+    """
+    given = _given(job)
+    return [f"{key}: has no effect {why}; remove it" for key, why in _idle(job) if key in given]
+
+
+def _given(job: TrainJob) -> set[str]:
+    keys = {f"{name}.{key}" for name in ("data", "model", "augment", "loss", "schedule") for key in _fields(job, name)}
+    return keys | {f"distill.{key}" for key in (job.distill.model_fields_set if job.distill else ())}
+
+
+def _fields(job: TrainJob, name: str) -> set[str]:
+    return set(getattr(job, name).model_fields_set)
+
+
+def _idle(job: TrainJob) -> Iterator[tuple[str, str]]:
+    """Give every setting that has no effect in this job, given or not, and why."""
+    data, model, schedule = job.data, job.model, job.schedule
+    for key, datasets in _KNOWN_TO.items():
+        if data.dataset not in datasets:
+            yield f"data.{key}", f"on {data.dataset}, only on {' and '.join(datasets)}"
+    groups = set(data.label_groups)
+    no_points, no_binary, no_classes = (
+        not groups & _POINTS,
+        not groups & _ATTRIBUTES,
+        not groups - _POINTS - _ATTRIBUTES,
+    )
+    grey = data.dataset == "fashion-mnist"
+    for keys, idle, why in (
+        (["data.wild_repeat"], data.dataset == "celeba" and not data.wild, "where data.wild is false"),
+        (["data.balance"], groups <= _POINTS, "on points alone"),
+        (
+            ["model.weights"],
+            model.start_from is not None and model.weights != "none",
+            "beside model.start_from, which has all weights",
+        ),
+        (["model.instance_share"], not model.instance_dim, "without model.instance_dim"),
+        (["model.grayscale", "augment.grayscale", "augment.saturation"], grey, "on grey pictures"),
+        (["augment.warp"], not (job.augment.zoom or job.augment.rotate_degrees), "without zoom or rotate_degrees"),
+        (["loss.binary"], no_binary, "without a group of attributes"),
+        (["loss.points"], no_points, "without a group of points"),
+        (["loss.label_smoothing"], no_classes, "without a group of classes"),
+        (["loss.instance_pictures", "loss.instance_temperature"], not job.loss.instance, "where loss.instance is 0"),
+        (["schedule.momentum"], schedule.optimizer != "sgd", f"on {schedule.optimizer}, only on sgd"),
+        (["schedule.warmup"], schedule.rate != "one_cycle", f'where schedule.rate is "{schedule.rate}"'),
+        (["schedule.rate_patience"], schedule.rate != "plateau", f'where schedule.rate is "{schedule.rate}"'),
+        (["distill.mirror"], job.distill is not None and len(job.distill.teachers) < 2, "on a single teacher"),
+    ):
+        if idle:
+            yield from ((key, why) for key in keys)

@@ -1,0 +1,50 @@
+"""``evaluate`` with the shipped attribute model: what it says of the data, and the plots that it leaves."""
+
+import json
+
+import pytest
+from PIL import Image
+from program import DEFAULT_INDEX
+from tiny import write_celeba
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+
+from stylematch.cli import run
+
+pytestmark = pytest.mark.skipif(not DEFAULT_INDEX.is_dir(), reason="indexes/default is not built: make default-index")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    data = write_celeba(folder / "mine")
+    names = [path.name for path in sorted((data / "img_align_celeba").iterdir())]
+    columns = (
+        "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    )
+    rows = [f"{name} 69 111 108 111 88 135 72 152 105 152" for name in names]
+    (data / "list_landmarks_align_celeba.txt").write_text("\n".join([str(len(rows)), columns, *rows]) + "\n")
+    (data / "landmarks_source.txt").write_text("the mean face\n")
+    out = folder / "out"
+    assert run(["evaluate", str(DEFAULT_INDEX / "attributes"), str(data), "--split", "all", "--out", str(out)]) == 0
+    return out
+
+
+def test_the_card_says_whose_the_points_are(evaluated):
+    assert (
+        json.loads((evaluated / "figures.json").read_text())["measured"]["mine"]["landmarks"]["points_source"]
+        == "the mean face"
+    )
+    assert "**landmarks, against the mean face**" in (evaluated / "MODEL_CARD.md").read_text()
+
+
+def test_a_binary_group_has_bars_reliability_and_confusion(evaluated):
+    plots = sorted((evaluated / "plots").iterdir())
+    assert [path.name for path in plots] == [
+        "mine-attributes-confusion.png",
+        "mine-attributes-reliability.png",
+        "mine-attributes.png",
+    ]
+    for path in plots:
+        with Image.open(path) as picture:
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
