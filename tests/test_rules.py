@@ -20,12 +20,12 @@ from program import call
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
+from stylematch.data.item_words import TAGS
 from stylematch.errors import UserError
 from stylematch.pipelines.rule_labels import read_labels
 from stylematch.pipelines.rules import apply_rules, count_rules
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules, shipped_rule_sets
-from stylematch.style.tags import TAGS
 from stylematch.style.toml_lines import KeyLines
 
 CLASSIC = load_rules("classic", attribute_names=ATTRIBUTES, categories=CLASSES)

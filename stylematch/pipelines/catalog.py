@@ -25,6 +25,7 @@ from PIL import Image
 
 from stylematch.data.fashion_product import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable, RejectedItem, read_items
+from stylematch.data.item_words import TAGS
 from stylematch.data.photos import read_photo, unescape_path
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
@@ -46,7 +47,6 @@ from stylematch.report.pictures import make_thumbnail
 from stylematch.search.directory import PICTURE_SIDE_PX, PICTURE_TYPE
 from stylematch.search.plan import EXACT_UP_TO
 from stylematch.settings.index import IndexSettings
-from stylematch.style.tags import TAGS
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
 from stylematch.tables.replace import check_replaceable, replaced_directory
