@@ -75,6 +75,7 @@ tables-page: $(VENV)/.installed-base
 reference-pages: tables-page
 	$(BIN)/python docs/reference/make_cli.py
 	$(BIN)/python docs/reference/make_settings.py
+	$(BIN)/python docs/reference/make_shards.py
 	$(BIN)/python docs/reference/make_subgroups.py
 	$(BIN)/python docs/reference/make_scaling.py
 

@@ -103,7 +103,11 @@ def test_no_page_links_to_what_is_not_there(site):
 
 @pytest.mark.parametrize(
     ("script", "function", "page"),
-    [("make_cli", "cli_page", "cli.md"), ("make_settings", "settings_page", "settings.md")],
+    [
+        ("make_cli", "cli_page", "cli.md"),
+        ("make_settings", "settings_page", "settings.md"),
+        ("make_shards", "shards_page", "shards.md"),
+    ],
 )
 def test_a_made_page_is_up_to_date(script, function, page):
     made = runpy.run_path(str(REFERENCE / f"{script}.py"))[function]()

@@ -240,8 +240,10 @@ def test_recall_stays_where_what_is_added_is_unlike_the_rest(kind, tmp_path):
     truth = true_scores(rebuilt, asked, 10)
     assert recall(index.search(asked, 10), truth) >= recall(rebuilt.search(asked, 10), truth) - 0.01
     assert after.at_10 >= TARGET
-    if kind.startswith("ivf"):
-        assert (after, index.parameters) == (fresh, rebuilt.parameters)
+    if kind.startswith("ivf"):  # built again: as one of these vectors, but no worse than before
+        assert index.parameters.lists == rebuilt.parameters.lists
+        assert index.parameters.effort >= rebuilt.parameters.effort
+        assert after.at_10 >= max(before.at_10 - 0.01, fresh.at_10)
         index.add(["one more"], new[:1])
         assert not index.is_worn
 
@@ -255,6 +257,22 @@ def test_an_effort_that_was_more_than_enough_stays_so(kind):
     wished = min(0.99, enough + 0.02)
     assert retune(index, target_recall=0.5, recall_before=wished).at_10 >= wished
     assert retune(index, target_recall=0.5, recall_before=2.0).at_10 >= 0.5  # out of reach, and no error
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+@pytest.mark.parametrize("before", [0.9, 0.98])
+def test_lists_that_are_built_again_are_as_good_as_before(kind, before):
+    """Where the target is low and the recall was high, the target alone would be a loss."""
+    index, _ = build(kind, clustered(1, COUNT), names(COUNT))
+    index.add(names(COUNT, start=COUNT), clustered(5, COUNT))
+    assert index.is_worn
+    alone, at_target = refreshed(index, target_recall=0.5)
+    assert at_target.at_10 < before - 0.01  # so it is tuned, not lucky
+    again, after = refreshed(index, target_recall=0.5, recall_before=before)
+    assert after.at_10 >= before - 0.01
+    assert not again.is_worn
+    assert again.parameters.effort > alone.parameters.effort
+    assert refreshed(index, target_recall=0.5, recall_before=2.0)[1].at_10 >= 0.5  # out of reach, and no error
 
 
 def test_changes_survive_saving(stored, queries, tmp_path):

@@ -20,12 +20,12 @@ from program import call
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
+from stylematch.data.item_words import TAGS
 from stylematch.errors import UserError
 from stylematch.pipelines.rule_labels import read_labels
 from stylematch.pipelines.rules import apply_rules, count_rules
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules, shipped_rule_sets
-from stylematch.style.tags import TAGS
 from stylematch.style.toml_lines import KeyLines
 
 CLASSIC = load_rules("classic", attribute_names=ATTRIBUTES, categories=CLASSES)
@@ -755,9 +755,15 @@ def test_a_check_counts_the_rules_that_can_be_read_beside_the_problems(tmp_path)
     found = re.findall(r"^(\S.*?) {2,}(\d+) +([\d.]+) % +(\d+)$", told, re.MULTILINE)
     assert found == [("Warm", "3", "75.0", "3"), ("Smooth", "0", "0.0", "1"), ("(none of these)", "1", "25.0", "4")]
     assert "Warm + Smooth" in told
+    assert "2 styles of rule set 'mine'" in told  # whom no rule takes has no style
+    assert "styles that nobody here has: Smooth\n" in told
     assert "unreachable rules: none" not in told
     assert len(problems.splitlines()) == 4
     assert "4 problems" in result.sentence
+
+    everybody = write_labels(tmp_path / "all.parquet", all_columns([False] * 2, Smiling=[True] * 2, Bald=[True] * 2))
+    told = call("rules", "check", path, "--labels", everybody).out
+    assert "styles that nobody here has: Smooth\n" in told  # and not the people that are left, of whom there are none
 
     result = call("rules", "check", path, "--labels", tmp_path / "none.parquet")
     assert "nobody is counted: labels file" in result.out

@@ -18,7 +18,7 @@ SECTIONS = {
         "how-it-works",
         ("finding", "decoding", "faces", "style", "own-rules", "items", "search", "tables", "gallery", "nightly"),
     ),
-    "Reference": ("reference", ("cli", "tables", "settings", "python")),
+    "Reference": ("reference", ("cli", "tables", "shards", "settings", "python")),
 }
 """By title the folder and the pages that come first; whatever else is in the folder follows by name."""
 TOP = ("index", "benchmarks", "responsible-use")

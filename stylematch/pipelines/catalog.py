@@ -1,76 +1,35 @@
 """``catalog build``: somebody's items with their pictures -> a collection that ``score --index`` takes.
 
-Pictures are read in processes, embedded here as they come, and written as embedding shards, over which ``index build``
-runs. The collection holds ``items/`` (the index), ``garments/`` (the model that made it), ``pictures.parquet`` (small
-JPEGs for the gallery), ``rejected.parquet`` (every row that gave no item, and why) and ``catalog.json``.
+The items are embedded (``catalog_items``), and ``index build`` runs over them. The collection holds ``items/`` (the
+index), ``garments/`` (the model that made it), ``pictures.parquet`` (small JPEGs for the gallery), ``rejected.parquet``
+(every row that gave no item, and why) and ``catalog.json``. ``catalog_change`` adds to it and removes from it.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-import json
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
-
-from stylematch.data.fashion_product import may_be_worn_on_torso
-from stylematch.data.item_table import ItemTable, RejectedItem, read_items
-from stylematch.data.photos import read_photo, unescape_path
-from stylematch.engines.local import run_partitions
-from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.assets import default_index
-from stylematch.pipelines.index import EMBEDDINGS_FILE, build_index
-from stylematch.pipelines.item_tags import (
-    CATEGORY,
-    CATEGORY_PREDICTED,
-    category_columns,
-    category_fields,
-    probability_of,
-    tag_columns,
-    tag_fields,
-    tag_names,
+from stylematch.pipelines.catalog_files import (
+    CATALOG_FILE,
+    GARMENTS,
+    ITEMS,
+    REJECTED_FILE,
+    is_part,
+    rejected_table,
+    write_catalog,
 )
-from stylematch.report.item_pictures import PICTURES_FILE, ItemPicturesWriter
-from stylematch.report.pictures import make_thumbnail
-from stylematch.search.directory import PICTURE_SIDE_PX, PICTURE_TYPE
+from stylematch.pipelines.catalog_items import EmbeddedItems, ItemSource, embed_items
+from stylematch.pipelines.index import build_index
+from stylematch.report.item_pictures import PICTURES_FILE
 from stylematch.search.plan import EXACT_UP_TO
 from stylematch.settings.index import IndexSettings
-from stylematch.style.tags import TAGS
-from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.disk import shown
 from stylematch.tables.replace import check_replaceable, replaced_directory
-from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.item_picture import ItemPictureReader, grey, sees_clothes
-from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches
-
-CATALOG_FILE, REJECTED_FILE = "catalog.json", "rejected.parquet"
-_PARTS = frozenset({"items", "garments", PICTURES_FILE, REJECTED_FILE})
-_CHUNK_ITEMS = 64
-_CHUNKS_A_WORKER = 4  # to start a process takes as long as to read some hundred pictures
-_THUMBNAIL_PX = 128
-_MAX_PICTURE_BYTES = 200_000_000
-_LICENCE = "that of the catalogue"
-_REJECTED_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("item_id", pa.string()),
-        pa.field("image", pa.string()),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("message", pa.string(), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -81,323 +40,68 @@ class CatalogSummary:
     ----------
     out : pathlib.Path
         The collection.
-    rows, items : int
-        Rows of the table, and how many of them are items now.
-    rejected : dict of str to int
-        The others, by reason.
-    torsos : int
-        Items of which the clothes below a face were looked at.
-    predicted : dict of str to int
-        By tag, for how many items it was predicted.
-    left_out : tuple of str
-        Columns that were not kept, and why.
-    remarks : tuple of str
-        Of columns that were, what could not be read in them.
+    embedded : EmbeddedItems
+        What became of the table's rows.
     """
 
     out: Path
-    rows: int
-    items: int
-    rejected: dict[str, int]
-    torsos: int
-    predicted: dict[str, int]
-    left_out: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
+    embedded: EmbeddedItems
 
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
-        lines = [f"{self.rows:,} rows: {self.items:,} items, {sum(self.rejected.values()):,} rejected"]
-        if self.rejected:
-            reasons = ", ".join(f"{why} {count:,}" for why, count in self.rejected.items())
-            lines.append(f"rejected: {reasons}; {shown(self.out / REJECTED_FILE)} lists them")
-        if self.torsos:
-            lines.append(f"shown by a person: {self.torsos:,}")
-        if self.predicted:
-            lines.append("predicted: " + ", ".join(f"{name} {count:,}" for name, count in self.predicted.items()))
-        if self.left_out:
-            lines.append(f"columns not kept: {shown(', '.join(self.left_out))}")
-        lines += self.remarks
-        return [*lines, f"to recommend from them: score PHOTOS --index {shown(self.out)}"]
+        return [
+            *rows_told(self.embedded, self.out),
+            f"to recommend from them: score PHOTOS --index {shown(self.out)}",
+        ]
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """Some rows of the table, on their way to a process that reads their pictures."""
-
-    number: int
-    start: int
-    images: tuple[str, ...]
-    may_be_worn: tuple[bool, ...]
-
-
-@dataclass
-class _Read:
-    """What became of them: crops, grey pictures and thumbnails of those in ``kept``, and why the others have none."""
-
-    kept: list[int] = field(default_factory=list)
-    crops: list[np.ndarray] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
-    thumbnails: list[bytes] = field(default_factory=list)
-    torsos: int = 0
-    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+def rows_told(embedded: EmbeddedItems, out: Path) -> list[str]:
+    """Return what a person is told of a table's rows."""
+    count = len(embedded.rejected)
+    lines = [f"{embedded.items + count:,} rows: {embedded.items:,} items, {count:,} rejected"]
+    if embedded.reasons:
+        reasons = ", ".join(f"{why} {count:,}" for why, count in embedded.reasons.items())
+        lines.append(f"rejected: {reasons}; {shown(out / REJECTED_FILE)} lists them")
+    if embedded.torsos:
+        lines.append(f"shown by a person: {embedded.torsos:,}")
+    if embedded.predicted:
+        lines.append("predicted: " + ", ".join(f"{name} {count:,}" for name, count in embedded.predicted.items()))
+    if embedded.left_out:
+        lines.append(f"columns not kept: {shown(', '.join(embedded.left_out))}")
+    return [*lines, *embedded.remarks]
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """What a reading process has: the pictures' folder, and the reader."""
-
-    images: Path
-    reader: ItemPictureReader
-
-
-def build_catalog(
-    source: Path,
-    out: Path,
-    *,
-    images: Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    bundle_dir: Path | None = None,
-    allow_outside: bool = False,
-    device: str = "auto",
-    batch_size: int = 256,
-    workers: int = 0,
-) -> CatalogSummary:
+def build_catalog(source: ItemSource, out: Path, *, bundle_dir: Path | None = None) -> CatalogSummary:
     """Build a collection from a catalogue.
 
     Parameters
     ----------
-    source : pathlib.Path
-        A ``.csv`` or ``.parquet`` table, or a directory of pictures; see ``stylematch.data.item_table.read_items``.
+    source : ItemSource
+        The items.
     out : pathlib.Path
         The collection; one that is there is replaced.
-    images, columns, allow_outside
-        As ``read_items`` takes them (``columns`` is its ``names``).
     bundle_dir : pathlib.Path, optional
         The garment encoder; by default the shipped one.
-    device : {"auto", "cpu", "cuda"}
-        Where it runs.
-    batch_size, workers : int
-        Pictures a call of the model, and processes that read pictures (0: one per core); they change no byte.
 
     Raises
     ------
     UserError
         If the table, the bundle or OUT is wrong, or no row gives an item.
     """
-    check_replaceable(out, CATALOG_FILE, _is_part, "a catalogue")
-    bundle = Bundle.open(bundle_dir or default_index() / "garments")
-    bundle.schema.group(CATEGORY)
-    tags = tuple(dict.fromkeys((*tag_names(bundle), *TAGS)))
-    reserved = [CATEGORY_PREDICTED, "picture", "embedding"]
-    reserved += [
-        *(name for name in tags if name not in TAGS),
-        *(probability_of(n) for n in (*tags, CATEGORY_PREDICTED)),
-    ]
-    table = read_items(source, images=images, names=columns, reserved=reserved, allow_outside=allow_outside)
-    given = [name for name in tags if name in table.columns.column_names]
-    tags = tuple(name for name in tags if name in given or name in tag_names(bundle))
+    check_replaceable(out, CATALOG_FILE, is_part, "a catalogue")
+    bundle = Bundle.open(bundle_dir or default_index() / GARMENTS)
     with (
-        replaced_directory(out, CATALOG_FILE, _is_part, "a catalogue") as staged,
+        replaced_directory(out, CATALOG_FILE, is_part, "a catalogue") as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
-        runtime = load_runtime(bundle, resolve_device(device), threads=usable_cores())
-        writer = _CatalogWriter(table, runtime, tags, batch_size)
-        with (
-            ShardWriter(Path(scratch), 0, writer.schema) as shard,
-            ItemPicturesWriter(staged / PICTURES_FILE) as pictures,
-        ):
-            _read_in_order(table, bundle, workers, lambda read: writer.add(read, shard, pictures))
-            writer.items = shard.rows
-        rejected = sorted((*table.rejected, *writer.rejected), key=lambda row: row.row)
-        reasons = dict(Counter(str(row.reason) for row in rejected).most_common())
-        if not writer.items:
-            raise UserError(_none_usable(source, rejected, reasons))
-        description = {
-            "kind": "items",
-            "dim": bundle.embedding_dim,
-            "count": writer.items,
-            "bundle": bundle.name,
-            "bundle_sha256": bundle.sha256,
-            "source": shown(table.name),
-            "licence": _LICENCE,
-            "categories": sorted({*writer.categories, *bundle.schema.group(CATEGORY).labels}),
-        }
-        write_durably(Path(scratch) / EMBEDDINGS_FILE, json.dumps(description).encode())
-        infos = build_index(Path(scratch), staged / "items", None if writer.items <= EXACT_UP_TO else IndexSettings())
-        shutil.copytree(bundle.directory, staged / "garments")
-        write_durably(staged / REJECTED_FILE, _rejected_bytes(rejected))
-        summary = CatalogSummary(
-            out,
-            len(rejected) + writer.items,
-            writer.items,
-            reasons,
-            writer.torsos,
-            {name: count for name, count in writer.predicted.items() if count},
-            table.left_out,
-            table.remarks,
+        embedded = embed_items(source, bundle, Path(scratch))
+        build_index(Path(scratch), staged / ITEMS, None if embedded.items <= EXACT_UP_TO else IndexSettings())
+        shutil.copytree(bundle.directory, staged / GARMENTS)
+        shutil.copyfile(Path(scratch) / PICTURES_FILE, staged / PICTURES_FILE)
+        write_catalog(
+            staged,
+            sources=[embedded.name],
+            given=["image", *embedded.given],
+            rejected=rejected_table(embedded.name, embedded.rejected),
         )
-        content = {
-            "source": shown(table.name),
-            "rows": summary.rows,
-            "items": summary.items,
-            "rejected": summary.rejected,
-            "given": ["image", *(n for n in table.columns.column_names if n not in ("item_id", "image"))],
-            "predicted": summary.predicted,
-            "bundle_sha256": bundle.sha256,
-            "files": infos["files"],
-        }
-        write_durably(staged / CATALOG_FILE, (json.dumps(content, indent=2) + "\n").encode())
-    return summary
-
-
-class _CatalogWriter:
-    """Embeds what was read, and writes it as embedding shards."""
-
-    def __init__(self, table: ItemTable, runtime: Runtime, tags: tuple[str, ...], batch_size: int) -> None:
-        self._table, self._runtime, self._tags, self._batch_size = table, runtime, tags, batch_size
-        columns = table.columns
-        self._extra = [name for name in columns.column_names if name not in ("item_id", CATEGORY, *tags)]
-        self.items = self.torsos = 0
-        self.rejected: list[RejectedItem] = []
-        self.categories: set[str] = set()
-        self.predicted: dict[str, int] = dict.fromkeys((CATEGORY, *tags), 0)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The shard's columns."""
-        types = self._table.columns.schema
-        return pa.schema(
-            [
-                pa.field("id", pa.string(), nullable=False),
-                pa.field("embedding", pa.list_(pa.float16(), self._runtime.bundle.embedding_dim), nullable=False),
-                *category_fields(),
-                *tag_fields(self._tags),
-                *(pa.field(name, types.field(name).type) for name in self._extra),
-                pa.field("picture", PICTURE_TYPE, nullable=False),
-            ]
-        )
-
-    def add(self, read: _Read, shard: ShardWriter, pictures: ItemPicturesWriter) -> None:
-        """Write what became of the next rows."""
-        columns = self._table.columns
-        self.torsos += read.torsos
-        for place, reason, message in read.rejected:
-            item_id, image = columns["item_id"][place].as_py(), columns["image"][place].as_py()
-            self.rejected.append(RejectedItem(self._table.numbers[place], item_id, image, reason, message))
-        if read.kept:
-            rows = self._rows(read)
-            shard.write(rows)
-            pictures.write(rows["id"], read.thumbnails)
-
-    def _rows(self, part: _Read) -> dict[str, Any]:
-        bundle = self._runtime.bundle
-        rows = self._table.columns.take(pa.array(part.kept))
-        crops = np.stack(part.crops)
-        predictions = run_in_batches(self._runtime, crops, self._batch_size)
-        given = {name: rows[name].to_pylist() for name in (CATEGORY, *self._tags) if name in rows.column_names}
-        categories = given.pop(CATEGORY, None) or [None] * len(part.kept)
-        labels = category_columns(bundle, predictions, categories)
-        tags = tag_columns(bundle, predictions, crops, given)
-        self.categories.update(labels[CATEGORY])
-        self.predicted[CATEGORY] += categories.count(None)
-        for name in self._tags:
-            self.predicted[name] += sum(chance is not None for chance in tags[probability_of(name)])
-        return {
-            "id": rows["item_id"].to_pylist(),
-            "embedding": predictions.embedding.astype(np.float16),
-            **labels,
-            **tags,
-            **{name: rows[name].to_pylist() for name in self._extra},
-            "picture": part.pictures,
-        }
-
-
-def _read_in_order(table: ItemTable, bundle: Bundle, workers: int, take: Callable[[_Read], None]) -> None:
-    """Read all pictures, in processes where there are enough of them, and hand them on in the table's order."""
-    wanted = list(_chunks(table))
-    early: dict[int, _Read] = {}
-    due = 0
-
-    def on_done(part: _Wanted, read: _Read) -> None:
-        nonlocal due
-        early[part.number] = read
-        while due in early:
-            take(early.pop(due))
-            due += 1
-
-    with Progress(len(table), "pictures", "catalog") as progress:
-        run_partitions(
-            _read_chunk,
-            wanted,
-            workers=min(workers or usable_cores(), max(1, len(wanted) // _CHUNKS_A_WORKER)),
-            setup=functools.partial(
-                _reading, table.images, bundle.input_px, bundle.channels, torsos=sees_clothes(bundle)
-            ),
-            on_done=on_done,
-            on_progress=progress.update,
-        )
-
-
-def _chunks(table: ItemTable) -> Iterator[_Wanted]:
-    images = table.columns["image"].to_pylist()
-    named = CATEGORY in table.columns.column_names
-    categories = table.columns[CATEGORY].to_pylist() if named else [None] * len(images)
-    may_be_worn = {name: name is None or may_be_worn_on_torso(name) for name in set(categories)}
-    for number, start in enumerate(range(0, len(images), _CHUNK_ITEMS)):
-        part = slice(start, start + _CHUNK_ITEMS)
-        worn = tuple(may_be_worn[category] for category in categories[part])
-        yield _Wanted(number, start, tuple(images[part]), worn)
-
-
-def _reading(images: Path, input_px: int, channels: int, *, torsos: bool) -> _Reading:
-    return _Reading(images, ItemPictureReader(input_px, channels, torsos=torsos))
-
-
-def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]) -> _Read:
-    read = _Read()
-    for place, (image, may_be_worn) in enumerate(zip(wanted.images, wanted.may_be_worn, strict=True), wanted.start):
-        try:
-            item = state.reader.read(
-                read_photo(state.images, unescape_path(image), _MAX_PICTURE_BYTES), may_be_worn=may_be_worn
-            )
-        except PhotoRejectedError as error:
-            read.rejected.append((place, str(error.reason), error.message))
-        else:
-            read.kept.append(place)
-            read.crops.append(item.crop)
-            read.pictures.append(_small_grey(item.crop))
-            read.thumbnails.append(make_thumbnail(item.photo.pixels, _THUMBNAIL_PX))
-            read.torsos += item.shown == "torso"
-        advance(1)
-    return read
-
-
-def _small_grey(crop: np.ndarray) -> bytes:
-    """Return the picture by which an index tells which items look alike."""
-    picture = Image.fromarray(grey(crop))
-    if picture.size != (PICTURE_SIDE_PX, PICTURE_SIDE_PX):
-        picture = picture.resize((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.BILINEAR)
-    return picture.tobytes()
-
-
-def _none_usable(source: Path, rejected: Sequence[RejectedItem], reasons: Mapping[str, int]) -> str:
-    if not rejected:
-        return f"{shown(source)} has no rows; there is nothing to build a catalogue from."
-    counts = ", ".join(f"{why} {count:,}" for why, count in reasons.items())
-    first = rejected[0]
-    return (
-        f"None of the {len(rejected):,} rows of {shown(source)} gives an item ({counts}). The first, row {first.row:,} "
-        f"({shown(first.item_id or 'no id')}): {shown(first.message)}. --images names the pictures' folder, "
-        "--column item_id=... and image=... the columns."
-    )
-
-
-def _rejected_bytes(rejected: Sequence[RejectedItem]) -> bytes:
-    buffer = io.BytesIO()
-    rows = [asdict(row) for row in rejected]
-    pq.write_table(pa.Table.from_pylist(rows, _REJECTED_SCHEMA), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def _is_part(_: Path, name: str) -> bool:
-    return name in _PARTS
+    return CatalogSummary(out, embedded)

@@ -7,6 +7,7 @@ what it was; and the speed. Inverted lists are built again where more than a fif
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from stylematch.errors import UserError
+from stylematch.pipelines.catalog_files import catalog_of
+from stylematch.pipelines.equal_columns import with_equal_columns
 from stylematch.pipelines.index import check_index_out, is_index_file
 from stylematch.pipelines.shards import read_embeddings
 from stylematch.search.directory import INFOS_FILE, LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
@@ -55,7 +58,15 @@ class IndexChange:
         return [f"{', '.join(done) or 'nothing to change'}; {self.count:,} vectors now{recall}"]
 
 
-def add_to_index(directory: Path, embeddings_dir: Path, *, update: bool = False) -> IndexChange:
+def add_to_index(
+    directory: Path,
+    embeddings_dir: Path,
+    *,
+    update: bool = False,
+    new_columns: bool = False,
+    source: str | None = None,
+    out: Path | None = None,
+) -> IndexChange:
     """Add the vectors of embedding shards to an index.
 
     Parameters
@@ -66,16 +77,27 @@ def add_to_index(directory: Path, embeddings_dir: Path, *, update: bool = False)
         Embeddings by the same model, with the index's columns.
     update : bool
         Replace the vector and the row of an id that is there; otherwise that is refused.
+    new_columns : bool
+        Columns may differ: a cell that a side has not is empty, and a column of two types becomes one of numbers or of
+        text that holds both; categories stand in order, as of a new build. Otherwise a column that is missing is
+        refused, and others are left out.
+    source : str, optional
+        Where all of them come from now; by default as before.
+    out : pathlib.Path, optional
+        Leave the index as it is, and write the changed one here.
 
     Raises
     ------
     UserError
         If either is damaged, they do not belong together, or an id is there already.
     """
-    check_index_out(directory)
+    _check_changeable(directory, out)
     stored, embeddings = load_index_directory(directory), read_embeddings(embeddings_dir)
-    _check_belong_together(stored, embeddings.description, embeddings.rows, directory, embeddings_dir)
-    index, new_rows = stored.index, embeddings.rows.select(stored.rows.column_names)
+    rows, new_rows = stored.rows, embeddings.rows
+    if new_columns:
+        rows, new_rows = with_equal_columns(rows, new_rows)
+    _check_belong_together(stored, rows.schema, embeddings.description, new_rows, directory, embeddings_dir)
+    index, new_rows = stored.index, new_rows.select(rows.column_names)
     positions = index.positions_of(embeddings.ids)
     there, fresh = np.flatnonzero(positions >= 0), np.flatnonzero(positions < 0)
     if there.size and not update:
@@ -84,23 +106,27 @@ def add_to_index(directory: Path, embeddings_dir: Path, *, update: bool = False)
             f"{there.size} ids are in {shown(directory)} already: {shown(named)}{', ...' * (len(there) > _SHOWN_IDS)}. "
             "Leave them out, or replace them with --update."
         )
-    rows = stored.rows
     if there.size:
         index.update(embeddings.ids.take(pa.array(there)), embeddings.vectors[there])
-        source = np.arange(rows.num_rows)
-        source[positions[there]] = rows.num_rows + there
-        rows = pa.concat_tables([rows, new_rows]).take(pa.array(source))
+        taken = np.arange(rows.num_rows)
+        taken[positions[there]] = rows.num_rows + there
+        rows = pa.concat_tables([rows, new_rows]).take(pa.array(taken))
     if fresh.size:
         index.add(embeddings.ids.take(pa.array(fresh)), embeddings.vectors[fresh])
         rows = pa.concat_tables([rows, new_rows.take(pa.array(fresh))])
     key = LABELS_KEY[stored.infos["kind"]]
     known = stored.infos[key]
-    labels = known if key != "categories" else known + [c for c in embeddings.description[key] if c not in known]
-    recall = _replace(directory, stored, rows, labels)
+    labels = known
+    if key == "categories":
+        labels = known + [c for c in embeddings.description[key] if c not in known]
+        labels = sorted(labels) if new_columns else labels
+    recall = _replace(out or directory, stored, rows, labels, source)
     return IndexChange(len(index), added=len(fresh), updated=len(there), recall_at_10=recall)
 
 
-def remove_from_index(directory: Path, ids_file: Path, *, missing_ok: bool = False) -> IndexChange:
+def remove_from_index(
+    directory: Path, ids_file: Path, *, missing_ok: bool = False, out: Path | None = None
+) -> IndexChange:
     """Remove vectors from an index.
 
     Parameters
@@ -111,13 +137,15 @@ def remove_from_index(directory: Path, ids_file: Path, *, missing_ok: bool = Fal
         One id a line; empty lines and repeats do not matter.
     missing_ok : bool
         Count ids that are not there instead of refusing them.
+    out : pathlib.Path, optional
+        As of ``add_to_index``.
 
     Raises
     ------
     UserError
         If the file cannot be read, an id is not there, or none would stay.
     """
-    check_index_out(directory)
+    _check_changeable(directory, out)
     ids = _read_ids(ids_file)
     stored = load_index_directory(directory)
     positions = stored.index.positions_of(ids)
@@ -129,16 +157,32 @@ def remove_from_index(directory: Path, ids_file: Path, *, missing_ok: bool = Fal
             f"{', ...' * (len(missing) > _SHOWN_IDS)}. Mend the file, or pass over them with --missing-ok."
         )
     there = [name for name, position in zip(ids, positions, strict=True) if position >= 0]
+    labels = stored.infos[LABELS_KEY[stored.infos["kind"]]]
     if not there:
+        if out is not None:
+            shutil.copytree(directory, out)
         return IndexChange(len(stored.index), missing=len(missing))
     kept = stored.index.remove(there)
-    recall = _replace(
-        directory, stored, stored.rows.take(pa.array(kept)), stored.infos[LABELS_KEY[stored.infos["kind"]]]
-    )
+    recall = _replace(out or directory, stored, stored.rows.take(pa.array(kept)), labels)
     return IndexChange(len(kept), removed=len(there), missing=len(missing), recall_at_10=recall)
 
 
-def _replace(directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[str]) -> float | None:
+def _check_changeable(directory: Path, out: Path | None) -> None:
+    """Refuse what is no index of its own: that of a catalogue changes together with what lies beside it."""
+    if out is not None:
+        return
+    check_index_out(directory)
+    if (catalog := catalog_of(directory)) is not None:
+        raise UserError(
+            f"{shown(directory)} is the index of the catalogue {shown(catalog)}, whose pictures and counts would not "
+            f"change with it; use 'catalog add ITEMS --index {shown(catalog)}' or 'catalog remove --index "
+            f"{shown(catalog)} --ids FILE'."
+        )
+
+
+def _replace(
+    directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[str], source: str | None = None
+) -> float | None:
     search: dict[str, Any] | None = stored.infos.get("search")
     index, recall, speed = stored.index, None, None
     if search is not None:
@@ -155,7 +199,7 @@ def _replace(directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[
             kind=infos["kind"],
             labels=labels,
             bundle_sha256=infos["bundle_sha256"],
-            source=infos["source"],
+            source=infos["source"] if source is None else source,
             licence=infos["licence"],
             search=search,
             speed=speed,
@@ -164,7 +208,12 @@ def _replace(directory: Path, stored: StoredIndex, rows: pa.Table, labels: list[
 
 
 def _check_belong_together(
-    stored: StoredIndex, description: dict[str, Any], rows: pa.Table, directory: Path, embeddings_dir: Path
+    stored: StoredIndex,
+    schema: pa.Schema,
+    description: dict[str, Any],
+    rows: pa.Table,
+    directory: Path,
+    embeddings_dir: Path,
 ) -> None:
     for key in ("kind", "dim", "bundle_sha256"):
         if stored.infos[key] != description[key]:
@@ -172,7 +221,7 @@ def _check_belong_together(
                 f"{shown(embeddings_dir)} has {key} {shown(str(description[key]))}, {shown(directory)} has "
                 f"{shown(str(stored.infos[key]))}; embed with the model that made the index."
             )
-    for field in stored.rows.schema:
+    for field in schema:
         if field.name not in rows.column_names or rows.schema.field(field.name).type != field.type:
             raise UserError(
                 f"{shown(embeddings_dir)} has no column {shown(field.name)!r} of type {field.type}, which "

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from stylematch.data.fashion_product import OTHER_ARTICLE_TYPES, fashion_mnist_category
 from stylematch.data.item_numbers import SAYS_NOTHING
+from stylematch.data.item_words import TAGS
 from stylematch.data.labels import CategoricalGroup
-from stylematch.style.tags import TAGS
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Predictions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,9 @@ class RuleCheck:
     overlaps : tuple of (str, str, int)
         Two styles whose rules both hold for so many people, the one that wins first; the most frequent pairs first.
         The last rule, which holds for everybody, is left out.
+    has_rest : bool
+        Whether the last of the styles is none of the set's: it stands for the people whom none of its readable rules
+        takes, so it counts as no style.
     """
 
     rules: RuleSet
@@ -70,6 +73,7 @@ class RuleCheck:
     counts: tuple[int, ...]
     holding: tuple[int, ...]
     overlaps: tuple[tuple[str, str, int], ...]
+    has_rest: bool = False
 
     def lines(self) -> list[str]:
         """Return what the command prints of a set that is right."""
@@ -78,10 +82,11 @@ class RuleCheck:
     def counted(self) -> list[str]:
         """Return what is printed of the people: coverage and overlaps."""
         styles = self.rules.styles
+        own = len(styles) - self.has_rest
         width = max(len("style"), *map(len, styles))
         told = [
-            f"{len(styles)} styles of rule set {self.rules.name!r} by {len(self.rules.attributes)} attributes, "
-            f"on {self.people:,} people of {self.source}",
+            f"{own} {'style' if own == 1 else 'styles'} of rule set {self.rules.name!r} by "
+            f"{len(self.rules.attributes)} attributes, on {self.people:,} people of {self.source}",
             f"{'style':{width}}  {'people':>9}  {'share':>7}  {'rule holds':>10}",
         ]
         for style, count, holding in zip(styles, self.counts, self.holding, strict=True):
@@ -93,7 +98,7 @@ class RuleCheck:
         ]
         if len(self.overlaps) > MOST_OVERLAPS:
             told.append(f"  and {len(self.overlaps) - MOST_OVERLAPS} rarer pairs")
-        nobody = [style for style, count in zip(styles, self.counts, strict=True) if not count]
+        nobody = [style for style, count in zip(styles[:own], self.counts, strict=False) if not count]
         told.append(f"styles that nobody here has: {', '.join(nobody) or 'none'}")
         return told
 
@@ -177,13 +182,15 @@ def _count_readable(rules: str, readable: Sequence[Rule], attributes: Sequence[s
     if not readable:
         return ["no rule can be read, so nobody is counted"]
     count, last = len(readable), readable[-1]
-    if last.all or last.any or last.none:
+    has_rest = bool(last.all or last.any or last.none)
+    if has_rest:
         rest = Rule((), (), (), None, ("(none of these)",), ((),), (1.0,), ((),))
         readable = (*readable, rest)
     diagram = DecisionDiagram([condition for rule in readable for condition in rule.conditions])
     rule_set = RuleSet(Path(rules).stem, "", tuple(attributes), tuple(readable), diagram)
     try:
-        counted = count_rules(rule_set, read_labels(labels, rule_set), shown(labels)).counted()
+        check = count_rules(rule_set, read_labels(labels, rule_set), shown(labels))
+        counted = replace(check, has_rest=has_rest).counted()
     except UserError as error:
         counted = [f"nobody is counted: {shown(str(error))}"]
     return [f"of the {'rule' if count == 1 else f'{count} rules'} that can be read:", *counted, "problems:"]

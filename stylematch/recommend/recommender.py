@@ -321,5 +321,5 @@ class _Style:
 
     def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str]]:
         """Return the tags of an item, with their values, that the style asks for."""
-        values = ((tag, catalog.value(tag, position)) for tag in sorted(self.tags))
-        return [(tag, value) for tag, value in values if value is not None and value in self.tags[tag]]
+        values = ((tag, catalog.fitting(tag, position, self.tags[tag])) for tag in sorted(self.tags))
+        return [(tag, value) for tag, value in values if value is not None]

@@ -24,10 +24,11 @@ from stylematch.search.catalog import ItemCatalog
 from stylematch.tables.disk import explained, shown
 
 PICTURES_FILE = "pictures.parquet"
-_SCHEMA = pa.schema(
+PICTURES_SCHEMA = pa.schema(
     [pa.field("item_id", pa.string(), nullable=False), pa.field("picture", pa.binary(), nullable=False)]
 )
-_GROUP_ROWS = 256  # some hundred KB: what is read to show one
+"""Of ``pictures.parquet``."""
+GROUP_ROWS = 256  # some hundred KB: what is read to show one
 
 
 class ItemPicturesWriter:
@@ -41,19 +42,19 @@ class ItemPicturesWriter:
     def __enter__(self) -> ItemPicturesWriter:
         with explained("write", self._path):
             self._file: BinaryIO = self._path.open("wb")
-        self._writer = pq.ParquetWriter(self._file, _SCHEMA, compression="none", use_dictionary=False)
+        self._writer = pq.ParquetWriter(self._file, PICTURES_SCHEMA, compression="none", use_dictionary=False)
         return self
 
     def write(self, item_ids: Sequence[str], pictures: Sequence[bytes]) -> None:
         """Append pictures, each a whole JPEG file."""
         self._ids += item_ids
         self._pictures += pictures
-        while len(self._ids) >= _GROUP_ROWS:
+        while len(self._ids) >= GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        group = pa.table([self._ids[:_GROUP_ROWS], self._pictures[:_GROUP_ROWS]], schema=_SCHEMA)
-        del self._ids[:_GROUP_ROWS], self._pictures[:_GROUP_ROWS]
+        group = pa.table([self._ids[:GROUP_ROWS], self._pictures[:GROUP_ROWS]], schema=PICTURES_SCHEMA)
+        del self._ids[:GROUP_ROWS], self._pictures[:GROUP_ROWS]
         with explained("write", self._path):
             self._writer.write_table(group)
 
@@ -90,15 +91,34 @@ class ItemPictures:
             raise UserError(f"{shown(path)} cannot be read ({error}); build the catalogue again.") from error
         self._place = {item_id: place for place, item_id in enumerate(ids)}
 
-    def __call__(self, item_id: str) -> NDArray[np.uint8] | None:
-        """Return an item's picture, uint8 (height, width, 3), or None where there is none of it."""
+        self._group: tuple[int, pa.ChunkedArray] | None = None
+
+    def jpeg(self, item_id: str) -> bytes | None:
+        """Return an item's picture as the JPEG file that it is, or None where there is none of it."""
         place = self._place.get(item_id)
         if place is None:
             return None
-        group, row = divmod(place, _GROUP_ROWS)
-        data = self._file.read_row_group(group, columns=["picture"])["picture"][row].as_py()
+        group, row = divmod(place, GROUP_ROWS)
+        if self._group is None or self._group[0] != group:  # who asks for all of them asks in their order
+            self._group = group, self._file.read_row_group(group, columns=["picture"])["picture"]
+        return bytes(self._group[1][row].as_py())
+
+    def __call__(self, item_id: str) -> NDArray[np.uint8] | None:
+        """Return an item's picture, uint8 (height, width, 3), or None where there is none of it."""
+        data = self.jpeg(item_id)
+        if data is None:
+            return None
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             return np.asarray(picture.convert("RGB"))
+
+
+def write_pictures_of(item_ids: Sequence[str], of: Sequence[ItemPictures], path: Path) -> None:
+    """Write the file for some items, the picture of each from the first that has one of it."""
+    with ItemPicturesWriter(path) as writer:
+        for item_id in item_ids:
+            data = next((data for pictures in of if (data := pictures.jpeg(item_id)) is not None), None)
+            if data is not None:
+                writer.write([item_id], [data])
 
 
 def picture_of_items(catalog: ItemCatalog, pictures: Path | None) -> Callable[[str], NDArray[np.uint8] | None]:

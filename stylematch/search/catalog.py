@@ -1,8 +1,9 @@
 """The items of a catalogue: categories, tags, pictures, what is typical of a style, which items look alike.
 
 - An item is of a category if that is its own (``category``) or the one that it looks like (``category_predicted``).
-- How well an item's tags *fit* is the mean, over the tags that are asked for, of: 1 where the item's value is among the
-  wanted, else 0; the model's probability in place of the 1 where it predicted the value; 0.5 where nothing is known.
+- How well an item's tags *fit* is the mean, over the tags that are asked for, of: 1 where the item's value, or what it
+  means (``data/item_words``: "Female" is Women), is among the wanted, else 0; the model's probability in place of the 1
+  where it predicted the value; 0.5 where nothing is known, or a value that means nothing that a rule can ask for.
 - A *prototype* is the normalised mean of the embeddings of those of some items whose tags fit best.
 - Two pictures are *near-equal* when their pixels correlate (Pearson) with at least 0.98. Looked at on
   Fashion-MNIST's test pictures: from there on most pairs are one cut with the same details, the tone aside;
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stylematch.data.item_words import names_of
 from stylematch.errors import UserError
 from stylematch.search.base import Hits
 from stylematch.search.directory import PICTURE_SIDE_PX, StoredIndex
@@ -153,12 +155,26 @@ class ItemCatalog:
         """Return how well one tag of every item fits, float64 (n,)."""
         if tag not in self._rows.column_names or not pa.types.is_string(self._rows.schema.field(tag).type):
             return np.full(len(self), _UNKNOWN_FIT)
-        values = self._rows[tag]
-        fits = pc.is_in(values, value_set=pa.array(wanted, pa.string())).to_numpy().astype(np.float64)
+        coded = self._rows[tag].combine_chunks().dictionary_encode()
+        fit_of = [self._fit_of(tag, value, wanted) for value in coded.dictionary.to_pylist()]
+        codes = pc.fill_null(coded.indices, len(fit_of)).to_numpy()
+        fits = np.array([*fit_of, _UNKNOWN_FIT])[codes]
         if f"{tag}_probability" in self._rows.column_names:
-            fits *= pc.fill_null(self._rows[f"{tag}_probability"].cast(pa.float64()), 1.0).to_numpy()
-        fits[values.is_null().to_numpy()] = _UNKNOWN_FIT
+            chances = pc.fill_null(self._rows[f"{tag}_probability"].cast(pa.float64()), 1.0).to_numpy()
+            fits = np.where(fits == 1.0, chances, fits)
         return fits
+
+    def fitting(self, tag: str, position: int, wanted: Sequence[str]) -> str | None:
+        """Return the value of an item's tag, as its catalogue spells it, where it fits."""
+        value = self.value(tag, position)
+        return value if value is not None and self._fit_of(tag, value, wanted) == 1.0 else None
+
+    @staticmethod
+    def _fit_of(tag: str, value: str, wanted: Sequence[str]) -> float:
+        names = names_of(tag, value)
+        if value in wanted or not names.isdisjoint(wanted):
+            return 1.0
+        return 0.0 if names else _UNKNOWN_FIT
 
     def prototype(
         self, positions: npt.ArrayLike, fit: npt.NDArray[np.float64] | None = None

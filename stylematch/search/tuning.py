@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ def refreshed(index: SearchIndex, *, target_recall: float, recall_before: float 
     target_recall : float
         What its recall@10 has to be.
     recall_before : float
-        What it was before the change; it is kept where any effort reaches it.
+        What it was before the change; it is kept, built again or not, where any effort reaches it.
 
     Raises
     ------
@@ -107,12 +107,17 @@ def refreshed(index: SearchIndex, *, target_recall: float, recall_before: float 
     """
     if isinstance(index, ApproximateIndex) and index.is_worn:
         fresh = Parameters(lists=lists_for(len(index)), code_bytes=index.parameters.code_bytes)
-        return _built(index.kind, fresh, index.id_column, index.halves(), target_recall)
+        return _built(index.kind, fresh, index.id_column, index.halves(), target_recall, recall_before)
     return index, retune(index, target_recall=target_recall, recall_before=recall_before)
 
 
 def _built(
-    kind: IndexKind, parameters: Parameters, ids: pa.Array, rows: npt.NDArray[np.float16], target_recall: float
+    kind: IndexKind,
+    parameters: Parameters,
+    ids: pa.Array,
+    rows: npt.NDArray[np.float16],
+    target_recall: float,
+    recall_before: float = 0.0,
 ) -> tuple[SearchIndex, Recall]:
     if kind == "exact":
         exact = VectorIndex(ids, rows, "fp16")
@@ -124,7 +129,7 @@ def _built(
     if later.size:
         unit = normalise(unit)
         truth = index.exact(unit, AT, all_but(len(ids), later))[1]
-    recall = _tune(index, unit, truth, target_recall)
+    recall = _tuned_as_before(index, unit, truth, target_recall, recall_before)
     index.finish()
     return index, Recall(recall, len(later))
 
@@ -144,12 +149,25 @@ def retune(index: SearchIndex, *, target_recall: float, recall_before: float = 0
     positions, scores = index.exact(unit, AT + 1, None)
     scores = _without_self(positions, scores, asked)
     recall = _recall(index, unit, scores, asked)
-    for wanted in (recall_before, recall_before - _NEXT_TO, target_recall):
-        if recall >= max(wanted, target_recall):
-            break
-        with suppress(UserError) if wanted > target_recall else nullcontext():
-            recall = _tune(index, unit, scores, wanted, asked)
+    if recall < max(recall_before, target_recall):
+        recall = _tuned_as_before(index, unit, scores, target_recall, recall_before, asked)
     return Recall(recall, len(asked), held_out=False)
+
+
+def _tuned_as_before(
+    index: ApproximateIndex,
+    unit: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.float64],
+    target_recall: float,
+    recall_before: float,
+    asked: npt.NDArray[np.int64] | None = None,
+) -> float:
+    """Tune to what the recall was, else next to that, else to the target, and return what was reached."""
+    for wished in (recall_before, recall_before - _NEXT_TO):
+        if wished > target_recall:
+            with suppress(UserError):
+                return _tune(index, unit, truth, wished, asked)
+    return _tune(index, unit, truth, target_recall, asked)
 
 
 def _recall_of_exact(index: SearchIndex) -> Recall:

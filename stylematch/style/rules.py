@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stylematch.data.item_words import TAGS
 from stylematch.errors import UserError
 from stylematch.style.diagram import Condition, DecisionDiagram
 from stylematch.style.rule import Rule, Tags, Vocabulary
 from stylematch.style.rulefile import parse_rules
-from stylematch.style.tags import TAGS
 
 
 @dataclass(frozen=True)

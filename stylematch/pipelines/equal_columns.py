@@ -1,0 +1,44 @@
+"""Two tables of items that somebody kept at different times -> two tables with equal columns, to be put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from stylematch.data.item_numbers import is_number
+from stylematch.search.files import PICTURE_COLUMN
+
+
+def with_equal_columns(first: pa.Table, second: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return two tables with all columns of both, each of one type, empty where a table lacks one; pictures last.
+
+    Names that differ in the case of their letters alone are one, spelled as in the first table: SQL knows no case.
+    """
+    spelled = {name.lower(): name for name in first.column_names}
+    second = second.rename_columns([spelled.get(name.lower(), name) for name in second.column_names])
+    names = list(dict.fromkeys((*first.column_names, *second.column_names)))
+    names.sort(key=PICTURE_COLUMN.__eq__)
+    for name in names:
+        if name not in first.column_names:
+            field = second.schema.field(name).with_nullable(True)
+            first = first.append_column(field, pa.nulls(first.num_rows, field.type))
+        elif name not in second.column_names:
+            field = first.schema.field(name).with_nullable(True)
+            second = second.append_column(field, pa.nulls(second.num_rows, field.type))
+    first, second = first.select(names), second.select(names)
+    fields = [_common(one, other) for one, other in zip(first.schema, second.schema, strict=True)]
+    return _cast(first, fields), _cast(second, fields)
+
+
+def _common(one: pa.Field, other: pa.Field) -> pa.Field:
+    if one.type == other.type:
+        return one.with_nullable(one.nullable or other.nullable)
+    if pa.types.is_integer(one.type) and pa.types.is_integer(other.type):
+        return pa.field(one.name, pa.int64())
+    return pa.field(one.name, pa.float64() if is_number(one.type) and is_number(other.type) else pa.string())
+
+
+def _cast(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
+    columns = [table[field.name].cast(field.type, safe=not pa.types.is_floating(field.type)) for field in fields]
+    return pa.table(columns, schema=pa.schema(fields))
