@@ -237,7 +237,6 @@ class _Night:
                     as_before = None if plan.unsettled() else self._as_before(run_id)
                     self._write(staging, listing, plan.changes(), as_before, clock)
                     staging.publish()
-        content = None
         if self.out.directory is None:
             name = there or self.snapshots.upload(staged_out, self.day, run_id)
             shutil.rmtree(staged_out, ignore_errors=True)
@@ -250,11 +249,12 @@ class _Night:
 
     def _is_there(self, run_id: str) -> str | None:
         """Return the snapshot of this night if it is this very run, and complete."""
-        for name, when in self.snapshots.finished().items():
-            if when == self.day.isoformat() and self.snapshots.run_id(name) == run_id:
-                report = "index.html" in self.out.list(f"{SNAPSHOTS}/{name}/report")
-                return name if report or not self.settings.report else None
-        return None
+        tonight = [name for name, when in self.snapshots.finished().items() if when == self.day.isoformat()]
+        ours = (name for name in tonight if self.snapshots.run_id(name) == run_id)
+        wanted = self.settings.report
+        return next(
+            (name for name in ours if not wanted or "index.html" in self.out.list(f"{SNAPSHOTS}/{name}/report")), None
+        )
 
     def _as_before(self, run_id: str) -> str | None:
         """Return a snapshot whose tables are tonight's, but for the date: the same run, of features made alike."""
