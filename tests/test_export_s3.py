@@ -98,6 +98,7 @@ def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
     job = job_file(tmp_path, **keys)
     with monkeypatch.context() as patch:
         patch.setattr(ObjectFolder, "read", lambda *_: pytest.fail("an object was read"))
+        patch.setattr("stylematch.data.photo_folders.sniff_format", lambda _: pytest.fail("an object was looked into"))
         bucket.put_object(
             Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "coffee.jpg").read_bytes()
         )  # equal ETag

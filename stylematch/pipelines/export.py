@@ -31,6 +31,7 @@ from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.drift import style_drift
 from stylematch.pipelines.export_summary import ExportSummary, check_limits, drift_warning, faces_by_style, style_mix
+from stylematch.pipelines.feature_looks import KeptLooks
 from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
@@ -146,6 +147,7 @@ class _Night:
             listing = plan.write_plan(scratch / "plan.jsonl")
             summary = self._publish(listing, plan, local, clock)
             write_files(self.store, plan, scratch, self.name, self.seen)
+            self.looks.publish()
             tidy(self.store, plan, scratch, self.name)
         return summary
 
@@ -162,13 +164,15 @@ class _Night:
 
     def _list(self, scratch: Path) -> Path:
         clock = time.perf_counter()
+        self.looks = KeptLooks(self.store, scratch, again=self.verify)
         found = self.photos.find(
             self.counts,
             follow_links=self.settings.follow_links,
             skip=self._is_output(),
             limit_s=self.settings.photo_timeout_s or None,
+            looks=self.looks.looks,
         )
-        with Progress(None, "photos", "list") as progress:
+        with Progress(None, "photos", "list") as progress, self.looks:
             path, count = write_found(islice(found, self.settings.limit), scratch, progress.update)
         self.stages["list"] = Stage(time.perf_counter() - clock, count, "photos")
         return path
