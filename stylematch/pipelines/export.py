@@ -31,11 +31,13 @@ from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.drift import style_drift
 from stylematch.pipelines.export_summary import ExportSummary, check_limits, drift_warning, faces_by_style, style_mix
+from stylematch.pipelines.feature_footers import Footers
 from stylematch.pipelines.feature_looks import KeptLooks
-from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
+from stylematch.pipelines.feature_plan import Changes, FeaturePlan
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
 from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partition
+from stylematch.pipelines.night_lists import write_found
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.run_gallery import RunGallery
@@ -134,6 +136,7 @@ class _Night:
         self.allowed = allowed_items(self.settings, self.assets)
         self.digests = run_digests(self.settings, self.assets, self.device, self.allowed)
         self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
+        self.footers = Footers(out)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
         self.spared, self.damaged = 0, set[str]()
@@ -155,6 +158,7 @@ class _Night:
         max_bytes = int(self.settings.max_file_mb * 1e6)
         return FeaturePlan(
             self.store,
+            self.footers,
             found,
             scratch,
             thumbnails=self.settings.report,
