@@ -21,7 +21,7 @@ help:
 	@echo 'make test-long      50 kills, 20 full disks, 10,000 damaged files (most of an hour)'
 	@echo 'make lint           ruff, mypy, import-linter, hadolint'
 	@echo 'make docs           build the documentation into site/, strictly'
-	@echo 'make audit          look the pinned releases up in the advisory database (needs pip-audit and a network)'
+	@echo 'make audit          look the pinned releases up in the advisory database (needs a network)'
 	@echo 'make default-index  train the models and build indexes/default (needs the data)'
 	@echo 'make indexes        embed CelebA and Fashion-MNIST and build their indexes (needs the data)'
 	@echo 'make tables-page    write docs/reference/tables.md from the contract'
@@ -40,7 +40,7 @@ test-fast: $(VENV)/.installed-test
 test-long: $(VENV)/.installed-test
 	STYLEMATCH_LONG=1 $(BIN)/python -m pytest tests/test_nothing_lost.py -s $(PYTEST_FLAGS)
 
-audit: $(VENV)/.installed-base
+audit: $(VENV)/.installed-audit
 	@$(BIN)/python .ci/audit
 
 lint: $(VENV)/.installed-lint
@@ -120,6 +120,11 @@ $(VENV)/.installed-train: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo 'Installing stylematch, its test tools and torch into $(VENV) (several GB on disk, some minutes) ...'
 	@$(INSTALL) -e '.[train,heic,ray,serve,docs,test]'
 	@touch $(VENV)/.installed-base $(VENV)/.installed-test $@
+
+$(VENV)/.installed-audit: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo 'Installing stylematch and pip-audit into $(VENV) ...'
+	@$(INSTALL) -e '.[audit]'
+	@touch $(VENV)/.installed-base $@
 
 # mypy reads torch's types, so linting needs the train extra too.
 $(VENV)/.installed-lint: pyproject.toml constraints.txt $(VENV)/.installed-train

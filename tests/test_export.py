@@ -1,10 +1,13 @@
 """``export``: nights one after the other, on real photos, each held to what ``score`` makes of the same photos."""
 
+import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,6 +31,7 @@ from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
 
+IN_OPEN, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x4000, 0x40000000
 FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
 
 
@@ -145,6 +149,66 @@ def test_a_night_without_changes_reads_no_photo_and_asks_no_rule(folder, tmp_pat
     again = call("export", folder / "job.toml", "--date", SECOND)
     assert again.code == 0
     assert "nothing to do" in again.out
+
+
+@contextlib.contextmanager
+def opened_files(folder: Path):
+    """Yield a set that holds, after the block, the names of the files that any process opened below a folder.
+
+    The kernel tells (inotify), so nothing that opens a file goes unseen.
+    """
+    libc, opened = ctypes.CDLL(None, use_errno=True), set()
+    queue = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert queue >= 0, os.strerror(ctypes.get_errno())
+    try:
+        for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+            assert libc.inotify_add_watch(queue, os.fsencode(path), IN_OPEN) >= 0, os.strerror(ctypes.get_errno())
+        yield opened
+        with contextlib.suppress(BlockingIOError):
+            while events := os.read(queue, 1 << 16):
+                while events:
+                    _, mask, _, length = struct.unpack_from("iIII", events)
+                    name, events = events[16 : 16 + length].rstrip(b"\0"), events[16 + length :]
+                    assert not mask & IN_Q_OVERFLOW
+                    if not mask & IN_ISDIR:
+                        opened.add(os.fsdecode(name))
+    finally:
+        os.close(queue)
+
+
+def test_a_night_without_changes_opens_no_file(folder):
+    """Nor one whose name does not say whether it is a picture: it was looked into on the night before."""
+    photos = folder / "photos"
+    shutil.copy(EXAMPLES / "coffee.jpg", photos / "more photos" / "coffee")
+    for number, name in enumerate(("a.txt", "more photos.txt", "zz")):  # around the folders in order
+        (photos / name).write_text("no picture" * number)
+    unnamed = {"a.txt", "more photos.txt", "zz", "coffee"}
+    with opened_files(photos) as opened:
+        _, summary, _ = night(folder, SECOND)
+    assert (summary["changes"]["new"], summary["photos"]["found"]) == (1, 12)
+    assert unnamed <= opened
+    ignored = summary["photos"]["ignored"]
+    with opened_files(photos) as opened:
+        _, summary, _ = night(folder, THIRD)
+    assert (opened, summary["changes"]["kept"], summary["photos"]["ignored"]) == (set(), 12, ignored)
+    with opened_files(photos) as opened:
+        night(folder, "2026-11-23", "--verify-content")
+    assert unnamed < opened
+    # What is another file now is looked into, and that alone; what is gone is forgotten.
+    shutil.copy(EXAMPLES / "coffee.jpg", photos / "zz")
+    (photos / "a.txt").unlink()
+    with opened_files(photos) as opened:
+        _, summary, _ = night(folder, "2026-11-24")
+    assert (opened, summary["changes"]["new"]) == ({"zz"}, 1)
+    (kept,) = (folder / "out" / "store").glob("features-*/looks/*.parquet")
+    paths = pq.read_table(kept).column("raw_path").to_pylist()
+    assert paths == [b"more photos.txt", b"more photos/coffee", b"zz"]
+    # A damaged file of looks costs these looks, once.
+    kept.write_bytes(kept.read_bytes()[:100])
+    for expected in ({"more photos.txt", "zz", "coffee"}, set()):
+        with opened_files(photos) as opened:
+            night(folder, "2026-11-25")
+        assert opened == expected
 
 
 def test_new_changed_renamed_and_gone_photos(folder, tmp_path, monkeypatch):

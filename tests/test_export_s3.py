@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from test_export import job_file, kept_ids
 from stylematch.data.photo_folders import ObjectFolder, _Opened
 from stylematch.data.photos import FindCounts
 from stylematch.tables.place import Place, place_of
+from stylematch.tables.snapshots import Snapshots
 
 FIRST, SECOND = "2026-11-20", "2026-11-21"
 ODD = ("more photos/é ü.jpg", "x%20+#?&.jpg", "..name.jpg", "group")
@@ -96,6 +98,7 @@ def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
     job = job_file(tmp_path, **keys)
     with monkeypatch.context() as patch:
         patch.setattr(ObjectFolder, "read", lambda *_: pytest.fail("an object was read"))
+        patch.setattr("stylematch.data.photo_folders.sniff_format", lambda _: pytest.fail("an object was looked into"))
         bucket.put_object(
             Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "coffee.jpg").read_bytes()
         )  # equal ETag
@@ -114,6 +117,48 @@ def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
     found = bucket.list_objects_v2(Bucket="photos", Prefix="in/out/snapshots/")["Contents"]
     assert {entry["Key"].split("/")[3] for entry in found if not entry["Key"].endswith("/")} == {FIRST, name}
     assert len(rows(download(bucket, f"in/out/snapshots/{name}", tmp_path / "second"), "photos")) == 4
+
+
+def keys_below(client, prefix: str) -> set[str]:
+    return {entry["Key"] for entry in client.list_objects_v2(Bucket="photos", Prefix=prefix).get("Contents", ())}
+
+
+def test_the_same_night_again_with_a_gallery(bucket, tmp_path, monkeypatch):
+    """The run's name is the same, with a gallery or without; what is published then has one, and is not made again."""
+    (tmp_path / "photos").mkdir()
+    for name in ("coffee.jpg", "astronaut.jpg"):
+        shutil.copy(EXAMPLES / name, tmp_path / "photos")
+    keys = {"out": "s3://photos/in/out", "work": f"{tmp_path}/work"}
+    with_gallery = keys | {"score": {"report": True}}
+    assert call("export", job_file(tmp_path, **keys, score={"report": False}), "--date", FIRST).code == 0
+    before = latest(bucket)
+    tables = table_digests(download(bucket, f"in/out/{before['path']}", tmp_path / "first"))
+    result = call("export", job_file(tmp_path, **with_gallery), "--date", FIRST)
+    assert result.code == 0, result.err
+    after = latest(bucket)
+    assert (after["run_id"], after["snapshot"] != before["snapshot"]) == (before["run_id"], True)
+    published = download(bucket, f"in/out/{after['path']}", tmp_path / "second")
+    assert (published / "report" / "index.html").is_file()
+    assert len(list((published / "report" / "thumbs").rglob("*.jpg"))) == 2
+    assert table_digests(published) == tables
+    with_one = keys_below(bucket, "in/out/snapshots/")
+    assert {key.split("/")[3] for key in with_one if not key.endswith("/")} == {after["snapshot"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(Snapshots, "upload", lambda *_: pytest.fail("uploaded again"))
+        for job in (with_gallery, keys | {"score": {"report": False}}):
+            result = call("export", job_file(tmp_path, **job), "--date", FIRST)
+            assert (result.code, "nothing to do" in result.out) == (0, True), result.err
+    assert keys_below(bucket, "in/out/snapshots/") == with_one
+
+
+def test_no_upload_takes_the_place_of_a_finished_snapshot(bucket, tmp_path):
+    """Not even where uploads of a night were cut off before what they replace was removed."""
+    (tmp_path / "manifest.json").write_text('{"run_id": "0123456789abcdef"}')
+    snapshots = Snapshots(place_of("s3://photos/in/out", "out"))
+    names = [snapshots.upload(tmp_path, date.fromisoformat(FIRST), "0123456789abcdef") for _ in range(4)]
+    assert names[:2] == [FIRST, f"{FIRST}.01234567"]
+    assert len(set(names)) == 4
+    assert snapshots.finished() == dict.fromkeys(sorted(names), FIRST)
 
 
 def test_a_mistake_in_a_url_is_told(bucket, server, tmp_path):

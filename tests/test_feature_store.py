@@ -1,21 +1,30 @@
 """Kept features come back as they went in, whatever is asked for in whatever order; drift against its definition."""
 
+import io
 import math
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from program import environment
+from pyarrow import fs
 
 from stylematch.pipelines.drift import population_stability_index, style_drift
 from stylematch.pipelines.face_features import FaceFeatures
+from stylematch.pipelines.feature_footers import Footers
+from stylematch.pipelines.feature_plan import FeaturePlan
 from stylematch.pipelines.feature_reader import FeatureReader, face_features
 from stylematch.pipelines.feature_store import BOX, ROW_GROUP_ROWS, FeatureDraft, FeatureStore
+from stylematch.pipelines.night_lists import write_found
 from stylematch.tables.contract import LANDMARKS
-from stylematch.tables.place import place_of
+from stylematch.tables.place import Place, place_of
 
 
 def features_of(photo: int, faces: int, rng) -> FaceFeatures:
@@ -88,6 +97,77 @@ def test_rows_beyond_the_first_row_group(tmp_path):
     taken = FeatureReader(store).take([("s.parquet", row) for row in rows])
     assert taken.photos.column("photo_id").to_pylist() == [f"{row:032x}" for row in rows]
     assert taken.faces.column("photo_id").to_pylist() == [f"{row:032x}" for row in rows]
+
+
+class CountedFooters(fs.FileSystemHandler):
+    """A disk that is only read, and that counts by file how often its end was: there a Parquet file has its footer."""
+
+    def __init__(self) -> None:
+        self.disk, self.footers = fs.LocalFileSystem(), Counter()
+
+    def get_type_name(self):
+        return "counted"
+
+    def normalize_path(self, path):
+        return path
+
+    def get_file_info(self, paths):
+        return self.disk.get_file_info(paths)
+
+    def get_file_info_selector(self, selector):
+        return self.disk.get_file_info(selector)
+
+    def open_input_file(self, path):
+        footers, file = self.footers, Path(path)
+
+        class Recorded(io.FileIO):
+            def read(self, size=-1):
+                start, end = self.tell(), file.stat().st_size
+                if start < end and (size < 0 or start + size >= end):
+                    footers[f"{file.parent.name}/{file.name}"] += 1
+                return super().read(size)
+
+        return pa.PythonFile(Recorded(path), mode="r")
+
+    def _never(self, *_):
+        raise AssertionError("the store is only read")
+
+    open_input_stream = open_output_stream = open_append_stream = copy_file = move = create_dir = _never
+    delete_file = delete_dir = delete_dir_contents = delete_root_dir_contents = _never
+
+
+def test_a_night_reads_every_footer_once(tmp_path):
+    """Though it plans twice: what is to be read, and then where all features stand."""
+    out, counted = tmp_path / "out", CountedFooters()
+    written = FeatureStore(place_of(str(out), "out"), "0" * 64, ("A", "B"), 4, 3)
+
+    def add(name: str, photo_id: str) -> None:
+        (tmp_path / name).mkdir()
+        with FeatureDraft(written, name, tmp_path / name) as draft:
+            draft.add(photo_rows([photo_id], [1]), features_of(1, 1, np.random.default_rng(1)), {})
+        draft.publish()
+
+    for number in range(3):
+        add(f"s{number}", f"{number:032x}")
+    damaged = out / written.folder / "faces" / "s2.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    place = Place("counted")
+    place.__dict__["_remote"] = (fs.PyFileSystem(counted), str(out))
+    store = replace(written, place=place)
+    found, _ = write_found(iter([]), tmp_path, lambda _: None)
+    footers, plans = Footers(place), []
+    for night in range(2):
+        with FeaturePlan(store, footers, found, tmp_path, thumbnails=False, max_bytes=1) as plan:
+            plans.append((plan.rows_of_shards(), plan.damaged_shards()))
+            plan.write_known_ids(tmp_path / "known")
+        if night == 0:
+            add("s3", f"{3:032x}")
+    read = {f"{table}/s{number}.parquet": 1 for table in ("photos", "faces") for number in range(4)}
+    assert counted.footers == read
+    assert plans == [
+        ({"s0.parquet": 1, "s1.parquet": 1}, ["s2.parquet"]),
+        ({"s0.parquet": 1, "s1.parquet": 1, "s3.parquet": 1}, ["s2.parquet"]),
+    ]
 
 
 def test_the_fingerprint_covers_the_code_that_makes_features():

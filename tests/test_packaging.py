@@ -297,6 +297,8 @@ def test_without_a_fitting_python_make_says_so(checkout):
         (["base", "test", "train"], "test", []),
         (["base", "test", "train"], "lint", [".[lint]"]),
         (["base", "test", "train"], "demo", []),
+        (["base"], "audit", [".[audit]"]),
+        (["base", "audit"], "audit", []),
     ],
 )
 def test_only_what_is_missing_gets_installed(checkout, installed, target, installs):

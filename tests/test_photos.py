@@ -12,6 +12,7 @@ from hostile import make_hostile_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylematch.data.looks import Look, Looks
 from stylematch.data.photos import (
     FindCounts,
     Ignored,
@@ -26,6 +27,7 @@ from stylematch.data.photos import (
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.tables.contract import Reason
 
+LOOKED_INTO = st.dictionaries(st.binary(min_size=1, max_size=2), st.tuples(st.integers(0, 1), st.sampled_from("ab")))
 JPEG_HEAD = b"\xff\xd8\xff\xe0"
 
 
@@ -296,3 +298,15 @@ def test_the_photo_id_is_the_hash_of_the_contents(tmp_path):
     (tmp_path / "caf\u00e9.jpg").write_bytes(data)
     expected = hashlib.sha256(data).hexdigest()[:32]
     assert photo_id_of(data) == expected == hash_photo(tmp_path, "caf\u00e9.jpg".encode())
+
+
+@given(before=LOOKED_INTO, now=LOOKED_INTO)
+def test_a_look_holds_for_the_same_path_size_and_stamp_alone(before, now):
+    looks = Looks(Look(path, *file, is_picture=file[0] > 0) for path, file in sorted(before.items()))
+    held = set()
+    for path, file in sorted(now.items()):
+        look = looks.find(path)
+        if look is not None and look.holds(*file):
+            assert look == Look(path, *file, is_picture=file[0] > 0)
+            held.add(path)
+    assert held == {path for path in now if before.get(path) == now[path]}

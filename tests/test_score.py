@@ -339,6 +339,15 @@ def test_the_table_of_stages_is_in_the_manifest_and_printed(tmp_path):
     assert profile["photos"] == 11
     assert "of limit" in done.out
     assert all(f"\n{name} " in done.out for name in names)
+    stages = done.out[done.out.index("stage ") :]
+    again = score(EXAMPLES, tmp_path / "out", "--no-report", "--profile")
+    assert "Nothing was run now; the run of " in again.out
+    assert again.out[again.out.index("stage ") :] == stages
+    assert "busy s" not in score(EXAMPLES, tmp_path / "out", "--no-report").out
+    content = manifest(tmp_path / "out")
+    del content["profile"]
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(content))
+    assert "has no table of stages" in score(EXAMPLES, tmp_path / "out", "--no-report", "--profile").out
 
 
 def test_the_gallery_is_there_with_every_thumbnail(any_run):

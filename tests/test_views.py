@@ -216,3 +216,62 @@ def test_scored_runs_are_told_from_roots(example_run, tmp_path):
         "photos",
         "recommendations",
     ]
+
+
+def linked(path: Path, outside: Path) -> None:
+    """Move a file or folder out and leave a link to it."""
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    "within",
+    ["faces/part-00000.parquet", "faces", "photos", "manifest.json", "recommendations/part-00000.parquet"],
+)
+def test_nothing_is_read_through_a_link_in_a_run(example_run, tmp_path, within):
+    out = tmp_path / "run"
+    shutil.copytree(example_run, out, ignore=shutil.ignore_patterns("report"))
+    assert ask(out, "SELECT 1 AS one") == [{"one": 1}]
+    linked(out / within, tmp_path / "outside")
+    sentence = refused(out, "SELECT count(*) FROM photos")
+    assert f"{within} is a symbolic link, and query reads no file through one" in sentence
+
+
+def test_a_secret_that_is_linked_into_a_table_is_not_shown(example_run, tmp_path):
+    """A file more in a folder of shards, by an absolute and by a relative link, is a row more to whoever follows it."""
+    out, secret = tmp_path / "run", tmp_path / "secret.parquet"
+    shutil.copytree(example_run, out, ignore=shutil.ignore_patterns("report"))
+    pq.write_table(pa.table({"path": ["the secret"]}), secret)
+    for target in (secret, Path("..") / ".." / secret.name):
+        link = out / "photos" / "part-00001.parquet"
+        link.symlink_to(target)
+        assert link.exists()
+        for output_format in ("table", "csv", "json"):
+            result = call("query", out, "SELECT path FROM photos", "--format", output_format)
+            assert result.code == 2
+            assert "part-00001.parquet is a symbolic link" in result.sentence
+            assert "the secret" not in result.out + result.err
+        link.unlink()
+    assert ask(out, "SELECT count(*) AS n FROM photos WHERE path = 'the secret'") == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    "within",
+    ["snapshots", "snapshots/2026-01-31", "snapshots/2026-01-31/faces", "snapshots/2026-02-01/manifest.json"]
+    + [f"snapshots/2026-01-31/{name}/part-00000.parquet" for name in ("photos", "recommendations")],
+)
+def test_nothing_is_read_through_a_link_in_a_root_of_nights(nights, tmp_path, within):
+    root = tmp_path / "root"
+    shutil.copytree(nights, root)
+    linked(root / within, tmp_path / "outside")
+    assert f"{within} is a symbolic link" in refused(root, "SELECT count(*) FROM photos_history")
+
+
+def test_out_itself_may_be_a_link(nights, example_run, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(nights, root)
+    (root / "latest").symlink_to(Path("snapshots") / "2026-02-01")
+    (tmp_path / "link").symlink_to(root)
+    count = "SELECT count(*) AS n FROM faces"
+    expected = ask(example_run, count)
+    assert ask(root / "latest", count) == ask(tmp_path / "link", count) == ask(root, count) == expected

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
 from stylematch.data.photos import (
     PHOTO_ID_HEX_DIGITS,
@@ -54,8 +55,9 @@ class PhotoFolder(Protocol):
         follow_links: bool = False,
         skip: Callable[[Path], bool] | None = None,
         limit_s: float | None = None,
+        looks: Looks | None = None,
     ) -> Iterator[FoundPhoto]:
-        """Yield the photos in the order of their paths' bytes, with sizes and stamps."""
+        """Yield the photos in the order of their paths' bytes, with sizes and stamps; see ``find_photos``."""
 
     def read(self, raw_path: bytes, max_bytes: int) -> bytes:
         """Return one photo's bytes; see ``read_photo``."""
@@ -96,9 +98,10 @@ class LocalFolder:
         follow_links: bool = False,
         skip: Callable[[Path], bool] | None = None,
         limit_s: float | None = None,
+        looks: Looks | None = None,
     ) -> Iterator[FoundPhoto]:
         """Yield the photos; see ``find_photos``."""
-        return find_photos(self.path, follow_links=follow_links, counts=counts, skip=skip, limit_s=limit_s)
+        return find_photos(self.path, follow_links=follow_links, counts=counts, skip=skip, limit_s=limit_s, looks=looks)
 
     def read(self, raw_path: bytes, max_bytes: int) -> bytes:
         """Return one photo's bytes; see ``read_photo``."""
@@ -127,6 +130,7 @@ class ObjectFolder:
         follow_links: bool = False,  # noqa: ARG002  # a bucket has no links
         skip: Callable[[Path], bool] | None = None,
         limit_s: float | None = None,  # noqa: ARG002  # requests have limits of their own
+        looks: Looks | None = None,
     ) -> Iterator[FoundPhoto]:
         """Yield the photos; there are no links, and ``skip`` is asked with the relative path of every folder.
 
@@ -137,13 +141,20 @@ class ObjectFolder:
         StylematchError
             If the bucket cannot be listed.
         """
+        looks = looks if looks is not None else Looks()
         first = self._list(b"", counts)
         if not first and not counts.ignored:
             raise UserError(f"there are no photos at {self.place}: check the URL")
         files = self._walk(first, counts, skip)
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             while chunk := list(islice(files, 16 * _REQUESTS_AT_ONCE)):
-                for photo, why in pool.map(lambda entry: self._look(entry, counts), chunk):
+                known = [
+                    None if raw_path.lower().endswith(PICTURE_EXTENSIONS) else looks.find(raw_path)
+                    for raw_path, _ in chunk
+                ]
+                for photo, why, look in pool.map(lambda entry, known: self._look(entry, known, counts), chunk, known):
+                    if look is not None:
+                        looks.keep(look)
                     if why is None:
                         counts.found += 1
                         yield photo
@@ -203,8 +214,10 @@ class ObjectFolder:
                 entries.append((raw + b"/", path, None))
         return [(path, size) for _, path, size in sorted(entries)]
 
-    def _look(self, entry: tuple[bytes, int], counts: FindCounts) -> tuple[FoundPhoto, str | None]:
-        """Ask for one object's ETag; return it with why it is passed over, if it is."""
+    def _look(
+        self, entry: tuple[bytes, int], known: Look | None, counts: FindCounts
+    ) -> tuple[FoundPhoto, str | None, Look | None]:
+        """Ask for one object's ETag; return it with why it is passed over, if it is, and the look that told."""
         raw_path, size = entry
         photo = FoundPhoto(escape_path(raw_path), raw_path, size)
         try:
@@ -212,13 +225,16 @@ class ObjectFolder:
                 etag = (stream.metadata() or {}).get("ETag", b"")
                 stamp = etag.decode() if isinstance(etag, bytes) else str(etag)
                 photo = FoundPhoto(photo.path, raw_path, stream.size(), stamp=stamp)
-                if not raw_path.lower().endswith(PICTURE_EXTENSIONS) and sniff_format(stream.read(HEAD_BYTES)) is None:
-                    return photo, Ignored.NOT_A_PICTURE
+                if raw_path.lower().endswith(PICTURE_EXTENSIONS):
+                    return photo, None, None
+                if known is None or not known.holds(photo.bytes, stamp):
+                    known = Look(raw_path, photo.bytes, stamp, sniff_format(stream.read(HEAD_BYTES)) is not None)
+                return photo, None if known.is_picture else Ignored.NOT_A_PICTURE, known
         except PhotoRejectedError:
             counts.not_looked_at.append(photo.path)
             if not raw_path.lower().endswith(PICTURE_EXTENSIONS):
-                return photo, Ignored.UNREADABLE_FILE
-        return photo, None
+                return photo, Ignored.UNREADABLE_FILE, None
+            return photo, None, None
 
     def _opened(self, raw_path: bytes) -> _Opened:
         return _Opened(self.place, raw_path)

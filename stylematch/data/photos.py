@@ -22,6 +22,7 @@ from io import BufferedReader
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
 from stylematch.data.readers import Readers
 from stylematch.errors import PhotoRejectedError, UserError
@@ -173,6 +174,7 @@ def find_photos(
     counts: FindCounts | None = None,
     skip: Callable[[Path], bool] | None = None,
     limit_s: float | None = None,
+    looks: Looks | None = None,
 ) -> Iterator[FoundPhoto]:
     """Find photos below a directory, sorted by the bytes of their relative paths, streaming.
 
@@ -191,6 +193,9 @@ def find_photos(
     limit_s : float, optional
         How long looking into a file may take whose name does not say that it is a picture; then it counts as
         unreadable. None waits for ever.
+    looks : Looks, optional
+        What earlier looks into such files found, and where new ones are kept. A file whose size or time is another
+        one is looked into again.
 
     Returns
     -------
@@ -202,15 +207,16 @@ def find_photos(
         At once, where ``root`` is missing, cannot be listed, or is no directory or regular file.
     """
     counts = counts if counts is not None else FindCounts()
+    looks = looks if looks is not None else Looks()
     base = photo_root(root)
     if base != root:
-        return _found([_entry(os.fsencode(root.name), root.stat())], base, counts, limit_s)
+        return _found([_entry(os.fsencode(root.name), root.stat())], base, counts, limit_s, looks)
     try:
         first = _list(base, b"", follow_links, counts)
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"the directory {str(root)!r} cannot be listed ({why}): check its permissions") from error
-    return _found(_walk(first, base, follow_links, counts, skip), base, counts, limit_s)
+    return _found(_walk(first, base, follow_links, counts, skip), base, counts, limit_s, looks)
 
 
 def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
@@ -373,17 +379,25 @@ def _status(item: os.DirEntry[bytes], follow_links: bool, counts: FindCounts) ->
     return None
 
 
-def _found(files: Iterable[_Entry], root: Path, counts: FindCounts, limit_s: float | None) -> Iterator[FoundPhoto]:
+def _found(
+    files: Iterable[_Entry], root: Path, counts: FindCounts, limit_s: float | None, looks: Looks
+) -> Iterator[FoundPhoto]:
     """Keep the files that are pictures by name or by their first bytes."""
     with Readers(functools.partial(_read_head, root), 1, limit_s) as readers:
         for entry in files:
             if not entry.raw_path.lower().endswith(PICTURE_EXTENSIONS):
-                (head,) = readers.read([entry.raw_path])
-                if isinstance(head, OSError):
-                    counts.ignored[Ignored.UNREADABLE_FILE] += 1
-                    counts.not_looked_at.append(escape_path(entry.raw_path))
-                    continue
-                if sniff_format(head) is None:  # a picture that no decoder here reads becomes a row that says so
+                look, stamp = looks.find(entry.raw_path), str(entry.mtime_ns)
+                if look is None or not look.holds(entry.size_bytes, stamp):
+                    (head,) = readers.read([entry.raw_path])
+                    if isinstance(head, OSError):
+                        counts.ignored[Ignored.UNREADABLE_FILE] += 1
+                        counts.not_looked_at.append(escape_path(entry.raw_path))
+                        continue
+                    # A picture that no decoder here reads becomes a row that says so.
+                    is_picture = sniff_format(head) is not None
+                    look = Look(entry.raw_path, entry.size_bytes, stamp, is_picture)
+                looks.keep(look)
+                if not look.is_picture:
                     counts.ignored[Ignored.NOT_A_PICTURE] += 1
                     continue
             counts.found += 1

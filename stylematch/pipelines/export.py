@@ -31,10 +31,13 @@ from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.drift import style_drift
 from stylematch.pipelines.export_summary import ExportSummary, check_limits, drift_warning, faces_by_style, style_mix
-from stylematch.pipelines.feature_plan import Changes, FeaturePlan, write_found
+from stylematch.pipelines.feature_footers import Footers
+from stylematch.pipelines.feature_looks import KeptLooks
+from stylematch.pipelines.feature_plan import Changes, FeaturePlan
 from stylematch.pipelines.feature_store import FeatureStore
 from stylematch.pipelines.feature_tidy import tidy, write_files
 from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partition
+from stylematch.pipelines.night_lists import write_found
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.run_gallery import RunGallery
@@ -133,6 +136,7 @@ class _Night:
         self.allowed = allowed_items(self.settings, self.assets)
         self.digests = run_digests(self.settings, self.assets, self.device, self.allowed)
         self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
+        self.footers = Footers(out)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
         self.spared, self.damaged = 0, set[str]()
@@ -146,6 +150,7 @@ class _Night:
             listing = plan.write_plan(scratch / "plan.jsonl")
             summary = self._publish(listing, plan, local, clock)
             write_files(self.store, plan, scratch, self.name, self.seen)
+            self.looks.publish()
             tidy(self.store, plan, scratch, self.name)
         return summary
 
@@ -153,6 +158,7 @@ class _Night:
         max_bytes = int(self.settings.max_file_mb * 1e6)
         return FeaturePlan(
             self.store,
+            self.footers,
             found,
             scratch,
             thumbnails=self.settings.report,
@@ -162,13 +168,15 @@ class _Night:
 
     def _list(self, scratch: Path) -> Path:
         clock = time.perf_counter()
+        self.looks = KeptLooks(self.store, scratch, again=self.verify)
         found = self.photos.find(
             self.counts,
             follow_links=self.settings.follow_links,
             skip=self._is_output(),
             limit_s=self.settings.photo_timeout_s or None,
+            looks=self.looks.looks,
         )
-        with Progress(None, "photos", "list") as progress:
+        with Progress(None, "photos", "list") as progress, self.looks:
             path, count = write_found(islice(found, self.settings.limit), scratch, progress.update)
         self.stages["list"] = Stage(time.perf_counter() - clock, count, "photos")
         return path
@@ -237,7 +245,6 @@ class _Night:
                     as_before = None if plan.unsettled() else self._as_before(run_id)
                     self._write(staging, listing, plan.changes(), as_before, clock)
                     staging.publish()
-        content = None
         if self.out.directory is None:
             name = there or self.snapshots.upload(staged_out, self.day, run_id)
             shutil.rmtree(staged_out, ignore_errors=True)
@@ -250,11 +257,12 @@ class _Night:
 
     def _is_there(self, run_id: str) -> str | None:
         """Return the snapshot of this night if it is this very run, and complete."""
-        for name, when in self.snapshots.finished().items():
-            if when == self.day.isoformat() and self.snapshots.run_id(name) == run_id:
-                report = "index.html" in self.out.list(f"{SNAPSHOTS}/{name}/report")
-                return name if report or not self.settings.report else None
-        return None
+        tonight = [name for name, when in self.snapshots.finished().items() if when == self.day.isoformat()]
+        ours = (name for name in tonight if self.snapshots.run_id(name) == run_id)
+        wanted = self.settings.report
+        return next(
+            (name for name in ours if not wanted or "index.html" in self.out.list(f"{SNAPSHOTS}/{name}/report")), None
+        )
 
     def _as_before(self, run_id: str) -> str | None:
         """Return a snapshot whose tables are tonight's, but for the date: the same run, of features made alike."""

@@ -6,8 +6,6 @@ spills to disk, so a listing of any length takes a fixed amount of memory.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,23 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
-from stylematch.data.photos import FoundPhoto, unescape_path
-from stylematch.pipelines.feature_damage import damaged_files
+from stylematch.data.listing import Listing
+from stylematch.pipelines.feature_footers import Footers
 from stylematch.pipelines.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
+from stylematch.pipelines.night_lists import PLAN_COLUMNS, TODO_COLUMNS, write_plan, write_todo
 from stylematch.tables.contract import UNSETTLED
-from stylematch.tables.writer import ShardWriter, shard_path
 
 _FETCHED_ROWS = 10_000
 _MEMORY = "1GB"
-_LISTING = pa.schema(
-    [
-        pa.field("number", pa.int64(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("stamp", pa.string(), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -54,35 +43,6 @@ class Changes:
     before: int
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One photo of the plan: where its features stand, or why it could not be read (unless it is too large)."""
-
-    photo: FoundPhoto
-    shard: str | None
-    row: int
-    reason: str | None
-    message: str | None
-
-
-def write_found(photos: Iterator[FoundPhoto], scratch: Path, advance: Any) -> tuple[Path, int]:
-    """Write down what was found, not read; return the file and how many photos it has."""
-    number = 0
-    with ShardWriter(scratch / "found", 0, _LISTING) as writer:
-        while chunk := list(islice(photos, _FETCHED_ROWS)):
-            writer.write(
-                {
-                    "number": list(range(number, number + len(chunk))),
-                    "path": [photo.path for photo in chunk],
-                    "bytes": [photo.bytes for photo in chunk],
-                    "stamp": [photo.stamp for photo in chunk],
-                }
-            )
-            number += len(chunk)
-            advance(len(chunk))
-    return shard_path(scratch / "found", 0), number
-
-
 class FeaturePlan:
     """What is known of tonight's files.
 
@@ -90,6 +50,8 @@ class FeaturePlan:
     ----------
     store : FeatureStore
         What is kept.
+    footers : Footers
+        What is known of the store's files; the same for all plans of a night.
     found : pathlib.Path
         What ``write_found`` wrote.
     scratch : pathlib.Path
@@ -111,6 +73,7 @@ class FeaturePlan:
     def __init__(
         self,
         store: FeatureStore,
+        footers: Footers,
         found: Path,
         scratch: Path,
         *,
@@ -126,19 +89,17 @@ class FeaturePlan:
         connection.execute("SET temp_directory = $folder", {"folder": str(scratch / "spill")})
         shards = store.shards()
         photos, faces = ([f"{store.folder}/{table}/{name}" for name in shards] for table in ("photos", "faces"))
-        lost_faces = damaged_files(store.place, faces, store.faces_schema())
+        lost_faces = footers.damaged(faces, store.faces_schema())
         self.damaged = lost_faces.copy()
+        # A shard's two files count together or not at all.
+        lost = {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
         for name, schema, files in (
             ("files", files_schema(), _parquet(store, FILES)),
             ("pending", files_schema(), _parquet(store, PENDING)),
             ("features", photo_features_schema(), photos),
         ):
-            damaged = damaged_files(store.place, files, schema)
+            data, damaged = footers.dataset(files, schema, without=lost)
             self.damaged |= damaged
-            if name == "features":  # a shard's two files count together or not at all
-                damaged |= {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
-            keys = [store.place.key(file) for file in files if file not in damaged]
-            data = ds.dataset(keys, schema, filesystem=store.place.filesystem) if keys else schema.empty_table()
             connection.register(name, data)
         connection.register("found", ds.dataset(found))
         seen_last = "QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, photo_id) = 1"
@@ -241,15 +202,8 @@ class FeaturePlan:
         verify_since : int, optional
             Also those that were not read since then (nanoseconds since 1970).
         """
-        query = """
-            SELECT path, bytes, stamp FROM plan WHERE unsettled OR seen < $since ORDER BY number
-        """
-        count = 0
-        with path.open("wb") as stream:
-            for row in self._rows(query, since=verify_since or 0):
-                stream.write(json.dumps(row).encode() + b"\n")
-                count += 1
-        return Listing(path, count, "", tuple(cut_lines(path, count)))
+        query = f"SELECT {TODO_COLUMNS} FROM plan WHERE unsettled OR seen < $since ORDER BY number"  # noqa: S608
+        return write_todo(self._rows(query, since=verify_since or 0), path)
 
     def write_known_ids(self, path: Path) -> None:
         """Write the photo_ids that have settled features, sorted, 16 bytes each."""
@@ -259,14 +213,7 @@ class FeaturePlan:
 
     def write_plan(self, path: Path) -> Listing:
         """Write where the features of every photo stand, in the listing's order, with the listing's digest."""
-        digest, count = hashlib.sha256(), 0
-        query = 'SELECT path, bytes, photo_id, shard, "row", reason, message FROM plan ORDER BY number'
-        with path.open("wb") as stream:
-            for row in self._rows(query):
-                digest.update(digest_line(row[0], row[2], row[1]))
-                stream.write(json.dumps(row).encode() + b"\n")
-                count += 1
-        return Listing(path, count, digest.hexdigest(), tuple(cut_lines(path, count)))
+        return write_plan(self._rows(f"SELECT {PLAN_COLUMNS} FROM plan ORDER BY number"), path)  # noqa: S608
 
     def files(self, seen: int) -> Iterator[dict[str, list[Any]]]:
         """Yield what is known of tonight's files and of the spared ones, in columns of ``files_schema``."""
@@ -309,24 +256,6 @@ class FeaturePlan:
             result = cursor.execute(query, values)
             while rows := result.fetchmany(_FETCHED_ROWS):
                 yield from rows
-
-
-def read_todo(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
-    """Read one partition of what ``write_todo`` wrote."""
-    for name, size, stamp in _lines(path, partition):
-        yield FoundPhoto(name, unescape_path(name), size, stamp=stamp)
-
-
-def read_plan(path: Path, partition: Partition) -> Iterator[Planned]:
-    """Read one partition of what ``write_plan`` wrote."""
-    for name, size, photo_id, shard, row, reason, message in _lines(path, partition):
-        yield Planned(FoundPhoto(name, unescape_path(name), size, photo_id), shard, row, reason, message)
-
-
-def _lines(path: Path, partition: Partition) -> Iterator[Any]:
-    with path.open("rb") as stream:
-        stream.seek(partition.offset_bytes)
-        yield from map(json.loads, islice(stream, partition.photos))
 
 
 def _parquet(store: FeatureStore, folder: str) -> list[str]:

@@ -26,9 +26,9 @@ from stylematch.data.photos import FoundPhoto, photo_id_of
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
-from stylematch.pipelines.feature_plan import read_todo
 from stylematch.pipelines.feature_store import PENDING, FeatureDraft, FeatureStore, files_schema
 from stylematch.pipelines.inputs import reading
+from stylematch.pipelines.night_lists import read_todo
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.report.pictures import make_thumbnail
 from stylematch.settings import ScoreSettings

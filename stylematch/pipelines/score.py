@@ -75,7 +75,7 @@ class ScoreSummary:
     unreadable_directories : tuple of str
         Folders that could not be listed.
     profile : tuple of str
-        The table of stages, for ``--profile``; empty where nothing was done.
+        The table of stages, for ``--profile``; where nothing was done, that of the run that is there.
     """
 
     out: Path
@@ -146,7 +146,6 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings, assets)
     digests = run_digests(settings, assets, device, allowed)
-    table: StageTable | None = None
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
         listing, counts, listed = list_inputs(
             photos,
@@ -163,7 +162,8 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
             was_there = staging.check() is Decision.NOTHING
             if was_there:
-                tables = Counts(**(read_manifest(staging.out) or {})["counts"])
+                there = read_manifest(staging.out) or {}
+                tables, profile = Counts(**there["counts"]), _profile_of(there)
             else:
                 job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
                 done = prepare_staging(staging, job)
@@ -193,6 +193,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         profile=table.to_json(),
                     ),
                 )
+                profile = StageTable.of_json(table.to_json()).lines()  # to the digit what a later --profile prints
                 staging.publish()
     summary = ScoreSummary(
         staging.out,
@@ -202,10 +203,18 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         time.perf_counter() - clock,
         0 if was_there else stages["score"].items,
         tuple(counts.unreadable_directories),
-        tuple(table.lines()) if table else (),
+        tuple(profile),
     )
     _check_limit(summary, settings)
     return summary
+
+
+def _profile_of(manifest: dict[str, Any]) -> list[str]:
+    """Return the table of stages of a run that is there already."""
+    if not manifest.get("profile"):
+        return ["Nothing was run now, and this run's manifest.json has no table of stages."]
+    said = f"Nothing was run now; the run of {manifest['started']} had these stages:"
+    return [said, *StageTable.of_json(manifest["profile"]).lines()]
 
 
 def run_id_of(inputs_sha256: str, digests: dict[str, Any]) -> str:

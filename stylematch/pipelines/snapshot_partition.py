@@ -28,10 +28,10 @@ from stylematch.data.photos import too_large
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import Rows
-from stylematch.pipelines.feature_plan import Planned, read_plan
 from stylematch.pipelines.feature_reader import FeatureReader, face_features
 from stylematch.pipelines.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore, column_of
 from stylematch.pipelines.inputs import rejected_row
+from stylematch.pipelines.night_lists import Planned, read_plan
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.pipelines.score_partition import ScoreJob, votes_of
 from stylematch.report.pictures import thumbnail_path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from stylematch.tables.manifest import Stage
 
@@ -74,6 +75,11 @@ class StageTable:
         for name in ("photos_per_s", "limit_photos_per_s", "limit_reached"):
             rounded[name] = _rounded(rounded[name])
         return rounded
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> StageTable:
+        """Return the table that ``to_json`` gave, with rounded figures."""
+        return cls(**{**content, "rows": tuple(StageRow(**row) for row in content["rows"])})
 
     def lines(self) -> list[str]:
         """Return the table for a person."""

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,8 @@ class Snapshots:
     def upload(self, staged: Path, day: date, run_id: str) -> str:
         """Upload a finished run and return its name; a reader sees it whole or not, by its manifest.
 
+        What is published already stays until ``retire``, whatever its run: the same run may come with a gallery now.
+
         Parameters
         ----------
         staged : pathlib.Path
@@ -127,11 +130,12 @@ class Snapshots:
         run_id : str
             The run's name.
         """
-        of_the_day = [name for name, when in self.finished().items() if when == day.isoformat()]
-        for name in of_the_day:
-            if self.run_id(name) == run_id:
-                return name
-        name = f"{day.isoformat()}.{run_id[:8]}" if of_the_day else day.isoformat()
+        finished = self.finished()
+        name, of_the_day = day.isoformat(), day.isoformat() in finished.values()
+        suffix = run_id
+        while of_the_day and (name == day.isoformat() or name in finished):
+            name = f"{day.isoformat()}.{suffix[:8]}"
+            suffix = hashlib.sha256(suffix.encode()).hexdigest()
         self.place.remove(f"{SNAPSHOTS}/{name}")  # what an upload that was cut off left
         files = sorted(path for path in staged.rglob("*") if path.is_file())
 

@@ -4,6 +4,8 @@
 - A root of nightly snapshots (``snapshots/YYYY-MM-DD``, each a run) has those of its newest night, and each of them
   once more over all nights, as ``photos_history`` and so on, with a column ``snapshot_date`` (DATE).
 
+Nothing below that folder is read through a symbolic link, which may lead anywhere; the folder itself may be one.
+
 In a history a night without a column has NULL there. A column whose type is not the same on all nights (the embedding
 of another model) is left out of it; each night still has its own. Files are opened when they are read, not before.
 """
@@ -26,7 +28,7 @@ import pyarrow.parquet as pq
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import read_manifest
+from stylematch.tables.manifest import MANIFEST, read_manifest
 
 PREDICT_TABLES = ("photos", "predictions")
 SNAPSHOTS = "snapshots"
@@ -66,8 +68,9 @@ def open_views(out: Path) -> Views:
     Raises
     ------
     UserError
-        It is neither, or a table is missing or damaged.
+        It is neither, a table is missing or damaged, or a link stands where a file or folder of a run should.
     """
+    _refuse_link(out, out / MANIFEST)
     manifest = read_manifest(out)
     nights = find_snapshots(out) if manifest is None else []
     if manifest is None and not nights:
@@ -76,10 +79,12 @@ def open_views(out: Path) -> Views:
             "snapshots"
         )
     if manifest is not None:
-        return Views(_tables(out), manifest)
+        return Views(_tables(out, out), manifest)
+    for night in nights:
+        _refuse_link(out, night / MANIFEST)
     newest = nights[-1]
-    tables = _tables(newest)
-    tables |= {f"{name}{HISTORY}": _history(name, nights) for name in list(tables)}
+    tables = _tables(out, newest)
+    tables |= {f"{name}{HISTORY}": _history(out, name, nights) for name in list(tables)}
     return Views(tables, read_manifest(newest) or {})
 
 
@@ -100,32 +105,45 @@ def _date_of(snapshot: Path) -> datetime.date | None:
         return None
 
 
-def _tables(run: Path) -> dict[str, Any]:
+def _refuse_link(out: Path, path: Path) -> None:
+    """Refuse what is reached through a link anywhere below ``out``: no run has one, and it may lead out of it."""
+    within = path.relative_to(out)
+    for part in (*reversed(within.parents), within):
+        if part.parts and (out / part).is_symlink():
+            raise UserError(
+                f"{shown(out / part)} is a symbolic link, and query reads no file through one: put the file or folder "
+                "itself there, or name the run that the link leads to"
+            )
+
+
+def _tables(out: Path, run: Path) -> dict[str, Any]:
     names = PREDICT_TABLES if (run / PREDICT_TABLES[-1]).is_dir() else TABLES
-    return {name: _table(run, name) for name in names}
+    return {name: _table(out, run, name) for name in names}
 
 
-def _shards(run: Path, table: str) -> list[Path]:
+def _shards(out: Path, run: Path, table: str) -> list[Path]:
     files = sorted((run / table).glob("*.parquet"))
     if not files:
         raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; run score again")
+    for file in files:
+        _refuse_link(out, file)
     return files
 
 
-def _table(run: Path, table: str) -> Any:
-    files = _shards(run, table)
+def _table(out: Path, run: Path, table: str) -> Any:
+    files = _shards(out, run, table)
     try:
         return ds.dataset(files, format="parquet")
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(run / table)} cannot be read: {shown(error.args[0])}; run score again") from None
 
 
-def _history(table: str, nights: Sequence[Path]) -> Any:
+def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
     """Return one table over all nights; every fragment knows its date, so a condition on dates skips whole nights."""
     file_format, filesystem = ds.ParquetFileFormat(), pa.fs.LocalFileSystem()
     fragments, schemas = [], []
     for night in nights:
-        files = _shards(night, table)
+        files = _shards(out, night, table)
         try:
             schemas.append(pq.read_schema(files[0]))
         except (OSError, ValueError) as error:
