@@ -149,7 +149,7 @@ def test_a_trained_bundle_is_evaluated_and_predicts(roots, tmp_path, capsys):
     (figures,) = measured.values()
     assert figures["pictures"]["measured"] == 12  # a fifth of 60
     assert {"neck", "sleeve_length", "pattern"} <= set(figures)
-    assert len(list((tmp_path / "figures" / "plots").glob("*.png"))) == 6
+    assert len(list((tmp_path / "figures" / "plots").glob("*.png"))) == 9
     assert "neck" in (tmp_path / "figures" / "MODEL_CARD.md").read_text()
     photos = roots["flixstock"] / "images"
     assert run(["predict", str(out / "bundle"), str(photos), "--out", str(tmp_path / "said"), "--limit", "5"]) == 0
