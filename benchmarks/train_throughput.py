@@ -3,8 +3,10 @@
 ``python benchmarks/train_throughput.py jobs/celeba-vgg16.toml`` takes the first ``--pictures`` of the job's data and
 
 1. ``synthetic``: steps of the job's network, loss and optimiser on one resident random batch;
-2. ``jpeg``: one epoch of the real training from a cold cache: decode and cut every JPEG file, augment, learn. On a GPU
-   its busy share is asked for ten times a second (NVML through ``torch.cuda.utilization``).
+2. ``jpeg``: one epoch of the real training from a cold cache: decode and cut every JPEG file, then augment, learn and
+   watch. On a GPU ``nvidia-smi``, which comes with the driver, says ten times a second how busy it is:
+   ``gpu_busy_share`` is the mean over all of that, ``gpu_busy_share_cached`` without the cutting, as in later epochs.
+   Both are null where there is no GPU, no ``nvidia-smi``, or a slice of a GPU (MIG), of which it does not tell.
 
 Writes ``train_throughput.json``: both rates, their ratio, and the hours that ``--epochs`` over all 162,770 training
 pictures of CelebA take at the rate from JPEG files (later epochs read the cut pictures, so this is an upper bound).
@@ -14,9 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,32 +41,43 @@ SEED_HOURS = 35.0  # one epoch that the seed's author gave up on
 
 
 class BusyShare:
-    """The mean of the GPU's utilisation while the block runs; None without a GPU or without NVML."""
+    """How busy the GPU was while the blocks ran: percentages that a command writes, one a line, until it is ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: list[str] | None) -> None:
+        self.command = command
         self.samples: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> BusyShare:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take samples while the block runs."""
+        if self.command is None:
+            yield
+            return
+        # Into a file: a pipe that nobody reads is full after some minutes.
+        with tempfile.TemporaryFile("w+") as said:
+            watcher = subprocess.Popen(self.command, stdout=said)
+            try:
+                yield
+            finally:
+                watcher.terminate()
+                watcher.wait()
+            said.seek(0)
+            self.samples += [float(line) for line in said if line.strip().isdigit()]
 
     @property
     def share(self) -> float | None:
-        """Between 0 and 1."""
-        return float(np.mean(self.samples)) / 100 if self.samples else None
+        """Between 0 and 1; None where nothing was said."""
+        return round(float(np.mean(self.samples)) / 100, 3) if self.samples else None
 
-    def _watch(self) -> None:
-        while torch.cuda.is_available() and not self._stop.wait(0.1):
-            try:
-                self.samples.append(float(torch.cuda.utilization()))
-            except (ModuleNotFoundError, RuntimeError):
-                return
+
+def busy_command() -> list[str] | None:
+    """Return what writes how busy the GPU that trains is, None where there is none or the driver's tool is missing."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None or not torch.cuda.is_available():
+        return None
+    # By its name of its own: numbers follow CUDA_VISIBLE_DEVICES here and not there.
+    device = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+    return [tool, "-i", device, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
 
 
 def plain_step_s(network: Network, job: TrainJob, part: Examples, steps: int) -> float:
@@ -99,17 +115,21 @@ def _wait(device: torch.device) -> None:
 def run(job: TrainJob, steps: int) -> dict[str, object]:
     """Measure one job."""
     with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
+        cutting, learning = BusyShare(busy_command()), BusyShare(busy_command())
         started = time.perf_counter()
-        source = open_source(job.data, job.model.input_px, Path(scratch) / "cache")
+        with cutting.watched():
+            source = open_source(job.data, job.model.input_px, Path(scratch) / "cache")
         cut_s = time.perf_counter() - started
         network = first_network(job, source.schema)
         step_s = plain_step_s(network, job, source.parts[0][0], steps)
         count = source.pictures // job.schedule.batch_size * job.schedule.batch_size
         watched = len(source.val)
-        with BusyShare() as busy:
-            started = time.perf_counter()
+        started = time.perf_counter()
+        with learning.watched():
             train_network(network, job, source.parts, source.val, Path(scratch) / "run")
-            epoch_s = time.perf_counter() - started
+        epoch_s = time.perf_counter() - started
+    whole = BusyShare(None)
+    whole.samples = cutting.samples + learning.samples
     # The validation split is cut and run through the network, too; its share of the cutting is taken off.
     cut_s *= source.pictures / (source.pictures + watched)
     rate = count / (cut_s + epoch_s)
@@ -125,7 +145,8 @@ def run(job: TrainJob, steps: int) -> dict[str, object]:
         "cached_pictures_per_s": round(count / epoch_s, 1),
         "synthetic_pictures_per_s": round(synthetic, 1),
         "ratio": round(rate / synthetic, 3),
-        "gpu_busy_share": busy.share,
+        "gpu_busy_share": whole.share,
+        "gpu_busy_share_cached": learning.share,
         "celeba_epoch_hours": round(CELEBA_TRAIN / rate / 3600, 3),
         "seed_epoch_hours": f"more than {SEED_HOURS:.0f}",
     }

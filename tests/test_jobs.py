@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_a_trained_bundle_is_evaluated_and_predicts(roots, tmp_path, capsys):
     (figures,) = measured.values()
     assert figures["pictures"]["measured"] == 12  # a fifth of 60
     assert {"neck", "sleeve_length", "pattern"} <= set(figures)
-    assert len(list((tmp_path / "figures" / "plots").glob("*.png"))) == 6
+    assert len(list((tmp_path / "figures" / "plots").glob("*.png"))) == 9
     assert "neck" in (tmp_path / "figures" / "MODEL_CARD.md").read_text()
     photos = roots["flixstock"] / "images"
     assert run(["predict", str(out / "bundle"), str(photos), "--out", str(tmp_path / "said"), "--limit", "5"]) == 0
@@ -190,8 +191,32 @@ def test_the_benchmark_of_a_training_measures_both_rates(roots, tmp_path, monkey
     figures = json.loads(out.read_text())
     assert figures["pictures"] == 4  # whole batches of the six there are
     assert 0 < figures["jpeg_pictures_per_s"] <= figures["cached_pictures_per_s"]
+    assert torch.cuda.is_available() or figures["gpu_busy_share"] is figures["gpu_busy_share_cached"] is None
     assert figures["celeba_epoch_hours"] == pytest.approx(162_770 / figures["jpeg_pictures_per_s"] / 3600, rel=0.02)
     capsys.readouterr()
+
+
+def test_the_busy_share_is_the_mean_of_what_is_said_over_all_blocks(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    from train_throughput import BusyShare
+
+    said = tmp_path / "said"
+
+    def share_of(*lines):
+        busy = BusyShare(["sh", "-c", f"echo '{' '.join(lines)}' | tr ' ' '\n'; touch '{said}'; exec sleep 600"])
+        for _ in range(2):
+            with busy.watched():
+                while not said.exists():
+                    time.sleep(0.01)
+            said.unlink()
+        return busy.samples, busy.share
+
+    assert share_of("10", "[N/A]", "30") == ([10, 30, 10, 30], 0.2)
+    assert share_of("[N/A]") == ([], None)
+    without_gpu = BusyShare(None)
+    with without_gpu.watched():
+        pass
+    assert without_gpu.share is None
 
 
 def test_two_processes_share_a_training(roots, tmp_path):

@@ -147,10 +147,12 @@ def test_unknown_names_and_missing_weights_are_explained(monkeypatch, tmp_path):
         build(backbone="mobilenet_v2", frozen=20)
 
 
-def test_weights_of_a_file_are_taken(tmp_path):
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_weights_of_a_file_are_taken(device, tmp_path, monkeypatch):
     from torchvision.models import squeezenet1_1
 
     source = squeezenet1_1(weights=None)
+    monkeypatch.setattr("torch.serialization.location_tag", lambda storage: device)  # where they were when stored
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     model = Model(backbone="squeezenet1_1", weights=str(tmp_path / "weights.pth"), input_px=64)
     network = Network(model, fashion_mnist.SCHEMA)

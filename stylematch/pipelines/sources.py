@@ -146,6 +146,7 @@ def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator
                 np.stack([crop for _, crop, _ in found[key]]),
                 targets,
                 len(pictures) - len(rows),
+                points_source=folder.points_source,
             ),
         )
 

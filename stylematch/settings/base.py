@@ -22,5 +22,5 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def without_effect(self) -> list[str]:
-        """Return a sentence for each setting that was given and changes nothing; a job that has such ones says so."""
+        """Return a sentence for each setting that was given and changes nothing, for a job to warn of."""
         return []

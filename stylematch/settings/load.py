@@ -1,8 +1,12 @@
-"""Read and validate settings; every error names the file, the key and the fix."""
+"""Read and validate settings; every error names the file, the key and the fix.
+
+A setting without effect is warned of, not refused: an override may well be what made it idle.
+"""
 
 from __future__ import annotations
 
 import functools
+import logging
 import operator
 import os
 import tomllib
@@ -15,6 +19,7 @@ from pydantic import ValidationError
 from stylematch.errors import UserError
 from stylematch.settings.base import Section
 
+logger = logging.getLogger(__name__)
 OPTIONS = "options"
 # By pydantic's type of a fault: what the value has to be.
 _WHOLE, _NUMBER, _SWITCH, _LIST = "a whole number", "a number", "true or false", "a list in square brackets"
@@ -64,8 +69,7 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     Raises
     ------
     UserError
-        If the file is missing or not TOML, or a key is unknown, missing, out of range or without effect; all such
-        keys are named.
+        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are named.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -77,8 +81,8 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
         _override(data, override)
     _plain_text_where_wanted(kind, data, overrides)
     job = validated(kind, str(path), **data)
-    if idle := job.without_effect():
-        raise UserError(f"{path}: {'; '.join(idle)}.")
+    for sentence in job.without_effect():
+        logger.warning("%s: %s.", path, sentence)
     return job
 
 

@@ -171,7 +171,10 @@ def _is_of_weights(error: Exception, kinds: tuple[type[Exception], ...]) -> bool
 
 def _load_file(network: nn.Module, path: Path) -> None:
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:  # weights that were stored on a GPU, too
+            state = torch.load(path, weights_only=True, map_location="cpu")
         network.load_state_dict(state)
     except FileNotFoundError as error:
         raise UserError(f'model.weights: {path} is no file; write "imagenet", "none" or the path of one.') from error
