@@ -145,13 +145,18 @@ def disturbed(crowd, whole, tmp_path, times, disturb, allowed):
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_moments_loses_nothing(crowd, whole, tmp_path):
+def test_kill_9_at_random_moments_loses_nothing(crowd, whole, tmp_path, monkeypatch):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+
     def disturb(process, after_s):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(after_s)
         process.kill()  # the parent alone: its workers have to end themselves
 
     disturbed(crowd, whole, tmp_path, KILLS, disturb, (-signal.SIGKILL,))
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.slow
