@@ -142,6 +142,26 @@ def test_the_arithmetic_for_ten_million_photos_is_of_the_measured_rates(tmp_path
     assert "21.00 ms of the clock for a further photo against 20.00 ms (+5.0%)" in made["arithmetic"](tmp_path)
 
 
+def test_the_promises_of_speed_are_beside_what_was_measured(tmp_path):
+    made = runpy.run_path(str(REFERENCE / "make_speed.py"))
+    page = (DOCS / "test-matrix.md").read_text(encoding="utf-8")
+    assert page == made["filled"](page), "run make reference-pages"
+    for promise in made["PROMISES"]:
+        assert (REPOSITORY / "benchmarks" / f"{promise.benchmark}.py").is_file(), promise
+    results = {
+        "beside_others": {"ratios": {"seed": 99.94, "dataloader": 5, "clip-retrieval": 8.5}},
+        "memory": {"peak_ratio": 1.11, "time_ratio": 0.95},
+    }
+    for name, content in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    rows = [line.strip("| ").split(" | ") for line in made["table"](tmp_path).splitlines()[2:]]
+    assert len(rows) == len(made["PROMISES"])
+    assert [row[2] for row in rows if "beside_others" in row[1]] == ["99.9 times: **missed**", "5.0 times", "8.5 times"]
+    assert [row[2] for row in rows if "memory" in row[1]] == ["+11.0%: **missed**", "-5.0%"]
+    others = {row[2] for row in rows if "memory" not in row[1] and "beside_others" not in row[1]}
+    assert others == {"no result in this checkout"}
+
+
 def test_the_reference_has_every_command_and_option():
     page = (REFERENCE / "cli.md").read_text()
 

@@ -21,6 +21,7 @@ from conftest import REPOSITORY
 from damaged import FAULTS, entries_of, kinds, make_damaged, remove_damaged
 from PIL import Image
 from program import EXAMPLES, PATIENCE_S, command, environment, manifest, rows, score, table_digests, wait_for
+from test_export import job_file, kept_ids
 
 from stylematch.data.listing import MIN_PARTITION_PHOTOS
 from stylematch.data.photos import unescape_path
@@ -50,12 +51,17 @@ def crowd(tmp_path_factory):
     return root
 
 
-def start(photos, out, *options, path=(), **more):
+def start(photos, out, *options, **more):
     """Start a run in a process group of its own."""
+    return begin("score", photos, "--out", out, *options, **more)
+
+
+def begin(*arguments, path=(), **more):
+    """Start a command in a process group of its own."""
     given = environment()
     given["PYTHONPATH"] = os.pathsep.join([*map(str, path), given["PYTHONPATH"]])
     return subprocess.Popen(
-        command("score", photos, "--out", out, *options),
+        command(*arguments),
         env=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -145,13 +151,18 @@ def disturbed(crowd, whole, tmp_path, times, disturb, allowed):
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_moments_loses_nothing(crowd, whole, tmp_path):
+def test_kill_9_at_random_moments_loses_nothing(crowd, whole, tmp_path, monkeypatch):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+
     def disturb(process, after_s):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(after_s)
         process.kill()  # the parent alone: its workers have to end themselves
 
     disturbed(crowd, whole, tmp_path, KILLS, disturb, (-signal.SIGKILL,))
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -165,6 +176,78 @@ def test_sigterm_at_random_moments_loses_nothing(crowd, whole, tmp_path):
         process.terminate()
 
     disturbed(crowd, whole, tmp_path, STOPS, disturb, (130,))
+
+
+@pytest.fixture
+def two_nights(crowd, tmp_path):
+    """The photos of two nights by date; on the second some are gone, some are others, some moved and some are new."""
+    folders = {day: tmp_path / day for day in ("2026-11-20", "2026-11-21")}
+    for folder in folders.values():
+        shutil.copytree(crowd, folder, copy_function=os.link)
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names[:20]:
+        (folder / name).unlink()
+    for name in names[20:40]:
+        data = (folder / name).read_bytes()
+        (folder / name).unlink()  # it is a link to the first night's
+        (folder / name).write_bytes(data + b"other")
+        (folder / f"new-{name}").write_bytes(data + b"new")
+    for name in names[40:60]:
+        (folder / name).rename(folder / f"moved-{name}")
+    return folders
+
+
+@pytest.mark.slow
+def test_an_export_that_is_killed_at_random_moments_publishes_the_same_bytes(two_nights, tmp_path, monkeypatch):
+    """Nor does ``latest`` name half a snapshot at any of them."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    scoring = {"device": "cpu", "faces": "aligned", "workers": WORKERS, "batch_size": 8, "photo_timeout_s": 60}
+
+    def night(root, day):
+        root.mkdir(exist_ok=True)
+        job = job_file(root, photos=str(two_nights[day]), score=scoring)
+        return begin("export", job, "--date", day)
+
+    whole, seconds, bytes_of, kept = tmp_path / "whole", {}, {}, {}
+    for day in two_nights:
+        began = time.monotonic()
+        code, said = ended(night(whole, day))
+        assert code == 0, said
+        seconds[day] = time.monotonic() - began
+        bytes_of[day], kept[day] = table_digests(whole / "out" / "snapshots" / day), kept_ids(whole / "out")
+
+    draw, kills, runs = random.Random(KILLS), 0, 0
+    while kills < KILLS:
+        runs += 1
+        root = tmp_path / str(runs)
+        out = root / "out"
+        for day in two_nights:
+            code = None
+            while code != 0:
+                process = night(root, day)
+                if kills < KILLS:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(draw.uniform(0, 1.1 * seconds[day]))
+                    process.kill()
+                code, said = ended(process)
+                assert code in (0, -signal.SIGKILL), said
+                assert "Traceback" not in said
+                kills += code != 0
+                if (out / "latest").is_symlink():
+                    assert table_digests(out / "latest") == bytes_of[(out / "latest").readlink().name]
+            assert (out / "latest").readlink().name == day
+            assert manifest(out / "latest")["run_id"] == manifest(whole / "out" / "snapshots" / day)["run_id"]
+            assert kept_ids(out) == kept[day]
+        for folder in ("snapshots", ".work", "store", "store/pending"):
+            assert names_in(out / folder) == names_in(whole / "out" / folder), folder
+        shutil.rmtree(root)
+    assert list(temporary.iterdir()) == []
+
+
+def names_in(folder):
+    return {path.name for path in folder.glob("*")}
 
 
 def _heeds(process, number):

@@ -6,7 +6,6 @@ publish by one rename: as ``score`` does, with one model and without styles and 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture,
 from stylematch.settings import PredictSettings
 from stylematch.tables import manifest
 from stylematch.tables.contract import Status
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.manifest import Manifest, Stage, code_version, read_manifest
 from stylematch.tables.staging import Decision, Staging, check_out
 from stylematch.tables.writer import shard_path
@@ -123,11 +122,11 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
     predictions_schema(model.schema)  # what is wrong with the model or an option is said before anything is read
     reader_of(model, settings)
     named = {"command": COMMAND, **settings.naming(), "device": device, "heic": has_heif()}
-    with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
+    with unnamed_file() as lines:
         listing, counts, listed = list_inputs(
             photos,
             out,
-            Path(scratch) / "listing.jsonl",
+            lines,
             follow_links=settings.follow_links,
             limit=settings.limit,
             max_file_mb=settings.max_file_mb,

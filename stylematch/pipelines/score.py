@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.manifest import (
     Counts,
     Manifest,
@@ -146,11 +145,11 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings, assets)
     digests = run_digests(settings, assets, device, allowed)
-    with tempfile.TemporaryDirectory(prefix="stylematch-") as scratch:
+    with unnamed_file() as lines:
         listing, counts, listed = list_inputs(
             photos,
             out,
-            Path(scratch) / "listing.jsonl",
+            lines,
             follow_links=settings.follow_links,
             limit=settings.limit,
             max_file_mb=settings.max_file_mb,

@@ -3,6 +3,7 @@
 - ``durable_file``, ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
 - ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
   go on).
+- ``unnamed_file``: a temporary file that is gone with its process, however that ends.
 - ``shown``: a path or cell as one line of printable text; file names may hold newlines and terminal codes.
 """
 
@@ -13,6 +14,7 @@ import ctypes
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -113,6 +115,16 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     """Write ``data`` to ``path``; see ``durable_file``."""
     with durable_file(path) as file:
         file.write(data)
+
+
+@contextlib.contextmanager
+def unnamed_file() -> Iterator[Path]:
+    """Yield a path by which this process and its children open a temporary file that has no name in any folder.
+
+    The system frees it with its last user, so a killed process leaves nothing behind.
+    """
+    with tempfile.TemporaryFile(prefix="stylematch-") as file:
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def file_sha256(path: Path) -> str:
