@@ -142,6 +142,12 @@ def test_the_arithmetic_for_ten_million_photos_is_of_the_measured_rates(tmp_path
     assert "21.00 ms of the clock for a further photo against 20.00 ms (+5.0%)" in made["arithmetic"](tmp_path)
 
 
+def test_the_sheet_of_a_billion_vectors_is_of_the_plan():
+    page = (DOCS / "how-it-works" / "search.md").read_text(encoding="utf-8")
+    assert page == runpy.run_path(str(REFERENCE / "make_search_sheet.py"))["filled"](page), "run make reference-pages"
+    assert "| 1 billion | ivfpq, 32 bytes | 65,536 |" in page
+
+
 def test_the_reference_has_every_command_and_option():
     page = (REFERENCE / "cli.md").read_text()
 
