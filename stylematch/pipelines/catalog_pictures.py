@@ -41,7 +41,7 @@ class _Wanted:
 
 @dataclass
 class ReadItems:
-    """What became of some rows: crops, grey pictures and thumbnails of those in ``kept``, and why the others have none."""
+    """What became of some rows: crops, pictures and thumbnails of those in ``kept``, and why the others have none."""
 
     kept: list[int] = field(default_factory=list)
     crops: list[np.ndarray] = field(default_factory=list)
