@@ -79,6 +79,7 @@ reference-pages: tables-page
 	$(BIN)/python docs/reference/make_subgroups.py
 	$(BIN)/python docs/reference/make_scaling.py
 	$(BIN)/python docs/reference/make_speed.py
+	$(BIN)/python docs/reference/make_search_sheet.py
 
 clean:
 	rm -rf site stylematch-out .stylematch-out.stylematch-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

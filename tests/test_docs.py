@@ -162,6 +162,12 @@ def test_the_promises_of_speed_are_beside_what_was_measured(tmp_path):
     assert others == {"no result in this checkout"}
 
 
+def test_the_sheet_of_a_billion_vectors_is_of_the_plan():
+    page = (DOCS / "how-it-works" / "search.md").read_text(encoding="utf-8")
+    assert page == runpy.run_path(str(REFERENCE / "make_search_sheet.py"))["filled"](page), "run make reference-pages"
+    assert "| 1 billion | ivfpq, 32 bytes | 65,536 |" in page
+
+
 def test_the_reference_has_every_command_and_option():
     page = (REFERENCE / "cli.md").read_text()
 

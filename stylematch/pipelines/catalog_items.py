@@ -6,25 +6,20 @@ empty predicted.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from stylematch.data.fashion_product import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable, RejectedItem, read_items
 from stylematch.data.item_words import TAGS
-from stylematch.data.photos import read_photo, unescape_path
-from stylematch.engines.local import run_partitions
-from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import UserError
+from stylematch.pipelines.catalog_pictures import ReadItems, read_in_order
 from stylematch.pipelines.item_tags import (
     CATEGORY,
     CATEGORY_PREDICTED,
@@ -37,19 +32,13 @@ from stylematch.pipelines.item_tags import (
 )
 from stylematch.pipelines.shards import EMBEDDINGS_FILE
 from stylematch.report.item_pictures import PICTURES_FILE, ItemPicturesWriter
-from stylematch.report.pictures import make_thumbnail
-from stylematch.search.directory import PICTURE_SIDE_PX, PICTURE_TYPE
+from stylematch.search.directory import PICTURE_TYPE
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.item_picture import ItemPictureReader, grey, sees_clothes
 from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches
 
-_CHUNK_ITEMS = 64
-_CHUNKS_A_WORKER = 4  # to start a process takes as long as to read some hundred pictures
-_THUMBNAIL_PX = 128
-_MAX_PICTURE_BYTES = 200_000_000
 _LICENCE = "that of the catalogue"
 
 
@@ -147,7 +136,7 @@ def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> Embedded
     runtime = load_runtime(bundle, resolve_device(source.device), threads=usable_cores())
     writer = _ItemWriter(table, runtime, tags, source.batch_size)
     with ShardWriter(directory, 0, writer.schema) as shard, ItemPicturesWriter(directory / PICTURES_FILE) as pictures:
-        _read_in_order(table, bundle, source.workers, lambda read: writer.add(read, shard, pictures))
+        read_in_order(table, bundle, source.workers, lambda read: writer.add(read, shard, pictures))
         items = shard.rows
     rejected = tuple(sorted((*table.rejected, *writer.rejected), key=lambda row: row.row))
     reasons = dict(Counter(str(row.reason) for row in rejected).most_common())
@@ -178,36 +167,6 @@ def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> Embedded
     )
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """Some rows of the table, on their way to a process that reads their pictures."""
-
-    number: int
-    start: int
-    images: tuple[str, ...]
-    may_be_worn: tuple[bool, ...]
-
-
-@dataclass
-class _Read:
-    """What became of them: crops, grey pictures and thumbnails of those in ``kept``, and why the others have none."""
-
-    kept: list[int] = field(default_factory=list)
-    crops: list[np.ndarray] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
-    thumbnails: list[bytes] = field(default_factory=list)
-    torsos: int = 0
-    rejected: list[tuple[int, str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What a reading process has: the pictures' folder, and the reader."""
-
-    images: Path
-    reader: ItemPictureReader
-
-
 class _ItemWriter:
     """Embeds what was read, and writes it as embedding shards."""
 
@@ -235,7 +194,7 @@ class _ItemWriter:
             ]
         )
 
-    def add(self, read: _Read, shard: ShardWriter, pictures: ItemPicturesWriter) -> None:
+    def add(self, read: ReadItems, shard: ShardWriter, pictures: ItemPicturesWriter) -> None:
         """Write what became of the next rows."""
         columns = self._table.columns
         self.torsos += read.torsos
@@ -247,7 +206,7 @@ class _ItemWriter:
             shard.write(rows)
             pictures.write(rows["id"], read.thumbnails)
 
-    def _rows(self, part: _Read) -> dict[str, Any]:
+    def _rows(self, part: ReadItems) -> dict[str, Any]:
         bundle = self._runtime.bundle
         rows = self._table.columns.take(pa.array(part.kept))
         crops = np.stack(part.crops)
@@ -268,74 +227,6 @@ class _ItemWriter:
             **{name: rows[name].to_pylist() for name in self._extra},
             "picture": part.pictures,
         }
-
-
-def _read_in_order(table: ItemTable, bundle: Bundle, workers: int, take: Callable[[_Read], None]) -> None:
-    """Read all pictures, in processes where there are enough of them, and hand them on in the table's order."""
-    wanted = list(_chunks(table))
-    early: dict[int, _Read] = {}
-    due = 0
-
-    def on_done(part: _Wanted, read: _Read) -> None:
-        nonlocal due
-        early[part.number] = read
-        while due in early:
-            take(early.pop(due))
-            due += 1
-
-    with Progress(len(table), "pictures", "catalog") as progress:
-        run_partitions(
-            _read_chunk,
-            wanted,
-            workers=min(workers or usable_cores(), max(1, len(wanted) // _CHUNKS_A_WORKER)),
-            setup=functools.partial(
-                _reading, table.images, bundle.input_px, bundle.channels, torsos=sees_clothes(bundle)
-            ),
-            on_done=on_done,
-            on_progress=progress.update,
-        )
-
-
-def _chunks(table: ItemTable) -> Iterator[_Wanted]:
-    images = table.columns["image"].to_pylist()
-    named = CATEGORY in table.columns.column_names
-    categories = table.columns[CATEGORY].to_pylist() if named else [None] * len(images)
-    may_be_worn = {name: name is None or may_be_worn_on_torso(name) for name in set(categories)}
-    for number, start in enumerate(range(0, len(images), _CHUNK_ITEMS)):
-        part = slice(start, start + _CHUNK_ITEMS)
-        worn = tuple(may_be_worn[category] for category in categories[part])
-        yield _Wanted(number, start, tuple(images[part]), worn)
-
-
-def _reading(images: Path, input_px: int, channels: int, *, torsos: bool) -> _Reading:
-    return _Reading(images, ItemPictureReader(input_px, channels, torsos=torsos))
-
-
-def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]) -> _Read:
-    read = _Read()
-    for place, (image, may_be_worn) in enumerate(zip(wanted.images, wanted.may_be_worn, strict=True), wanted.start):
-        try:
-            item = state.reader.read(
-                read_photo(state.images, unescape_path(image), _MAX_PICTURE_BYTES), may_be_worn=may_be_worn
-            )
-        except PhotoRejectedError as error:
-            read.rejected.append((place, str(error.reason), error.message))
-        else:
-            read.kept.append(place)
-            read.crops.append(item.crop)
-            read.pictures.append(_small_grey(item.crop))
-            read.thumbnails.append(make_thumbnail(item.photo.pixels, _THUMBNAIL_PX))
-            read.torsos += item.shown == "torso"
-        advance(1)
-    return read
-
-
-def _small_grey(crop: np.ndarray) -> bytes:
-    """Return the picture by which an index tells which items look alike."""
-    picture = Image.fromarray(grey(crop))
-    if picture.size != (PICTURE_SIDE_PX, PICTURE_SIDE_PX):
-        picture = picture.resize((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.BILINEAR)
-    return picture.tobytes()
 
 
 def _none_usable(source: Path, rejected: Sequence[RejectedItem], reasons: Mapping[str, int]) -> str:

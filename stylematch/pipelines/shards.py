@@ -106,8 +106,11 @@ def _read_shards(directory: Path, description: dict[str, Any]) -> tuple[pa.Table
             if vectors is None:
                 vectors = np.empty((count, description["dim"]), block.dtype)
             vectors[rows : rows + len(block)] = block
+            del block
         rows += table.num_rows
         tables.append(table.drop_columns(["embedding"]))
+        del table
+        pa.default_memory_pool().release_unused()  # else what reading took and gave back stays with the process
     if rows != count or vectors is None or not rows:
         raise UserError(
             f"{shown(directory)} holds {rows} embeddings in {len(tables)} shards, {EMBEDDINGS_FILE} says "

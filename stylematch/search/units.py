@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from stylematch.errors import UserError
 
 Storage = Literal["fp16", "fp32"]
-_BLOCK_ROWS = 2**16
+_BLOCK_VALUES = 2**21  # 16 MiB of float64, of which there are a few at a time
 
 
 def normalise(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -63,12 +63,13 @@ def unit_rows(
     stored = np.dtype(np.float16 if storage == "fp16" else np.float32)
     rows = given if in_place and given.dtype == stored else np.empty(given.shape, stored)
     bad: list[int] = []
-    for start in range(0, len(given), _BLOCK_ROWS):
-        wide = np.ascontiguousarray(given[start : start + _BLOCK_ROWS], np.float64)
+    step = max(1, _BLOCK_VALUES // given.shape[1])
+    for start in range(0, len(given), step):
+        wide = np.ascontiguousarray(given[start : start + step], np.float64)
         broken = np.flatnonzero(~has_direction(wide))
         bad.extend(start + int(row) for row in broken)
         if not bad:
-            rows[start : start + _BLOCK_ROWS] = normalise(wide)
+            rows[start : start + step] = normalise(wide)
     if bad:
         raise UserError(
             f"The embedding of {str(ids[bad[0]])!r} (row {bad[0]}) is zero or not finite, without a "
@@ -79,7 +80,9 @@ def unit_rows(
 
 def _check_unique(ids: Sequence[str] | pa.Array) -> None:
     column = pa.array(ids, pa.string()) if not isinstance(ids, pa.Array) else ids
-    if pc.count_distinct(column).as_py() == len(column):
+    distinct = pc.count_distinct(column).as_py()
+    pa.default_memory_pool().release_unused()  # the table of all ids that this took
+    if distinct == len(column):
         return
     counts = column.value_counts()
     repeated = sorted(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
