@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from machine import RESULTS, report, shared_data
-from train_throughput import BusyShare
+from train_throughput import BusyShare, busy_command
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.pipelines.assets import resolve_assets
@@ -81,7 +81,8 @@ def main() -> None:
             splits=("train",),
             batch_size=arguments.batch_size,
         )
-        with BusyShare() as busy:
+        busy = BusyShare(busy_command())
+        with busy.watched():
             clock = time.perf_counter()
             embed(job, arguments.device)
             rate = arguments.pictures / (time.perf_counter() - clock)

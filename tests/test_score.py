@@ -514,6 +514,17 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bytes(many, many_run, tmp_path
     assert staged(out) is None
 
 
+def has_a_file_open_in(process, folder):
+    """Say whether a process has a file open there, one without a name too: the listing, once it is begun."""
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            if os.readlink(descriptor).startswith(f"{folder}/"):
+                return True
+        except OSError:
+            continue  # closed meanwhile
+    return False
+
+
 @pytest.mark.parametrize(
     ("stop", "when"), [(signal.SIGTERM, "score"), (signal.SIGINT, "score"), (signal.SIGTERM, "list")]
 )
@@ -521,7 +532,7 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(many, many_run, tmp_
     out = tmp_path / "out"
     process = started(tmp_path, many, out, "--no-report", "--workers", 2 if stop == signal.SIGINT else 1)
     listing = tmp_path / "scratch"
-    wait_for(first_shard_is_done(out) if when == "score" else lambda: list(listing.glob("*/listing.jsonl")), process)
+    wait_for(first_shard_is_done(out) if when == "score" else lambda: has_a_file_open_in(process, listing), process)
     if stop == signal.SIGINT:
         os.killpg(process.pid, stop)  # as a terminal does it
     else:

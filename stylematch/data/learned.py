@@ -69,4 +69,4 @@ def _digests(names: Sequence[str]) -> npt.NDArray[np.uint64]:
 
 def _bytes(name: str) -> bytes:
     # A name that is no Unicode text comes from the file system with surrogates in it.
-    return name.encode("utf-8", "surrogateescape")
+    return name.encode("utf-8", "surrogatepass")
