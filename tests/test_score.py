@@ -518,7 +518,7 @@ def has_a_file_open_in(process, folder):
     """Say whether a process has a file open there, one without a name too: the listing, once it is begun."""
     for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
         try:
-            if os.readlink(descriptor).startswith(f"{folder}/"):
+            if folder in descriptor.readlink().parents:
                 return True
         except OSError:
             continue  # closed meanwhile
