@@ -13,8 +13,6 @@ from test_index import clustered, write_embeddings
 from stylematch.search.plan import GIB, make_plan
 
 RESULTS = json.loads((REPOSITORY / "benchmarks" / "results" / "search_scale.json").read_text())
-BEFORE = "0.1.0+107ab46cbdcf"
-"""The code that held a file that it wrote in memory, and what it had read: its figures are of no use here."""
 BUILD = """
 import sys
 from pathlib import Path
@@ -27,7 +25,6 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 COUNT, DIM = 300_000, 256
 
 
-@pytest.mark.skipif(RESULTS["code"] == BEFORE, reason="search_scale was last run with code that needed more")
 @pytest.mark.parametrize("run", RESULTS["runs"], ids=lambda run: f"{run['count']:,} {run['kind']}")
 def test_no_build_at_scale_took_more_than_is_expected(run):
     plan = make_plan(run["count"], RESULTS["dim"], max_memory_bytes=64 * GIB, kind=run["kind"])
