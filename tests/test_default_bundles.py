@@ -1,11 +1,15 @@
 """The shipped models. Their indexes are tested elsewhere."""
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
 from hostile import EXAMPLES
+from program import run
 
+from stylematch.data.fashion_mnist import installed_fashion_mnist
 from stylematch.data.photos import find_photos, read_photo
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision.bundle import Bundle
@@ -92,3 +96,16 @@ def test_the_models_see_the_astronaut():
     np.testing.assert_allclose([x[2], y[2]], [225, 122], atol=10)
     np.testing.assert_allclose([y[3], y[4]], [144, 144], atol=10)
     assert x[3] < x[2] < x[4]
+
+
+def test_the_garment_encoder_is_as_good_as_its_card_says(tmp_path, capsys):
+    if installed_fashion_mnist() is None:
+        pytest.skip("Fashion-MNIST is not installed: apt-get install dataset-fashion-mnist")
+    garments = Bundle.open(DEFAULT / "garments")
+    said = json.loads((garments.directory / "figures.json").read_text())["measured"]["fashion-mnist test"]["category"]
+    assert run(["evaluate", str(garments.directory), "fashion-mnist", "--out", str(tmp_path)]) == 0
+    measured = json.loads((tmp_path / "figures.json").read_text())["measured"]["fashion-mnist test"]["category"]
+    assert measured["accuracy"] == pytest.approx(said["accuracy"], abs=0.0005)
+    assert measured["accuracy"] >= 0.95
+    assert garments.description["parameters"] <= 1_000_000
+    capsys.readouterr()
