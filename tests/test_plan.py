@@ -42,7 +42,16 @@ def embeddings(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["exact", "ivf", "ivfpq"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ivf",
+        *(
+            pytest.param(kind, marks=pytest.mark.skipif(not os.environ.get("STYLEMATCH_LONG"), reason="make test-long"))
+            for kind in ("exact", "ivfpq")
+        ),
+    ],
+)
 def test_a_build_takes_no_more_than_is_expected(kind, embeddings, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(embeddings), str(tmp_path / "index"), kind],
