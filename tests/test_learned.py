@@ -74,13 +74,15 @@ class TestEvaluate:
             (new / "images" / f"{number}.jpg").rename(new / "images" / f"{number + 500}.jpg")
         head, *rows = (new / "styles.csv").read_text().splitlines()
         rows = [f"{int(row.split(',')[0]) + 500},{row.split(',', 1)[1]}" for row in rows]
-        rows[0] = rows[0].replace("Tshirts", "Capes")
+        rows[6] = rows[6].replace("Tshirts", "Capes")
         (new / "styles.csv").write_text("\n".join([head, *rows]) + "\n")
         ((title, figures),) = measured(bundle, new, tmp_path / "out").items()
         assert title == "new, not learned from"
         assert figures["pictures"]["measured"] == 12
         assert figures["pictures"]["labels the model does not know"] == {"articleType": 1}
         assert figures["articleType"]["count"] == 11
+        ((_, few),) = measured(bundle, new, tmp_path / "few", "--limit", "4").items()
+        assert few["pictures"] == {"measured": 4, "left_out": 0}  # the unknown label is of a later picture
         capsys.readouterr()
 
     def test_a_part_without_pictures_and_a_bundle_that_does_not_say_are_sentences(self, trained, tmp_path, capsys):

@@ -78,9 +78,9 @@ def labelled_garments(
     folder = data_root() / _FOLDERS[kind] if data in (*_FOLDERS, _GARMENTS) else root
     pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
     targets, unknown = _as_known(labels, bundle.schema, data)
-    rows = _rows(bundle, kind, names, split, folder)
+    rows = _rows(bundle, kind, names, split, folder)[:limit]
     for mode in _modes(bundle, kind):
-        cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, limit)
+        cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None)
         title = f"{folder.resolve().name}, {_SAID[split]}" + {WORN: ", below a face", "garment": ", as shops show"}.get(
             mode, ""
         )
