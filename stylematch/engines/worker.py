@@ -135,7 +135,7 @@ def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
     """Serve partitions until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     without_pandas()
     watch_with(watch)
     if module is not None:
@@ -158,7 +158,7 @@ def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
             pipe.send(answer)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process when the parent is gone, even in the middle of a photo (the parent was killed).
 
     A thread waits for that, which a decoder that hangs without letting go of Python's lock would keep from running; so
