@@ -1,25 +1,31 @@
 """CelebA-size JPEGs to embeddings in Parquet on a GPU, beside the same model on tensors that already lie there.
 
 ``python benchmarks/gpu_embed.py`` runs ``embed`` over a CelebA folder of ``--pictures`` (real ones, repeated under new
-names where there are fewer), asks for the GPU's busy share ten times a second (NVML), and says what all 202,599
-pictures would take. ``--device cpu`` only shows that the script runs.
+names where there are fewer), asks the driver's ``nvidia-smi`` for the GPU's busy share ten times a second, and says
+what all 202,599 pictures would take. Beside it: the model alone on resident tensors, reading alone (files to crops, on
+all cores), and decoding alone of the same files by the GPU (nvJPEG through torchvision; null where it has none).
+``--device cpu`` only shows that the script runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 from machine import RESULTS, report, shared_data
+from torchvision.io import decode_jpeg
 from train_throughput import BusyShare, busy_command
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.embed import embed
+from stylematch.pipelines.face_batches import Reading, face_batches
 from stylematch.settings import EmbedJob
+from stylematch.tables.manifest import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.networks import load_network
 
@@ -32,7 +38,10 @@ def repeated_celeba(pictures: list[Path], count: int, folder: Path) -> Path:
     aligned.mkdir(parents=True)
     names = [f"{number + 1:06d}.jpg" for number in range(count)]
     for number, name in enumerate(names):
-        (aligned / name).write_bytes(pictures[number % len(pictures)].read_bytes())
+        if number < len(pictures):
+            (aligned / name).write_bytes(pictures[number].read_bytes())
+        else:
+            (aligned / name).hardlink_to(aligned / names[number % len(pictures)])
     values = " ".join(["-1"] * len(ATTRIBUTES))
     rows = "".join(f"{name} {values}\n" for name in names)
     (folder / "list_attr_celeba.txt").write_text(f"{count}\n{' '.join(ATTRIBUTES)}\n{rows}")
@@ -57,11 +66,38 @@ def resident_rate(bundle: Bundle, device: str, batch: int, steps: int) -> float:
     raise AssertionError
 
 
+def reading_rate(aligned: Path, side_px: int, batch: int) -> float:
+    """Return pictures a second from files to crops, as ``embed`` reads them beside a GPU."""
+    names = sorted(os.fsencode(path.name) for path in aligned.iterdir())
+    reading = Reading(aligned, "aligned", side_px, 1, max_bytes=10**8, max_megapixels=100, with_ids=False)
+    batches = face_batches(names, reading, batch_size=batch, workers=usable_cores(), on_gpu=True)
+    done = next(batches).pictures  # the processes have started
+    clock = time.perf_counter()
+    counted = sum(found.pictures for found in batches)
+    return counted / (time.perf_counter() - clock) if counted else float(done)
+
+
+def gpu_decoding_rate(pictures: list[Path], batch: int) -> float | None:
+    """Return pictures a second that the GPU decodes, their bytes being in memory; None where it cannot."""
+    files = [torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8) for path in pictures[: 4 * batch]]
+    batches = [files[start : start + batch] for start in range(0, len(files), batch)]
+    try:
+        decode_jpeg(batches[0], device="cuda")
+    except RuntimeError:
+        return None
+    torch.cuda.synchronize()
+    clock = time.perf_counter()
+    for part in batches:
+        decode_jpeg(part, device="cuda")
+    torch.cuda.synchronize()
+    return len(files) / (time.perf_counter() - clock)
+
+
 def main() -> None:
     """Read the arguments, measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--celeba", type=Path, default=shared_data() / "celeba" / "img_align_celeba")
-    parser.add_argument("--pictures", type=int, default=60_000)
+    parser.add_argument("--pictures", type=int, default=CELEBA)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -86,13 +122,19 @@ def main() -> None:
             clock = time.perf_counter()
             embed(job, arguments.device)
             rate = arguments.pictures / (time.perf_counter() - clock)
+        reading = reading_rate(root / "img_align_celeba", bundle.input_px, arguments.batch_size)
+        decoding = gpu_decoding_rate(pictures, arguments.batch_size) if arguments.device == "cuda" else None
     resident = resident_rate(bundle, arguments.device, arguments.batch_size, arguments.steps)
     figures = {
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
         "pictures_per_s": round(rate, 1),
         "resident_pictures_per_s": round(resident, 1),
         "share_of_resident": round(rate / resident, 4),
+        "reading_pictures_per_s": round(reading, 1),
+        "gpu_decoding_pictures_per_s": decoding and round(decoding, 1),
         "gpu_busy_share": busy.share,
+        "pictures": arguments.pictures,
+        "batch_size": arguments.batch_size,
         "all_of_celeba_s": round(CELEBA / rate, 1),
     }
     table = [("what", "measured"), *figures.items()]

@@ -100,6 +100,6 @@ def test_a_reader_that_is_killed_is_told(folder, monkeypatch):
     next(batches)
     for child in multiprocessing.active_children():
         os.kill(child.pid, signal.SIGKILL)
-    with pytest.raises(StylematchError, match="a process that reads pictures was killed.*--batch-size"):
+    with pytest.raises(StylematchError, match=r"a process that reads pictures was killed.*--batch-size"):
         list(batches)
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
