@@ -38,9 +38,10 @@ from stylematch.pipelines.snapshot_partition import SnapshotJob, SnapshotState, 
 from stylematch.settings import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably
 from stylematch.tables.manifest import Manifest, Stage, code_version, count_tables, write_manifest
+from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
 from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
-from stylematch.tables.staging import Decision, Staging, output_of
+from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device
 
 
