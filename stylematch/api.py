@@ -7,11 +7,10 @@ write; ``neighbours`` and ``explain`` look behind them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,20 +18,19 @@ import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from stylematch.data.photos import FoundPhoto, escape_path, find_photos, hash_photo, photo_root
+from stylematch.data.photos import FoundPhoto
 from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import UserError
 from stylematch.pipelines.inputs import read_listed
 from stylematch.pipelines.judging import gallery_labels
+from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
 from stylematch.pipelines.scorer import Scorer
 from stylematch.settings import ScoreSettings, validated
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
 
-PathLike: TypeAlias = str | os.PathLike[str]
 Face: TypeAlias = Mapping[Any, Any] | pd.Series
 _PROGRESS_FROM_PHOTOS = 200
-_ROOT = Path("/")
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ class Stylematch:
             follow_links=follow_links,
             batch_size=batch_size,
         )
-        return cls(Scorer(settings, [] if index is None else list(_paths(index)), threads=threads))
+        return cls(Scorer(settings, [] if index is None else list(named_paths(index)), threads=threads))
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -219,13 +217,13 @@ class Stylematch:
         UserError
             If a path is not there.
         """
-        photos = list(self._found(paths))
+        photos = list(named_photos(paths, follow_links=self._scorer.settings.follow_links))
         parts: dict[str, list[pa.Table]] = {name: [self._scorer.schemas[name].empty_table()] for name in TABLES}
         waiting = iter(photos)
         long = len(photos) >= _PROGRESS_FROM_PHOTOS
         with Progress(len(photos), "photos", "score") if long else nullcontext() as progress:
             while batch := list(islice(waiting, self._scorer.settings.batch_size)):
-                listed = [replace(photo, photo_id=_photo_id(photo)) for photo in batch]
+                listed = [replace(photo, photo_id=named_photo_id(photo)) for photo in batch]
                 for name, table in self._scorer.score(listed, self._read).items():
                     parts[name].append(table)
                 if progress is not None:
@@ -356,23 +354,8 @@ class Stylematch:
         """Drop what ``explain`` knows of the faces scored so far (some KB each)."""
         self._seen.clear()
 
-    def _found(self, paths: PathLike | Iterable[PathLike]) -> Iterator[FoundPhoto]:
-        """Yield the photos, each with the path as it was given; a file that was named counts, whatever it is."""
-        seen: set[bytes] = set()
-        for given in _paths(paths):
-            root = photo_root(given)
-            inside: Iterable[bytes] = [os.fsencode(given)]
-            if root == given:
-                photos = find_photos(root, follow_links=self._scorer.settings.follow_links)
-                inside = (os.path.join(os.fsencode(given), photo.raw_path) for photo in photos)  # noqa: PTH118
-            for raw_path in inside:
-                if raw_path not in seen:
-                    seen.add(raw_path)
-                    whole = os.path.join(os.getcwdb(), raw_path)  # noqa: PTH109, PTH118 - a path need not be text
-                    yield FoundPhoto(escape_path(raw_path), whole, os.stat(whole).st_size)  # noqa: PTH116
-
     def _read(self, photo: FoundPhoto) -> bytes:
-        return read_listed(_ROOT, photo, self._scorer.settings.max_file_mb)
+        return read_listed(ROOT, photo, self._scorer.settings.max_file_mb)
 
     def _neighbour_rows(self, positions: npt.NDArray[np.int64], similarities: npt.NDArray[np.float64]) -> pd.DataFrame:
         adviser, rules = self._scorer.adviser, self._judge.rules
@@ -390,21 +373,6 @@ class Stylematch:
                 },
             }
         )
-
-
-def _paths(given: PathLike | Iterable[PathLike]) -> Iterator[Path]:
-    """Yield one path or several; an empty one would mean the current directory, which nobody says so."""
-    for path in [given] if isinstance(given, str | os.PathLike) else given:
-        if not os.fspath(path):
-            raise UserError("one of the paths is empty; name a picture or a directory")
-        yield Path(path)
-
-
-def _photo_id(photo: FoundPhoto) -> str | None:
-    try:
-        return hash_photo(_ROOT, photo.raw_path)
-    except PhotoRejectedError:
-        return None  # reading it fails alike, and says why
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

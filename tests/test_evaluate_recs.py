@@ -12,8 +12,9 @@ from PIL import Image
 from program import DEFAULT_INDEX, call, digests
 from tiny import TEST_ITEMS, TRAIN_ITEMS, write_fashion_mnist, write_fashion_product
 
+from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.fashion_mnist import read_fashion_mnist
-from stylematch.data.fashion_product import may_be_worn_on_torso, read_fashion_product
+from stylematch.data.fashion_product import read_fashion_product
 from stylematch.data.learned import digest_names
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines import recs_worn

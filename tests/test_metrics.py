@@ -5,15 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylematch.evaluate.metrics import (
-    binary_figures,
-    binary_scores,
-    categorical_figures,
-    categorical_scores,
-    coordinate_figures,
-    landmark_figures,
-    ranking_scores,
-)
+from stylematch.evaluate.metrics import binary_figures, categorical_figures, coordinate_figures, landmark_figures
+from stylematch.evaluate.scores import binary_scores, categorical_scores, ranking_scores
 
 # Left eye, right eye, nose, corners of the mouth; the eyes are 4 apart.
 FACE = np.array([3, 3, 7, 3, 5, 5, 3, 8, 7, 8], float)

@@ -10,8 +10,10 @@ import pytest
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
+from stylematch.tables.exchange import exchange
 from stylematch.tables.manifest import Manifest, count_tables, read_manifest, write_manifest
-from stylematch.tables.staging import Decision, Staging, check_out, exchange, output_of
+from stylematch.tables.out import check_out, output_of
+from stylematch.tables.staging import Decision, Staging
 from stylematch.tables.writer import ShardWriter, shard_path, sidecar_path
 
 SCHEMAS = dict(zip(TABLES, [photos_schema(), faces_schema(["Smiling"], 4), recommendations_schema()], strict=True))

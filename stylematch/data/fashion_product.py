@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stylematch.data.article_types import TYPES_OF_CATEGORY
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.labels import CategoricalGroup, LabelSchema
 from stylematch.data.picture_table import picture_files, read_lines, why_no_picture
@@ -32,78 +33,6 @@ UNKNOWN = -1
 _NAME = "productDisplayName"
 _NO_LABEL = frozenset({"", "NA", "N/A", "NaN", "nan"})
 _REASONS = ("malformed_row", "duplicate_id", "no_picture", "unreadable_picture", "not_a_picture")
-
-# What both data sets mean alike.
-_CATEGORY = {
-    "T-shirt/top": ("Tshirts", "Tops"),
-    "Trouser": ("Trousers", "Jeans", "Track Pants"),
-    "Pullover": ("Sweaters", "Sweatshirts"),
-    "Dress": ("Dresses",),
-    "Coat": ("Jackets",),
-    "Sandal": ("Sandals", "Flip Flops"),
-    "Shirt": ("Shirts",),
-    "Sneaker": ("Sports Shoes", "Casual Shoes"),
-    "Bag": ("Handbags", "Backpacks", "Clutches", "Laptop Bag", "Duffel Bag"),
-}
-
-_WORN_ON_TORSO = frozenset({"T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"})
-OTHER_ARTICLE_TYPES = (
-    "Accessory Gift Set",
-    "Bangle",
-    "Bath Robe",
-    "Belts",
-    "Boxers",
-    "Bra",
-    "Bracelet",
-    "Briefs",
-    "Camisoles",
-    "Caps",
-    "Compact",
-    "Cufflinks",
-    "Deodorant",
-    "Dupatta",
-    "Earrings",
-    "Eyeshadow",
-    "Face Moisturisers",
-    "Face Wash and Cleanser",
-    "Foundation and Primer",
-    "Fragrance Gift Set",
-    "Free Gifts",
-    "Gloves",
-    "Hair Colour",
-    "Highlighter and Blush",
-    "Innerwear Vests",
-    "Jewellery Set",
-    "Kajal and Eyeliner",
-    "Lip Care",
-    "Lip Gloss",
-    "Lip Liner",
-    "Lipstick",
-    "Lounge Shorts",
-    "Mufflers",
-    "Nail Polish",
-    "Necklace and Chains",
-    "Pendant",
-    "Perfume and Body Mist",
-    "Ring",
-    "Scarves",
-    "Shoe Accessories",
-    "Shorts",
-    "Skirts",
-    "Socks",
-    "Stockings",
-    "Stoles",
-    "Sunglasses",
-    "Sunscreen",
-    "Suspenders",
-    "Swimwear",
-    "Ties",
-    "Trunk",
-    "Umbrellas",
-    "Wallets",
-    "Watches",
-)
-"""Frequent article types that are like none of Fashion-MNIST's categories."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,20 +135,9 @@ def schema(products: FashionProduct, groups: Sequence[str] = GROUPS) -> LabelSch
 
 def fashion_mnist_categories(products: FashionProduct) -> Rows:
     """Return Fashion-MNIST's category of every product, shape (n,), where its article type leaves no doubt; else -1."""
-    of = {kind: CLASSES.index(category) for category, kinds in _CATEGORY.items() for kind in kinds}
+    of = {kind: CLASSES.index(category) for category, kinds in TYPES_OF_CATEGORY.items() for kind in kinds}
     places = np.array([of.get(kind, UNKNOWN) for kind in products.classes["articleType"]] + [UNKNOWN], np.int64)
     return places[products.labels["articleType"]]
-
-
-def fashion_mnist_category(article_type: str) -> str | None:
-    """Return Fashion-MNIST's category of an article type, where that leaves no doubt."""
-    return next((category for category, kinds in _CATEGORY.items() if article_type in kinds), None)
-
-
-def may_be_worn_on_torso(category: str) -> bool:
-    """Return whether an item of a category, or article type, may be what covers a person's torso in its picture."""
-    like = fashion_mnist_category(category) or category
-    return like in _WORN_ON_TORSO or not (like in CLASSES or like in OTHER_ARTICLE_TYPES)
 
 
 def restrict(products: FashionProduct, keep: Mapping[str, Sequence[str]]) -> FashionProduct:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.evaluate.plots import MOST_CLASSES, new_figure, shortened, write_figure
+from stylematch.evaluate.canvas import legend_below, new_figure, shortened, write_bars, write_figure
+from stylematch.evaluate.plots import MOST_CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,10 +53,7 @@ def plot_label_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], titl
     drawn = [v for f in per_label.values() for v in (f["accuracy"], f["majority_accuracy"]) if v is not None]
     start = max(0.0, float(np.floor(min(drawn, default=0) * 10 - 0.5)) / 10)
     axes.set(xlim=(start, 1.05), xlabel=f"accuracy (the axis starts at {start:.1f})")
-    axes.grid(axis="x", linewidth=0.4)
-    axes.set_axisbelow(True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    write_figure(path, figure, axes, title)
+    write_bars(path, figure, axes, title, columns=2)
 
 
 def plot_label_confusion(
@@ -92,7 +90,7 @@ def plot_label_confusion(
                 axes.text(*where, f"{share:.2f}", ha="center", va="center", fontsize=6.5, color=ink)
         start = start + shares
     axes.set(xlim=(0, 1), xlabel="share of the pictures, by the answer at 0.5 (the true yes first)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    legend_below(figure, axes, columns=4)
     write_figure(path, figure, axes, title)
 
 
@@ -124,10 +122,7 @@ def plot_class_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], titl
             if value is not None:
                 axes.text(value + 0.004, place + offset, f"{value:.2f}", va="center", fontsize=5.5)
     axes.set(xlim=(0, 1.05), xlabel=f"without the {left_out} least frequent classes" if left_out else "")
-    axes.grid(axis="x", linewidth=0.4)
-    axes.set_axisbelow(True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    write_figure(path, figure, axes, title)
+    write_bars(path, figure, axes, title, columns=3)
 
 
 def _bars_of(names: Sequence[str], *, each: float = 0.3) -> tuple[Figure, Axes]:

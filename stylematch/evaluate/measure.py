@@ -18,14 +18,11 @@ from stylematch.evaluate.metrics import (
     CLASS_MEANS,
     MEANS,
     binary_figures,
-    binary_scores,
     categorical_figures,
-    categorical_scores,
     coordinate_figures,
-    landmark_errors,
     landmark_figures,
-    ranking_scores,
 )
+from stylematch.evaluate.scores import binary_scores, categorical_scores, landmark_errors, ranking_scores
 from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.disk import shown
 

@@ -1,16 +1,13 @@
-"""Figures of merit, each beside the baseline that makes it mean something. Pure numpy.
+"""Figures of merit, each beside the baseline that makes it mean something: ``scores`` of every picture once, as JSON.
 
-- Binary labels: accuracy, balanced accuracy (mean of the two recalls; Brodersen et al., ICPR 2010), F1, average
-  precision (as scikit-learn defines it: a mean of precisions weighted by the gain in recall, equal scores taken
-  together), expected calibration error, and the accuracy of always answering the more frequent label.
-- Categories: accuracy, top-5 accuracy; precision, recall, F1 and average precision (of the class against the rest) of
-  each class and their means, of which that of recall is balanced accuracy; expected calibration error; and the accuracy
-  of always answering the most frequent class (or the five most frequent).
-- Points: normalised mean error, the mean distance over the distance between the eyes, beside that of the mean shape.
+- Binary labels: accuracy, balanced accuracy, F1, average precision, expected calibration error, and the accuracy of
+  always answering the more frequent label.
+- Categories: accuracy, top-5 accuracy; precision, recall, F1 and average precision of each class and their means, of
+  which that of recall is balanced accuracy; expected calibration error; and the accuracy of always answering the most
+  frequent class (or the five most frequent).
+- Points: normalised mean error, beside that of the mean shape.
 
-The formulas are ``*_scores``: they take weights of pictures, many rows of them, so that a figure (a row of ones) and
-its bootstrap interval (1,000 rows) come out of the same lines. What is undefined is NaN there, None in the figures,
-and left out of means.
+What is undefined is None, and left out of means.
 """
 
 from __future__ import annotations
@@ -21,10 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.evaluate.calibration import calibration_errors
+from stylematch.evaluate.intervals import Weights
+from stylematch.evaluate.scores import (
+    TOP,
+    Floats,
+    binary_scores,
+    categorical_scores,
+    landmark_errors,
+    ranking_scores,
+    ratio,
+)
 
-Floats = npt.NDArray[np.float64]
-Weights = npt.NDArray[np.float32]
 # By the name of a score of one label: the name of its mean over labels.
 MEANS = {
     "accuracy": "accuracy",
@@ -36,7 +40,7 @@ MEANS = {
 }
 # The same of a class.
 CLASS_MEANS = {"recall": "balanced_accuracy", "f1": "macro_f1", "average_precision": "mean_average_precision"}
-_TOP, _BEST = 5, 5
+_BEST = 5
 
 
 def binary_figures(
@@ -71,7 +75,7 @@ def binary_figures(
         name: values[0] for name, values in binary_scores(probabilities, labels, _once(labels), thresholds).items()
     }
     known = (labels >= 0).sum(0)
-    share = _ratio((labels > 0).sum(0), known)
+    share = ratio((labels > 0).sum(0), known)
     majority = np.maximum(share, 1 - share)
     columns = {**scores, "majority_accuracy": majority, "share": share}
     if thresholds is not None:
@@ -141,7 +145,7 @@ def categorical_figures(
     }
     if "top5_accuracy" in scores:
         figures["top5_accuracy"] = _rounded(scores["top5_accuracy"])
-        figures["majority_top5_accuracy"] = _rounded(_share(falling[:_TOP].sum(), len(labels)))
+        figures["majority_top5_accuracy"] = _rounded(_share(falling[:TOP].sum(), len(labels)))
     if trained_counts is not None:
         figures |= _seen_and_not(probabilities.argmax(1) == labels, labels, support, names, trained_counts)
     per_class = {key: scores[key] for key in ("precision", "recall", "f1", "average_precision")}
@@ -223,118 +227,6 @@ def coordinate_figures(
     }
 
 
-def binary_scores(
-    probabilities: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.integer],
-    weights: Weights,
-    thresholds: npt.NDArray[np.floating] | None = None,
-) -> dict[str, Floats]:
-    """Score each label under each row of weights.
-
-    Parameters
-    ----------
-    probabilities, labels, thresholds
-        As ``binary_figures`` takes them.
-    weights : ndarray of float32, shape (m, n)
-        Whole numbers, how often each picture counts.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (m, labels)
-        ``accuracy``, ``balanced_accuracy``, ``f1``, ``average_precision``, ``expected_calibration_error`` and, with
-        thresholds, ``balanced_accuracy_at_threshold``; NaN where undefined.
-    """
-    probabilities = np.asarray(probabilities, np.float64)
-    known, truth = labels >= 0, labels > 0
-    positives, negatives = _counts(weights, truth), _counts(weights, known & ~truth)
-    both = np.where((positives > 0) & (negatives > 0), 1.0, np.nan)
-
-    def at(threshold: float | npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
-        said = probabilities >= threshold
-        return _counts(weights, said & truth), _counts(weights, said & known & ~truth)
-
-    def balanced(hits: Floats, false_alarms: Floats) -> Floats:
-        return both * (_ratio(hits, positives) + _ratio(negatives - false_alarms, negatives)) / 2
-
-    by_picture = np.ascontiguousarray(weights.T)  # whole rows are sorted then, which is many times faster
-    precisions = np.empty(positives.shape)
-    for column in range(labels.shape[1]):
-        precisions[:, column] = _average_precision(probabilities[:, column], labels[:, column], by_picture)
-    hits, false_alarms = at(0.5)
-    scores = {
-        "accuracy": _ratio(hits + negatives - false_alarms, positives + negatives),
-        "balanced_accuracy": balanced(hits, false_alarms),
-        "f1": both * _ratio(2 * hits, hits + false_alarms + positives),
-        "average_precision": both * precisions,
-    }
-    if thresholds is not None:
-        scores["balanced_accuracy_at_threshold"] = balanced(*at(np.asarray(thresholds, np.float64)))
-    return scores | {"expected_calibration_error": calibration_errors(probabilities, labels, weights)}
-
-
-def categorical_scores(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Weights
-) -> dict[str, Floats]:
-    """Score a group whose labels are all known under each row of weights.
-
-    Parameters
-    ----------
-    probabilities, labels
-        As ``categorical_figures`` takes them.
-    weights : ndarray of float32, shape (m, n)
-        Whole numbers, how often each picture counts.
-
-    Returns
-    -------
-    dict of str to ndarray of float64
-        ``accuracy`` and, of more than five classes, ``top5_accuracy``, shape (m,); ``precision``, ``recall``, ``f1``,
-        shape (m, classes); NaN where undefined.
-
-    See Also
-    --------
-    ranking_scores : Those that need the probabilities themselves, and more time.
-    """
-    classes = np.arange(probabilities.shape[1])
-    said = probabilities.argmax(1)
-    right = said == labels
-    total = weights.sum(1, dtype=np.float64)
-    scores = {"accuracy": _ratio(_counts(weights, right), total)}
-    if len(classes) > _TOP:
-        leading = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP]
-        scores["top5_accuracy"] = _ratio(_counts(weights, (leading == labels[:, None]).any(1)), total)
-    true, answered = _counts(weights, labels[:, None] == classes), _counts(weights, said[:, None] == classes)
-    hits = _counts(weights, (labels[:, None] == classes) & right[:, None])
-    scores |= {"precision": _ratio(hits, answered), "recall": _ratio(hits, true)}
-    return scores | {"f1": _ratio(2 * hits, true + answered)}
-
-
-def ranking_scores(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Weights
-) -> dict[str, Floats]:
-    """Return ``average_precision``, shape (m, classes), and ``expected_calibration_error``, shape (m,).
-
-    Parameters
-    ----------
-    probabilities, labels, weights
-        As ``categorical_scores`` takes them.
-    """
-    by_picture = np.ascontiguousarray(weights.T)
-    precisions = np.full((len(weights), probabilities.shape[1]), np.nan)
-    for k in np.unique(labels):
-        precisions[:, k] = _average_precision(probabilities[:, k], labels == k, by_picture)
-    return {
-        "average_precision": precisions,
-        "expected_calibration_error": calibration_errors(probabilities, labels, weights)[:, 0],
-    }
-
-
-def landmark_errors(points: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> Floats:
-    """Return each row's mean distance over the distance between its true eyes, (n,); NaN where that is unknown."""
-    true = np.asarray(truth, np.float64).reshape(-1, 5, 2)
-    distance = np.linalg.norm(np.asarray(points, np.float64).reshape(-1, 5, 2) - true, axis=2).mean(1)
-    return _ratio(distance, np.linalg.norm(true[:, 0] - true[:, 1], axis=1))
-
-
 def _seen_and_not(
     right: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.integer],
@@ -357,38 +249,8 @@ def _seen_and_not(
     }
 
 
-def _average_precision(
-    scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], by_picture: Weights
-) -> Floats:
-    """Return the average precision of one label under each column of weights (n, m); NaN without positives."""
-    rows = np.flatnonzero(labels >= 0)
-    order = rows[np.argsort(-scores[rows], kind="stable")]
-    positive = np.flatnonzero(labels[order] > 0)
-    if len(positive) == 0:
-        return np.full(by_picture.shape[1], np.nan)
-    falling = -scores[order]
-    # Equal scores cannot be told apart: all of them count from the last of them on.
-    last = np.searchsorted(falling, falling[positive], side="right") - 1
-    drawn = by_picture[order]
-    hits = drawn[positive]
-    answered = np.cumsum(drawn, axis=0)[last]
-    right = np.cumsum(hits, axis=0)[np.searchsorted(positive, last, side="right") - 1]
-    # What was not drawn weighs nothing, so the 1 that keeps 0/0 away is never seen.
-    gained = (hits * (right / np.maximum(answered, 1, dtype=np.float64))).sum(0)
-    return _ratio(gained, hits.sum(0))
-
-
 def _once(labels: npt.NDArray[np.integer]) -> Weights:
     return np.ones((1, len(labels)), np.float32)
-
-
-def _counts(weights: Weights, mask: npt.NDArray[np.bool_]) -> Floats:
-    # float32 counts whole numbers exactly up to 16.7 million, so the order in which a processor adds does not matter.
-    return np.asarray(weights @ mask.astype(np.float32), np.float64)
-
-
-def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
 def _share(part: int, whole: int) -> float:

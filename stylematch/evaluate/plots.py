@@ -1,29 +1,17 @@
-"""Pictures of the figures: reliability diagram, confusion matrix; PNG, equal figures to equal bytes.
-
-Drawn with matplotlib's objects on its Agg canvas: no window, no pyplot, no state left behind.
-"""
+"""Pictures of the figures: reliability diagram, confusion matrix."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.errors import MissingExtraError
 from stylematch.evaluate.calibration import BINS, expected_calibration_error, reliability_bins
-from stylematch.tables.disk import shown, write_durably
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from stylematch.evaluate.canvas import new_figure, shortened, write_figure
 
 MOST_CLASSES = 30
-_DPI = 120
-_LONGEST_NAME = 32
 
 
 def plot_reliability(
@@ -127,28 +115,3 @@ def plot_confusion(
             )
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the row")
     write_figure(path, figure, axes, title)
-
-
-def new_figure(width_inches: float, height_inches: float) -> Figure:
-    """Return an empty figure that needs no display; raises ``MissingExtraError`` without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("Drawing plots", "train") from error
-    return Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
-
-
-def write_figure(path: Path, figure: Figure, axes: Axes, title: str) -> None:
-    """Write a figure as a PNG under a title that may come from elsewhere."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    axes.set_title(shown(title), fontsize=10, parse_math=False)
-    picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})  # it would name matplotlib's version
-    write_durably(path, picture.getvalue())
-
-
-def shortened(name: str) -> str:
-    """Return a name that fits beside an axis."""
-    name = shown(name)
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

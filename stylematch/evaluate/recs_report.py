@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from stylematch.evaluate.canvas import new_figure, shortened, write_bars, write_figure
 from stylematch.evaluate.lists import LIST_MEANS, TOTALS
 
 # The card's and the plots' own ways of writing: one look for all reports.
 from stylematch.evaluate.markdown import markdown_table, markdown_text, shown_interval, shown_number
-from stylematch.evaluate.plots import new_figure, shortened, write_figure
 
 PARTS = ("items", "instance", "worn", "worn_held_out", "lists")
 _TITLES = {
@@ -225,10 +225,7 @@ def _draw_bars(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) ->
         _bars(axes, places, [row[key] for key in keys], height, _COLOURS[number % len(_COLOURS)], name)
     axes.set(xlim=(0, 1.12), ylim=(len(keys) - 0.4, -0.6), xlabel="mean over the queries, 95 % interval")
     axes.set_yticks(range(len(keys)), [FIGURES[key] for key in keys])
-    axes.grid(axis="x", linewidth=0.4)
-    axes.set_axisbelow(True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    write_figure(path, figure, axes, title)
+    write_bars(path, figure, axes, title, columns=3)
 
 
 def _draw_panels(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stylematch.evaluate.calibration import calibration_errors
 from stylematch.evaluate.intervals import Weights, bootstrap
-from stylematch.evaluate.metrics import categorical_scores
+from stylematch.evaluate.scores import categorical_scores
 
 LEAST_FACES = 30
 Floats = NDArray[np.float64]

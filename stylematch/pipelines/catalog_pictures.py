@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stylematch.data.fashion_product import may_be_worn_on_torso
+from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable
 from stylematch.data.photos import read_photo, unescape_path
 from stylematch.engines.local import run_partitions

@@ -33,7 +33,8 @@ from stylematch.style.fits import STYLE_FILE, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, Fit, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
 from stylematch.style.neighbours import VoteSettings, style_frequencies
-from stylematch.style.rules import RuleSet, load_rules, shipped_rule_sets
+from stylematch.style.rules import load_rules, shipped_rule_sets
+from stylematch.style.ruleset import RuleSet
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.manifest import usable_cores
 from stylematch.vision.bundle import Bundle

@@ -18,7 +18,7 @@ from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import Stage, usable_cores
-from stylematch.tables.staging import check_out, output_of
+from stylematch.tables.out import check_out, output_of
 
 Row = dict[str, Any]
 _INT32_MAX = 2**31 - 1

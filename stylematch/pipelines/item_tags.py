@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stylematch.data.fashion_product import OTHER_ARTICLE_TYPES, fashion_mnist_category
+from stylematch.data.article_types import OTHER_ARTICLE_TYPES, fashion_mnist_category
 from stylematch.data.item_numbers import SAYS_NOTHING
 from stylematch.data.item_words import TAGS
 from stylematch.data.labels import CategoricalGroup

@@ -16,7 +16,7 @@ from stylematch.style.fitting import Fit
 from stylematch.style.fusion import PoolWeights
 from stylematch.style.judge import StyleJudge
 from stylematch.style.neighbours import StyleVote, VoteSettings
-from stylematch.style.rules import RuleSet
+from stylematch.style.ruleset import RuleSet
 
 
 def gallery_sha256(assets: Assets) -> dict[str, str]:

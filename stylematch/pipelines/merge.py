@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from stylematch.data.celeba import ATTRIBUTES, LICENCE, CelebaFolder, read_celeba
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
-from stylematch.style.rules import RuleSet, load_rules
+from stylematch.style.rules import load_rules
+from stylematch.style.ruleset import RuleSet
 from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.disk import explained, shown, write_durably
 

@@ -42,7 +42,8 @@ from stylematch.tables import manifest
 from stylematch.tables.contract import Status
 from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.manifest import Manifest, Stage, code_version, read_manifest
-from stylematch.tables.staging import Decision, Staging, check_out
+from stylematch.tables.out import check_out
+from stylematch.tables.staging import Decision, Staging
 from stylematch.tables.writer import shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device

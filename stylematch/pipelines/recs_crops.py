@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.decode import decode_photo
-from stylematch.data.fashion_product import FashionProduct, may_be_worn_on_torso
+from stylematch.data.fashion_product import FashionProduct
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.recs_encoders import SIDE_PX

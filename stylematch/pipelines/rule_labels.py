@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile
 
 from stylematch.errors import UserError
-from stylematch.style.rules import RuleSet
+from stylematch.style.ruleset import RuleSet
 
 
 def read_labels(path: Path, rule_set: RuleSet) -> NDArray[np.bool_]:

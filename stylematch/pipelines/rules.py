@@ -16,7 +16,8 @@ from stylematch.pipelines.rule_labels import read_labels
 from stylematch.style.diagram import DecisionDiagram
 from stylematch.style.rule import Rule
 from stylematch.style.rule_problems import RuleProblemsError
-from stylematch.style.rules import RuleSet, load_rules
+from stylematch.style.rules import load_rules
+from stylematch.style.ruleset import RuleSet
 from stylematch.tables.disk import shown
 
 MOST_OVERLAPS = 20

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import UserError
-from stylematch.recommend.candidates import NEAREST, Candidates, gather, key_of, preferred
+from stylematch.recommend.candidates import NEAREST, Candidates, key_of, preferred
 from stylematch.recommend.choose import Choice
 from stylematch.recommend.reasons import reason_for
-from stylematch.search.base import Hits
+from stylematch.recommend.style_items import StyleItems
 from stylematch.search.catalog import ItemCatalog, Tags
 from stylematch.settings.score import Ranking
 
@@ -134,7 +134,7 @@ class Recommender:
         self.top_k, self.seed = top_k, seed
         self._catalog = catalog
         self._styles = {
-            style: _Style(catalog, tuple(dict.fromkeys(wanted)), (tags_of_style or {}).get(style, {}))
+            style: StyleItems(catalog, tuple(dict.fromkeys(wanted)), (tags_of_style or {}).get(style, {}))
             for style, wanted in categories_of_style.items()
         }
 
@@ -176,7 +176,7 @@ class Recommender:
                 answers[number] = self._answer(style, faces[number], style.typical(NEAREST))
         return answers
 
-    def _answer(self, style: _Style, face: FaceQuery, candidates: Candidates) -> list[Recommendation]:
+    def _answer(self, style: StyleItems, face: FaceQuery, candidates: Candidates) -> list[Recommendation]:
         choice = Choice(self._catalog, self.top_k, self.ranking.mmr_lambda)
         size = NEAREST
         while True:
@@ -199,7 +199,9 @@ class Recommender:
             parts.append(self._fill_up(style, face, choice))
         return self._ranked(style, face, choice, parts)
 
-    def _fill_up(self, style: _Style, face: FaceQuery, choice: Choice) -> tuple[Candidates, npt.NDArray[np.float64]]:
+    def _fill_up(
+        self, style: StyleItems, face: FaceQuery, choice: Choice
+    ) -> tuple[Candidates, npt.NDArray[np.float64]]:
         """Fill the list with the nearest items of other categories, all of them looked at."""
         query = style.other_prototype if face.worn is None else face.worn
         candidates = style.other_candidates(query)
@@ -210,7 +212,7 @@ class Recommender:
         return candidates, scores
 
     def _preferred(
-        self, style: _Style, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
+        self, style: StyleItems, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
         face_key = key_of(repr((face.photo_id, face.face, self.seed)))
         return preferred(candidates, scores, style.sizes, self._item_keys, face_key, self.top_k)
@@ -221,7 +223,7 @@ class Recommender:
 
     def _ranked(
         self,
-        style: _Style,
+        style: StyleItems,
         face: FaceQuery,
         choice: Choice,
         parts: Sequence[tuple[Candidates, npt.NDArray[np.float64]]],
@@ -261,65 +263,3 @@ class Recommender:
                 )
             )
         return rows
-
-
-class _Style:
-    """What the recommender keeps of one style: its categories' items, their fit, and its prototypes."""
-
-    def __init__(self, catalog: ItemCatalog, categories: tuple[str, ...], tags: Tags) -> None:
-        self.categories, self.tags = categories, dict(tags)
-        self._catalog = catalog
-        self._groups = catalog.groups(categories)
-        self.sizes = [len(group) for group in self._groups]
-        self.fit = catalog.fit(self.tags)
-        count = len(categories)
-        self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
-        self.other_items = catalog.others(categories)
-        self._typical: dict[int, Candidates] = {}
-        self._prototypes: list[npt.NDArray[np.float32]] | None = None
-        self._other_prototype: npt.NDArray[np.float32] | None = None
-
-    def search(self, queries: npt.NDArray[np.float32], size: int) -> list[Hits | None]:
-        """Search every category for some queries (q, d)."""
-        return [
-            self._catalog.nearest(queries, min(size, len(group)), group) if len(group) else None
-            for group in self._groups
-        ]
-
-    def candidates(self, hits: Sequence[Hits | None], row: int) -> Candidates:
-        """Return what a search brought for one of its queries."""
-        return gather(self._catalog, self._groups, hits, row, self.fit)
-
-    def typical(self, size: int) -> Candidates:
-        """Return the items that are nearest to the style's prototype of each category."""
-        if size not in self._typical:
-            if self._prototypes is None:
-                self._prototypes = [
-                    self._catalog.prototype(group, self.fit if self.tags else None)
-                    for group in self._groups
-                    if len(group)
-                ]
-            prototypes = iter(self._prototypes)
-            hits = [
-                self._catalog.nearest(next(prototypes)[None], min(size, len(group)), group) if len(group) else None
-                for group in self._groups
-            ]
-            self._typical[size] = self.candidates(hits, 0)
-        return self._typical[size]
-
-    @property
-    def other_prototype(self) -> npt.NDArray[np.float32]:
-        """The prototype of the items of other categories."""
-        if self._other_prototype is None:
-            self._other_prototype = self._catalog.prototype(self.other_items, self.fit if self.tags else None)
-        return self._other_prototype
-
-    def other_candidates(self, query: npt.NDArray[np.float32]) -> Candidates:
-        """Return all items of other categories."""
-        hits = self._catalog.nearest(query[None], len(self.other_items), self.other_items)
-        return gather(self._catalog, [self.other_items], [hits], 0, self.fit, first_place=len(self.categories))
-
-    def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str]]:
-        """Return the tags of an item, with their values, that the style asks for."""
-        values = ((tag, catalog.fitting(tag, position, self.tags[tag])) for tag in sorted(self.tags))
-        return [(tag, value) for tag, value in values if value is not None]

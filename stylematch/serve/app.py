@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow as pa
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -22,26 +19,18 @@ from starlette.types import Scope
 
 from stylematch import __version__
 from stylematch.errors import UserError
-from stylematch.pipelines.scorer import Scorer, Tables
+from stylematch.pipelines.scorer import Scorer
 from stylematch.report.join import attribute_names
 from stylematch.report.pictures import encode_item_picture
-from stylematch.serve.answers import ITEM_PICTURE, Answer, Health, Info, Problem, Refusal, answer_of
-from stylematch.serve.batching import Batcher, Room, RoomFullError
+from stylematch.serve.answers import ITEM_PICTURE, Answer, Health, Info, Refusal
 from stylematch.serve.headers import SecureHeaders
-from stylematch.serve.intake import FIELD, FORM, RAW, Incoming, RefusedError, read_picture
-from stylematch.serve.metrics import Measured, Metrics
+from stylematch.serve.intake import FIELD, FORM, RAW, RefusedError
+from stylematch.serve.metrics import Measured
+from stylematch.serve.problems import add_handlers, problem_responses
+from stylematch.serve.service import Service
 from stylematch.settings import ServeSettings
-from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
 
-_STATUS_OF_REASON = {
-    Reason.TOO_LARGE: 413,
-    Reason.FILE_TOO_LARGE: 413,
-    Reason.NOT_A_PICTURE: 415,
-    Reason.UNSUPPORTED_FORMAT: 415,
-}  # the others are 422
-_REFUSALS = {400: Refusal.MALFORMED_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.METHOD_NOT_ALLOWED}
-_RETRY_AFTER_S = 1
 _KEPT_ITEM_PICTURES = 2048
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
@@ -61,10 +50,6 @@ _PICTURE_BODY = {
         },
     }
 }
-
-
-def _problems(**meanings: str) -> dict[int | str, dict[str, Any]]:
-    return {int(name[1:]): {"model": Problem, "description": meaning} for name, meaning in meanings.items()}
 
 
 def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
@@ -94,7 +79,7 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    _add_handlers(app)
+    add_handlers(app)
     _add_score(app, service)
     _add_items(app, scorer)
     _add_health(app, service, scorer, has_gallery=gallery is not None)
@@ -105,69 +90,12 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
     return app
 
 
-class Service:
-    """What the routes share: the room, the batcher and the metrics."""
-
-    def __init__(self, scorer: Scorer, settings: ServeSettings) -> None:
-        self.settings = settings
-        self.max_bytes = int(scorer.settings.max_file_mb * 1e6)
-        self.attribute_names = scorer.adviser.attribute_names
-        self.room = Room(settings.max_waiting)
-        self.metrics = Metrics(lambda: self.room.taken)
-        self.batcher: Batcher[Tables] = Batcher(
-            scorer.score_pictures,
-            batch_pictures=settings.batch_pictures,
-            batch_wait_ms=settings.batch_wait_ms,
-            on_batch=self.metrics.batch_done,
-        )
-
-    def close(self) -> None:
-        """Score what waits, then end the worker."""
-        self.batcher.close()
-
-    async def score(self, request: Request) -> Answer:
-        """Answer a request with a picture.
-
-        Raises
-        ------
-        RefusedError
-            If there is no answer.
-        """
-        incoming = Incoming(request, self.max_bytes)
-        try:
-            with self.room.place():
-                picture = await read_picture(incoming, timeout_s=self.settings.upload_timeout_s)
-                async with asyncio.timeout(self.settings.timeout_s):
-                    tables = await self.batcher.ask(picture)
-        except RoomFullError as error:
-            await incoming.drain()
-            message = f"{self.room.places} pictures are in hand already; send this one again a little later"
-            raise RefusedError(503, Refusal.BUSY, message, {"Retry-After": str(_RETRY_AFTER_S)}) from error
-        except TimeoutError as error:
-            message = f"the picture was not scored in {self.settings.timeout_s:g} s"
-            raise RefusedError(504, Refusal.TIMED_OUT, message) from error
-        except RefusedError:
-            await incoming.drain()
-            raise
-        return self._answer(tables)
-
-    def _answer(self, tables: dict[str, pa.Table]) -> Answer:
-        photo = tables["photos"].to_pylist()[0]
-        if photo["status"] == Status.REJECTED:
-            self.metrics.photos.labels(photo["status"], photo["reason"]).inc()
-            reason = Reason(photo["reason"])
-            raise RefusedError(_STATUS_OF_REASON.get(reason, 422), reason, shown(photo["message"] or reason))
-        answer = answer_of(tables, self.attribute_names)
-        self.metrics.answered(answer)
-        return answer
-
-
 def _add_score(app: FastAPI, service: Service) -> None:
     @app.post(
         "/score",
         summary="Score a picture",
         openapi_extra=_PICTURE_BODY,
-        responses=_problems(
+        responses=problem_responses(
             _400="The request cannot be read.",
             _408="The picture did not arrive in time.",
             _413="The picture has too many bytes or pixels.",
@@ -203,7 +131,7 @@ def _add_items(app: FastAPI, scorer: Scorer) -> None:
         response_class=Response,
         responses={
             200: {"content": {"image/png": _BINARY}, "description": "A small picture."},
-            **_problems(_404="There is no such item, or no picture of it.", _422="A parameter is missing."),
+            **problem_responses(_404="There is no such item, or no picture of it.", _422="A parameter is missing."),
         },
     )
     def item_picture(item_id: Annotated[str, Query(description="as in an answer's items")]) -> Response:
@@ -290,37 +218,3 @@ def _gallery_of(run: Path, without: Collection[str]) -> Path:
             "score it with the same --without"
         )
     return report
-
-
-def _add_handlers(app: FastAPI) -> None:
-    """Let every refusal have the one form of ``Problem``."""
-
-    async def refused(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RefusedError)
-        return _problem(error.status, error.reason, error.message, error.headers)
-
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        return _problem(422, Refusal.MALFORMED_REQUEST, "; ".join(_faults(error.errors())))
-
-    async def not_served(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        reason = _REFUSALS.get(error.status_code, Refusal.MALFORMED_REQUEST)
-        return _problem(error.status_code, reason, str(error.detail), error.headers)
-
-    async def broken(_: Request, __: Exception) -> JSONResponse:  # the server logs the trace
-        return _problem(500, Refusal.INTERNAL_ERROR, "the service failed; its log says how")
-
-    app.add_exception_handler(RefusedError, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, not_served)
-    app.add_exception_handler(Exception, broken)
-
-
-def _faults(errors: Sequence[Any]) -> list[str]:
-    return [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in errors]
-
-
-def _problem(status: int, reason: Any, message: str, headers: Any = None) -> JSONResponse:
-    content = Problem(reason=reason, message=message).model_dump(mode="json")
-    return JSONResponse(content, status, headers=dict(headers) if headers else None)

@@ -12,7 +12,10 @@ from stylematch.settings.load import OPTIONS, data_root, load_job, validated
 from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
 from stylematch.settings.serve import ServeSettings
-from stylematch.settings.train import Augment, Distill, Loss, Model, Schedule, Step, TrainData, TrainJob
+from stylematch.settings.train import TrainJob
+from stylematch.settings.train_data import TrainData
+from stylematch.settings.train_method import Augment, Distill, Loss, Schedule, Step
+from stylematch.settings.train_model import Model
 
 __all__ = [
     "OPTIONS",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stylematch.style.fusion import PoolWeights, fuse
 from stylematch.style.neighbours import StyleVote, Vote
-from stylematch.style.rules import RuleSet
+from stylematch.style.ruleset import RuleSet
 
 
 @dataclass(frozen=True)

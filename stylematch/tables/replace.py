@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stylematch.errors import UserError
 from stylematch.tables.disk import explained, shown, sync_directory
-from stylematch.tables.staging import exchange
+from stylematch.tables.exchange import exchange
 
 
 def check_replaceable(out: Path, marker: str, is_ours: Callable[[Path, str], bool], what: str) -> Path:

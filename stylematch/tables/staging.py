@@ -14,12 +14,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -27,16 +25,13 @@ from types import TracebackType
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, shown, sync_directory, sync_tree
+from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
+from stylematch.tables.out import HIDDEN, check_out
 from stylematch.tables.writer import is_done, shard_path, sidecar_path
 
-_STAGING = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
-_URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
-_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOTSUP)
 
 
 class Decision(StrEnum):
@@ -47,76 +42,8 @@ class Decision(StrEnum):
     NOTHING = "nothing"
 
 
-def check_out(out: Path) -> Path:
-    """Return OUT's absolute path, links resolved, or say why no run can be published there. Changes nothing.
-
-    Cheap, so that a command can call it before it reads its inputs.
-
-    Raises
-    ------
-    UserError
-        OUT is a URL, a file, a link to nowhere, a mount point, the current directory or one above it, or holds what
-        no run of ours wrote.
-    """
-    if _URL.match(str(out)):
-        raise UserError(
-            f"--out {shown(out)} is a URL: a run goes into a folder of this machine; name one, or publish to a bucket "
-            'with export (out = "s3://..." in jobs/nightly.toml)'
-        )
-    try:
-        return _check_out(out)
-    except OSError as error:
-        raise UserError(f"--out {shown(out)} cannot be used: {error.strerror}: name another folder") from error
-
-
-def _check_out(out: Path) -> Path:
-    real = Path(os.path.realpath(out))
-    name = shown(out)
-    if out.is_symlink() and not real.exists():
-        raise UserError(f"--out {name} is a link to nowhere: remove it or name another folder")
-    if real == Path.cwd() or real in Path.cwd().parents:
-        raise UserError(
-            f"--out {name} is the current directory or one above it, which a run would replace: name one "
-            "inside it, such as ./stylematch-out"
-        )
-    try:
-        entries = {entry.name for entry in os.scandir(real)}
-    except FileNotFoundError:
-        return real
-    except NotADirectoryError:
-        raise UserError(f"--out {name} is a file or lies under one: name a folder") from None
-    if real.is_mount():
-        raise UserError(f"--out {name} is a mount point, which cannot be replaced as a whole: name a folder in it")
-    if not entries:
-        return real
-    manifest = read_manifest(real)
-    if manifest is None:
-        raise UserError(f"--out {name} is not empty and holds no finished run of stylematch: name another folder")
-    foreign = sorted(n for n in entries - set(manifest.get("outputs", entries)) if not n.startswith("."))
-    if foreign:
-        raise UserError(
-            f"--out {name} holds {shown(foreign[0])} beside a finished run, which replacing the run would "
-            "delete: move it away or name another folder"
-        )
-    return real
-
-
-def output_of(out: Path) -> Callable[[Path], bool]:
-    """Return a test whether a real path is a run's output, whose pictures are no input of another run.
-
-    That is OUT, whatever it holds, any other finished run, and any run's staging folder.
-    """
-    real = Path(os.path.realpath(out))
-
-    def is_output(path: Path) -> bool:
-        is_staging = path.name.startswith(".") and _STAGING in path.name
-        return path == real or is_staging or read_manifest(path) is not None
-
-    return is_output
-
-
 def _prefix(out: Path) -> str:
-    return f".{out.name}{_STAGING}"
+    return f".{out.name}{HIDDEN}"
 
 
 class Staging:
@@ -264,22 +191,3 @@ class Staging:
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-
-
-def exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step (``renameat2(2)`` with ``RENAME_EXCHANGE``); False where the system cannot.
-
-    Raises
-    ------
-    OSError
-        The swap is possible and failed.
-    """
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in _NO_EXCHANGE:
-        return False
-    raise OSError(code, os.strerror(code), str(first))

@@ -1,0 +1,87 @@
+"""Fashion Product's article types: which are like one of Fashion-MNIST's categories, which may be worn on a torso."""
+
+from __future__ import annotations
+
+from stylematch.data.fashion_mnist import CLASSES
+
+# What both data sets mean alike.
+TYPES_OF_CATEGORY = {
+    "T-shirt/top": ("Tshirts", "Tops"),
+    "Trouser": ("Trousers", "Jeans", "Track Pants"),
+    "Pullover": ("Sweaters", "Sweatshirts"),
+    "Dress": ("Dresses",),
+    "Coat": ("Jackets",),
+    "Sandal": ("Sandals", "Flip Flops"),
+    "Shirt": ("Shirts",),
+    "Sneaker": ("Sports Shoes", "Casual Shoes"),
+    "Bag": ("Handbags", "Backpacks", "Clutches", "Laptop Bag", "Duffel Bag"),
+}
+_WORN_ON_TORSO = frozenset({"T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"})
+OTHER_ARTICLE_TYPES = (
+    "Accessory Gift Set",
+    "Bangle",
+    "Bath Robe",
+    "Belts",
+    "Boxers",
+    "Bra",
+    "Bracelet",
+    "Briefs",
+    "Camisoles",
+    "Caps",
+    "Compact",
+    "Cufflinks",
+    "Deodorant",
+    "Dupatta",
+    "Earrings",
+    "Eyeshadow",
+    "Face Moisturisers",
+    "Face Wash and Cleanser",
+    "Foundation and Primer",
+    "Fragrance Gift Set",
+    "Free Gifts",
+    "Gloves",
+    "Hair Colour",
+    "Highlighter and Blush",
+    "Innerwear Vests",
+    "Jewellery Set",
+    "Kajal and Eyeliner",
+    "Lip Care",
+    "Lip Gloss",
+    "Lip Liner",
+    "Lipstick",
+    "Lounge Shorts",
+    "Mufflers",
+    "Nail Polish",
+    "Necklace and Chains",
+    "Pendant",
+    "Perfume and Body Mist",
+    "Ring",
+    "Scarves",
+    "Shoe Accessories",
+    "Shorts",
+    "Skirts",
+    "Socks",
+    "Stockings",
+    "Stoles",
+    "Sunglasses",
+    "Sunscreen",
+    "Suspenders",
+    "Swimwear",
+    "Ties",
+    "Trunk",
+    "Umbrellas",
+    "Wallets",
+    "Watches",
+)
+"""Frequent article types that are like none of Fashion-MNIST's categories."""
+
+
+def fashion_mnist_category(article_type: str) -> str | None:
+    """Return Fashion-MNIST's category of an article type, where that leaves no doubt."""
+    return next((category for category, kinds in TYPES_OF_CATEGORY.items() if article_type in kinds), None)
+
+
+def may_be_worn_on_torso(category: str) -> bool:
+    """Return whether an item of a category, or article type, may be what covers a person's torso in its picture."""
+    like = fashion_mnist_category(category) or category
+    return like in _WORN_ON_TORSO or not (like in CLASSES or like in OTHER_ARTICLE_TYPES)

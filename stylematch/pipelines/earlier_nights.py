@@ -1,0 +1,47 @@
+"""What earlier nights have published that tonight's need not do again, or is compared with."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from stylematch.tables.contract import UNSETTLED
+from stylematch.tables.manifest import package_versions
+from stylematch.tables.snapshots import SNAPSHOTS, Snapshots
+
+
+def already_published(snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool) -> str | None:
+    """Return the snapshot of this night if it is this very run, and complete."""
+    tonight = [name for name, when in snapshots.finished().items() if when == day.isoformat()]
+    ours = (name for name in tonight if snapshots.run_id(name) == run_id)
+    return next(
+        (
+            name
+            for name in ours
+            if not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report")
+        ),
+        None,
+    )
+
+
+def with_equal_tables(snapshots: Snapshots, run_id: str, features: str) -> str | None:
+    """Return a snapshot whose tables are tonight's, but for the date: the same run, of features made alike."""
+    for name in reversed(snapshots.finished()):
+        manifest = snapshots.manifest(name)
+        if (
+            manifest.get("run_id") == run_id
+            and manifest["sha256"]["features"] == features
+            and manifest["packages"] == package_versions()
+            and not UNSETTLED & manifest["counts"]["reasons"].keys()
+        ):
+            return name
+    return None
+
+
+def styles_before(snapshots: Snapshots, day: date) -> tuple[str | None, dict[str, int]]:
+    """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
+    earlier = snapshots.before(day)
+    for name in earlier:
+        styles = snapshots.summary(name).get("styles", {})
+        if any(part["faces"] for part in styles.values()):
+            return name, {style: part["faces"] for style, part in styles.items()}
+    return (earlier[0] if earlier else None), {}

@@ -1,0 +1,91 @@
+"""What a training learns from: a data set, which of its labels, and which pictures of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stylematch.settings.base import Count, Section, Seed
+
+Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments"]
+GROUPS: dict[str, tuple[str, ...]] = {
+    "celeba": ("attributes", "landmarks", "box"),
+    "fashion-mnist": ("category",),
+    "fashion-product": (
+        "gender",
+        "masterCategory",
+        "subCategory",
+        "articleType",
+        "baseColour",
+        "season",
+        "usage",
+    ),
+    "flixstock": ("neck", "sleeve_length", "pattern"),
+    "garments": ("category", "articleType", "gender", "baseColour", "season", "usage"),
+}
+"""The label groups that each data set knows."""
+_USUAL_GROUPS = {**GROUPS, "celeba": ("attributes", "landmarks")}
+
+
+class TrainData(Section):
+    """Which pictures and labels to learn from.
+
+    Attributes
+    ----------
+    dataset : str
+        ``celeba``, ``fashion-mnist``, ``fashion-product``, ``flixstock``, or ``garments``: Fashion-MNIST and Fashion
+        Product together, in one look.
+    root : str, optional
+        Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST). For
+        ``garments``, Fashion Product's.
+    fashion_mnist : str, optional
+        Fashion-MNIST's folder (``garments``).
+    product_repeat : int
+        How often an epoch shows each picture of Fashion Product (``garments``).
+    groups : list of str
+        Label groups to learn; by default all (CelebA: attributes and landmarks, not the box).
+    wild, wild_repeat : bool, int
+        Also learn from ``celeba_wild``, cropped around what the face finder finds, and how often an epoch shows each
+        of its pictures (CelebA).
+    split : str
+        Fashion Product: ``years`` (even years train, odd years test) or ``stratified`` (80/20). FlixStock: ``random``.
+        The others have splits of their own: ``official``.
+    validation : float
+        Share of the training pictures that are watched instead of learned from, where there is no validation split.
+    split_seed : int
+        Of random splits.
+    min_label_count : int
+        Labels with fewer pictures become unknown (Fashion Product).
+    missing : str
+        ``#N/A`` is an answer of its own (``category``) or no answer (``unknown``) (FlixStock).
+    resize : str
+        Whole pictures are squashed to a square, padded (``pad``), or trimmed and negated (``garment``), as
+        ``garments`` always are.
+    balance : str
+        Rare labels are compensated by nothing (``none``), ``weights`` in the loss, or a ``sampler``.
+    limit : int, optional
+        Only the first so many pictures of each part, for a quick try.
+    """
+
+    dataset: Dataset
+    root: str | None = None
+    fashion_mnist: str | None = None
+    product_repeat: Count = 1
+    groups: tuple[str, ...] = ()
+    wild: bool = True
+    wild_repeat: Count = 1
+    split: Literal["official", "years", "stratified", "random"] = "official"
+    validation: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = 0.1
+    split_seed: Seed = 0
+    min_label_count: Count = 1
+    missing: Literal["category", "unknown"] = "unknown"
+    resize: Literal["squash", "pad", "garment"] = "squash"
+    balance: Literal["none", "weights", "sampler"] = "none"
+    limit: Count | None = None
+
+    @property
+    def label_groups(self) -> tuple[str, ...]:
+        """The groups to learn, in the data set's order."""
+        chosen = self.groups or _USUAL_GROUPS[self.dataset]
+        return tuple(name for name in GROUPS[self.dataset] if name in chosen)

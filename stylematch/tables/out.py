@@ -1,0 +1,83 @@
+"""OUT, the folder that a run is published as: whether it may be, and what of other folders is a run's output."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from stylematch.errors import UserError
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import read_manifest
+
+HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
+_URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
+
+
+def check_out(out: Path) -> Path:
+    """Return OUT's absolute path, links resolved, or say why no run can be published there. Changes nothing.
+
+    Cheap, so that a command can call it before it reads its inputs.
+
+    Raises
+    ------
+    UserError
+        OUT is a URL, a file, a link to nowhere, a mount point, the current directory or one above it, or holds what
+        no run of ours wrote.
+    """
+    if _URL.match(str(out)):
+        raise UserError(
+            f"--out {shown(out)} is a URL: a run goes into a folder of this machine; name one, or publish to a bucket "
+            'with export (out = "s3://..." in jobs/nightly.toml)'
+        )
+    try:
+        return _check_out(out)
+    except OSError as error:
+        raise UserError(f"--out {shown(out)} cannot be used: {error.strerror}: name another folder") from error
+
+
+def _check_out(out: Path) -> Path:
+    real = Path(os.path.realpath(out))
+    name = shown(out)
+    if out.is_symlink() and not real.exists():
+        raise UserError(f"--out {name} is a link to nowhere: remove it or name another folder")
+    if real == Path.cwd() or real in Path.cwd().parents:
+        raise UserError(
+            f"--out {name} is the current directory or one above it, which a run would replace: name one "
+            "inside it, such as ./stylematch-out"
+        )
+    try:
+        entries = {entry.name for entry in os.scandir(real)}
+    except FileNotFoundError:
+        return real
+    except NotADirectoryError:
+        raise UserError(f"--out {name} is a file or lies under one: name a folder") from None
+    if real.is_mount():
+        raise UserError(f"--out {name} is a mount point, which cannot be replaced as a whole: name a folder in it")
+    if not entries:
+        return real
+    manifest = read_manifest(real)
+    if manifest is None:
+        raise UserError(f"--out {name} is not empty and holds no finished run of stylematch: name another folder")
+    foreign = sorted(n for n in entries - set(manifest.get("outputs", entries)) if not n.startswith("."))
+    if foreign:
+        raise UserError(
+            f"--out {name} holds {shown(foreign[0])} beside a finished run, which replacing the run would "
+            "delete: move it away or name another folder"
+        )
+    return real
+
+
+def output_of(out: Path) -> Callable[[Path], bool]:
+    """Return a test whether a real path is a run's output, whose pictures are no input of another run.
+
+    That is OUT, whatever it holds, any other finished run, and any run's staging folder.
+    """
+    real = Path(os.path.realpath(out))
+
+    def is_output(path: Path) -> bool:
+        is_staging = path.name.startswith(".") and HIDDEN in path.name
+        return path == real or is_staging or read_manifest(path) is not None
+
+    return is_output
