@@ -85,6 +85,7 @@ def score(
 
     folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
     with started_early("stylematch.pipelines.score_partition", folder, workers) if processes else nullcontext():
+        from stylematch.errors import LimitExceededError
         from stylematch.pipelines.score import score as run
         from stylematch.settings import OPTIONS, ScoreSettings, validated
 
@@ -116,7 +117,12 @@ def score(
             overwrite=overwrite,
             max_reject_share=max_reject_share,
         )
-        summary = run(folder, out, settings, index or [])
+        try:
+            summary = run(folder, out, settings, index or [])
+        except LimitExceededError as error:
+            if profile:
+                error.lines += error.profile
+            raise
     for line in [*summary.lines(), *(summary.profile if profile else ())]:
         typer.echo(line)
 

@@ -303,4 +303,5 @@ def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
             f"{counts.rejected_of_all()}, over --max-reject-share {limit:g}; the run is published in "
             f"{shown(summary.out)}, its photos table says why.",
             summary.lines(),
+            profile=summary.profile,
         )
