@@ -48,13 +48,17 @@ class LimitExceededError(StylematchError):
         What a person is told of the run all the same.
     warnings : sequence of str
         What else somebody should look at.
+    profile : sequence of str
+        The run's table of stages, for whoever asks for it.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, lines: Sequence[str] = (), warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, lines: Sequence[str] = (), warnings: Sequence[str] = (), profile: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
-        self.lines, self.warnings = tuple(lines), tuple(warnings)
+        self.lines, self.warnings, self.profile = tuple(lines), tuple(warnings), tuple(profile)
 
 
 class PhotoRejectedError(StylematchError):

@@ -7,6 +7,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Threads of torch and FAISS wait for each other in busy loops, on cores that the other test processes use, too. It is
+# read when the first of them is imported.
+if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+
 
 def shared_data_root() -> Path | None:
     """Return the folder of real data (``$STYLEMATCH_DATA`` or ``../shared/data``), or None."""

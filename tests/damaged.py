@@ -33,7 +33,7 @@ ODD_NAMES = (
 )
 
 FAULTS = {
-    "03.jpg": (b"HANGS", Reason.TIMED_OUT, "reading it took longer than 6 s: raise --photo-timeout-s to wait"),
+    "03.jpg": (b"HANGS", Reason.TIMED_OUT, "reading it took longer than 3 s: raise --photo-timeout-s to wait"),
     "07.jpg": (b"SEGFAULTS", Reason.CRASHED, "reading it ended two worker processes; the last was killed by signal 11"),
     "11\n\udcff.jpg": (b"KILLED", Reason.CRASHED, "signal 9 (often the system's answer to memory running out"),
     "15.jpg": (b"RAISES", Reason.CRASHED, "RuntimeError: a fault of ours"),

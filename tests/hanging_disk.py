@@ -2,8 +2,9 @@
 
 What lies in FOLDER is hidden by a read-only FUSE file system that shows the same files (no folders); COMMAND runs over
 it, and its exit code is passed on. By its first bytes, a file HANGS when it is read, HANGS OPEN when it is opened,
-HANGS LATER when it is read for the second time, and one that is ENDLESS goes on for ever, whatever its size. The
-kernel's protocol is that of ``linux/fuse.h``.
+HANGS LATER when it is read for the second time, and one that is ENDLESS goes on for ever, whatever its size. One that
+is a FOLDER is shown as an empty one, which HANGS when it is listed, or whose status nobody gets where it HANGS AT ONCE.
+The kernel's protocol is that of ``linux/fuse.h``.
 """
 
 import ctypes
@@ -61,9 +62,13 @@ class Disk:
             if name not in self.files:
                 return errno.ENOENT
             found = self.names.index(name) + ROOT + 1
+            if self.content(found) == b"FOLDER HANGS AT ONCE":
+                return None
             return ENTRY.pack(found, 0, 60, 60, 0, 0) + self.attributes(found)
         if operation == GETATTR:
             return struct.pack("<QII", 60, 0, 0) + self.attributes(node)
+        if operation == READDIR and node > ROOT:
+            return None if self.content(node) == b"FOLDER HANGS" else b""
         if operation == READDIR:
             return self.listed(*struct.unpack_from("<QQI", body)[1:])
         if operation in (OPEN, OPENDIR):
@@ -86,13 +91,14 @@ class Disk:
         return self.files[self.names[node - ROOT - 1]] if node > ROOT else b""
 
     def attributes(self, node: int) -> bytes:
-        mode, size = (0o40755, 0) if node == ROOT else (0o100644, len(self.content(node)))
+        is_folder = node == ROOT or self.content(node).startswith(b"FOLDER")
+        mode, size = (0o40755, 0) if is_folder else (0o100644, len(self.content(node)))
         return struct.pack("<6Q3I6I", node, size, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096) + bytes(4)
 
     def listed(self, offset: int, size: int) -> bytes:
         listing = b""
         for place, name in list(enumerate(self.names, start=1))[offset:]:
-            entry = struct.pack("<QQII", place + ROOT, place, len(name), 8) + name  # 8: a regular file
+            entry = struct.pack("<QQII", place + ROOT, place, len(name), 0) + name  # 0: one is to ask what it is
             entry += bytes(-len(entry) % 8)
             if len(listing) + len(entry) > size:
                 break

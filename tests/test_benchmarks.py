@@ -50,12 +50,13 @@ def celeba(tmp_path):
 
 def test_score_speed(tmp_path, photos, celeba):
     options = ("--photos", photos, "--celeba", celeba, "--workers", 1, "--repeats", 1, "--embed", 0)
-    figures = run("score_speed.py", tmp_path, *options)
+    figures = run("score_speed.py", tmp_path, *options, "--many", 6)
     for name in ("wild", "aligned"):
         alone = figures[name]["alone_photos_per_s"]
         assert {"list", "read", "decode", "find faces", "cut", "attributes", "style", "items", "write"} <= set(alone)
         assert figures[name]["limit_photos_per_s"] < min(alone.values())
         assert figures[name]["run"]["photos"] == 3
+        assert figures[name]["many"]["run"]["photos"] == 6
 
 
 def test_query_times(tmp_path):

@@ -151,8 +151,8 @@ def test_a_mistake_changes_nothing(shop, pictures, tmp_path):  # noqa: F811
     for result, said in (
         (add(table, shop), "None of the 1 rows"),
         (add(tmp_path / "absent.csv", shop), "absent.csv"),
-        (add(pictures / "first.csv", tmp_path / "empty"), "is no catalogue"),
-        (add(pictures / "first.csv", DEFAULT_INDEX), "is no catalogue"),
+        (add(pictures / "first.csv", tmp_path / "empty"), "is not a catalogue"),
+        (add(pictures / "first.csv", DEFAULT_INDEX), "is not a catalogue"),
         (remove(shop, tmp_path, ["nobody"]), "'nobody'"),
         (call("index", "remove", shop / "items", "--ids", ids), "catalog remove --index"),
         (call("index", "add", shop / "items", tmp_path), "catalog add ITEMS --index"),

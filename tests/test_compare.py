@@ -172,6 +172,33 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
     assert call("compare", run_a, run_b).code in (2, 3)
 
 
+@pytest.mark.parametrize(
+    "within", ["manifest.json", "photos", "faces/part-00000.parquet", "recommendations/part-00001.parquet", "report"]
+)
+def test_nothing_is_read_through_a_link_in_a_run(tmp_path, within):
+    run_a, run_b = two_nights(tmp_path)
+    thumbnail = thumbnail_path(run_b / "report", photo_row("style.jpg")["photo_id"])
+    thumbnail.parent.mkdir(parents=True)
+    thumbnail.write_bytes(make_thumbnail(np.zeros((80, 40, 3), np.uint8)))
+    outside, link = tmp_path / "outside", run_b / within
+    if link.exists():
+        link.rename(outside)
+    else:  # a shard more, as whoever adds one would
+        shutil.copyfile(link.with_name("part-00000.parquet"), outside)
+    link.symlink_to(outside)
+    for runs in ((run_a, run_b), (run_b, run_a)):
+        refused = call("compare", *runs, "--out", tmp_path / "out")
+        assert refused.code == 2
+        assert f"{link} is a symbolic link" in refused.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_itself_may_be_a_link(tmp_path):
+    run_a, run_b = two_nights(tmp_path)
+    (tmp_path / "latest").symlink_to("b")
+    assert compare(run_a, tmp_path / "latest").figures["photos"] == compare(run_a, run_b).figures["photos"]
+
+
 def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, request):
     program = require_chromium()
     run_a, run_b = two_nights(tmp_path)

@@ -151,6 +151,7 @@ def test_the_promises_of_speed_are_beside_what_was_measured(tmp_path):
     results = {
         "beside_others": {"ratios": {"seed": 99.94, "dataloader": 5, "clip-retrieval": 8.5}},
         "memory": {"peak_ratio": 1.11, "time_ratio": 0.95},
+        "gpu_embed": {"pictures_per_s": 12_000, "gpu_busy_share": None, "all_of_celeba_s": 16.88},
     }
     for name, content in results.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -158,7 +159,8 @@ def test_the_promises_of_speed_are_beside_what_was_measured(tmp_path):
     assert len(rows) == len(made["PROMISES"])
     assert [row[2] for row in rows if "beside_others" in row[1]] == ["99.9 times: **missed**", "5.0 times", "8.5 times"]
     assert [row[2] for row in rows if "memory" in row[1]] == ["+11.0%: **missed**", "-5.0%"]
-    others = {row[2] for row in rows if "memory" not in row[1] and "beside_others" not in row[1]}
+    assert [row[2] for row in rows if "gpu_embed" in row[1]] == ["12,000 a second", "not known", "16.9 s"]
+    others = {row[2] for row in rows if not any(name in row[1] for name in results)}
     assert others == {"no result in this checkout"}
 
 

@@ -466,7 +466,7 @@ def test_photos_that_hang_or_crash_are_lost_alone_and_for_one_night(tmp_path):
     for number in range(20):
         name = f"{number:02d}.jpg"
         (photos / name).write_bytes(kinds()["baseline"] + (FAULTS[name][0] if name in names else b"%d" % number))
-    job = job_file(tmp_path, score={"photo_timeout_s": 6})
+    job = job_file(tmp_path, score={"photo_timeout_s": 3})
     path = os.pathsep.join([str(REPOSITORY / "tests" / "faults"), environment()["PYTHONPATH"]])
     done = subprocess.run(
         command("export", job, "--date", FIRST), env=environment(PYTHONPATH=path), capture_output=True, text=True

@@ -288,7 +288,7 @@ def test_photos_that_hang_or_crash_are_lost_alone(tmp_path, workers, names):
         (photos / f"{number:02d}.jpg").write_bytes(face + b"%d" % number)
     for name in names:
         (photos / name).write_bytes(face + FAULTS[name][0])
-    options = ("--device", "cpu", "--workers", workers, "--photo-timeout-s", 6, "--report")
+    options = ("--device", "cpu", "--workers", workers, "--photo-timeout-s", 3, "--report")
     said = finish(photos, out, *options, path=[REPOSITORY / "tests" / "faults"])
     assert f"rejected {len(names)}\n" in said
     found = {os.fsdecode(unescape_path(row["path"])): row for row in rows(out, "photos")}

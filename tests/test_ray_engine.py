@@ -364,7 +364,7 @@ def test_photos_that_hang_or_crash_have_the_rows_of_the_local_engine(cluster, tm
     )
     try:
         for engine in ("ray", "local"):
-            options = ("--report", "--workers", 2, "--photo-timeout-s", 6, "--engine", engine)
+            options = ("--report", "--workers", 2, "--photo-timeout-s", 3, "--engine", engine)
             scored(photos, tmp_path / "runs" / engine / "out", *options)
     finally:
         ray.shutdown()

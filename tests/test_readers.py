@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from damaged import kinds
+from hostile import make_hostile_directory
 from program import PATIENCE_S, command, environment, manifest, rows
 
 from stylematch.data import listing
+from stylematch.data.directories import _NAMES_AT_ONCE, Ignored
 from stylematch.data.listing import MAX_LOST, write_listing
-from stylematch.data.photos import FoundPhoto, photo_id_of
+from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of
 from stylematch.data.readers import LateError, Readers
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import Reason
@@ -114,18 +116,76 @@ def test_a_run_over_a_disk_that_hangs_ends_with_a_row_for_every_photo(on_hanging
     made |= {"endless.jpg": b"ENDLESS", "later.jpg": b"HANGS LATER"}
     for name, data in made.items():
         (photos / name).write_bytes(data)
-    options = ("--device", "cpu", "--workers", 1, "--no-report", "--photo-timeout-s", 4, "--max-file-mb", 20)
+    options = ("--device", "cpu", "--workers", 1, "--no-report", "--photo-timeout-s", 2, "--max-file-mb", 20)
     done = on_hanging_disk(photos, "score", photos, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     found = {row["path"]: row for row in rows(out, "photos")}
     for name, is_hashed in (("hangs.jpg", False), ("open.jpg", False), ("later.jpg", True)):
         assert found[name]["reason"] == Reason.TIMED_OUT
-        assert found[name]["message"] == "reading it took longer than 4 s: raise --photo-timeout-s to wait"
+        assert found[name]["message"] == "reading it took longer than 2 s: raise --photo-timeout-s to wait"
         assert bool(found[name]["photo_id"]) == is_hashed
     assert found["endless.jpg"]["reason"] == Reason.FILE_TOO_LARGE
     assert found["good.jpg"]["photo_id"] == found["picture"]["photo_id"] == photo_id_of(good)
     assert found.keys() == made.keys() - {"silent"}
     assert manifest(out)["counts"]["ignored"] == {"unreadable_file": 1}
+
+
+@pytest.mark.parametrize(
+    ("what", "named", "content"),
+    [
+        ("score", "", "FOLDER HANGS"),
+        ("score", "dead", "FOLDER HANGS AT ONCE"),
+        ("export", "", "FOLDER HANGS AT ONCE"),
+        ("export", "dead", "FOLDER HANGS"),
+    ],
+)
+def test_a_folder_that_does_not_answer_ends_the_run(on_hanging_disk, tmp_path, what, named, content):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    files = {"empty": "FOLDER", "dead": content, "good.jpg": "x"}
+    for name, text in files.items():
+        (photos / name).write_text(text)
+    if what == "score":
+        arguments = ["score", photos / named, "--out", out, "--device", "cpu", "--photo-timeout-s", 1]
+    else:
+        job = tmp_path / "night.toml"
+        job.write_text(f'photos = "{photos / named}"\nout = "{out}"\n[score]\nphoto_timeout_s = 1\ndevice = "cpu"\n')
+        arguments = ["export", job]
+    done = on_hanging_disk(photos, *arguments)
+    assert done.returncode == 3, done.stderr
+    late = photos / "dead" if named or content == "FOLDER HANGS" else photos
+    said = f"stylematch-batch: the directory {late}, or what lies in it, did not answer within 1 s: look at the disk"
+    assert done.stderr.splitlines()[-1].startswith(said)
+    assert "Traceback" not in done.stderr
+    assert not (out / "photos").exists()
+    assert not (out / "latest").exists()
+
+
+def test_folders_that_answer_are_listed_alike_with_and_without_a_limit(tmp_path):
+    made = make_hostile_directory(tmp_path / "photos")
+    many = made.root / "many"
+    many.mkdir()
+    for number in range(3 * _NAMES_AT_ONCE + 1):
+        (many / f"{number}.jpg").touch()
+    (many / "link.jpg").symlink_to("0.jpg")
+    (made.root / "skipped").mkdir()
+    (made.root / "skipped" / "a.jpg").touch()
+    for follow_links in (False, True):
+        walks = []
+        for limit_s in (None, 60.0):
+            counts = FindCounts()
+            options = {"follow_links": follow_links, "skip": lambda path: path.name == "skipped", "limit_s": limit_s}
+            walks.append((list(find_photos(made.root, counts=counts, **options)), counts))
+        assert walks[0] == walks[1]
+        assert len(walks[0][0]) > 3 * _NAMES_AT_ONCE
+        assert walks[0][1].ignored[Ignored.OWN_OUTPUT] == 1
+
+
+def test_a_lister_that_dies_ends_the_walk(tmp_path):
+    (tmp_path / "folder").mkdir()
+    walk = find_photos(tmp_path, skip=lambda _: os.kill(os.getpid(), signal.SIGKILL), limit_s=60.0)
+    with pytest.raises(StylematchError, match="folder ended before its time"):
+        list(walk)
 
 
 def test_signals_come_through_again_where_no_reader_could_be_forked(monkeypatch):

@@ -717,8 +717,12 @@ def test_too_many_rejects_are_exit_code_4_with_the_tables_published(tmp_path):
     assert "2 of 11 photos (18.2%) were rejected" in first.sentence
     assert "found 11: scored 6, no face 3, rejected 2" in first.out
     assert table(out, "photos").num_rows == 11
+    assert "busy s" not in first.out
     before = state_of(out)
-    assert score(EXAMPLES, out, *options, 0.1).code == 4, "a retry must not hide what the first run said"
+    again = score(EXAMPLES, out, *options, 0.1, "--profile")
+    assert again.code == 4, "a retry must not hide what the first run said"
+    assert "Nothing was run now; the run of " in again.out
+    assert "busy s" in again.out
     assert score(EXAMPLES, out, *options, 0.2).code == 0
     assert state_of(out) == before
 

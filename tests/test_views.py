@@ -234,7 +234,7 @@ def test_nothing_is_read_through_a_link_in_a_run(example_run, tmp_path, within):
     assert ask(out, "SELECT 1 AS one") == [{"one": 1}]
     linked(out / within, tmp_path / "outside")
     sentence = refused(out, "SELECT count(*) FROM photos")
-    assert f"{within} is a symbolic link, and query reads no file through one" in sentence
+    assert f"{within} is a symbolic link, and no file of a run is read through one" in sentence
 
 
 def test_a_secret_that_is_linked_into_a_table_is_not_shown(example_run, tmp_path):

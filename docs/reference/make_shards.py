@@ -5,12 +5,14 @@ Run ``make reference-pages`` after a change of a schema or of its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from stylematch.data.item_words import TAGS
+from stylematch.evaluate.markdown import markdown_columns, markdown_table
 from stylematch.pipelines.catalog_files import REJECTED_SCHEMA
 from stylematch.pipelines.feature_store import (
     MAX_SHARD_PHOTOS,
@@ -119,17 +121,14 @@ def shards_page() -> str:
         "### `photos/*.parquet`, key (photo_id)",
         "",
         *table(photo_features_schema(), {**COLUMN_MEANINGS["photos"], **PHOTO_FEATURES}),
-        "",
         "### `faces/*.parquet`, in the order of the photos, the largest face of each first",
         "",
         *table(face_features(), {**COLUMN_MEANINGS["faces"], **FACE_FEATURES, ATTRIBUTES: "probability, 0 to 1"}),
-        "",
         "### `OUT/store/files/*.parquet` and `OUT/store/pending/*.parquet`, key (path)",
         "",
         "Which file had which contents when the last snapshot was published; the same of what was read since.",
         "",
         *table(files_schema(), FILES),
-        "",
         "## Embeddings: what `embed` writes and `index build` and `index add` take",
         "",
         "`embeddings.json`, and `part-00000.parquet`, `part-00001.parquet`, ... with equal columns. The rows in",
@@ -138,21 +137,18 @@ def shards_page() -> str:
         "",
         "### `embeddings.json`",
         "",
-        *rows_of(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in DESCRIPTION.items())),
-        "",
+        *markdown_table(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in DESCRIPTION.items())),
         "### `part-*.parquet` of items",
         "",
         "`id`, `embedding` and `category` are needed. Behind every tag stands how sure the model is, null where",
         "the tag was given. Those of Fashion-MNIST have `split` and no `category_predicted`.",
         "",
         *table(item_schema(), ITEMS),
-        "",
         "### `part-*.parquet` of faces",
         "",
         "`id` and `embedding` are needed, and a column for each of the `attribute_names`.",
         "",
         *table(embedded_faces(), FACES),
-        "",
         "## A catalogue: what `catalog build`, `add` and `remove` write",
         "",
         "`items/` is an index, whose `rows.parquet` has the columns of the shards above but `embedding`;",
@@ -161,16 +157,14 @@ def shards_page() -> str:
         f"### `pictures.parquet`, key (item_id), in row groups of {GROUP_ROWS}",
         "",
         *table(PICTURES_SCHEMA, PICTURES),
-        "",
         "### `rejected.parquet`",
         "",
         *table(REJECTED_SCHEMA, REJECTED),
-        "",
         "### `catalog.json`",
         "",
-        *rows_of(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in CATALOG.items())),
+        *markdown_table(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in CATALOG.items())),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def face_features() -> pa.Schema:
@@ -207,28 +201,17 @@ def embedded_faces() -> pa.Schema:
 
 def table(schema: pa.Schema, meanings: Meanings) -> list[str]:
     """Return a schema's columns with their meanings; a column without one is an error."""
-    return rows_of(("column", "type", "null", "meaning"), (_column(field, schema, meanings) for field in schema))
+    return markdown_columns(schema, partial(_described, schema.names, meanings))
 
 
-def rows_of(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Return a table as lines of Markdown."""
-    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
-
-
-def _column(field: pa.Field, schema: pa.Schema, meanings: Meanings) -> tuple[str, str, str, str]:
-    name, meaning = field.name, meanings.get(field.name)
-    if meaning is None and name.removesuffix("_probability") in schema.names:
+def _described(columns: list[str], meanings: Meanings, name: str) -> tuple[str, str]:
+    meaning = meanings.get(name)
+    if meaning is None and name.removesuffix("_probability") in columns:
         assert name == probability_of(name.removesuffix("_probability"))
         meaning = "how sure the model is, 0 to 1; null where it did not predict the value"
     if meaning is None:
         raise KeyError(f"the column {name} has no meaning in {__file__}")
-    kind = field.type
-    if pa.types.is_fixed_size_list(kind):
-        typed = f"{kind.list_size} x {kind.value_type}"
-    else:
-        typed = "any" if pa.types.is_null(kind) else str(kind)
-    shown = "`Smiling`, ..." if name == ATTRIBUTES else name if name == "..." else f"`{name}`"
-    return shown, typed, "yes" if field.nullable else "", meaning
+    return "`Smiling`, ..." if name == ATTRIBUTES else name if name == "..." else f"`{name}`", meaning
 
 
 if __name__ == "__main__":

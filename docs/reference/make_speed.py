@@ -19,11 +19,14 @@ START, END = "<!-- speed: made by make reference-pages -->", "<!-- speed end -->
 
 @dataclass(frozen=True)
 class Promise:
-    """One promise: the benchmark that measures it, the figure in its result, how that is shown, and its bounds."""
+    """One promise: the benchmark that measures it, the figure in its result, how that is shown, and its bounds.
+
+    A figure that the benchmark could not learn on its machine is None.
+    """
 
     what: str
     benchmark: str
-    figure: Callable[[Any], float]
+    figure: Callable[[Any], float | None]
     shown: str
     least: float | None = None
     most: float | None = None
@@ -152,6 +155,8 @@ def _row(promise: Promise, path: Path) -> str:
     if not path.is_file():
         return f"{named} no result in this checkout |"
     figure = promise.figure(json.loads(path.read_text(encoding="utf-8")))
+    if figure is None:
+        return f"{named} not known |"
     missed = (promise.least is not None and figure < promise.least) or (
         promise.most is not None and figure > promise.most
     )

@@ -5,11 +5,10 @@ Run ``make tables-page`` after a change of the contract.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-
+from stylematch.evaluate.markdown import markdown_columns, markdown_table
 from stylematch.tables.contract import (
     COLUMN_MEANINGS,
     EXIT_MEANINGS,
@@ -53,6 +52,7 @@ def tables_page() -> str:
         "",
         "Names, types and meanings are fixed; columns may be added. This page is made from",
         "`stylematch/tables/contract.py` by `make tables-page`.",
+        "",
     ]
     schemas = {
         "photos": photos_schema(),
@@ -60,38 +60,25 @@ def tables_page() -> str:
         "recommendations": recommendations_schema(),
     }
     for table, schema in schemas.items():
-        lines += ["", f"## `{table}`, key ({', '.join(KEYS[table])})", ""]
-        lines += _table(("column", "type", "null", "meaning"), (_column(table, field) for field in schema))
+        lines += [f"## `{table}`, key ({', '.join(KEYS[table])})", ""]
+        lines += markdown_columns(schema, partial(_described, table))
     lines += [
-        "",
         "The attributes and the size of `embedding` are the model's; here they are the shipped one's.",
     ]
     statuses = ", ".join(f"`{status}`" for status in Status)
     lines += ["", "## `reason` in `photos`", "", f"`status` is one of {statuses}.", ""]
-    lines += _table(("reason", "meaning"), ((f"`{key}`", REASON_MEANINGS[key]) for key in Reason))
-    lines += ["", "## `manifest.json`", ""]
-    lines += _table(("key", "meaning"), ((f"`{key}`", text) for key, text in MANIFEST_MEANINGS.items()))
-    lines += ["", "## Exit codes, of every command", ""]
-    lines += _table(("code", "meaning"), ((str(int(code)), text) for code, text in EXIT_MEANINGS.items()))
-    return "\n".join(lines) + "\n"
+    lines += markdown_table(("reason", "meaning"), ((f"`{key}`", REASON_MEANINGS[key]) for key in Reason))
+    lines += ["## `manifest.json`", ""]
+    lines += markdown_table(("key", "meaning"), ((f"`{key}`", text) for key, text in MANIFEST_MEANINGS.items()))
+    lines += ["## Exit codes, of every command", ""]
+    lines += markdown_table(("code", "meaning"), ((str(int(code)), text) for code, text in EXIT_MEANINGS.items()))
+    return "\n".join(lines)
 
 
-def _column(table: str, field: pa.Field) -> tuple[str, str, str, str]:
-    if field.name == ATTRIBUTES:
-        name, meaning = "`Smiling`, ...", "probability of each attribute, under CelebA's name, 0 to 1"
-    else:
-        name, meaning = f"`{field.name}`", COLUMN_MEANINGS[table][field.name]
-    return name, _type(field.type), "yes" if field.nullable else "", meaning
-
-
-def _type(kind: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(kind):
-        return f"{kind.list_size} x {kind.value_type}"
-    return str(kind)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
+def _described(table: str, column: str) -> tuple[str, str]:
+    if column == ATTRIBUTES:
+        return "`Smiling`, ...", "probability of each attribute, under CelebA's name, 0 to 1"
+    return f"`{column}`", COLUMN_MEANINGS[table][column]
 
 
 if __name__ == "__main__":

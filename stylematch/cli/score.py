@@ -84,7 +84,9 @@ def score(
     from stylematch.engines.early import started_early
 
     folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
-    with started_early("stylematch.pipelines.score_partition", folder, workers) if processes else nullcontext():
+    early = ("stylematch.pipelines.score_partition", folder, workers, photo_timeout_s or None)
+    with started_early(*early) if processes else nullcontext():
+        from stylematch.errors import LimitExceededError
         from stylematch.pipelines.score import score as run
         from stylematch.settings import OPTIONS, ScoreSettings, validated
 
@@ -116,7 +118,12 @@ def score(
             overwrite=overwrite,
             max_reject_share=max_reject_share,
         )
-        summary = run(folder, out, settings, index or [])
+        try:
+            summary = run(folder, out, settings, index or [])
+        except LimitExceededError as error:
+            if profile:
+                error.lines += error.profile
+            raise
     for line in [*summary.lines(), *(summary.profile if profile else ())]:
         typer.echo(line)
 

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from stylematch.data.directories import Ignored, check_answers
 from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
 from stylematch.data.photos import (
@@ -22,7 +23,6 @@ from stylematch.data.photos import (
     PICTURE_EXTENSIONS,
     FindCounts,
     FoundPhoto,
-    Ignored,
     escape_path,
     find_photos,
     hash_photo,
@@ -66,15 +66,27 @@ class PhotoFolder(Protocol):
         """Return one photo's photo_id without holding it in memory; see ``hash_photo``."""
 
 
-def photo_folder(place: Place) -> PhotoFolder:
+def photo_folder(place: Place, limit_s: float | None = None) -> PhotoFolder:
     """Return the photos of a place.
+
+    Parameters
+    ----------
+    place : Place
+        Where they are.
+    limit_s : float, optional
+        How long a folder of this machine may take to answer; None waits for ever.
 
     Raises
     ------
     UserError
         If nothing is there.
+    StylematchError
+        If the folder does not answer in time.
     """
-    return ObjectFolder(place) if place.directory is None else LocalFolder(place.directory)
+    if place.directory is None:
+        return ObjectFolder(place)
+    check_answers(place.directory, limit_s)
+    return LocalFolder(place.directory)
 
 
 @dataclass(frozen=True)

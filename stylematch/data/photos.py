@@ -1,7 +1,7 @@
 """Find the pictures below a directory, name them, read and hash their bytes.
 
-- Depth first, only the listings on the way down in memory, 200 bytes a name; directories sort as if their names
-  ended in "/", so that the order is that of the bytes of the whole relative POSIX paths.
+- Depth first, only the listings on the way down (``directories``) in memory, 200 bytes a name; directories sort as if
+  their names ended in "/", so that the order is that of the bytes of the whole relative POSIX paths.
 - Found is every regular file with a picture's extension or, where the name has none, a picture's first bytes.
   The rest is only counted, by kind. Nothing but a regular file is ever opened.
 - Paths are bytes to the file system; in tables they are text, escaped reversibly where they are not UTF-8.
@@ -17,11 +17,11 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from io import BufferedReader
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from stylematch.data.directories import Directories, Entry, Ignored, Unlisted
 from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
 from stylematch.data.readers import Readers
@@ -48,22 +48,6 @@ PHOTO_ID_HEX_DIGITS = 32
 _HASHED_BYTES = 256 * 1024
 _ESCAPE = "file-bytes://"  # a relative POSIX path never holds "//", so no plain path begins like this
 _EXAMPLES_KEPT = 20
-
-
-class Ignored(StrEnum):
-    """Why a directory entry is not among the photos, the keys of ``ignored`` in the manifest."""
-
-    NOT_A_PICTURE = "not_a_picture"
-    LINK = "link"
-    DANGLING_LINK = "dangling_link"
-    DIRECTORY_SEEN_BEFORE = "directory_seen_before"
-    OWN_OUTPUT = "own_output"
-    UNREADABLE_DIRECTORY = "unreadable_directory"
-    UNREADABLE_FILE = "unreadable_file"
-    VANISHED = "vanished"
-    FIFO = "fifo"
-    SOCKET = "socket"
-    DEVICE = "device"
 
 
 @dataclass
@@ -111,20 +95,6 @@ class FoundPhoto:
     bytes: int
     photo_id: str | None = None
     stamp: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What is kept of one name of a directory, of which there may be a million in memory at once."""
-
-    raw_path: bytes
-    size_bytes: int
-    mtime_ns: int
-    directory: tuple[int, int] | None  # its device and inode, None of a file
-
-    @property
-    def sort_key(self) -> bytes:
-        return self.raw_path if self.directory is None else self.raw_path + b"/"
 
 
 def escape_path(raw: bytes) -> str:
@@ -192,7 +162,7 @@ def find_photos(
         output) are not entered.
     limit_s : float, optional
         How long looking into a file may take whose name does not say that it is a picture; then it counts as
-        unreadable. None waits for ever.
+        unreadable. So long may a directory take, too; then the run ends. None waits for ever.
     looks : Looks, optional
         What earlier looks into such files found, and where new ones are kept. A file whose size or time is another
         one is looked into again.
@@ -205,18 +175,20 @@ def find_photos(
     ------
     UserError
         At once, where ``root`` is missing, cannot be listed, or is no directory or regular file.
+    StylematchError
+        A directory does not answer in time; of ``root`` at once, of others when their turn comes.
     """
     counts = counts if counts is not None else FindCounts()
     looks = looks if looks is not None else Looks()
     base = photo_root(root)
     if base != root:
-        return _found([_entry(os.fsencode(root.name), root.stat())], base, counts, limit_s, looks)
-    try:
-        first = _list(base, b"", follow_links, counts)
-    except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"the directory {str(root)!r} cannot be listed ({why}): check its permissions") from error
-    return _found(_walk(first, base, follow_links, counts, skip), base, counts, limit_s, looks)
+        return _found([Entry.of(os.fsencode(root.name), root.stat())], base, counts, limit_s, looks)
+    directories = Directories(base, follow_links=follow_links, skip=skip, limit_s=limit_s)
+    with directories:
+        first = directories.entries(b"", counts.ignored)
+    if isinstance(first, Unlisted):
+        raise UserError(f"the directory {str(root)!r} cannot be listed ({first.message}): check its permissions")
+    return _found(_walk(first, base, directories, follow_links, counts), base, counts, limit_s, looks)
 
 
 def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
@@ -302,85 +274,36 @@ def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None) -> str
 
 
 def _walk(
-    first: list[_Entry],
-    root: Path,
-    follow_links: bool,
-    counts: FindCounts,
-    skip: Callable[[Path], bool] | None,
-) -> Iterator[_Entry]:
+    first: list[Entry], root: Path, directories: Directories, follow_links: bool, counts: FindCounts
+) -> Iterator[Entry]:
     """Yield the regular files below ``root`` in order, given its own listing."""
     status = root.stat()
     seen = {(status.st_dev, status.st_ino)}
     stack = [iter(first)]
-    while stack:
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-        elif entry.directory is None:
-            yield entry
-        else:
-            if follow_links:  # without links a tree has no second way to a directory
-                if entry.directory in seen:
-                    counts.ignored[Ignored.DIRECTORY_SEEN_BEFORE] += 1
+    with directories:
+        while stack:
+            entry = next(stack[-1], None)
+            if entry is None:
+                stack.pop()
+            elif entry.directory is None:
+                yield entry
+            else:
+                if follow_links:  # without links a tree has no second way to a directory
+                    if entry.directory in seen:
+                        counts.ignored[Ignored.DIRECTORY_SEEN_BEFORE] += 1
+                        continue
+                    seen.add(entry.directory)
+                listed = directories.entries(entry.raw_path, counts.ignored)
+                if not isinstance(listed, Unlisted):
+                    stack.append(iter(listed))
                     continue
-                seen.add(entry.directory)
-            if skip is not None and skip(Path(os.path.realpath(root / os.fsdecode(entry.raw_path)))):
-                counts.ignored[Ignored.OWN_OUTPUT] += 1
-                continue
-            try:
-                stack.append(iter(_list(root, entry.raw_path, follow_links, counts)))
-            except OSError:
-                counts.ignored[Ignored.UNREADABLE_DIRECTORY] += 1
-                if len(counts.unreadable_directories) < _EXAMPLES_KEPT:
+                counts.ignored[listed.why] += 1
+                if listed.why == Ignored.UNREADABLE_DIRECTORY and len(counts.unreadable_directories) < _EXAMPLES_KEPT:
                     counts.unreadable_directories.append(escape_path(entry.raw_path))
 
 
-def _list(root: Path, raw_path: bytes, follow_links: bool, counts: FindCounts) -> list[_Entry]:
-    """Return one directory's sub-directories and regular files, sorted; count the rest."""
-    entries = []
-    with os.scandir(os.fsencode(root) + b"/" + raw_path) as listing:
-        for item in listing:
-            status = _status(item, follow_links, counts)
-            if status is not None:
-                entries.append(_entry(raw_path + b"/" + item.name if raw_path else item.name, status))
-    entries.sort(key=lambda entry: entry.sort_key)
-    return entries
-
-
-def _entry(raw_path: bytes, status: os.stat_result) -> _Entry:
-    directory = (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
-    return _Entry(raw_path, status.st_size, status.st_mtime_ns, directory)
-
-
-def _status(item: os.DirEntry[bytes], follow_links: bool, counts: FindCounts) -> os.stat_result | None:
-    """Return the status of a directory or regular file, or of a followed link's; else None, and count it."""
-    try:
-        status = item.stat(follow_symlinks=False)
-    except OSError:
-        counts.ignored[Ignored.VANISHED] += 1
-        return None
-    if stat.S_ISLNK(status.st_mode):
-        try:
-            status = item.stat(follow_symlinks=True)
-        except OSError:  # also a link to itself
-            counts.ignored[Ignored.DANGLING_LINK] += 1
-            return None
-        if not follow_links:
-            counts.ignored[Ignored.LINK] += 1
-            return None
-    if stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode):
-        return status
-    if stat.S_ISFIFO(status.st_mode):
-        counts.ignored[Ignored.FIFO] += 1
-    elif stat.S_ISSOCK(status.st_mode):
-        counts.ignored[Ignored.SOCKET] += 1
-    else:
-        counts.ignored[Ignored.DEVICE] += 1
-    return None
-
-
 def _found(
-    files: Iterable[_Entry], root: Path, counts: FindCounts, limit_s: float | None, looks: Looks
+    files: Iterable[Entry], root: Path, counts: FindCounts, limit_s: float | None, looks: Looks
 ) -> Iterator[FoundPhoto]:
     """Keep the files that are pictures by name or by their first bytes."""
     with Readers(functools.partial(_read_head, root), 1, limit_s) as readers:

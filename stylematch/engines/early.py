@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stylematch.data.directories import check_answers
 from stylematch.engines.worker import Worker
 
 _MOST_EARLY = 4
@@ -22,7 +23,7 @@ _waiting: list[Worker] = []
 
 
 @contextlib.contextmanager
-def started_early(module: str, photos: Path, workers: int) -> Iterator[None]:
+def started_early(module: str, photos: Path, workers: int, limit_s: float | None = None) -> Iterator[None]:
     """Let workers start while the ``with`` block goes on; those that nobody hired by its end are ended.
 
     Parameters
@@ -33,7 +34,15 @@ def started_early(module: str, photos: Path, workers: int) -> Iterator[None]:
         What is going to be listed: a single picture or a small folder needs one worker.
     workers : int
         How many are going to be asked for; 0 is one per core.
+    limit_s : float, optional
+        How long the photos' folder may take to answer.
+
+    Raises
+    ------
+    StylematchError
+        If it does not in time.
     """
+    check_answers(photos, limit_s)
     if _has_few_entries(photos):
         count = 1
     else:

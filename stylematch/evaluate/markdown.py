@@ -1,9 +1,10 @@
-"""Figures and names as Markdown shows them: tables, numbers, intervals; names from elsewhere are escaped."""
+"""Figures, names and schemas as Markdown shows them: tables, numbers, intervals; names from elsewhere are escaped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from stylematch.tables.disk import shown
 
@@ -14,6 +15,31 @@ UNDEFINED = "\N{EN DASH}"
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table, and an empty one after it; cells are Markdown already."""
     return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]
+
+
+def markdown_columns(schema: Any, described: Callable[[str], tuple[str, str]]) -> list[str]:
+    """Return the lines of a table of a schema's columns, and an empty one after it.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        The columns; one of Arrow's null type stands for any type.
+    described : callable
+        Given a column's name, returns how that is shown and what the column means, both Markdown.
+    """
+    rows = []
+    for field in schema:
+        name, meaning = described(field.name)
+        rows.append((name, _shown_type(field.type), "yes" if field.nullable else "", meaning))
+    return markdown_table(("column", "type", "null", "meaning"), rows)
+
+
+def _shown_type(kind: Any) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(kind):
+        return f"{kind.list_size} x {kind.value_type}"
+    return "any" if pa.types.is_null(kind) else str(kind)
 
 
 def shown_number(value: object) -> str:

@@ -24,10 +24,14 @@ from stylematch.pipelines.item_tags import CATEGORY, CATEGORY_PREDICTED, probabi
 from stylematch.report.item_pictures import PICTURES_FILE
 from stylematch.search.catalog import read_rows
 from stylematch.search.directory import INFOS_FILE, index_info
+from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import shown, write_durably
 
 CATALOG_FILE, REJECTED_FILE = "catalog.json", "rejected.parquet"
 ITEMS, GARMENTS = "items", "garments"
+_CATALOG = DescriptionFile(
+    CATALOG_FILE, "a catalogue", "catalog build", "build the catalogue again", ("sources", "given")
+)
 _PARTS = frozenset({ITEMS, GARMENTS, PICTURES_FILE, REJECTED_FILE})
 REJECTED_SCHEMA = pa.schema(
     [
@@ -75,19 +79,7 @@ def read_catalog(directory: Path) -> dict[str, Any]:
     UserError
         If there is none, or it is damaged or of an older catalogue.
     """
-    path = directory / CATALOG_FILE
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{shown(directory)} is no catalogue: {CATALOG_FILE} cannot be read ({error.strerror}). "
-            "Name a directory that 'stylematch-batch catalog build' wrote."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{shown(path)} is damaged (no JSON); build the catalogue again.") from error
-    if not isinstance(content, dict) or not {"sources", "given"} <= set(content):
-        raise UserError(f"{shown(path)} does not describe a catalogue (damaged or older); build it again.")
-    return content
+    return _CATALOG.read(directory)
 
 
 def write_catalog(

@@ -1,7 +1,7 @@
 """``compare``: what changed between two runs, nights or models: printed, as Parquet, and as a page.
 
 The tables are joined by DuckDB (``compare_sql``), which keeps on disk what memory does not hold. What did not change is
-only counted; every photo, face and item that did is a row.
+only counted; every photo, face and item that did is a row. No file of either run is read through a link.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from stylematch.report.compare_page import write_compare_page
 from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.disk import explained, shown, write_durably
-from stylematch.tables.manifest import read_manifest, scoring_settings
+from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
 from stylematch.tables.replace import replaced_directory
-from stylematch.tables.views import find_snapshots
+from stylematch.tables.views import find_snapshots, refuse_link
 
 MARKER = "changes.json"
 ORDER = {
@@ -68,14 +68,14 @@ def compare(run_a: Path, run_b: Path, out: Path | None = None) -> Comparison:
     Raises
     ------
     UserError
-        One of them is no finished run, or OUT cannot be replaced.
+        One of them is no finished run or has links in it, or OUT cannot be replaced.
     StylematchError
         OUT cannot be written.
     """
     manifests = [_manifest_of(run) for run in (run_a, run_b)]
-    names = [attribute_names(run) for run in (run_a, run_b)]
-    shared = [name for name in names[0] if name in names[1]]
     with tempfile.TemporaryDirectory(prefix="stylematch-compare-") as spill, open_runs(run_a, run_b, spill) as runs:
+        names = [attribute_names(run) for run in (run_a, run_b)]
+        shared = [name for name in names[0] if name in names[1]]
         make_tables(runs, shared)
         figures = {
             "tool": "stylematch compare",
@@ -124,6 +124,7 @@ _STYLES = """
 
 
 def _manifest_of(run: Path) -> dict[str, Any]:
+    refuse_link(run, run / MANIFEST)
     manifest = read_manifest(run)
     if manifest is None and (nights := find_snapshots(run)):
         raise UserError(

@@ -14,10 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import shown
-from stylematch.tables.writer import shard_paths
+from stylematch.tables.views import open_table
 
 MIN_IOU = 0.5
 LIKELY = 0.5
@@ -31,19 +29,16 @@ def open_runs(run_a: Path, run_b: Path, spill: str) -> Any:
     Raises
     ------
     UserError
-        A run lacks a table.
+        A run lacks a table, or has a damaged one or one that is a link.
     """
     import duckdb
-    import pyarrow.dataset as ds
 
+    tables = {
+        f"{side}_{table}": open_table(run, table) for side, run in (("a", run_a), ("b", run_b)) for table in TABLES
+    }
     connection = duckdb.connect(":memory:", config={"temp_directory": spill})
-    for side, run in (("a", run_a), ("b", run_b)):
-        for table in TABLES:
-            shards = shard_paths(run / table)
-            if not shards:
-                connection.close()
-                raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; run score again")
-            connection.register(f"{side}_{table}", ds.dataset(shards, format="parquet"))
+    for name, table in tables.items():
+        connection.register(name, table)
     return connection
 
 

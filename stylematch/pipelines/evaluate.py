@@ -24,7 +24,7 @@ from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot
 from stylematch.evaluate.card import POINTS_SOURCE, card_text
 from stylematch.evaluate.measure import measure
 from stylematch.evaluate.plots import plot_confusion, plot_reliability
-from stylematch.pipelines.labelled import holds_garments, labelled_garments
+from stylematch.pipelines.labelled import find_garments, labelled_garments
 from stylematch.pipelines.sources import open_source, photo_faces
 from stylematch.settings import TrainData
 from stylematch.tables.disk import shown, write_durably
@@ -187,8 +187,8 @@ def _labelled(
         title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
         yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
         return
-    if holds_garments(data):
-        yield from labelled_garments(bundle, data, cache, split, limit)
+    if garments := find_garments(data):
+        yield from labelled_garments(bundle, garments, cache, split, limit)
         return
     if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:
         raise UserError(

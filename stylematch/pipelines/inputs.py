@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.data.decode import DecodedPhoto
+from stylematch.data.directories import check_answers
 from stylematch.data.listing import Listing, Partition, write_listing
 from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of, photo_root, read_photo
 from stylematch.engines.progress import Progress
@@ -24,14 +25,17 @@ Row = dict[str, Any]
 _INT32_MAX = 2**31 - 1
 
 
-def root_beside(photos: Path, out: Path) -> Path:
+def root_beside(photos: Path, out: Path, photo_timeout_s: float) -> Path:
     """Return the folder that the photos' paths are relative to; OUT may not hold it.
 
     Raises
     ------
     UserError
         If there are no photos, or OUT cannot take a run.
+    StylematchError
+        If what the photos lie on does not answer within ``photo_timeout_s``; 0 waits for ever.
     """
+    check_answers(photos, photo_timeout_s or None)
     root = photo_root(photos)
     if check_out(out) in (root.resolve(), *root.resolve().parents):
         raise UserError(f"--out {shown(out)} holds the photos, which a run would replace: name another folder")
@@ -63,7 +67,7 @@ def list_inputs(
     max_file_mb : float
         Larger files are rejected without being read.
     photo_timeout_s : float
-        A file that takes longer is rejected and not read again; 0 waits for ever.
+        A file that takes longer is rejected and not read again, a directory ends the run; 0 waits for ever.
     """
     counts, began = FindCounts(), time.perf_counter()
     limit_s = photo_timeout_s or None

@@ -8,7 +8,7 @@ of another. Labels that it does not know are unknown, and counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,50 @@ _SAID = {"test": "not learned from", "train": "learned from", "all": "all"}
 Labels = Mapping[str, tuple[npt.NDArray[np.int64], Sequence[str]]]
 
 
+@dataclass(frozen=True)
+class GarmentData:
+    """What a name or a folder of labelled garments holds; see ``find_garments``.
+
+    Attributes
+    ----------
+    named : str
+        As the user named it.
+    fashion_mnist : bool
+        Whether Fashion-MNIST is among it.
+    kind : {"fashion-product", "flixstock"} or None
+        Which table of pictures is, if any.
+    folder : pathlib.Path
+        Where that lies.
+    """
+
+    named: str
+    fashion_mnist: bool
+    kind: str | None
+    folder: Path
+
+
+def find_garments(data: str) -> GarmentData | None:
+    """Return what lies there of the data that ``labelled_garments`` reads, None where there is none of it.
+
+    Parameters
+    ----------
+    data : str
+        A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
+        (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two.
+    """
+    if data == "fashion-mnist":
+        return GarmentData(data, True, None, Path(data))
+    if data in (_GARMENTS, *_FOLDERS):
+        kind = "fashion-product" if data == _GARMENTS else data
+        return GarmentData(data, data == _GARMENTS, kind, data_root() / _FOLDERS[kind])
+    root = Path(data)
+    kinds = (kind for table, kind in _TABLES.items() if (root / table).is_file())
+    found = GarmentData(data, fashion_mnist.holds_fashion_mnist(root), next(kinds, None), root)
+    return found if found.fashion_mnist or found.kind else None
+
+
 def labelled_garments(
-    bundle: Bundle, data: str, cache: Path, split: str, limit: int | None
+    bundle: Bundle, data: GarmentData, cache: Path, split: str, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
     """Give labelled pictures of garments as a bundle sees them.
 
@@ -44,9 +86,8 @@ def labelled_garments(
     ----------
     bundle : Bundle
         Whose labels and input they take.
-    data : str
-        A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
-        (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two.
+    data : GarmentData
+        From ``find_garments``.
     cache : pathlib.Path
         Folder for the cut pictures.
     split : {"train", "val", "test", "all"}
@@ -65,19 +106,17 @@ def labelled_garments(
     Raises
     ------
     UserError
-        If the data are missing or unknown, share no label with the bundle, or have no picture of the part.
+        If the data are missing, share no label with the bundle, or have no picture of the part.
     """
-    root = Path(data)
     if split == "val":
         raise UserError("--split val: what a training watched counts as learned from; ask for test, train or all.")
-    if data in ("fashion-mnist", _GARMENTS) or fashion_mnist.holds_fashion_mnist(root):
-        yield from _fashion_mnist(bundle, data, split, limit)
-    kind = data if data in _FOLDERS else "fashion-product" if data == _GARMENTS else _kind_of(root)
-    if kind is None:
+    if data.fashion_mnist:
+        yield from _fashion_mnist(bundle, data.named, split, limit)
+    if data.kind is None:
         return
-    folder = data_root() / _FOLDERS[kind] if data in (*_FOLDERS, _GARMENTS) else root
+    kind, folder = data.kind, data.folder
     pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
-    targets, unknown = _as_known(labels, bundle.schema, data)
+    targets, unknown = _as_known(labels, bundle.schema, data.named)
     rows = _rows(bundle, kind, names, split, folder)[:limit]
     for mode in _modes(bundle, kind):
         cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None)
@@ -116,16 +155,6 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
         return ~are_among(names, text)
     except (TypeError, ValueError) as error:
         raise UserError(f"{shown(bundle.directory)}: {LEARNED_NAMES} is damaged ({error}); get it again.") from error
-
-
-def _kind_of(root: Path) -> str | None:
-    return next((kind for table, kind in _TABLES.items() if (root / table).is_file()), None)
-
-
-def holds_garments(data: str) -> bool:
-    """Return whether a name or a folder is of data that ``labelled_garments`` reads."""
-    named = data in ("fashion-mnist", _GARMENTS, *_FOLDERS)
-    return named or fashion_mnist.holds_fashion_mnist(Path(data)) or _kind_of(Path(data)) is not None
 
 
 def _fashion_mnist(bundle: Bundle, data: str, split: str, limit: int | None) -> Iterator[tuple[str, Examples]]:

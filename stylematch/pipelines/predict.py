@@ -117,7 +117,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     check_engine(settings)
-    root = root_beside(photos, out)
+    root = root_beside(photos, out, settings.photo_timeout_s)
     _check_other_command(out)
     model, device = Bundle.open(bundle), resolve_device(settings.device)
     predictions_schema(model.schema)  # what is wrong with the model or an option is said before anything is read

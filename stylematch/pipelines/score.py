@@ -141,7 +141,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     check_engine(settings)
-    root = root_beside(photos, out)
+    root = root_beside(photos, out, settings.photo_timeout_s)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings, assets)
     digests = run_digests(settings, assets, device, allowed)
@@ -303,4 +303,5 @@ def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
             f"{counts.rejected_of_all()}, over --max-reject-share {limit:g}; the run is published in "
             f"{shown(summary.out)}, its photos table says why.",
             summary.lines(),
+            profile=summary.profile,
         )

@@ -5,7 +5,6 @@ A shard's vectors are copied out as soon as it is read, so that no two forms of 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,18 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.search.directory import LABELS_KEY
+from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import shown
 
 EMBEDDINGS_FILE = "embeddings.json"
+_DESCRIPTION = DescriptionFile(
+    EMBEDDINGS_FILE,
+    "a directory of embeddings",
+    "embed",
+    "embed the data again",
+    ("dim", "count", "bundle_sha256", "source", "licence"),
+    LABELS_KEY,
+)
 
 
 @dataclass(frozen=True)
@@ -67,22 +75,7 @@ def read_embeddings(directory: Path) -> Embeddings:
 
 def read_description(directory: Path) -> dict[str, Any]:
     """Read ``embeddings.json`` alone; raises as ``read_embeddings``."""
-    path = directory / EMBEDDINGS_FILE
-    try:
-        description = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{shown(path)} cannot be read ({error.strerror}); name a directory that 'stylematch-batch embed' wrote."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{shown(path)} is damaged (no JSON); embed the data again.") from error
-    kind = description.get("kind") if isinstance(description, dict) else None
-    if kind not in LABELS_KEY:
-        raise UserError(f"{shown(path)}: 'kind' is {kind!r}; it must be one of {', '.join(LABELS_KEY)}.")
-    needed = ("dim", "count", "bundle_sha256", "source", "licence", LABELS_KEY[kind])
-    if missing := [key for key in needed if key not in description]:
-        raise UserError(f"{shown(path)} lacks {', '.join(missing)}; embed the data again.")
-    return description
+    return _DESCRIPTION.read(directory)
 
 
 def _read_shards(directory: Path, description: dict[str, Any]) -> tuple[pa.Table, npt.NDArray[Any]]:

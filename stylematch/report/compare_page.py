@@ -16,6 +16,7 @@ from typing import Any
 
 from stylematch.report.chunks import ChunkFolder, write_page
 from stylematch.report.pictures import item_picture_name, thumbnail_path
+from stylematch.tables.views import refuse_link
 
 _PAGE_CHANGES = 60
 _INDEX_CHANGES = 5000
@@ -54,6 +55,11 @@ def write_compare_page(
     faces : iterable of dict
         Changed faces, rows of ``faces.parquet`` and of their photo ``photo_id``, ``photo_width``, ``photo_height``, and
         ``items``: a list of ``item_id``, ``category``, ``rank_a``, ``rank_b``, ``change``.
+
+    Raises
+    ------
+    UserError
+        A run's picture is reached through a link.
     """
     report = out / "report"
     chunks = ChunkFolder(report / "data")
@@ -138,6 +144,7 @@ class _Pictures:
             self._copied[name] = None
             for gallery in reversed(self._galleries):
                 if (gallery / name).is_file():
+                    refuse_link(gallery.parent, gallery / name)
                     (self._report / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(gallery / name, self._report / name)
                     self._copied[name] = name.as_posix()

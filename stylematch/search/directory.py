@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,7 @@ from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
 from stylematch.search.files import PICTURE_COLUMN, ROWS_FILE
 from stylematch.search.kinds import load_index
+from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import explained, file_sha256, shown, write_durably
 
 Kind = Literal["faces", "items"]
@@ -28,6 +29,14 @@ INFOS_FILE = "infos.json"
 SPEED_KEY = "speed"
 LABELS_KEY: dict[Kind, str] = {"faces": "attribute_names", "items": "categories"}
 """Where ``infos.json`` (and ``embeddings.json``) list the labels that the rows carry."""
+_INFOS = DescriptionFile(
+    INFOS_FILE,
+    "an index",
+    "index build",
+    "build the index again",
+    ("count", "dim", "storage", "bytes_per_vector", "bundle_sha256", "source", "licence", "files"),
+    LABELS_KEY,
+)
 PICTURE_SIDE_PX = 28
 PICTURE_TYPE = pa.binary(PICTURE_SIDE_PX * PICTURE_SIDE_PX)
 """A grey picture, row by row, one byte a pixel."""
@@ -148,33 +157,10 @@ def index_info(directory: Path, *, with_speed: bool = False) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If ``directory`` is not an index directory.
+        If ``directory`` is not an index directory, or its ``infos.json`` is damaged.
     """
-    path = directory / INFOS_FILE
-    try:
-        infos = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{shown(directory)} is not an index: {INFOS_FILE} cannot be read ({error.strerror}). "
-            "Name a directory that 'stylematch-batch index build' wrote."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{shown(path)} is damaged (no JSON); build the index again.") from error
-    needed = (
-        "kind",
-        "count",
-        "dim",
-        "storage",
-        "bytes_per_vector",
-        "bundle_sha256",
-        "source",
-        "licence",
-        "files",
-    )
-    missing = [key for key in needed if not isinstance(infos, dict) or key not in infos]
-    if missing or infos["kind"] not in LABELS_KEY or LABELS_KEY[infos["kind"]] not in infos:
-        raise UserError(f"{shown(path)} does not describe an index (damaged or foreign); build the index again.")
-    return {key: value for key, value in cast(dict[str, Any], infos).items() if with_speed or key != SPEED_KEY}
+    infos = _INFOS.read(directory)
+    return {key: value for key, value in infos.items() if with_speed or key != SPEED_KEY}
 
 
 def load_index_directory(

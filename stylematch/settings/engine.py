@@ -19,8 +19,8 @@ class EngineChoice(Section):
     address : str, optional
         The Ray cluster's head, as ``HOST:PORT``, or ``auto``; without, ``$RAY_ADDRESS`` or a Ray of the run's own.
     photo_timeout_s : float
-        How long a process may stay on one photo, to list it and, on either engine, to score it; 0 for any time, and
-        then nothing guards against photos that crash it.
+        How long a process may stay on one photo, to list it and, on either engine, to score it, and a folder of
+        photos may take to answer; 0 for any time, and then nothing guards against photos that crash it.
     """
 
     engine: Literal["local", "ray"] = "local"

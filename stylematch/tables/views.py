@@ -29,6 +29,7 @@ from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import MANIFEST, read_manifest
+from stylematch.tables.writer import shard_paths
 
 PREDICT_TABLES = ("photos", "predictions")
 SNAPSHOTS = "snapshots"
@@ -70,7 +71,7 @@ def open_views(out: Path) -> Views:
     UserError
         It is neither, a table is missing or damaged, or a link stands where a file or folder of a run should.
     """
-    _refuse_link(out, out / MANIFEST)
+    refuse_link(out, out / MANIFEST)
     manifest = read_manifest(out)
     nights = find_snapshots(out) if manifest is None else []
     if manifest is None and not nights:
@@ -81,7 +82,7 @@ def open_views(out: Path) -> Views:
     if manifest is not None:
         return Views(_tables(out, out), manifest)
     for night in nights:
-        _refuse_link(out, night / MANIFEST)
+        refuse_link(out, night / MANIFEST)
     newest = nights[-1]
     tables = _tables(out, newest)
     tables |= {f"{name}{HISTORY}": _history(out, name, nights) for name in list(tables)}
@@ -105,37 +106,59 @@ def _date_of(snapshot: Path) -> datetime.date | None:
         return None
 
 
-def _refuse_link(out: Path, path: Path) -> None:
-    """Refuse what is reached through a link anywhere below ``out``: no run has one, and it may lead out of it."""
+def open_table(run: Path, table: str, out: Path | None = None) -> Any:
+    """Open one table of a run as a data set.
+
+    Parameters
+    ----------
+    run : Path
+        The folder with the table's folder.
+    table : str
+        Its name.
+    out : Path, optional
+        The folder below which nothing may be a link; by default the run itself.
+
+    Raises
+    ------
+    UserError
+        The table is missing or damaged, or it is reached through a link.
+    """
+    files = _shards(out or run, run, table)
+    try:
+        return ds.dataset(files, format="parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{shown(run / table)} cannot be read: {shown(error.args[0])}; run score again") from None
+
+
+def refuse_link(out: Path, path: Path) -> None:
+    """Refuse what is reached through a link anywhere below ``out``: no run has one, and it may lead out of it.
+
+    Raises
+    ------
+    UserError
+        There is one; it is named.
+    """
     within = path.relative_to(out)
     for part in (*reversed(within.parents), within):
         if part.parts and (out / part).is_symlink():
             raise UserError(
-                f"{shown(out / part)} is a symbolic link, and query reads no file through one: put the file or folder "
-                "itself there, or name the run that the link leads to"
+                f"{shown(out / part)} is a symbolic link, and no file of a run is read through one: put the file or "
+                "folder itself there, or name the run that the link leads to"
             )
 
 
 def _tables(out: Path, run: Path) -> dict[str, Any]:
     names = PREDICT_TABLES if (run / PREDICT_TABLES[-1]).is_dir() else TABLES
-    return {name: _table(out, run, name) for name in names}
+    return {name: open_table(run, name, out) for name in names}
 
 
 def _shards(out: Path, run: Path, table: str) -> list[Path]:
-    files = sorted((run / table).glob("*.parquet"))
+    files = shard_paths(run / table)
     if not files:
         raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; run score again")
     for file in files:
-        _refuse_link(out, file)
+        refuse_link(out, file)
     return files
-
-
-def _table(out: Path, run: Path, table: str) -> Any:
-    files = _shards(out, run, table)
-    try:
-        return ds.dataset(files, format="parquet")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{shown(run / table)} cannot be read: {shown(error.args[0])}; run score again") from None
 
 
 def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
