@@ -103,4 +103,5 @@ def cut(
     region = np.ascontiguousarray(region)
     image = Image.fromarray(region) if four is None else image_of(region)
     resized = image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None)
-    return np.asarray(resized)[..., :3]
+    # Not a view of three channels in four, which takes ten times as long to copy.
+    return np.asarray(resized.convert("RGB"))
