@@ -1,5 +1,6 @@
 """``compare``: every kind of change is found, counted, written and shown; equal runs have none."""
 
+import base64
 import hashlib
 import json
 import shutil
@@ -13,7 +14,8 @@ from program import call
 from test_gallery import HOSTILE_NAMES, face_row, item_row, photo_row, write_run
 
 from stylematch.pipelines.compare import compare
-from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.report.gallery import write_gallery
+from stylematch.report.pictures import make_thumbnail
 from stylematch.tables.manifest import Manifest, count_tables, write_manifest
 
 
@@ -175,9 +177,8 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
 def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, request):
     program = require_chromium()
     run_a, run_b = two_nights(tmp_path)
-    thumbnail = thumbnail_path(run_b / "report", photo_row("style.jpg")["photo_id"])
-    thumbnail.parent.mkdir(parents=True)
-    thumbnail.write_bytes(make_thumbnail(np.zeros((80, 40, 3), np.uint8)))
+    thumbnail = base64.b64encode(make_thumbnail(np.zeros((80, 40, 3), np.uint8))).decode()
+    write_gallery(run_b, item_picture=lambda _: None, title="B", thumbnails={"style.jpg": thumbnail}.get)
     compare(run_a, run_b, tmp_path / "out")
     index = tmp_path / "out" / "report" / "index.html"
     with Browser(program, tmp_path / "profile") as browser:

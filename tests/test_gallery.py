@@ -147,20 +147,22 @@ def small_run(run: Path) -> Path:
 
 def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     run = small_run(tmp_path / "run")
-    photo_id = photo_row("a.jpg")["photo_id"]
-    thumbnail = thumbnail_path(run / "report", photo_id)
-    thumbnail.parent.mkdir(parents=True)
-    thumbnail.write_bytes(make_thumbnail(np.zeros((8, 4, 3), np.uint8)))
     facts = {"title": "A shirt", "price": "12.5", "url": "https://example.org/1", "colour": "blue"}
 
-    report = gallery_of(run, page_size=3, item_facts=lambda item_id: facts if item_id == "test/00001" else {})
+    report = gallery_of(
+        run,
+        page_size=3,
+        item_facts=lambda item_id: facts if item_id == "test/00001" else {},
+        thumbnails={"a.jpg": "QQ==", "d.jpg": "RA=="}.get,
+    )
 
     pages = [read_chunk(report / "data" / f"page-0000{n}.js") for n in (1, 2)]
     first, second = (page["photos"] for page in pages)
     assert [photo["path"] for photo in first + second] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert first[0]["thumbnail"] == f"thumbs/{photo_id[:2]}/{photo_id}.jpg"
-    assert second[0]["thumbnail"] is None
-    assert (first[2]["reason"], first[2]["message"], first[2]["thumbnail"]) == ("truncated", "It ends early.", None)
+    assert [photo["thumbnail"] for photo in first + second] == [True, False, False, True]
+    pictures = [read_chunk(report / "data" / f"thumbs-0000{n}.js")["pictures"] for n in (1, 2)]
+    assert pictures == [["QQ==", None, None], ["RA=="]]
+    assert (first[2]["reason"], first[2]["message"]) == ("truncated", "It ends early.")
     face = first[0]["faces"][0]
     assert face["box"] == [100.0, 200.0, 200.0, 400.0]
     assert face["points"] == [150.5, 300.0, *[0.0] * 8]
@@ -173,7 +175,7 @@ def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     assert [[texts[number] for number in row[4:]] for row in face["items"]] == [["worn", "A typical Trouser."]] * 2
     items = [pages[0]["items"][row[0]] for row in face["items"]]
     tile = read_chunk(report / "data" / "tiles-00001.js")["photos"][0]
-    assert (tile["path"], tile["thumbnail"]) == ("a.jpg", first[0]["thumbnail"])
+    assert (tile["path"], tile["thumbnail"]) == ("a.jpg", True)
     assert tile["faces"][1] == {"box": [100.0, 200.0, 200.0, 400.0], "style": "Formal", "score": 0.7}
     assert [item["id"] for item in items] == ["test/00001", "test/00002"]
     assert {name: items[0][name] for name in ("title", "price", "url")} == {
@@ -419,7 +421,7 @@ def test_thumbnails_are_small_upright_jpegs():
 
 def test_picture_names_and_formats(tmp_path):
     with pytest.raises(ValueError, match="photo_id"):
-        thumbnail_path(tmp_path, "../../etc/passwd")
+        thumbnail_path("../../etc/passwd")
     assert item_picture_name("../x") == hashlib.sha256(b"../x").hexdigest()[:16] + ".png"
     colour = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
     with Image.open(BytesIO(encode_item_picture(colour))) as picture:

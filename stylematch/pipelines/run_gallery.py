@@ -20,6 +20,7 @@ from stylematch.report.gallery import GalleryWriter
 from stylematch.report.item_pictures import picture_of_items
 from stylematch.report.join import read_photos
 from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
+from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails, thumbnails_path
 from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
 from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import load_index_directory
@@ -105,7 +106,8 @@ class RunGallery:
         assert self._writer is not None
         with explained("write", job.staged / "report"):
             self._writer.finish(f"stylematch: {shown(job.root.resolve().name)}", facts, stages)
-        shutil.rmtree(job.staged / "report" / VOTES_FOLDER, ignore_errors=True)
+        for folder in (VOTES_FOLDER, THUMBNAILS_FOLDER):
+            shutil.rmtree(job.staged / "report" / folder, ignore_errors=True)
         # The thread takes a share of the cores that the workers leave it, so it counts as they do.
         seconds = self._seconds + time.perf_counter() - clock
         return {"gallery": Stage(seconds, tables.found, "photos", per_worker=True)}
@@ -137,9 +139,14 @@ class RunGallery:
     def _begin(self) -> GalleryWriter:
         job = self._job
         picture, facts = self._items()
-        paths = (votes_path(job.staged / "report", number) for number in range(self._partitions))
-        nearest = KeptVotes(paths, self._labelled)
-        return GalleryWriter(job.staged, item_picture=picture, item_facts=facts, nearest=nearest)
+        report, numbers = job.staged / "report", range(self._partitions)
+        return GalleryWriter(
+            job.staged,
+            item_picture=picture,
+            item_facts=facts,
+            nearest=KeptVotes((votes_path(report, number) for number in numbers), self._labelled),
+            thumbnails=KeptThumbnails(thumbnails_path(report, number) for number in numbers),
+        )
 
     def _items(self) -> tuple[ItemPicture, ItemFacts]:
         catalog = ItemCatalog(load_index_directory(self._job.assets.items))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.report.join import JoinedFace, JoinedPhoto, Row
-from stylematch.report.pictures import encode_item_picture, item_picture_name, thumbnail_path
+from stylematch.report.pictures import encode_item_picture, item_picture_name
 from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
 
 ItemPicture = Callable[[str], NDArray[np.uint8] | None]
@@ -79,40 +79,43 @@ class PageRows:
         self._item_picture, self._item_facts, self._nearest = item_picture, item_facts, nearest
         self._item_files: dict[str, str | None] = {}
 
-    def describe(self, photos: Sequence[JoinedPhoto]) -> Row:
-        """Return the chunk of one page."""
+    def describe(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
+        """Return the chunk of one page; ``shown`` says which photos have a thumbnail."""
         faces = [face for photo in photos for face in photo.faces]
         votes: Sequence[NearestFaces | None] = [None] * len(faces)
         if self._nearest is not None and faces:
             votes = self._nearest(faces)
         tables: dict[str, _Numbered] = {name: _Numbered() for name in ("texts", "items", "labelled")}
         described = iter([self._face(face, vote, tables) for face, vote in zip(faces, votes, strict=True)])
-        rows = [self._photo(photo, [next(described) for _ in photo.faces]) for photo in photos]
+        rows = [
+            self._photo(photo, thumbnail, [next(described) for _ in photo.faces])
+            for photo, thumbnail in zip(photos, shown, strict=True)
+        ]
         return {"photos": rows, **{name: table.values for name, table in tables.items()}}
 
-    def tiles(self, photos: Sequence[JoinedPhoto]) -> Row:
-        """Return the light chunk of one page: what a list of photos shows of them."""
+    def tiles(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
+        """Return the light chunk of one page: what a list of photos shows of them; ``shown`` as for ``describe``."""
         names = ("path", "width", "height", "status", "reason")
         return {
             "photos": [
                 {
                     **{name: photo.row[name] for name in names},
-                    "thumbnail": self._thumbnail(photo.row["photo_id"]),
+                    "thumbnail": thumbnail,
                     "faces": [
                         {"box": _box(face.row), "style": face.row["style"], "score": _rounded(face.row["style_score"])}
                         for face in photo.faces
                     ],
                 }
-                for photo in photos
+                for photo, thumbnail in zip(photos, shown, strict=True)
             ]
         }
 
-    def _photo(self, photo: JoinedPhoto, faces: list[Row]) -> Row:
+    def _photo(self, photo: JoinedPhoto, thumbnail: bool, faces: list[Row]) -> Row:
         row = photo.row
         names = ("path", "bytes", "width", "height", "format", "status", "reason", "message")
         return {
             **{name: row[name] for name in names},
-            "thumbnail": self._thumbnail(row["photo_id"]),
+            "thumbnail": thumbnail,
             "faces": faces,
         }
 
@@ -163,12 +166,6 @@ class PageRows:
     def _labelled(self, known: LabelledFace) -> Row:
         numbers = [self._number_of[name] for name in known.shows if name in self._number_of]
         return {"id": known.id, "style": known.style, "shows": numbers}
-
-    def _thumbnail(self, photo_id: str | None) -> str | None:
-        if photo_id is None:
-            return None
-        path = thumbnail_path(self._report, photo_id)
-        return path.relative_to(self._report).as_posix() if path.is_file() else None
 
     def _item_file(self, item_id: str) -> str | None:
         """Return the item's picture relative to the report, written when the item is first met."""

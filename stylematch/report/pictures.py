@@ -1,7 +1,7 @@
 """The gallery's pictures: a photo's thumbnail, made while the photo is scored, and an item's picture.
 
-Thumbnails are JPEG files named by photo_id, so equal photos share one; item pictures are PNG files named by a
-hash of the item's id, so that no name from a catalogue becomes a file's name. No photo's file is read.
+Thumbnails are JPEGs (``thumbnails`` says where they lie); item pictures are PNG files named by a hash of the item's id,
+so that no name from a catalogue becomes a file's name. No photo's file is read.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def make_thumbnail(pixels: NDArray[np.uint8], side_px: int = 256) -> bytes:
     return encoded
 
 
-def thumbnail_path(report: Path, photo_id: str) -> Path:
-    """Return where a photo's thumbnail lies in ``report``: ``thumbs/<first two digits>/<photo_id>.jpg``."""
+def thumbnail_path(photo_id: str) -> Path:
+    """Return where a comparison's page has a photo's thumbnail: ``thumbs/<first two digits>/<photo_id>.jpg``."""
     if not _PHOTO_ID.fullmatch(photo_id):
         raise ValueError(f"a photo_id is 8 to 128 lower-case hex digits, got {photo_id!r}")
-    return report / "thumbs" / photo_id[:2] / f"{photo_id}.jpg"
+    return Path("thumbs", photo_id[:2], f"{photo_id}.jpg")
 
 
 def item_picture_name(item_id: str) -> str:

@@ -108,11 +108,12 @@
     return make("nav", { "aria-label": "Faces in this photo" }, make("ul", { class: "face-choice" }, ...links));
   }
 
-  // chunk is the page of data that the photo is on, linkTo(number) the address of one of its faces.
-  page.makePerson = (photo, number, chunk, summary, linkTo) => {
+  // chunk is the page of data that the photo is on, linkTo(number) the address of one of its faces; bring() promises its
+  // thumbnail.
+  page.makePerson = (photo, number, chunk, summary, linkTo, bring) => {
     const chosen = Math.min(number, Math.max(0, photo.faces.length - 1));
     const face = photo.faces[chosen];
-    const frame = makeFrame(photo, { chosen, points: true, large: true, choose: (at) => (location.hash = linkTo(at)) });
+    const frame = makeFrame(photo, { chosen, points: true, large: true, bring, choose: (at) => (location.hash = linkTo(at)) });
     const found = face && face.detection !== null ? `Face ${chosen + 1}, found with confidence ${face.detection.toFixed(2)}; box and landmarks as the tables have them.` : null;
     const left = make("div", { class: "person-picture" }, frame, found && make("p", { class: "quiet" }, found), makeFaceChoice(photo, chosen, linkTo));
     const right = face
