@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser, require_chromium
 from program import call
-from test_gallery import HOSTILE_NAMES, face_row, item_row, photo_row, write_run
+from test_gallery import HOSTILE_NAMES, face_row, item_picture, item_row, photo_row, write_run
 
 from stylematch.pipelines.compare import compare
 from stylematch.report.gallery import write_gallery
@@ -178,7 +178,7 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
     program = require_chromium()
     run_a, run_b = two_nights(tmp_path)
     thumbnail = base64.b64encode(make_thumbnail(np.zeros((80, 40, 3), np.uint8))).decode()
-    write_gallery(run_b, item_picture=lambda _: None, title="B", thumbnails={"style.jpg": thumbnail}.get)
+    write_gallery(run_b, item_picture=item_picture, title="B", thumbnails={"style.jpg": thumbnail}.get)
     compare(run_a, run_b, tmp_path / "out")
     index = tmp_path / "out" / "report" / "index.html"
     with Browser(program, tmp_path / "profile") as browser:
@@ -195,6 +195,7 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
         page.wait("location.hash.includes('from=Casual&to=Formal')")
         page.go("q=ITEMS", "list")
         assert page.texts(".ranks li")[0].startswith("2 \u2192 1")
+        page.wait("document.querySelector('.ranks img').naturalWidth === 28")
         page.go("q=nowhere", "list")
         assert page.texts("#empty") == ["No change matches."]
         assert page.errors == []

@@ -27,7 +27,7 @@ from stylematch.data.photos import FoundPhoto, photo_id_of
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.keep_partition import _look
-from stylematch.report.thumbnails import GalleryThumbnails
+from stylematch.report.packed import GalleryPictures
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
@@ -287,9 +287,9 @@ def test_another_face_finder_reads_all_again(folder):
 
 
 def thumbnails_of(snapshot):
-    thumbnails = GalleryThumbnails(snapshot)
+    pictures = GalleryPictures(snapshot)
     ids = pq.read_table(snapshot / "photos", columns=["photo_id"])["photo_id"].to_pylist()
-    return {photo_id: thumbnails.jpeg(photo_id) for photo_id in ids if photo_id}
+    return {photo_id: pictures.thumbnail(photo_id) for photo_id in ids if photo_id}
 
 
 def test_the_gallery_of_kept_photos(folder):

@@ -1,5 +1,6 @@
 """The gallery: what it writes, and that no name gets through as code. What a browser shows: test_gallery_page."""
 
+import base64
 import filecmp
 import hashlib
 import json
@@ -25,6 +26,7 @@ from stylematch.report.chunks import write_page
 from stylematch.report.finding import FindingColumns
 from stylematch.report.gallery import write_gallery
 from stylematch.report.join import read_photos
+from stylematch.report.packed import GalleryPictures
 from stylematch.report.page_rows import LabelledFace, NearestFaces
 from stylematch.report.pictures import (
     encode_item_picture,
@@ -182,10 +184,15 @@ def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
         n: facts[n] for n in ("title", "price", "url")
     }
     assert not {"title", "price", "url", "colour"} & {*items[1]}
+    packed = read_chunk(report / "data" / "pictures-00001.js")
+    assert packed["ids"] == ["test/00001", "test/00002"]
     for item in items:
-        with Image.open(report / item["picture"]) as picture:
+        chunk, place = item["picture"]
+        assert (chunk, packed["ids"][place]) == (1, item["id"])
+        with Image.open(BytesIO(base64.b64decode(packed["pictures"][place]))) as picture:
             assert np.array_equal(np.asarray(picture), item_picture(item["id"]))
-    assert len(list((report / "items").iterdir())) == 2
+        assert GalleryPictures(run).item(item["id"]) == base64.b64decode(packed["pictures"][place])
+    assert GalleryPictures(run).item("test/00003") is None
 
 
 def test_nearest_labelled_faces_are_those_of_each_face(tmp_path):
@@ -316,7 +323,8 @@ def test_any_name_comes_back_as_it_was(tmp_path_factory, names, style):
     assert [a + b for a, b in zip(folders, [n for chunk in chunks for n in chunk["names"]], strict=True)] == names
     assert read_chunk(report / "data" / "summary.js")["facts"] == [[style, style]]
     # No name becomes a file's name.
-    assert all(re.fullmatch(r"[0-9a-f]{16}\.png", path.name) for path in (report / "items").iterdir())
+    assert {path.name for path in report.iterdir()} == {"assets", "data", "index.html"}
+    assert all(re.fullmatch(r"[a-z]+(-\d{5})?\.js", path.name) for path in (report / "data").iterdir())
 
 
 class _Tags(HTMLParser):
@@ -397,7 +405,8 @@ def test_five_thousand_photos_stream(tmp_path):
     assert len(pages) == 84
     assert max(page.stat().st_size for page in pages) < 200_000
     assert sum(path.stat().st_size for path in (report / "data").glob("index-*.js")) < 400_000
-    assert len(list((report / "items").iterdir())) == 50
+    packed = sorted((report / "data").glob("pictures-*.js"))
+    assert sum(len(read_chunk(path)["ids"]) for path in packed) == 50
 
 
 def test_thumbnails_are_small_upright_jpegs():

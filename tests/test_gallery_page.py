@@ -184,6 +184,7 @@ def test_a_persons_page_shows_what_decided(page):
     assert "shares Smiling, Young" in page.texts(".neighbours .shared")[0]
     assert "Formal 60\u00a0%, Casual 40\u00a0%" in page.texts(".panels .why")[1]
     assert page.texts(".item h4") == ["1 Wide trousers", "2 Odd one"]
+    page.wait("[...document.querySelectorAll('.item canvas')].filter((canvas) => canvas.width === 28).length === 2")
     assert "similarity 0.88 with the clothes worn" in page.texts(".item")[0]
     assert "price 49.5" in page.texts(".item")[0]
     # Only web addresses become links.
@@ -209,9 +210,13 @@ def test_a_persons_page_shows_what_decided(page):
     page.ready("list 1")
 
 
-GREY_OF_LAST_PICTURE = """(() => { const copy = document.createElement('canvas').getContext('2d');
-    copy.drawImage([...document.querySelectorAll('canvas')].at(-1), 0, 0);
-    return [...copy.getImageData(20, 40, 1, 1).data]; })()"""
+def colour_of_last(page, selector: str) -> list[int]:
+    """Return the red, green, blue and opacity in the middle of the last thumbnail."""
+    return page.evaluate(
+        f"""(() => {{ const copy = document.createElement('canvas').getContext('2d');
+            copy.drawImage([...document.querySelectorAll('{selector}')].at(-1), 0, 0);
+            return [...copy.getImageData(20, 40, 1, 1).data]; }})()"""
+    )
 
 
 def test_photos_show_their_own_thumbnails_once_they_come_into_sight(page):
@@ -224,10 +229,10 @@ def test_photos_show_their_own_thumbnails_once_they_come_into_sight(page):
     )
     page.evaluate("window.scrollTo(0, 100000)")
     page.wait(f"{drawn} === 27")
-    assert page.evaluate(GREY_OF_LAST_PICTURE) == [148, 148, 148, 255]
+    assert colour_of_last(page, ".card canvas") == [148, 148, 148, 255]
     page.go("page=1&photo=132&face=1", "person 132")
     page.wait("document.querySelector('#person canvas').width === 40")
-    assert page.evaluate(GREY_OF_LAST_PICTURE) == [131, 131, 131, 255]
+    assert colour_of_last(page, "#person .frame canvas") == [131, 131, 131, 255]
 
 
 def test_a_rejected_photo_says_why(page):

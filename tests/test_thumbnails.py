@@ -3,7 +3,8 @@
 import pytest
 from test_gallery import gallery_of, photo_row, read_chunk, write_run
 
-from stylematch.report.thumbnails import GalleryThumbnails, KeptThumbnails, ThumbnailKeeper, thumbnails_path
+from stylematch.report.packed import GalleryPictures
+from stylematch.report.thumbnails import KeptThumbnails, ThumbnailKeeper, thumbnails_path
 
 
 def keep(report, partition, thumbnails):
@@ -59,10 +60,10 @@ def test_a_finished_gallery_gives_each_photos_thumbnail(tmp_path):
     of = {row["path"]: bytes([number]) * 5 for number, row in enumerate(photos)}
     keep(run / "report", 0, [(path, jpeg) for path, jpeg in of.items() if path != "3.jpg"])
     report = gallery_of(run, page_size=2, thumbnails=kept(run / "report", 1))
-    thumbnails = GalleryThumbnails(run)
+    pictures = GalleryPictures(run)
     for row in (*photos[4:6], *photos[:3]):
-        assert thumbnails.jpeg(row["photo_id"]) == of[row["path"]]
-    assert thumbnails.jpeg("ffff") is None
+        assert pictures.thumbnail(row["photo_id"]) == of[row["path"]]
+    assert pictures.thumbnail("ffff") is None
     assert [len(read_chunk(report / "data" / f"thumbs-0000{n}.js")["pictures"]) for n in range(1, 5)] == [2, 2, 2, 1]
     assert read_chunk(report / "data" / "thumbs-00002.js")["pictures"][1] is None
-    assert GalleryThumbnails(tmp_path / "nowhere").jpeg("ffff") is None
+    assert GalleryPictures(tmp_path / "nowhere").thumbnail("ffff") is None

@@ -159,13 +159,14 @@ class RunGallery:
         return picture_of_items(catalog, self._job.assets.pictures), facts
 
     @cached_property
-    def _faces(self) -> tuple[list[str], list[str], np.ndarray]:
+    def _faces(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The labelled faces' ids; the attributes that may be shown, and which face has which, bool (n, a)."""
         rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
         model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
         names = [name for name in model if name in rows.column_names and name not in hidden]
-        return rows["id"].to_pylist(), names, np.stack([rows[name].to_numpy() for name in names], axis=1)
+        labels = np.stack([rows[name].to_numpy() for name in names], axis=1)
+        return rows["id"].to_pylist(), np.array(names, object), labels
 
     def _labelled(self, position: int, style: str) -> LabelledFace:
         ids, names, labels = self._faces
-        return LabelledFace(ids[position], style, tuple(names[number] for number in np.flatnonzero(labels[position])))
+        return LabelledFace(ids[position], style, tuple(names[labels[position]].tolist()))

@@ -121,8 +121,13 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         with result.timed("write", 0, "rows"):
+            # Publishing syncs what this machine wrote, and no other's.
             writers = {
-                table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
+                table: stack.enter_context(
+                    ShardWriter(
+                        job.staged / table, partition.number, schemas[table], durable=job.settings.engine != "local"
+                    )
+                )
                 for table in TABLES
             }
         while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):

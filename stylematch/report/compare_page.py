@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.report.chunks import ChunkFolder, write_page
+from stylematch.report.packed import GalleryPictures
 from stylematch.report.pictures import item_picture_name, thumbnail_path
-from stylematch.report.thumbnails import GalleryThumbnails
 
 _PAGE_CHANGES = 60
 _INDEX_CHANGES = 5000
@@ -124,18 +124,18 @@ class _Pictures:
     """Copies pictures from the runs' galleries as they are named; None for one that neither has."""
 
     def __init__(self, report: Path, galleries: tuple[Path, Path]) -> None:
-        self._report, self._galleries = report, galleries
-        self._thumbnails = [GalleryThumbnails(gallery.parent) for gallery in reversed(galleries)]
+        self._report = report
+        self._galleries = [GalleryPictures(gallery.parent) for gallery in reversed(galleries)]
         self._copied: dict[Path, str | None] = {}
 
     def thumbnail(self, photo_id: str | None) -> str | None:
         if photo_id is None:
             return None
-        return self._copy(thumbnail_path(photo_id), (of.jpeg(photo_id) for of in self._thumbnails))
+        return self._copy(thumbnail_path(photo_id), (gallery.thumbnail(photo_id) for gallery in self._galleries))
 
     def item(self, item_id: str) -> str | None:
         name = Path("items") / item_picture_name(item_id)
-        return self._copy(name, (_bytes_of(gallery / name) for gallery in reversed(self._galleries)))
+        return self._copy(name, (gallery.item(item_id) for gallery in self._galleries))
 
     def _copy(self, name: Path, found: Iterator[bytes | None]) -> str | None:
         if name not in self._copied:
@@ -145,10 +145,6 @@ class _Pictures:
                 (self._report / name).write_bytes(data)
                 self._copied[name] = name.as_posix()
         return self._copied[name]
-
-
-def _bytes_of(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ It opens from the file system, with no server and no network (see ``chunks`` for
 - ``data/timing.js``: how long each step took;
 - ``data/tiles-00001.js`` ...: ``page_size`` photos each, what a list shows of them;
 - ``data/page-00001.js`` ...: the same photos with all that is known of their faces, for a person's page;
-- ``data/thumbs-00001.js`` ...: the same photos' thumbnails;
+- ``data/thumbs-00001.js`` ...: the same photos' thumbnails; ``data/pictures-00001.js`` ...: items' (``packed``);
 - ``data/index-00001.js`` ...: what search and filters need of every photo (``finding``).
 
 One pass over the tables writes them all. Memory grows with the number of styles and of different items, never
@@ -15,7 +15,6 @@ with the number of photos. Equal tables give equal files, but for ``timing.js``.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from stylematch.errors import UserError
 from stylematch.report.chunks import ChunkFolder, write_page
 from stylematch.report.finding import LIKELY, FindingColumns
 from stylematch.report.join import JoinedPhoto, Row, attribute_names, read_photos
+from stylematch.report.packed import ItemPictureChunks
 from stylematch.report.page_rows import ItemFacts, ItemPicture, Nearest, PageRows, meaning
 from stylematch.tables.contract import Status
 from stylematch.tables.manifest import Stage
@@ -46,7 +46,7 @@ def write_gallery(
 ) -> Path:
     """Write ``run/report`` from the run's tables and return the path of its ``index.html``.
 
-    What lies in ``report/data``, ``items`` and ``assets`` is replaced; ``index.html`` comes last.
+    What lies in ``report/data`` and ``report/assets`` is replaced; ``index.html`` comes last.
 
     Parameters
     ----------
@@ -116,11 +116,10 @@ class GalleryWriter:
             raise UserError(f"page_size must be at least 1, got {page_size}")
         self._report = run / "report"
         (self._report / "index.html").unlink(missing_ok=True)
-        shutil.rmtree(self._report / "items", ignore_errors=True)
-        (self._report / "items").mkdir(parents=True)
         names = attribute_names(run)
         self._chunks = ChunkFolder(self._report / "data")
-        rows = PageRows(self._report, names, item_picture, item_facts, nearest)
+        self._items = ItemPictureChunks(self._chunks)
+        rows = PageRows(self._items, names, item_picture, item_facts, nearest)
         self._data = _DataWriter(self._chunks, rows, names, page_size, thumbnails)
 
     def add(self, photo: JoinedPhoto) -> None:
@@ -130,6 +129,7 @@ class GalleryWriter:
     def finish(self, title: str, summary: Mapping[str, str], stages: Mapping[str, Stage]) -> Path:
         """Write what is left; return the path of ``index.html``."""
         self._data.finish(title, summary)
+        self._items.flush()
         self._chunks.write("timing", {"stages": [_described(name, stage) for name, stage in stages.items()]})
         return write_page(self._report, "gallery", title)
 

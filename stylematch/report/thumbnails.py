@@ -1,4 +1,4 @@
-"""Photos' thumbnails on their way into the gallery, and out of it again.
+"""Photos' thumbnails on their way from the workers into the gallery.
 
 A file for every thumbnail would cost a run of many photos more than making them. So the worker that scores a partition
 writes its thumbnails into one file, ``report/thumbs/part-NNNNN.jsonl``, one JSON line a photo: ``[path, base64]``. The
@@ -9,21 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from stylematch.report.chunks import CHUNK_ERRORS, read_chunk
 from stylematch.tables.disk import durable_file, explained
-from stylematch.tables.writer import shard_paths
 
 THUMBNAILS_FOLDER = "thumbs"
 
@@ -94,52 +85,3 @@ class KeptThumbnails:
 def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         yield from stream
-
-
-class GalleryThumbnails:
-    """The thumbnails of a finished run, by photo_id, out of its gallery; none where there is no gallery.
-
-    Parameters
-    ----------
-    run : Path
-        Its directory.
-    """
-
-    def __init__(self, run: Path) -> None:
-        self._run = run
-        self._page: tuple[int, list[str | None]] | None = None
-
-    def jpeg(self, photo_id: str) -> bytes | None:
-        """Return the thumbnail of a photo, None where the gallery has none."""
-        if not self._page_size:
-            return None
-        ids, order = self._sorted
-        place = bisect_left(range(len(ids)), photo_id, key=lambda at: ids[at].as_py())
-        if place == len(ids) or ids[place].as_py() != photo_id:
-            return None
-        number, at = divmod(order[place].as_py(), self._page_size)
-        encoded = self._pictures(number + 1)[at : at + 1]
-        return base64.b64decode(encoded[0]) if encoded and encoded[0] else None
-
-    @cached_property
-    def _page_size(self) -> int:
-        return int((self._chunk("summary") or {}).get("page_size", 0))
-
-    @cached_property
-    def _sorted(self) -> tuple[Any, Any]:
-        """The photos' ids, sorted, and which photo each is of."""
-        shards = [pq.read_table(shard, columns=["photo_id"])["photo_id"] for shard in shard_paths(self._run / "photos")]
-        ids = pa.chunked_array([chunk for shard in shards for chunk in shard.chunks], pa.string()).combine_chunks()
-        order = pc.sort_indices(ids).slice(0, len(ids) - ids.null_count)
-        return ids.take(order), order
-
-    def _pictures(self, number: int) -> list[str | None]:
-        if self._page is None or self._page[0] != number:  # who asks for many asks in their order
-            self._page = number, (self._chunk(f"thumbs-{number:05d}") or {}).get("pictures", [])
-        return self._page[1]
-
-    def _chunk(self, name: str) -> dict[str, Any] | None:
-        try:
-            return read_chunk(self._run / "report" / "data" / f"{name}.js")
-        except CHUNK_ERRORS:
-            return None

@@ -78,6 +78,9 @@ class ShardWriter:
         Rows in a block; at most this many rows plus one batch are held in memory.
     cluster_by : sequence of str, optional
         Columns by which a block is sorted; by default those that the contract names for a table of the folder's name.
+    durable : bool
+        Wait until each file is on the disk. Who does that once for all of them before it publishes need not here: what
+        a power failure leaves of a shard does not fit its sidecar (``is_done``).
 
     Attributes
     ----------
@@ -100,11 +103,13 @@ class ShardWriter:
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
         cluster_by: Sequence[str] | None = None,
+        durable: bool = True,
     ) -> None:
         self.path = shard_path(directory, number)
         self._sidecar = sidecar_path(directory, number)
         self._temporary = temporary_path(self.path)
         self._schema = schema
+        self._durable = durable
         self.row_group_rows = row_group_rows
         wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
         self._cluster_by = [name for name in wanted if name in schema.names]
@@ -148,7 +153,7 @@ class ShardWriter:
         if set(columns) != set(self._schema.names):
             differing = sorted(set(columns) ^ set(self._schema.names))
             raise ValueError(f"{self.path.name}: columns differ from the schema: {', '.join(differing)}")
-        arrays = [_to_arrow(columns[field.name], field) for field in self._schema]
+        arrays = [to_arrow(columns[field.name], field) for field in self._schema]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
@@ -195,11 +200,20 @@ class ShardWriter:
         with explained("write", self.path):
             self._writer.close()
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
             info = ShardInfo(self.rows, self._temporary.stat().st_size, file_sha256(self._temporary))
             self._temporary.replace(self.path)
-            sync_directory(self.path.parent)
-        write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
+            if self._durable:
+                sync_directory(self.path.parent)
+        sidecar = (json.dumps(asdict(info), sort_keys=True) + "\n").encode()
+        if self._durable:
+            write_durably(self._sidecar, sidecar)
+        else:
+            with explained("write", self._sidecar):
+                unfinished = temporary_path(self._sidecar)
+                unfinished.write_bytes(sidecar)
+                unfinished.replace(self._sidecar)
 
 
 def clustered_order(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
@@ -238,7 +252,8 @@ def is_done(directory: Path, number: int) -> bool:
         return False
 
 
-def _to_arrow(values: Column, field: pa.Field) -> pa.Array:
+def to_arrow(values: Column, field: pa.Field) -> pa.Array:
+    """Return a column's values as the field has them; raises ValueError where they do not fit it."""
     if isinstance(values, np.ndarray) and values.ndim == 2:
         if not pa.types.is_fixed_size_list(field.type) or values.shape[1] != field.type.list_size:
             raise ValueError(f"column {field.name} is {field.type}, not an array of shape {values.shape}")

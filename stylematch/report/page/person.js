@@ -76,7 +76,7 @@
   function makeItems(face, items, texts) {
     const cards = face.items.map(([number, score, similarity, tagFit, query, reason], rank) => {
       const item = items[number];
-      const picture = item.picture ? make("img", { src: item.picture, alt: "", loading: "lazy", decoding: "async" }) : make("span", { class: "no-picture" }, "no picture");
+      const picture = item.picture ? page.makeCanvas(() => bringItem(item.picture), "") : make("span", { class: "no-picture" }, "no picture");
       const name = item.title || item.id;
       const linked = item.url && isWebAddress(item.url) ? make("a", { href: item.url, target: "_blank", rel: "noopener noreferrer" }, name) : make("span", {}, name);
       const figures = [
@@ -107,6 +107,8 @@
     });
     return make("nav", { "aria-label": "Faces in this photo" }, make("ul", { class: "face-choice" }, ...links));
   }
+
+  const bringItem = async ([chunk, place]) => (await page.chunkOf("pictures", chunk)).pictures[place];
 
   // chunk is the page of data that the photo is on, linkTo(number) the address of one of its faces; bring() promises its
   // thumbnail.

@@ -3,10 +3,11 @@
 ((page) => {
   const { make, draw, plural, percent, fileName } = page;
 
-  // A thumbnail that lies in a data file is drawn on a canvas: the page's policy lets it load pictures from files alone.
+  // A picture that lies in a data file is drawn on a canvas: the page's policy lets it load pictures from files alone.
   async function drawOn(canvas, encoded) {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-    const picture = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+    const type = bytes[0] === 0x89 ? "image/png" : "image/jpeg";
+    const picture = await createImageBitmap(new Blob([bytes], { type }));
     [canvas.width, canvas.height] = [picture.width, picture.height];
     canvas.getContext("bitmaprenderer").transferFromImageBitmap(picture);
   }
@@ -20,15 +21,16 @@
     }
   }, { rootMargin: "600px" });
 
+  // bring() promises the picture in base64, and is asked when the canvas comes into sight.
   function makeCanvas(bring, alt) {
-    const canvas = make("canvas", { role: "img", "aria-label": alt });
+    const canvas = make("canvas", alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" });
     waiting.set(canvas, bring);
     sight.observe(canvas);
     return canvas;
   }
 
-  // The drawing's units are pixels of the full-size photo, like the tables'. A thumbnail is a picture's address, or
-  // bring() promises it as base64, asked for when it comes into sight.
+  // The drawing's units are pixels of the full-size photo, like the tables'. A thumbnail is a picture's address,
+  // or bring() promises it as makeCanvas wants it.
   function makeFrame(photo, { chosen = 0, points = false, large = false, choose = null, bring = null } = {}) {
     const name = fileName(photo.path);
     const node = make("div", { class: `frame${large ? " large" : ""}` });
@@ -66,5 +68,5 @@
     return marks;
   }
 
-  Object.assign(page, { makeFrame });
+  Object.assign(page, { makeCanvas, makeFrame });
 })((window.stylematchPage ??= {}));
