@@ -15,23 +15,18 @@ def keep(report, partition, thumbnails):
         keeper.write()
 
 
-def kept(report, partitions):
-    return KeptThumbnails(thumbnails_path(report, number) for number in range(partitions))
-
-
 def test_thumbnails_come_back_over_partitions_to_the_photos_that_have_one(tmp_path):
+    given = KeptThumbnails(tmp_path)
     keep(tmp_path, 0, [("a.jpg", b"\xff\xd8a"), ('"b\udcff\n.jpg', b"")])
+    given.turn_to(0)
+    assert [given(path) for path in ("a.jpg", '"b\udcff\n.jpg')] == ["/9hh", ""]
+    assert given("c.jpg") is None  # it was rejected; that is known before the next partition is there
     keep(tmp_path, 1, [])
-    keep(tmp_path, 2, [("d.jpg", b"d")])
-    given = kept(tmp_path, 3)
-    # c.jpg was rejected; who asks for a photo of another run gets nothing either.
-    assert [given(path) for path in ("a.jpg", '"b\udcff\n.jpg', "c.jpg", "d.jpg", "e.jpg")] == [
-        "/9hh",
-        "",
-        None,
-        "ZA==",
-        None,
-    ]
+    given.turn_to(1)
+    assert given("d.jpg") is None
+    keep(tmp_path, 2, [("f.jpg", b"f")])
+    given.turn_to(2)
+    assert [given(path) for path in ("e.jpg", "f.jpg", "g.jpg")] == [None, "Zg==", None]
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, None])
@@ -45,7 +40,9 @@ def test_a_partition_that_was_given_up_keeps_none(tmp_path, fault):
 
     if fault is None:
         partition()
-        assert kept(tmp_path, 1)("a.jpg") == "YQ=="
+        given = KeptThumbnails(tmp_path)
+        given.turn_to(0)
+        assert given("a.jpg") == "YQ=="
     else:
         with pytest.raises(fault):
             partition()
@@ -59,7 +56,9 @@ def test_a_finished_gallery_gives_each_photos_thumbnail(tmp_path):
     run = write_run(tmp_path / "run", photos, shard_rows=3)
     of = {row["path"]: bytes([number]) * 5 for number, row in enumerate(photos)}
     keep(run / "report", 0, [(path, jpeg) for path, jpeg in of.items() if path != "3.jpg"])
-    report = gallery_of(run, page_size=2, thumbnails=kept(run / "report", 1))
+    given = KeptThumbnails(run / "report")
+    given.turn_to(0)
+    report = gallery_of(run, page_size=2, thumbnails=given)
     pictures = GalleryPictures(run)
     for row in (*photos[4:6], *photos[:3]):
         assert pictures.thumbnail(row["photo_id"]) == of[row["path"]]

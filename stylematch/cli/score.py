@@ -85,6 +85,9 @@ def score(
 
     folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
     with started_early("stylematch.pipelines.score_partition", folder, workers) if processes else nullcontext():
+        from stylematch.tables.arrow import without_pandas_if_alone
+
+        without_pandas_if_alone()
         from stylematch.pipelines.score import score as run
         from stylematch.settings import OPTIONS, ScoreSettings, validated
 

@@ -20,7 +20,7 @@ from stylematch.report.gallery import GalleryWriter
 from stylematch.report.item_pictures import picture_of_items
 from stylematch.report.join import read_photos
 from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
-from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails, thumbnails_path
+from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails
 from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
 from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import load_index_directory
@@ -52,6 +52,7 @@ class RunGallery:
         self._seconds, self._is_left = 0.0, False
         self._failure: Exception | None = None
         self._writer: GalleryWriter | None = None
+        self._thumbnails = KeptThumbnails(job.staged / "report")
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
 
     def __enter__(self) -> RunGallery:
@@ -130,6 +131,7 @@ class RunGallery:
             clock = time.thread_time()
             if self._writer is None:
                 self._writer = self._begin()
+            self._thumbnails.turn_to(number)
             for photo in read_photos(self._job.staged, number):
                 if self._is_left:
                     return
@@ -145,7 +147,7 @@ class RunGallery:
             item_picture=picture,
             item_facts=facts,
             nearest=KeptVotes((votes_path(report, number) for number in numbers), self._labelled),
-            thumbnails=KeptThumbnails(thumbnails_path(report, number) for number in numbers),
+            thumbnails=self._thumbnails,
         )
 
     def _items(self) -> tuple[ItemPicture, ItemFacts]:

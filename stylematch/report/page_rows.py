@@ -136,8 +136,8 @@ class PageRows:
             "rule_score": _rounded(row["rule_score"]),
             "neighbour_style": row["neighbour_style"],
             "neighbour_score": _rounded(row["neighbour_score"]),
-            "rule": tables["texts"].number(row["rule"], lambda: row["rule"]),
-            "why": tables["texts"].number(row["why"], lambda: row["why"]),
+            "rule": tables["texts"].text(row["rule"]),
+            "why": tables["texts"].text(row["why"]),
             "attributes": thousandths,
             "items": [self._item(item, tables) for item in face.items],
         }
@@ -151,10 +151,14 @@ class PageRows:
 
     def _item(self, item: Row, tables: Mapping[str, _Numbered]) -> list[Any]:
         """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
+        texts = tables["texts"]
         return [
             tables["items"].number((item["item_id"], item["category"]), functools.partial(self._item_row, item)),
-            *(_rounded(item[name]) for name in ("score", "similarity", "tag_fit")),
-            *(tables["texts"].number(item[name], functools.partial(item.get, name)) for name in ("query", "reason")),
+            _rounded(item["score"]),
+            _rounded(item["similarity"]),
+            _rounded(item["tag_fit"]),
+            texts.text(item["query"]),
+            texts.text(item["reason"]),
         ]
 
     def _item_row(self, item: Row) -> Row:
@@ -187,10 +191,18 @@ class _Numbered:
         self._numbers: dict[object, int] = {}
 
     def number(self, key: object, make: Callable[[], Any]) -> int:
-        if key not in self._numbers:
-            self._numbers[key] = len(self.values)
+        """Return the number of what ``make`` makes where the key is new."""
+        number = self._numbers.setdefault(key, len(self.values))
+        if number == len(self.values):
             self.values.append(make())
-        return self._numbers[key]
+        return number
+
+    def text(self, text: str) -> int:
+        """Return the number of a text, which is its own key."""
+        number = self._numbers.setdefault(text, len(self.values))
+        if number == len(self.values):
+            self.values.append(text)
+        return number
 
 
 def meaning(reason: str) -> str:

@@ -64,18 +64,24 @@ class KeptThumbnails:
 
     Parameters
     ----------
-    paths : iterator of Path
-        The partitions' files, in order; each is read when its first photo is asked for.
+    report : Path
+        The gallery's folder.
     """
 
-    def __init__(self, paths: Iterator[Path]) -> None:
-        self._entries = (json.loads(line) for path in paths for line in _lines(path))
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self._lines: Iterator[bytes] = iter(())
         self._next: list[str] | None = None
+
+    def turn_to(self, partition: int) -> None:
+        """Go on with a partition, once it is scored: what follows its last thumbnail may not be there yet."""
+        self._lines = _lines(thumbnails_path(self._report, partition))
+        self._next = None
 
     def __call__(self, path: str) -> str | None:
         """Return the thumbnail of a photo in base64, None where it has none: a photo that was not decoded."""
-        if self._next is None:
-            self._next = next(self._entries, None)
+        if self._next is None and (line := next(self._lines, None)) is not None:
+            self._next = json.loads(line)
         if self._next is None or self._next[0] != path:
             return None
         thumbnail, self._next = self._next[1], None
