@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from stylematch.report.votes import kept_lines
 from stylematch.tables.disk import durable_file, explained
 
 THUMBNAILS_FOLDER = "thumbs"
@@ -75,7 +76,7 @@ class KeptThumbnails:
 
     def turn_to(self, partition: int) -> None:
         """Go on with a partition, once it is scored: what follows its last thumbnail may not be there yet."""
-        self._lines = _lines(thumbnails_path(self._report, partition))
+        self._lines = kept_lines(thumbnails_path(self._report, partition))
         self._next = None
 
     def __call__(self, path: str) -> str | None:
@@ -86,8 +87,3 @@ class KeptThumbnails:
             return None
         thumbnail, self._next = self._next[1], None
         return thumbnail
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        yield from stream
