@@ -35,7 +35,7 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.writer import ShardWriter
+from stylematch.tables.writer import ShardWriter, finish_together
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,8 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
     with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         with result.timed("write", 0, "rows"):
-            # Publishing syncs what this machine wrote, and no other's.
             writers = {
-                table: stack.enter_context(
-                    ShardWriter(
-                        job.staged / table, partition.number, schemas[table], durable=job.settings.engine != "local"
-                    )
-                )
+                table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
                 for table in TABLES
             }
         while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
@@ -141,7 +136,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
             for kept in (thumbnails, votes):
                 if kept is not None:  # before the shards, which make the partition done
                     kept.write()
-            stack.close()
+            finish_together(writers.values())
     return result
 
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,9 +79,6 @@ class ShardWriter:
         Rows in a block; at most this many rows plus one batch are held in memory.
     cluster_by : sequence of str, optional
         Columns by which a block is sorted; by default those that the contract names for a table of the folder's name.
-    durable : bool
-        Wait until each file is on the disk. Who does that once for all of them before it publishes need not here: what
-        a power failure leaves of a shard does not fit its sidecar (``is_done``).
 
     Attributes
     ----------
@@ -103,13 +101,12 @@ class ShardWriter:
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
         cluster_by: Sequence[str] | None = None,
-        durable: bool = True,
     ) -> None:
         self.path = shard_path(directory, number)
         self._sidecar = sidecar_path(directory, number)
         self._temporary = temporary_path(self.path)
         self._schema = schema
-        self._durable = durable
+        self._is_finished = False
         self.row_group_rows = row_group_rows
         wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
         self._cluster_by = [name for name in wanted if name in schema.names]
@@ -184,7 +181,7 @@ class ShardWriter:
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                self.finish()
         finally:
             # Closing twice is harmless; after a failed write closing fails again and says nothing new.
             with contextlib.suppress(Exception):
@@ -194,26 +191,34 @@ class ShardWriter:
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write what is left and make the shard appear; the ``with`` block does it at its end, if nobody has."""
+        if self._is_finished:
+            return
+        self._is_finished = True
         if self._pending_rows:
             self._flush(self._pending_rows)
         with explained("write", self.path):
             self._writer.close()
             self._file.flush()
-            if self._durable:
-                os.fsync(self._file.fileno())
+            os.fsync(self._file.fileno())
             info = ShardInfo(self.rows, self._temporary.stat().st_size, file_sha256(self._temporary))
             self._temporary.replace(self.path)
-            if self._durable:
-                sync_directory(self.path.parent)
-        sidecar = (json.dumps(asdict(info), sort_keys=True) + "\n").encode()
-        if self._durable:
-            write_durably(self._sidecar, sidecar)
-        else:
-            with explained("write", self._sidecar):
-                unfinished = temporary_path(self._sidecar)
-                unfinished.write_bytes(sidecar)
-                unfinished.replace(self._sidecar)
+            sync_directory(self.path.parent)
+        write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
+
+
+def finish_together(writers: Collection[ShardWriter]) -> None:
+    """Finish some shards at once, so that they wait for the disk together: it brings what several ask of it in one go.
+
+    Raises
+    ------
+    StylematchError
+        One cannot be written; the others are finished.
+    """
+    with ThreadPoolExecutor(len(writers)) as threads:
+        for finished in [threads.submit(writer.finish) for writer in writers]:
+            finished.result()
 
 
 def clustered_order(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
