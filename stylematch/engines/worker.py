@@ -127,7 +127,7 @@ def _main_unseen() -> Iterator[None]:
     without a guard would begin again.
     """
     main = sys.modules["__main__"]
-    kept = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
     main.__spec__ = None
     vars(main).pop("__file__", None)
     try:
