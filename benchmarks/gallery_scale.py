@@ -3,10 +3,12 @@
     python benchmarks/gallery_scale.py --photos 50000
 
 The tables are made with the shard writer from a seed; names and numbers are random, no model and no photo is needed.
-A hundred thumbnails are real JPEG files of noise that all photos share by turns. Times are medians of ``--repeats``.
+A hundred thumbnails are real JPEGs of noise that all photos share by turns. Times are medians of ``--repeats``.
 """
 
 import argparse
+import base64
+import itertools
 import json
 import statistics
 import sys
@@ -21,7 +23,7 @@ from browser import Browser, Page, find_chromium
 from machine import RESULTS, report
 
 from stylematch.report.gallery import write_gallery
-from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.report.pictures import make_thumbnail
 from stylematch.tables.contract import LANDMARKS, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.manifest import Stage
 from stylematch.tables.writer import ShardWriter
@@ -33,13 +35,9 @@ ITEMS = 5
 
 
 def write_run(run: Path, photos: int, seed: int = 0) -> None:
-    """Write the three tables of a made-up run, and thumbnails."""
+    """Write the three tables of a made-up run."""
     random = np.random.default_rng(seed)
     ids = [f"{number:032x}" for number in range(100)]
-    for photo_id in ids:
-        path = thumbnail_path(run / "report", photo_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(make_thumbnail(random.integers(0, 255, (200, 256, 3)).astype(np.uint8)))
     for shard, first in enumerate(range(0, photos, SHARD_PHOTOS)):
         numbers = range(first, min(first + SHARD_PHOTOS, photos))
         n = len(numbers)
@@ -182,12 +180,21 @@ def measured(run: Path, photos: int, repeats: int) -> dict[str, object]:
     started = time.perf_counter()
     grey = np.zeros((28, 28), np.uint8)
     stages = {"score": Stage(3600.0, photos, "photos")}
-    index = write_gallery(run, item_picture=lambda _: grey, title="Scale", stages=stages)
+    random = np.random.default_rng(0)
+    noise = (random.integers(0, 255, (200, 256, 3)).astype(np.uint8) for _ in range(100))
+    thumbnails = itertools.cycle([base64.b64encode(make_thumbnail(pixels)).decode() for pixels in noise])
+    index = write_gallery(
+        run,
+        item_picture=lambda _: grey,
+        title="Scale",
+        stages=stages,
+        thumbnails=lambda _: next(thumbnails),
+    )
     figures: dict[str, object] = {
         "photos": photos,
         "write the gallery, s": round(time.perf_counter() - started, 1),
     }
-    for kind in ("index", "tiles", "page"):
+    for kind in ("index", "tiles", "page", "thumbs"):
         files = sorted((index.parent / "data").glob(f"{kind}-*.js"))
         figures[f"{kind} files"] = f"{len(files)}, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
     return figures | {f"{what}, ms": value for what, value in measure(index, photos, repeats).items()}

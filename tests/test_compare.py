@@ -1,5 +1,6 @@
 """``compare``: every kind of change is found, counted, written and shown; equal runs have none."""
 
+import base64
 import hashlib
 import json
 import shutil
@@ -10,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser, require_chromium
 from program import call
-from test_gallery import HOSTILE_NAMES, face_row, item_row, photo_row, write_run
+from test_gallery import HOSTILE_NAMES, face_row, item_picture, item_row, photo_row, write_run
 
 from stylematch.pipelines.compare import compare
-from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.report.gallery import write_gallery
+from stylematch.report.pictures import make_thumbnail
 from stylematch.tables.manifest import Manifest, count_tables, write_manifest
 
 
@@ -177,9 +179,7 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
 )
 def test_nothing_is_read_through_a_link_in_a_run(tmp_path, within):
     run_a, run_b = two_nights(tmp_path)
-    thumbnail = thumbnail_path(run_b / "report", photo_row("style.jpg")["photo_id"])
-    thumbnail.parent.mkdir(parents=True)
-    thumbnail.write_bytes(make_thumbnail(np.zeros((80, 40, 3), np.uint8)))
+    write_gallery(run_b, item_picture=item_picture, title="B")
     outside, link = tmp_path / "outside", run_b / within
     if link.exists():
         link.rename(outside)
@@ -202,9 +202,8 @@ def test_a_run_itself_may_be_a_link(tmp_path):
 def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, request):
     program = require_chromium()
     run_a, run_b = two_nights(tmp_path)
-    thumbnail = thumbnail_path(run_b / "report", photo_row("style.jpg")["photo_id"])
-    thumbnail.parent.mkdir(parents=True)
-    thumbnail.write_bytes(make_thumbnail(np.zeros((80, 40, 3), np.uint8)))
+    thumbnail = base64.b64encode(make_thumbnail(np.zeros((80, 40, 3), np.uint8))).decode()
+    write_gallery(run_b, item_picture=item_picture, title="B", thumbnails={"style.jpg": thumbnail}.get)
     compare(run_a, run_b, tmp_path / "out")
     index = tmp_path / "out" / "report" / "index.html"
     with Browser(program, tmp_path / "profile") as browser:
@@ -221,6 +220,7 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
         page.wait("location.hash.includes('from=Casual&to=Formal')")
         page.go("q=ITEMS", "list")
         assert page.texts(".ranks li")[0].startswith("2 \u2192 1")
+        page.wait("document.querySelector('.ranks img').naturalWidth === 28")
         page.go("q=nowhere", "list")
         assert page.texts("#empty") == ["No change matches."]
         assert page.errors == []

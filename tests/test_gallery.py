@@ -1,5 +1,6 @@
 """The gallery: what it writes, and that no name gets through as code. What a browser shows: test_gallery_page."""
 
+import base64
 import filecmp
 import hashlib
 import json
@@ -25,6 +26,7 @@ from stylematch.report.chunks import write_page
 from stylematch.report.finding import FindingColumns
 from stylematch.report.gallery import write_gallery
 from stylematch.report.join import read_photos
+from stylematch.report.packed import GalleryPictures
 from stylematch.report.page_rows import LabelledFace, NearestFaces
 from stylematch.report.pictures import (
     encode_item_picture,
@@ -147,20 +149,22 @@ def small_run(run: Path) -> Path:
 
 def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     run = small_run(tmp_path / "run")
-    photo_id = photo_row("a.jpg")["photo_id"]
-    thumbnail = thumbnail_path(run / "report", photo_id)
-    thumbnail.parent.mkdir(parents=True)
-    thumbnail.write_bytes(make_thumbnail(np.zeros((8, 4, 3), np.uint8)))
     facts = {"title": "A shirt", "price": "12.5", "url": "https://example.org/1", "colour": "blue"}
 
-    report = gallery_of(run, page_size=3, item_facts=lambda item_id: facts if item_id == "test/00001" else {})
+    report = gallery_of(
+        run,
+        page_size=3,
+        item_facts=lambda item_id: facts if item_id == "test/00001" else {},
+        thumbnails={"a.jpg": "QQ==", "d.jpg": "RA=="}.get,
+    )
 
     pages = [read_chunk(report / "data" / f"page-0000{n}.js") for n in (1, 2)]
     first, second = (page["photos"] for page in pages)
     assert [photo["path"] for photo in first + second] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert first[0]["thumbnail"] == f"thumbs/{photo_id[:2]}/{photo_id}.jpg"
-    assert second[0]["thumbnail"] is None
-    assert (first[2]["reason"], first[2]["message"], first[2]["thumbnail"]) == ("truncated", "It ends early.", None)
+    assert [photo["thumbnail"] for photo in first + second] == [True, False, False, True]
+    pictures = [read_chunk(report / "data" / f"thumbs-0000{n}.js")["pictures"] for n in (1, 2)]
+    assert pictures == [["QQ==", None, None], ["RA=="]]
+    assert (first[2]["reason"], first[2]["message"]) == ("truncated", "It ends early.")
     face = first[0]["faces"][0]
     assert face["box"] == [100.0, 200.0, 200.0, 400.0]
     assert face["points"] == [150.5, 300.0, *[0.0] * 8]
@@ -173,17 +177,22 @@ def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     assert [[texts[number] for number in row[4:]] for row in face["items"]] == [["worn", "A typical Trouser."]] * 2
     items = [pages[0]["items"][row[0]] for row in face["items"]]
     tile = read_chunk(report / "data" / "tiles-00001.js")["photos"][0]
-    assert (tile["path"], tile["thumbnail"]) == ("a.jpg", first[0]["thumbnail"])
+    assert (tile["path"], tile["thumbnail"]) == ("a.jpg", True)
     assert tile["faces"][1] == {"box": [100.0, 200.0, 200.0, 400.0], "style": "Formal", "score": 0.7}
     assert [item["id"] for item in items] == ["test/00001", "test/00002"]
     assert {name: items[0][name] for name in ("title", "price", "url")} == {
         n: facts[n] for n in ("title", "price", "url")
     }
     assert not {"title", "price", "url", "colour"} & {*items[1]}
+    packed = read_chunk(report / "data" / "pictures-00001.js")
+    assert packed["ids"] == ["test/00001", "test/00002"]
     for item in items:
-        with Image.open(report / item["picture"]) as picture:
+        chunk, place = item["picture"]
+        assert (chunk, packed["ids"][place]) == (1, item["id"])
+        with Image.open(BytesIO(base64.b64decode(packed["pictures"][place]))) as picture:
             assert np.array_equal(np.asarray(picture), item_picture(item["id"]))
-    assert len(list((report / "items").iterdir())) == 2
+        assert GalleryPictures(run).item(item["id"]) == base64.b64decode(packed["pictures"][place])
+    assert GalleryPictures(run).item("test/00003") is None
 
 
 def test_nearest_labelled_faces_are_those_of_each_face(tmp_path):
@@ -314,7 +323,8 @@ def test_any_name_comes_back_as_it_was(tmp_path_factory, names, style):
     assert [a + b for a, b in zip(folders, [n for chunk in chunks for n in chunk["names"]], strict=True)] == names
     assert read_chunk(report / "data" / "summary.js")["facts"] == [[style, style]]
     # No name becomes a file's name.
-    assert all(re.fullmatch(r"[0-9a-f]{16}\.png", path.name) for path in (report / "items").iterdir())
+    assert {path.name for path in report.iterdir()} == {"assets", "data", "index.html"}
+    assert all(re.fullmatch(r"[a-z]+(-\d{5})?\.js", path.name) for path in (report / "data").iterdir())
 
 
 class _Tags(HTMLParser):
@@ -395,7 +405,8 @@ def test_five_thousand_photos_stream(tmp_path):
     assert len(pages) == 84
     assert max(page.stat().st_size for page in pages) < 200_000
     assert sum(path.stat().st_size for path in (report / "data").glob("index-*.js")) < 400_000
-    assert len(list((report / "items").iterdir())) == 50
+    packed = sorted((report / "data").glob("pictures-*.js"))
+    assert sum(len(read_chunk(path)["ids"]) for path in packed) == 50
 
 
 def test_thumbnails_are_small_upright_jpegs():
@@ -419,7 +430,7 @@ def test_thumbnails_are_small_upright_jpegs():
 
 def test_picture_names_and_formats(tmp_path):
     with pytest.raises(ValueError, match="photo_id"):
-        thumbnail_path(tmp_path, "../../etc/passwd")
+        thumbnail_path("../../etc/passwd")
     assert item_picture_name("../x") == hashlib.sha256(b"../x").hexdigest()[:16] + ".png"
     colour = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
     with Image.open(BytesIO(encode_item_picture(colour))) as picture:

@@ -1,5 +1,7 @@
 """The gallery in headless Chromium: filters, search, pages, a person; nothing fails, nothing leaves the page."""
 
+import base64
+
 import numpy as np
 import pytest
 from browser import Browser, require_chromium
@@ -7,7 +9,7 @@ from test_gallery import HOSTILE_NAMES, STYLES, face_row, item_picture, item_row
 
 from stylematch.report.gallery import write_gallery
 from stylematch.report.page_rows import LabelledFace, NearestFaces
-from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.report.pictures import make_thumbnail
 from stylematch.tables.manifest import Stage
 
 PHOTOS = 150
@@ -30,6 +32,7 @@ def address(tmp_path_factory) -> str:
     """A gallery of 150 photos: every tenth is rejected, every fifteenth has two faces, styles by turns."""
     run = tmp_path_factory.mktemp("page") / "run"
     photos, faces, items = [], [], []
+    thumbnails = {}
     for number in range(PHOTOS):
         path = f"day {number // 50}/IMG_{number:03d}.jpg"
         if number % 10 == 9:
@@ -45,9 +48,8 @@ def address(tmp_path_factory) -> str:
             faces.append(face_row(photos[-1], 1, "Formal", x=10.0, width=50.0, style_score=0.25))
         for face in range(photos[-1]["faces"]):
             items += [item_row(photos[-1], face, rank) for rank in (1, 2)]
-        thumbnail = thumbnail_path(run / "report", photos[-1]["photo_id"])
-        thumbnail.parent.mkdir(parents=True, exist_ok=True)
-        thumbnail.write_bytes(make_thumbnail(np.full((80, 40, 3), number, np.uint8)))
+        picture = np.full((80, 40, 3), number, np.uint8)
+        thumbnails[path] = base64.b64encode(make_thumbnail(picture)).decode()
     write_run(run, photos, faces, items)
     facts = {"test/00001": {"title": "Wide trousers", "price": "49.5", "url": "https://example.org/1"}}
     facts |= {"test/00002": {"title": "Odd one", "url": "javascript:document.title='owned'"}}
@@ -56,6 +58,7 @@ def address(tmp_path_factory) -> str:
         item_picture=item_picture,
         item_facts=lambda item_id: facts[item_id],
         nearest=nearest,
+        thumbnails=thumbnails.get,
         title="A night",
         summary={"Run": "abc"},
         stages=STAGES,
@@ -181,13 +184,14 @@ def test_a_persons_page_shows_what_decided(page):
     assert "shares Smiling, Young" in page.texts(".neighbours .shared")[0]
     assert "Formal 60\u00a0%, Casual 40\u00a0%" in page.texts(".panels .why")[1]
     assert page.texts(".item h4") == ["1 Wide trousers", "2 Odd one"]
+    page.wait("[...document.querySelectorAll('.item canvas')].filter((canvas) => canvas.width === 28).length === 2")
     assert "similarity 0.88 with the clothes worn" in page.texts(".item")[0]
     assert "price 49.5" in page.texts(".item")[0]
     # Only web addresses become links.
     assert page.evaluate("[...document.querySelectorAll('.item a')].map((a) => a.href)") == ["https://example.org/1"]
     # The box and the points lie on the picture where the tables say.
     box = page.evaluate(
-        """(() => { const [picture, box] = ['#person .frame img', '#person .chosen .line']
+        """(() => { const [picture, box] = ['#person .frame canvas', '#person .chosen .line']
             .map((name) => document.querySelector(name).getBoundingClientRect());
             return ['left', 'top', 'width', 'height'].map((side, at) =>
                 (box[side] - (at < 2 ? picture[side] : 0)) / picture[at % 2 ? 'height' : 'width']); })()"""
@@ -204,6 +208,31 @@ def test_a_persons_page_shows_what_decided(page):
     assert page.texts(".verdict-style strong") == ["Formal"]
     page.evaluate("document.querySelector('#back').click(), 0")
     page.ready("list 1")
+
+
+def colour_of_last(page, selector: str) -> list[int]:
+    """Return the red, green, blue and opacity in the middle of the last thumbnail."""
+    return page.evaluate(
+        f"""(() => {{ const copy = document.createElement('canvas').getContext('2d');
+            copy.drawImage([...document.querySelectorAll('{selector}')].at(-1), 0, 0);
+            return [...copy.getImageData(20, 40, 1, 1).data]; }})()"""
+    )
+
+
+def test_photos_show_their_own_thumbnails_once_they_come_into_sight(page):
+    drawn = "[...document.querySelectorAll('.card canvas')].filter((canvas) => canvas.width === 40).length"
+    page.go("page=3", "list 3")
+    page.wait(f"{drawn} > 0")
+    assert page.evaluate("document.querySelectorAll('.card canvas').length") == 27
+    assert page.evaluate("document.querySelector('.card canvas').getAttribute('aria-label')").startswith(
+        "IMG_120.jpg, "
+    )
+    page.evaluate("window.scrollTo(0, 100000)")
+    page.wait(f"{drawn} === 27")
+    assert colour_of_last(page, ".card canvas") == [148, 148, 148, 255]
+    page.go("page=1&photo=132&face=1", "person 132")
+    page.wait("document.querySelector('#person canvas').width === 40")
+    assert colour_of_last(page, "#person .frame canvas") == [131, 131, 131, 255]
 
 
 def test_a_rejected_photo_says_why(page):

@@ -1,6 +1,7 @@
 """``score`` from end to end: real photos, the shipped models and indexes, real files."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -39,7 +40,7 @@ from stylematch.data.listing import MIN_PARTITION_PHOTOS, write_listing
 from stylematch.data.photos import FindCounts, find_photos, photo_id_of, unescape_path
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.score_partition import ScoreJob, load_state, score_partition
-from stylematch.report.pictures import thumbnail_path
+from stylematch.report.packed import GalleryPictures
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import (
@@ -353,9 +354,11 @@ def test_the_table_of_stages_is_in_the_manifest_and_printed(tmp_path):
 def test_the_gallery_is_there_with_every_thumbnail(any_run):
     page = (any_run / "report" / "index.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
+    assert not (any_run / "report" / "thumbs").exists()
+    pictures = GalleryPictures(any_run)
     for row in rows(any_run, "photos"):
         if row["status"] != "rejected":
-            with Image.open(thumbnail_path(any_run / "report", row["photo_id"])) as thumbnail:
+            with Image.open(io.BytesIO(pictures.thumbnail(row["photo_id"]))) as thumbnail:
                 thumbnail.load()
                 assert max(thumbnail.size) == min(256, max(row["width"], row["height"]))
 
@@ -457,7 +460,6 @@ def test_a_run_among_its_photos_does_not_score_its_own_pictures(tmp_path, monkey
 
     first = call("score", ".", *options)
     assert "found 1: scored 1" in first.out
-    assert list(out.glob("report/thumbs/*/*.jpg"))
     assert "Nothing to do" in call("score", ".", *options).out
     assert "found 1: scored 1" in call("score", ".", *options, "--top-k", "2").out
     assert manifest(out)["counts"]["ignored"] == {"own_output": 1}
@@ -547,9 +549,10 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(many, many_run, tmp_
         # The gallery is no part of a run's name, so it may be wanted only now: no thumbnail may be missing.
         assert score(many, out, "--report").code == 0
         assert table_digests(out) == table_digests(many_run)
-        photos = rows(out, "photos")
+        pictures = GalleryPictures(out)
         assert all(
-            thumbnail_path(out / "report", row["photo_id"]).is_file() == (row["status"] != "rejected") for row in photos
+            (pictures.thumbnail(row["photo_id"]) is not None) == (row["status"] != "rejected")
+            for row in rows(out, "photos")
         )
 
 
@@ -559,7 +562,7 @@ def test_a_gallery_begun_and_given_up_leaves_nothing(many, many_run, tmp_path):
     wait_for(first_shard_is_done(out), process)
     process.kill()
     process.communicate(timeout=PATIENCE_S)
-    assert list(staged(out).glob("report/thumbs/*/*.jpg"))
+    assert list(staged(out).glob("report/thumbs/*.jsonl"))
     assert score(many, out).code == 0
     assert sorted(path.name for path in out.iterdir()) == ["faces", "manifest.json", "photos", "recommendations"]
     assert table_digests(out) == table_digests(many_run)

@@ -29,6 +29,9 @@ def export(
     """Score what is new since last night, keep what is not, and publish a dated snapshot."""
     from stylematch.cli.logs import say
     from stylematch.errors import LimitExceededError
+    from stylematch.tables.arrow import without_pandas_if_alone
+
+    without_pandas_if_alone()
     from stylematch.pipelines.export import export as run
     from stylematch.settings import ExportJob, load_job
 

@@ -15,6 +15,7 @@ from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
 from stylematch.errors import StylematchError
+from stylematch.tables.arrow import claim_process
 
 app = typer.Typer(
     help="Batch, offline style recommender: photos in, faces, styles and fashion items out, as Parquet and FAISS.",
@@ -57,6 +58,7 @@ def main() -> NoReturn:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
         log_to_stderr()
+        claim_process()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # it came before the command began
         code = _say_interrupted()

@@ -87,6 +87,9 @@ def score(
     early = ("stylematch.pipelines.score_partition", folder, workers, photo_timeout_s or None)
     with started_early(*early) if processes else nullcontext():
         from stylematch.errors import LimitExceededError
+        from stylematch.tables.arrow import without_pandas_if_alone
+
+        without_pandas_if_alone()
         from stylematch.pipelines.score import score as run
         from stylematch.settings import OPTIONS, ScoreSettings, validated
 

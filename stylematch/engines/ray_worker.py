@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,8 +31,6 @@ class StylematchWorker:
         self._pool: WorkerPool | None = None
         if guard is not None:
             self._pool = WorkerPool(function, setup, 1, guard)
-            # A spawned process runs its parent's main module once more: Ray's, which would import Ray for nothing.
-            vars(sys.modules["__main__"]).pop("__file__", None)
         self._state: Any = None
         self._task = self._photos = 0
 

@@ -15,8 +15,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -55,7 +56,8 @@ class Worker:
         # only and prints no traceback of its own.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self.process.start()
+            with _main_unseen():
+                self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
@@ -115,6 +117,23 @@ class Worker:
         how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by signal {-code}"
         hint = " (often the system's answer to memory running out: fewer --workers need less)" if code == -9 else ""
         return how + hint
+
+
+@contextlib.contextmanager
+def _main_unseen() -> Iterator[None]:
+    """Keep a process that is spawned from running this one's main module once more.
+
+    What a worker runs is imported by its name; the command line's module would bring all commands along, and a script
+    without a guard would begin again.
+    """
+    main = sys.modules["__main__"]
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
 
 
 def stop(pool: list[Worker]) -> None:

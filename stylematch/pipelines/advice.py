@@ -127,7 +127,7 @@ class Adviser:
             return {}, {}
         judgement = self._judged(faces, result, on_vote)
         known = {name: column for name, column in faces.columns.items() if name not in self.without}
-        rows = {**known, **self._style_columns(judgement), "embedding": list(faces.embedding)}
+        rows = {**known, **self._style_columns(judgement), "embedding": faces.embedding}
         with result.timed("items", len(faces), "faces"):
             return rows, self._item_rows(rows, faces.worn, run_id)
 
@@ -161,7 +161,6 @@ class Adviser:
         return columns
 
     def _item_rows(self, faces: Rows, worn: list[npt.NDArray[np.float32] | None], run_id: str) -> Rows:
-        rows: Rows = {name: [] for name in recommendations_schema().names}
         columns = (faces[name] for name in ("path", "photo_id", "face", "style", "style_score", "rule"))
         keys = list(zip(*columns, strict=True))
         queries = [
@@ -169,25 +168,26 @@ class Adviser:
             for (_, photo_id, face, style, style_score, rule), clothes in zip(keys, worn, strict=True)
         ]
         answers = self.recommender.recommend_all(queries)
-        for (path, photo_id, face, style, style_score, rule), items in zip(keys, answers, strict=True):
-            for item in items:
-                values = (
-                    run_id,
-                    path,
-                    photo_id,
-                    face,
-                    item.rank,
-                    item.item_id,
-                    item.category,
-                    item.score,
-                    item.similarity,
-                    item.query,
-                    item.tag_fit,
-                    style,
-                    float(style_score),
-                    rule,
-                    item.reason,
-                )
-                for column, value in zip(rows.values(), values, strict=True):
-                    column.append(value)
-        return rows
+        rows = [
+            (
+                run_id,
+                path,
+                photo_id,
+                face,
+                item.rank,
+                item.item_id,
+                item.category,
+                item.score,
+                item.similarity,
+                item.query,
+                item.tag_fit,
+                style,
+                float(style_score),
+                rule,
+                item.reason,
+            )
+            for (path, photo_id, face, style, style_score, rule), items in zip(keys, answers, strict=True)
+            for item in items
+        ]
+        names = recommendations_schema().names
+        return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {n: [] for n in names}

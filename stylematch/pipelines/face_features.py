@@ -29,7 +29,8 @@ from stylematch.vision.garments import cut_torso
 from stylematch.vision.item_picture import sees_clothes
 from stylematch.vision.runtime import Runtime, load_runtime, run_in_batches
 
-Rows = dict[str, list[Any]]
+Rows = dict[str, Any]
+"""Columns by name: lists or arrays of one length."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FaceFeatures:
 
     Attributes
     ----------
-    columns : dict of str to list
+    columns : dict of str to list or ndarray
         The columns of the faces table that need no style: keys, box, landmarks, attributes.
     attributes : ndarray of float32, shape (n, attributes)
         Calibrated probabilities.
@@ -138,7 +139,7 @@ class FeatureExtractor:
             predictions = run_in_batches(self.runtime, np.concatenate(crops), self.settings.batch_size)
         attributes = predictions.heads["attributes"]
         columns = _columns(keys, predictions.heads["landmarks"])
-        columns |= {name: list(attributes[:, column]) for column, name in enumerate(self.attribute_names)}
+        columns |= {name: attributes[:, column] for column, name in enumerate(self.attribute_names)}
         worn = self._worn([torso for entry in entries if entry.faces for torso in entry.torsos], result)
         return rows, FaceFeatures(columns, attributes, predictions.embedding, worn)
 
@@ -206,5 +207,5 @@ def _columns(keys: list[tuple[FoundPhoto, PhotoFaces, int]], landmarks: npt.NDAr
         "width": [box.width for box in boxes],
         "height": [box.height for box in boxes],
         "detection_score": [box.score for box in boxes],
-        **{name: list(points[:, column]) for column, name in enumerate(LANDMARKS)},
+        **{name: points[:, column] for column, name in enumerate(LANDMARKS)},
     }

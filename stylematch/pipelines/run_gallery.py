@@ -20,6 +20,7 @@ from stylematch.report.gallery import GalleryWriter
 from stylematch.report.item_pictures import picture_of_items
 from stylematch.report.join import read_photos
 from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
+from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails
 from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
 from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import load_index_directory
@@ -51,6 +52,7 @@ class RunGallery:
         self._seconds, self._is_left = 0.0, False
         self._failure: Exception | None = None
         self._writer: GalleryWriter | None = None
+        self._thumbnails = KeptThumbnails(job.staged / "report")
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
 
     def __enter__(self) -> RunGallery:
@@ -105,7 +107,8 @@ class RunGallery:
         assert self._writer is not None
         with explained("write", job.staged / "report"):
             self._writer.finish(f"stylematch: {shown(job.root.resolve().name)}", facts, stages)
-        shutil.rmtree(job.staged / "report" / VOTES_FOLDER, ignore_errors=True)
+        for folder in (VOTES_FOLDER, THUMBNAILS_FOLDER):
+            shutil.rmtree(job.staged / "report" / folder, ignore_errors=True)
         # The thread takes a share of the cores that the workers leave it, so it counts as they do.
         seconds = self._seconds + time.perf_counter() - clock
         return {"gallery": Stage(seconds, tables.found, "photos", per_worker=True)}
@@ -128,6 +131,7 @@ class RunGallery:
             clock = time.thread_time()
             if self._writer is None:
                 self._writer = self._begin()
+            self._thumbnails.turn_to(number)
             for photo in read_photos(self._job.staged, number):
                 if self._is_left:
                     return
@@ -137,9 +141,14 @@ class RunGallery:
     def _begin(self) -> GalleryWriter:
         job = self._job
         picture, facts = self._items()
-        paths = (votes_path(job.staged / "report", number) for number in range(self._partitions))
-        nearest = KeptVotes(paths, self._labelled)
-        return GalleryWriter(job.staged, item_picture=picture, item_facts=facts, nearest=nearest)
+        report, numbers = job.staged / "report", range(self._partitions)
+        return GalleryWriter(
+            job.staged,
+            item_picture=picture,
+            item_facts=facts,
+            nearest=KeptVotes((votes_path(report, number) for number in numbers), self._labelled),
+            thumbnails=self._thumbnails,
+        )
 
     def _items(self) -> tuple[ItemPicture, ItemFacts]:
         catalog = ItemCatalog(load_index_directory(self._job.assets.items))
@@ -152,13 +161,14 @@ class RunGallery:
         return picture_of_items(catalog, self._job.assets.pictures), facts
 
     @cached_property
-    def _faces(self) -> tuple[list[str], list[str], np.ndarray]:
+    def _faces(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The labelled faces' ids; the attributes that may be shown, and which face has which, bool (n, a)."""
         rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
         model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
         names = [name for name in model if name in rows.column_names and name not in hidden]
-        return rows["id"].to_pylist(), names, np.stack([rows[name].to_numpy() for name in names], axis=1)
+        labels = np.stack([rows[name].to_numpy() for name in names], axis=1)
+        return rows["id"].to_pylist(), np.array(names, object), labels
 
     def _labelled(self, position: int, style: str) -> LabelledFace:
         ids, names, labels = self._faces
-        return LabelledFace(ids[position], style, tuple(names[number] for number in np.flatnonzero(labels[position])))
+        return LabelledFace(ids[position], style, tuple(names[labels[position]].tolist()))

@@ -279,7 +279,7 @@ def prepare_staging(staging: Staging, job: ScoreJob) -> frozenset[int]:
 
 def _run(job: ScoreJob, listing: Listing, done: frozenset[int], gallery: RunGallery) -> dict[str, Stage]:
     """Score the partitions that are not done; return the time of each stage."""
-    stages = run_job(
+    return run_job(
         score_partition,
         load_state,
         job,
@@ -291,9 +291,6 @@ def _run(job: ScoreJob, listing: Listing, done: frozenset[int], gallery: RunGall
         on_partition=gallery.scored,
         photos=job.root,
     )
-    for unfinished in job.staged.glob(".*"):  # thumbnails of workers that were ended and replaced
-        unfinished.unlink()
-    return stages
 
 
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto
@@ -26,18 +25,17 @@ from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.inputs import reader_of_listed
 from stylematch.pipelines.partitions import PartitionResult, batch_done
-from stylematch.report.pictures import make_thumbnail, thumbnail_path
+from stylematch.report.pictures import make_thumbnail
+from stylematch.report.thumbnails import ThumbnailKeeper, thumbnails_path
 from stylematch.report.votes import VoteKeeper, votes_path
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import (
     TABLES,
-    Status,
     faces_schema,
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.disk import explained, temporary_path
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.writer import ShardWriter, finish_together
 
 
 @dataclass(frozen=True)
@@ -121,23 +119,24 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     votes = votes_of(job, partition, state.adviser)
     photos = read_listing(job.listing, partition)
     read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
-    with ExitStack() as stack:
+    with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         with result.timed("write", 0, "rows"):
             writers = {
                 table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
                 for table in TABLES
             }
         while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
-            scored = _score_batch(state, batch, read, votes, result)
+            scored = _score_batch(state, batch, read, thumbnails, votes, result)
             for table, rows in scored.items():
                 if rows and rows["path"]:
                     with result.timed("write", len(rows["path"]), "rows"):
                         writers[table].write(rows)
             advance(batch_done(scored["photos"], len(scored["faces"].get("path", ())), result))
         with result.timed("write", 0, "rows"):
-            if votes is not None:  # before the shards, which make the partition done
-                votes.write()
-            stack.close()
+            for kept in (thumbnails, votes):
+                if kept is not None:  # before the shards, which make the partition done
+                    kept.write()
+            finish_together(writers.values())
     return result
 
 
@@ -148,10 +147,16 @@ def votes_of(job: ScoreJob, partition: Partition, adviser: Adviser) -> VoteKeepe
     return VoteKeeper(job.staged / "report", partition.number, adviser.judge.rules.styles)
 
 
+def thumbnails_of(job: ScoreJob, partition: Partition) -> AbstractContextManager[ThumbnailKeeper | None]:
+    """Return a ``with`` block that keeps a partition's thumbnails for the gallery, of None where none is wanted."""
+    return ThumbnailKeeper(job.staged / "report", partition.number) if job.settings.report else nullcontext()
+
+
 def _score_batch(
     state: ScoreState,
     batch: list[FoundPhoto],
     read: Callable[[FoundPhoto], bytes],
+    thumbnails: ThumbnailKeeper | None,
     votes: VoteKeeper | None,
     result: PartitionResult,
 ) -> dict[str, Rows]:
@@ -160,32 +165,17 @@ def _score_batch(
         batch,
         read,
         result,
-        functools.partial(_write_thumbnail, job) if job.settings.report else None,
+        None if thumbnails is None else functools.partial(_keep_thumbnail, thumbnails),
     )
     faces, recommendations = state.adviser.advise(features, job.run_id, result, votes)
     return {"photos": photos, "faces": faces, "recommendations": recommendations}
 
 
-def _write_thumbnail(job: ScoreJob, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
-    path = thumbnail_path(job.staged / "report", str(photo.photo_id))
-    if not path.is_file():
-        # Renamed, so that a kill leaves no half of one. Equal contents share a thumbnail, and two workers that
-        # write it at once write the same bytes; what a kill leaves here goes when the run is gone on with.
-        unfinished = temporary_path(job.staged / path.name)
-        with explained("write", path):
-            unfinished.write_bytes(make_thumbnail(pixels))
-            try:
-                unfinished.replace(path)
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished.replace(path)
+def _keep_thumbnail(thumbnails: ThumbnailKeeper, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
+    thumbnails.keep(photo.path, make_thumbnail(pixels))
 
 
 def is_shown(job: ScoreJob, partition: int) -> bool:
     """Say whether a finished partition has all that the gallery shows (it may have been scored without a report)."""
-    if not votes_path(job.staged / "report", partition).is_file():
-        return False
-    columns = ["photo_id", "status"]
-    rows = pq.read_table(shard_path(job.staged / "photos", partition), columns=columns).to_pylist()
-    wanted = {row["photo_id"] for row in rows if row["status"] != Status.REJECTED}
-    return all(thumbnail_path(job.staged / "report", photo_id).is_file() for photo_id in wanted)
+    report = job.staged / "report"
+    return all(path(report, partition).is_file() for path in (votes_path, thumbnails_path))

@@ -25,6 +25,7 @@ from stylematch.report.item_pictures import picture_of_items
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import Reason, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.manifest import usable_cores
+from stylematch.tables.writer import to_arrow
 from stylematch.vision.runtime import resolve_device
 
 Tables = dict[str, pa.Table]
@@ -120,4 +121,4 @@ class Scorer:
         schema = self.schemas[name]
         if not columns:
             return schema.empty_table()
-        return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+        return pa.table([to_arrow(columns[field.name], field) for field in schema], schema=schema)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,8 +32,8 @@ from stylematch.pipelines.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, Fe
 from stylematch.pipelines.inputs import rejected_row
 from stylematch.pipelines.night_lists import Planned, read_plan
 from stylematch.pipelines.partitions import PartitionResult
-from stylematch.pipelines.score_partition import ScoreJob, votes_of
-from stylematch.report.pictures import thumbnail_path
+from stylematch.pipelines.score_partition import ScoreJob, thumbnails_of, votes_of
+from stylematch.report.thumbnails import ThumbnailKeeper
 from stylematch.report.votes import VoteKeeper
 from stylematch.tables.contract import (
     TABLES,
@@ -44,7 +43,6 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.disk import explained
 from stylematch.tables.snapshots import SNAPSHOTS
 from stylematch.tables.writer import ShardWriter, parse_sidecar, shard_path, sidecar_path
 
@@ -95,7 +93,7 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
     planned = read_plan(job.listing, partition)
     # Not asked without a gallery, since asking for the adviser loads rules and indexes.
     votes = votes_of(job, partition, state.adviser) if job.settings.report else None
-    with ExitStack() as stack:
+    with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         writers = {
             table: stack.enter_context(ShardWriter(job.staged / table, partition.number, state.schemas[table]))
             for table in TABLES
@@ -106,13 +104,14 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
             with result.timed("write", len(rows), "rows"):
                 _write_dated(writers[table], rows, job.snapshot_date)
         while chunk := list(islice(planned, ROW_GROUP_ROWS)):
-            for table, columns in _tables(state, chunk, not before, votes, result).items():
+            for table, columns in _tables(state, chunk, not before, thumbnails, votes, result).items():
                 if columns and (count := len(columns["path"])):
                     with result.timed("write", count, "rows"):
                         writers[table].write({**columns, "snapshot_date": [job.snapshot_date] * count})
             advance(len(chunk))
-        if votes is not None:  # before the shards, which make the partition done
-            votes.write()
+        for written in (thumbnails, votes):
+            if written is not None:  # before the shards, which make the partition done
+                written.write()
     return result
 
 
@@ -144,7 +143,12 @@ def _kept(chunk: list[Planned]) -> list[tuple[str, int]]:
 
 
 def _tables(
-    state: SnapshotState, chunk: list[Planned], is_new: bool, votes: VoteKeeper | None, result: PartitionResult
+    state: SnapshotState,
+    chunk: list[Planned],
+    is_new: bool,
+    thumbnails: ThumbnailKeeper | None,
+    votes: VoteKeeper | None,
+    result: PartitionResult,
 ) -> dict[str, Rows]:
     """Return the rows that are not taken over; where there is a gallery, write what it needs of all."""
     if not is_new and votes is None:
@@ -155,11 +159,13 @@ def _tables(
         counts = taken.photos.column("faces").to_pylist()
         paths = [entry.photo.path for entry, count in zip(kept, counts, strict=True) for _ in range(count)]
         features = face_features(state.job.store, taken.faces, paths)
-    if votes is not None:
-        _write_thumbnails(state.job.staged, taken.photos)
-        if not is_new:
-            state.adviser.vote(features, result, votes)
-            return {}
+    if thumbnails is not None:
+        for entry, picture in zip(kept, taken.photos.column("thumbnail"), strict=True):
+            if picture.is_valid:
+                thumbnails.keep(entry.photo.path, picture.as_py())
+    if votes is not None and not is_new:
+        state.adviser.vote(features, result, votes)
+        return {}
     faces, recommendations = state.adviser.advise(features, state.job.run_id, result, votes)
     photos = _photo_rows(chunk, taken.photos, int(state.job.settings.max_file_mb * 1e6))
     return {"photos": photos, "faces": faces, "recommendations": recommendations}
@@ -177,14 +183,3 @@ def _photo_rows(chunk: list[Planned], taken: pa.Table, max_bytes: int) -> Rows:
         else:
             rows.append({"path": photo.path, "photo_id": photo.photo_id, "bytes": photo.bytes, **next(kept)})
     return {name: [row[name] for row in rows] for name in photos_schema().names}
-
-
-def _write_thumbnails(staged: Path, photos: pa.Table) -> None:
-    for photo_id, picture in zip(*(photos.column(n).to_pylist() for n in ("photo_id", "thumbnail")), strict=True):
-        path = thumbnail_path(staged / "report", photo_id)
-        if picture is not None and not path.is_file():
-            unfinished = staged / f".{path.name}.{os.getpid()}"  # as score does: a kill leaves no half of one
-            with explained("write", path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished.write_bytes(picture)
-                unfinished.replace(path)

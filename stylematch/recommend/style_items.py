@@ -35,6 +35,7 @@ class StyleItems:
         self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
         self.other_items = catalog.others(categories)
         self._typical: dict[int, Candidates] = {}
+        self._fitting: dict[int, list[tuple[str, str]]] = {}
         self._prototypes: list[npt.NDArray[np.float32]] | None = None
         self._other_prototype: npt.NDArray[np.float32] | None = None
 
@@ -80,5 +81,7 @@ class StyleItems:
 
     def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str]]:
         """Return the tags of an item, with their values, that the style asks for."""
-        values = ((tag, catalog.fitting(tag, position, self.tags[tag])) for tag in sorted(self.tags))
-        return [(tag, value) for tag, value in values if value is not None]
+        if position not in self._fitting:
+            values = ((tag, catalog.fitting(tag, position, self.tags[tag])) for tag in sorted(self.tags))
+            self._fitting[position] = [(tag, value) for tag, value in values if value is not None]
+        return self._fitting[position]

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _CALL = "stylematchPage.receive"
 
 
@@ -46,8 +46,21 @@ class ChunkFolder:
         self._write(f"{kind}-{number:05d}.js", {"kind": kind, "number": number, **chunk})
 
     def _write(self, name: str, chunk: dict[str, Any]) -> None:
-        text = json.dumps(chunk, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+        text = json.dumps(chunk, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        for character, escape in _ESCAPES.items():  # most chunks hold none, which is seen faster than translated
+            text = text.replace(character, escape)
         (self._folder / name).write_text(f"{_CALL}({text});\n", "ascii")
+
+
+CHUNK_ERRORS = (OSError, ValueError)
+"""What ``read_chunk`` raises: there is no such file, or it is none of ours."""
+
+
+def read_chunk(path: Path) -> dict[str, Any]:
+    """Return what a data file hands over."""
+    text = path.read_text("ascii")
+    chunk: dict[str, Any] = json.loads(text.removeprefix(f"{_CALL}(").removesuffix(");\n"))
+    return chunk
 
 
 def write_page(report: Path, name: str, title: str) -> Path:

@@ -9,14 +9,13 @@ Thumbnails and items' pictures are copied from the runs' galleries, where those 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from stylematch.report.chunks import ChunkFolder, write_page
+from stylematch.report.packed import GalleryPictures
 from stylematch.report.pictures import item_picture_name, thumbnail_path
-from stylematch.tables.views import refuse_link
 
 _PAGE_CHANGES = 60
 _INDEX_CHANGES = 5000
@@ -130,25 +129,26 @@ class _Pictures:
     """Copies pictures from the runs' galleries as they are named; None for one that neither has."""
 
     def __init__(self, report: Path, galleries: tuple[Path, Path]) -> None:
-        self._report, self._galleries = report, galleries
+        self._report = report
+        self._galleries = [GalleryPictures(gallery.parent) for gallery in reversed(galleries)]
         self._copied: dict[Path, str | None] = {}
 
     def thumbnail(self, photo_id: str | None) -> str | None:
-        return None if photo_id is None else self._copy(thumbnail_path(Path(), photo_id))
+        if photo_id is None:
+            return None
+        return self._copy(thumbnail_path(photo_id), (gallery.thumbnail(photo_id) for gallery in self._galleries))
 
     def item(self, item_id: str) -> str | None:
-        return self._copy(Path("items") / item_picture_name(item_id))
+        name = Path("items") / item_picture_name(item_id)
+        return self._copy(name, (gallery.item(item_id) for gallery in self._galleries))
 
-    def _copy(self, name: Path) -> str | None:
+    def _copy(self, name: Path, found: Iterator[bytes | None]) -> str | None:
         if name not in self._copied:
             self._copied[name] = None
-            for gallery in reversed(self._galleries):
-                if (gallery / name).is_file():
-                    refuse_link(gallery.parent, gallery / name)
-                    (self._report / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(gallery / name, self._report / name)
-                    self._copied[name] = name.as_posix()
-                    break
+            if (data := next((data for data in found if data is not None), None)) is not None:
+                (self._report / name).parent.mkdir(parents=True, exist_ok=True)
+                (self._report / name).write_bytes(data)
+                self._copied[name] = name.as_posix()
         return self._copied[name]
 
 

@@ -6,6 +6,7 @@ It opens from the file system, with no server and no network (see ``chunks`` for
 - ``data/timing.js``: how long each step took;
 - ``data/tiles-00001.js`` ...: ``page_size`` photos each, what a list shows of them;
 - ``data/page-00001.js`` ...: the same photos with all that is known of their faces, for a person's page;
+- ``data/thumbs-00001.js`` ...: the same photos' thumbnails; ``data/pictures-00001.js`` ...: items' (``packed``);
 - ``data/index-00001.js`` ...: what search and filters need of every photo (``finding``).
 
 One pass over the tables writes them all. Memory grows with the number of styles and of different items, never
@@ -14,7 +15,6 @@ with the number of photos. Equal tables give equal files, but for ``timing.js``.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,9 +23,12 @@ from stylematch.errors import UserError
 from stylematch.report.chunks import ChunkFolder, write_page
 from stylematch.report.finding import LIKELY, FindingColumns
 from stylematch.report.join import JoinedPhoto, Row, attribute_names, read_photos
+from stylematch.report.packed import ItemPictureChunks
 from stylematch.report.page_rows import ItemFacts, ItemPicture, Nearest, PageRows, meaning
 from stylematch.tables.contract import Status
 from stylematch.tables.manifest import Stage
+
+Thumbnails = Callable[[str], str | None]
 
 
 def write_gallery(
@@ -35,6 +38,7 @@ def write_gallery(
     title: str,
     item_facts: ItemFacts | None = None,
     nearest: Nearest | None = None,
+    thumbnails: Thumbnails | None = None,
     summary: Mapping[str, str] | None = None,
     stages: Mapping[str, Stage] | None = None,
     page_size: int = 60,
@@ -42,8 +46,7 @@ def write_gallery(
 ) -> Path:
     """Write ``run/report`` from the run's tables and return the path of its ``index.html``.
 
-    Thumbnails are not made here: those that lie at ``thumbnail_path(run / "report", photo_id)`` are shown, a
-    photo without one gets a placeholder. All else in ``report`` is replaced; ``index.html`` comes last.
+    What lies in ``report/data`` and ``report/assets`` is replaced; ``index.html`` comes last.
 
     Parameters
     ----------
@@ -58,6 +61,9 @@ def write_gallery(
         Takes an item_id, returns what else the catalogue says of it: any of ``title``, ``price`` and ``url``.
     nearest : callable, optional
         Takes faces, returns for each the labelled faces nearest to it; without it the page shows none.
+    thumbnails : callable, optional
+        Takes a photo's path, returns its thumbnail in base64, or None where there is none: then the page shows a
+        placeholder. Asked for each photo once, in the tables' order.
     summary : mapping of str to str, optional
         What the page says about the run besides the counts, which it takes from the tables: label and value,
         in order.
@@ -75,7 +81,14 @@ def write_gallery(
     StylematchError
         If the tables do not belong together.
     """
-    writer = GalleryWriter(run, item_picture=item_picture, item_facts=item_facts, nearest=nearest, page_size=page_size)
+    writer = GalleryWriter(
+        run,
+        item_picture=item_picture,
+        item_facts=item_facts,
+        nearest=nearest,
+        thumbnails=thumbnails,
+        page_size=page_size,
+    )
     for photo in read_photos(run):
         writer.add(photo)
         if advance is not None:
@@ -96,18 +109,18 @@ class GalleryWriter:
         item_picture: ItemPicture,
         item_facts: ItemFacts | None = None,
         nearest: Nearest | None = None,
+        thumbnails: Thumbnails | None = None,
         page_size: int = 60,
     ) -> None:
         if page_size < 1:
             raise UserError(f"page_size must be at least 1, got {page_size}")
         self._report = run / "report"
         (self._report / "index.html").unlink(missing_ok=True)
-        shutil.rmtree(self._report / "items", ignore_errors=True)
-        (self._report / "items").mkdir(parents=True)
         names = attribute_names(run)
         self._chunks = ChunkFolder(self._report / "data")
-        rows = PageRows(self._report, names, item_picture, item_facts, nearest)
-        self._data = _DataWriter(self._chunks, rows, names, page_size)
+        self._items = ItemPictureChunks(self._chunks)
+        rows = PageRows(self._items, names, item_picture, item_facts, nearest)
+        self._data = _DataWriter(self._chunks, rows, names, page_size, thumbnails)
 
     def add(self, photo: JoinedPhoto) -> None:
         """Take the next photo."""
@@ -116,6 +129,7 @@ class GalleryWriter:
     def finish(self, title: str, summary: Mapping[str, str], stages: Mapping[str, Stage]) -> Path:
         """Write what is left; return the path of ``index.html``."""
         self._data.finish(title, summary)
+        self._items.flush()
         self._chunks.write("timing", {"stages": [_described(name, stage) for name, stage in stages.items()]})
         return write_page(self._report, "gallery", title)
 
@@ -123,9 +137,18 @@ class GalleryWriter:
 class _DataWriter:
     """Turns photos into the data files, one page and one part of the index at a time."""
 
-    def __init__(self, chunks: ChunkFolder, rows: PageRows, names: tuple[str, ...], page_size: int) -> None:
+    def __init__(
+        self,
+        chunks: ChunkFolder,
+        rows: PageRows,
+        names: tuple[str, ...],
+        page_size: int,
+        thumbnails: Thumbnails | None,
+    ) -> None:
         self._chunks, self._rows, self._names, self._page_size = chunks, rows, names, page_size
+        self._thumbnails = thumbnails
         self._page: list[JoinedPhoto] = []
+        self._pictures: list[str | None] = []
         self._finding = FindingColumns(len(names))
         self._found = 0
         # Numbered in the order of appearance, so that the index can name them before all are known.
@@ -147,6 +170,7 @@ class _DataWriter:
             faces.append((number, face.row["style_score"], face.probabilities))
         self._flush_index(self._finding.add(photo.row["path"], self._kinds.setdefault(kind, len(self._kinds)), faces))
         self._page.append(photo)
+        self._pictures.append(self._thumbnails(photo.row["path"]) if self._thumbnails else None)
         if len(self._page) == self._page_size:
             self._flush_page()
 
@@ -177,9 +201,11 @@ class _DataWriter:
         self._chunks.write("summary", chunk)
 
     def _flush_page(self) -> None:
-        self._chunks.append("tiles", self._rows.tiles(self._page))
-        self._chunks.append("page", self._rows.describe(self._page))
-        self._page = []
+        shown = [picture is not None for picture in self._pictures]
+        self._chunks.append("tiles", self._rows.tiles(self._page, shown))
+        self._chunks.append("page", self._rows.describe(self._page, shown))
+        self._chunks.append("thumbs", {"pictures": self._pictures})
+        self._page, self._pictures = [], []
 
     def _flush_index(self, chunk: Row | None) -> None:
         if chunk is not None:

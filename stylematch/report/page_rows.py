@@ -10,14 +10,13 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.report.join import JoinedFace, JoinedPhoto, Row
-from stylematch.report.pictures import encode_item_picture, item_picture_name, thumbnail_path
+from stylematch.report.packed import ItemPictureChunks
 from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
 
 ItemPicture = Callable[[str], NDArray[np.uint8] | None]
@@ -54,12 +53,12 @@ Nearest = Callable[[Sequence[JoinedFace]], Sequence[NearestFaces]]
 
 
 class PageRows:
-    """Describes photos, and writes the pictures of the items that they name.
+    """Describes photos, and hands on the pictures of the items that they name.
 
     Parameters
     ----------
-    report : Path
-        The page's folder.
+    pictures : ItemPictureChunks
+        Takes the pictures.
     names : tuple of str
         The attributes, in the table's order.
     item_picture, item_facts, nearest : callable
@@ -68,55 +67,63 @@ class PageRows:
 
     def __init__(
         self,
-        report: Path,
+        pictures: ItemPictureChunks,
         names: tuple[str, ...],
         item_picture: ItemPicture,
         item_facts: ItemFacts | None,
         nearest: Nearest | None,
     ) -> None:
-        self._report = report
+        self._pictures = pictures
         self._number_of = {name: number for number, name in enumerate(names)}
         self._item_picture, self._item_facts, self._nearest = item_picture, item_facts, nearest
-        self._item_files: dict[str, str | None] = {}
+        self._item_rows: dict[tuple[str, str], Row] = {}
 
-    def describe(self, photos: Sequence[JoinedPhoto]) -> Row:
-        """Return the chunk of one page."""
+    def describe(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
+        """Return the chunk of one page; ``shown`` says which photos have a thumbnail."""
         faces = [face for photo in photos for face in photo.faces]
         votes: Sequence[NearestFaces | None] = [None] * len(faces)
         if self._nearest is not None and faces:
             votes = self._nearest(faces)
         tables: dict[str, _Numbered] = {name: _Numbered() for name in ("texts", "items", "labelled")}
-        described = iter([self._face(face, vote, tables) for face, vote in zip(faces, votes, strict=True)])
-        rows = [self._photo(photo, [next(described) for _ in photo.faces]) for photo in photos]
+        probabilities = np.array([face.probabilities for face in faces])
+        thousandths = np.rint(np.nan_to_num(probabilities) * 1000).astype(int).tolist()
+        known = zip(faces, thousandths, votes, strict=True)
+        described = iter([self._face(face, attributes, vote, tables) for face, attributes, vote in known])
+        rows = [
+            self._photo(photo, thumbnail, [next(described) for _ in photo.faces])
+            for photo, thumbnail in zip(photos, shown, strict=True)
+        ]
         return {"photos": rows, **{name: table.values for name, table in tables.items()}}
 
-    def tiles(self, photos: Sequence[JoinedPhoto]) -> Row:
-        """Return the light chunk of one page: what a list of photos shows of them."""
+    def tiles(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
+        """Return the light chunk of one page: what a list of photos shows of them; ``shown`` as for ``describe``."""
         names = ("path", "width", "height", "status", "reason")
         return {
             "photos": [
                 {
                     **{name: photo.row[name] for name in names},
-                    "thumbnail": self._thumbnail(photo.row["photo_id"]),
+                    "thumbnail": thumbnail,
                     "faces": [
                         {"box": _box(face.row), "style": face.row["style"], "score": _rounded(face.row["style_score"])}
                         for face in photo.faces
                     ],
                 }
-                for photo in photos
+                for photo, thumbnail in zip(photos, shown, strict=True)
             ]
         }
 
-    def _photo(self, photo: JoinedPhoto, faces: list[Row]) -> Row:
+    def _photo(self, photo: JoinedPhoto, thumbnail: bool, faces: list[Row]) -> Row:
         row = photo.row
         names = ("path", "bytes", "width", "height", "format", "status", "reason", "message")
         return {
             **{name: row[name] for name in names},
-            "thumbnail": self._thumbnail(row["photo_id"]),
+            "thumbnail": thumbnail,
             "faces": faces,
         }
 
-    def _face(self, face: JoinedFace, vote: NearestFaces | None, tables: Mapping[str, _Numbered]) -> Row:
+    def _face(
+        self, face: JoinedFace, thousandths: list[int], vote: NearestFaces | None, tables: Mapping[str, _Numbered]
+    ) -> Row:
         row = face.row
         described = {
             "box": _box(row),
@@ -129,9 +136,9 @@ class PageRows:
             "rule_score": _rounded(row["rule_score"]),
             "neighbour_style": row["neighbour_style"],
             "neighbour_score": _rounded(row["neighbour_score"]),
-            "rule": tables["texts"].number(row["rule"], lambda: row["rule"]),
-            "why": tables["texts"].number(row["why"], lambda: row["why"]),
-            "attributes": np.rint(np.nan_to_num(face.probabilities) * 1000).astype(int).tolist(),
+            "rule": tables["texts"].text(row["rule"]),
+            "why": tables["texts"].text(row["why"]),
+            "attributes": thousandths,
             "items": [self._item(item, tables) for item in face.items],
         }
         if vote is not None:
@@ -144,41 +151,36 @@ class PageRows:
 
     def _item(self, item: Row, tables: Mapping[str, _Numbered]) -> list[Any]:
         """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
+        texts = tables["texts"]
         return [
-            tables["items"].number((item["item_id"], item["category"]), lambda: self._item_row(item)),
-            *(_rounded(item[name]) for name in ("score", "similarity", "tag_fit")),
-            *(tables["texts"].number(item[name], functools.partial(item.get, name)) for name in ("query", "reason")),
+            tables["items"].number((item["item_id"], item["category"]), functools.partial(self._item_row, item)),
+            _rounded(item["score"]),
+            _rounded(item["similarity"]),
+            _rounded(item["tag_fit"]),
+            texts.text(item["query"]),
+            texts.text(item["reason"]),
         ]
 
     def _item_row(self, item: Row) -> Row:
-        item_id = item["item_id"]
-        facts = self._item_facts(item_id) if self._item_facts else {}
-        return {
-            "id": item_id,
-            "category": item["category"],
-            "picture": self._item_file(item_id),
-            **{name: facts[name] for name in _FACTS if facts.get(name)},
-        }
+        """Return what every page says of an item, looked up when it is first met."""
+        item_id, category = key = (item["item_id"], item["category"])
+        if key not in self._item_rows:
+            facts = self._item_facts(item_id) if self._item_facts else {}
+            self._item_rows[key] = {
+                "id": item_id,
+                "category": category,
+                "picture": self._place_of_picture(item_id),
+                **{name: facts[name] for name in _FACTS if facts.get(name)},
+            }
+        return self._item_rows[key]
 
     def _labelled(self, known: LabelledFace) -> Row:
         numbers = [self._number_of[name] for name in known.shows if name in self._number_of]
         return {"id": known.id, "style": known.style, "shows": numbers}
 
-    def _thumbnail(self, photo_id: str | None) -> str | None:
-        if photo_id is None:
-            return None
-        path = thumbnail_path(self._report, photo_id)
-        return path.relative_to(self._report).as_posix() if path.is_file() else None
-
-    def _item_file(self, item_id: str) -> str | None:
-        """Return the item's picture relative to the report, written when the item is first met."""
-        if item_id not in self._item_files:
-            pixels = self._item_picture(item_id)
-            if pixels is not None:
-                name = f"items/{item_picture_name(item_id)}"
-                (self._report / name).write_bytes(encode_item_picture(pixels))
-            self._item_files[item_id] = None if pixels is None else name
-        return self._item_files[item_id]
+    def _place_of_picture(self, item_id: str) -> tuple[int, int] | None:
+        pixels = self._item_picture(item_id)
+        return None if pixels is None else self._pictures.add(item_id, pixels)
 
 
 class _Numbered:
@@ -189,10 +191,18 @@ class _Numbered:
         self._numbers: dict[object, int] = {}
 
     def number(self, key: object, make: Callable[[], Any]) -> int:
-        if key not in self._numbers:
-            self._numbers[key] = len(self.values)
+        """Return the number of what ``make`` makes where the key is new."""
+        number = self._numbers.setdefault(key, len(self.values))
+        if number == len(self.values):
             self.values.append(make())
-        return self._numbers[key]
+        return number
+
+    def text(self, text: str) -> int:
+        """Return the number of a text, which is its own key."""
+        number = self._numbers.setdefault(text, len(self.values))
+        if number == len(self.values):
+            self.values.append(text)
+        return number
 
 
 def meaning(reason: str) -> str:

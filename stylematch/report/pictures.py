@@ -1,14 +1,15 @@
 """The gallery's pictures: a photo's thumbnail, made while the photo is scored, and an item's picture.
 
-Thumbnails are JPEG files named by photo_id, so equal photos share one; item pictures are PNG files named by a
-hash of the item's id, so that no name from a catalogue becomes a file's name. No photo's file is read.
+Thumbnails are JPEGs, items' pictures PNGs (``packed`` says where they lie). Where a comparison has them as files they
+are named by a hash, so that no name from a catalogue becomes a file's name. No photo's file is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,11 @@ def make_thumbnail(pixels: NDArray[np.uint8], side_px: int = 256) -> bytes:
     return encoded
 
 
-def thumbnail_path(report: Path, photo_id: str) -> Path:
-    """Return where a photo's thumbnail lies in ``report``: ``thumbs/<first two digits>/<photo_id>.jpg``."""
+def thumbnail_path(photo_id: str) -> Path:
+    """Return where a comparison's page has a photo's thumbnail: ``thumbs/<first two digits>/<photo_id>.jpg``."""
     if not _PHOTO_ID.fullmatch(photo_id):
         raise ValueError(f"a photo_id is 8 to 128 lower-case hex digits, got {photo_id!r}")
-    return report / "thumbs" / photo_id[:2] / f"{photo_id}.jpg"
+    return Path("thumbs", photo_id[:2], f"{photo_id}.jpg")
 
 
 def item_picture_name(item_id: str) -> str:
@@ -66,8 +67,17 @@ def item_picture_name(item_id: str) -> str:
 
 def encode_item_picture(pixels: NDArray[np.uint8]) -> bytes:
     """Return an item's picture, uint8 (height, width) grey or (height, width, 3) RGB, as PNG bytes."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(buffer, format="PNG")
-    return buffer.getvalue()
+    height, width = pixels.shape[:2]
+    lines = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each begins with its filter: none
+    lines[:, 1:] = pixels.reshape(height, -1)
+    colours = 0 if pixels.ndim == 2 else 2
+    # Written here, since Pillow takes ten times as long for a picture of 28 pixels as packing it does.
+    parts = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 8, colours, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines.tobytes())),
+        (b"IEND", b""),
+    )
+    chunks = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

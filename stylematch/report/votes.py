@@ -82,7 +82,7 @@ class KeptVotes:
 
     def __init__(self, paths: Iterator[Path], labelled: Callable[[int, str], LabelledFace]) -> None:
         self._labelled = labelled
-        self._entries = (json.loads(line) for path in paths for line in _lines(path))
+        self._entries = (json.loads(line) for path in paths for line in kept_lines(path))
 
     def __call__(self, faces: Sequence[JoinedFace]) -> list[NearestFaces]:
         """Return the votes on the next faces.
@@ -106,7 +106,7 @@ class KeptVotes:
         return found
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def kept_lines(path: Path) -> Iterator[bytes]:
     """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
     with path.open("rb") as stream:
         following = stream.readline()

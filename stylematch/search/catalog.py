@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +39,11 @@ TYPICAL_ITEMS = 20
 """Of how many items at least a prototype is the mean, where there are so many."""
 _PIXELS = PICTURE_SIDE_PX * PICTURE_SIDE_PX
 _UNKNOWN_FIT = 0.5
+_KEPT_LOOKS = 2000  # 6 MB
 
 Positions = npt.NDArray[np.int64]
 Tags = Mapping[str, Sequence[str]]
+_Look = tuple[npt.NDArray[np.int32], int, int]
 
 
 def read_rows(directory: Path) -> pa.Table:
@@ -85,6 +88,8 @@ class ItemCatalog:
             self._allowed[:] = False
             self._allowed[allowed] = True
         self._pictures = stored.rows[PICTURE_COLUMN] if PICTURE_COLUMN in stored.rows.column_names else None
+        self._columns: dict[str, Any] = {}
+        self._looks: dict[int, _Look | None] = {}
         self._names: dict[str, npt.NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
@@ -119,9 +124,10 @@ class ItemCatalog:
 
     def value(self, column: str, position: int) -> str | None:
         """Return an item's cell of a column of text, None where it is empty or there is no such column."""
-        if column not in self._rows.column_names:
-            return None
-        cell = self._rows[column][int(position)].as_py()
+        if column not in self._columns:
+            self._columns[column] = self._rows[column] if column in self._rows.column_names else None
+        cells = self._columns[column]
+        cell = None if cells is None else cells[int(position)].as_py()
         return None if cell is None else str(cell)
 
     def positions_of(self, category: str) -> Positions:
@@ -218,18 +224,28 @@ class ItemCatalog:
 
     def near_equal(self, position_a: int, position_b: int) -> bool:
         """Return whether two items look the same; see the module's description for the measure."""
-        first, second = self.picture(position_a), self.picture(position_b)
+        first, second = self._look(position_a), self._look(position_b)
         if first is None or second is None:
             vectors = self.index.vectors(np.array([position_a, position_b], np.int64))
             return bool((vectors[0] == vectors[1]).all())
-        # Whole numbers until the root: 784 times the sums of products of the centred pixels.
-        a, b = first.ravel().astype(np.int64), second.ravel().astype(np.int64)
-        sum_a, sum_b = int(a.sum()), int(b.sum())
-        square_a, square_b = _PIXELS * int(a @ a) - sum_a**2, _PIXELS * int(b @ b) - sum_b**2
+        (a, sum_a, square_a), (b, sum_b, square_b) = first, second
         if not (square_a and square_b):  # a picture of one tone correlates with nothing
             return bool((a == b).all())
         product = _PIXELS * int(a @ b) - sum_a * sum_b
         return product >= NEAR_EQUAL_CORRELATION * math.sqrt(square_a * square_b)
+
+    def _look(self, position: int) -> _Look | None:
+        """Return an item's pixels, their sum, and 784 times the sum of the squares of the centred ones."""
+        if position not in self._looks:
+            if len(self._looks) == _KEPT_LOOKS:
+                self._looks.clear()
+            self._looks[position] = None
+            if (picture := self.picture(position)) is not None:
+                # Whole numbers until the root. The largest, 784 times 255 squared, fits 32 bits.
+                pixels = picture.ravel().astype(np.int32)
+                total = int(pixels.sum())
+                self._looks[position] = pixels, total, _PIXELS * int(pixels @ pixels) - total**2
+        return self._looks[position]
 
     @property
     def _category_columns(self) -> list[str]:

@@ -5,6 +5,20 @@ from __future__ import annotations
 import contextlib
 import sys
 
+_ours_alone = False
+
+
+def claim_process() -> None:
+    """Say that nothing but a command of ours is going to run in this process."""
+    global _ours_alone  # a fact of the process, known to who begins it
+    _ours_alone = True
+
+
+def without_pandas_if_alone() -> None:
+    """Keep pyarrow from importing pandas (``without_pandas``), unless somebody else's code may use both."""
+    if _ours_alone:
+        without_pandas()
+
 
 def without_pandas() -> None:
     """Keep pyarrow from importing pandas with its first array, which costs a process 0.3 s and 40 MB.

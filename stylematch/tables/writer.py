@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +106,7 @@ class ShardWriter:
         self._sidecar = sidecar_path(directory, number)
         self._temporary = temporary_path(self.path)
         self._schema = schema
+        self._is_finished = False
         self.row_group_rows = row_group_rows
         wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
         self._cluster_by = [name for name in wanted if name in schema.names]
@@ -148,7 +150,7 @@ class ShardWriter:
         if set(columns) != set(self._schema.names):
             differing = sorted(set(columns) ^ set(self._schema.names))
             raise ValueError(f"{self.path.name}: columns differ from the schema: {', '.join(differing)}")
-        arrays = [_to_arrow(columns[field.name], field) for field in self._schema]
+        arrays = [to_arrow(columns[field.name], field) for field in self._schema]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
@@ -179,7 +181,7 @@ class ShardWriter:
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                self.finish()
         finally:
             # Closing twice is harmless; after a failed write closing fails again and says nothing new.
             with contextlib.suppress(Exception):
@@ -189,7 +191,11 @@ class ShardWriter:
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write what is left and make the shard appear; the ``with`` block does it at its end, if nobody has."""
+        if self._is_finished:
+            return
+        self._is_finished = True
         if self._pending_rows:
             self._flush(self._pending_rows)
         with explained("write", self.path):
@@ -200,6 +206,19 @@ class ShardWriter:
             self._temporary.replace(self.path)
             sync_directory(self.path.parent)
         write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
+
+
+def finish_together(writers: Collection[ShardWriter]) -> None:
+    """Finish some shards at once, so that they wait for the disk together: it brings what several ask of it in one go.
+
+    Raises
+    ------
+    StylematchError
+        One cannot be written; the others are finished.
+    """
+    with ThreadPoolExecutor(len(writers)) as threads:
+        for finished in [threads.submit(writer.finish) for writer in writers]:
+            finished.result()
 
 
 def clustered_order(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
@@ -238,7 +257,8 @@ def is_done(directory: Path, number: int) -> bool:
         return False
 
 
-def _to_arrow(values: Column, field: pa.Field) -> pa.Array:
+def to_arrow(values: Column, field: pa.Field) -> pa.Array:
+    """Return a column's values as the field has them; raises ValueError where they do not fit it."""
     if isinstance(values, np.ndarray) and values.ndim == 2:
         if not pa.types.is_fixed_size_list(field.type) or values.shape[1] != field.type.list_size:
             raise ValueError(f"column {field.name} is {field.type}, not an array of shape {values.shape}")

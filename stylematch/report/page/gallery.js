@@ -69,9 +69,11 @@
   }
 
   // ---- the list ---------------------------------------------------------------------------------------------------
-  // kind is "tiles", what a list needs of a photo, or "page", all that is known of it.
+  // kind is "tiles", what a list needs of a photo, "page", all that is known of it, or "thumbs".
+  const chunkAt = (kind, position) => page.chunkOf(kind, Math.floor(position / summary.page_size) + 1);
+  const thumbnailAt = async (position) => (await chunkAt("thumbs", position)).pictures[position % summary.page_size];
   const photoAt = async (kind, position) => {
-    const chunk = await page.chunkOf(kind, Math.floor(position / summary.page_size) + 1);
+    const chunk = await chunkAt(kind, position);
     return { chunk, photo: chunk.photos[position % summary.page_size] };
   };
 
@@ -86,7 +88,7 @@
     if (face) said.style.setProperty("--hue", page.hueOf(face.style));
     const link = make(
       "a", { class: "card-link", href: addressOf({ ...view, photo: position + 1, face: chosen + 1 }), title: photo.path },
-      makeFrame(photo, { chosen }),
+      makeFrame(photo, { chosen, bring: () => thumbnailAt(position) }),
       make("span", { class: "card-text" }, make("span", { class: "card-path" }, folder ? make("span", { class: "folder" }, folder) : null, make("span", { class: "file" }, fileName(photo.path))), said),
     );
     return make("li", { class: `card ${photo.status}` }, link);
@@ -137,7 +139,7 @@
       step("Previous photo", "\u2039", at - 1, "previous"),
       step("Next photo", "\u203a", at + 1, "next"),
     );
-    byId("person").replaceChildren(bar, ...page.makePerson(photo, view.face - 1, chunk, summary, linkTo));
+    byId("person").replaceChildren(bar, ...page.makePerson(photo, view.face - 1, chunk, summary, linkTo, () => thumbnailAt(position)));
     document.title = `${page.plainText(fileName(photo.path))} \u00b7 ${summary.title}`;
     return `person ${position + 1} ${view.face}`;
   }

@@ -76,7 +76,7 @@
   function makeItems(face, items, texts) {
     const cards = face.items.map(([number, score, similarity, tagFit, query, reason], rank) => {
       const item = items[number];
-      const picture = item.picture ? make("img", { src: item.picture, alt: "", loading: "lazy", decoding: "async" }) : make("span", { class: "no-picture" }, "no picture");
+      const picture = item.picture ? page.makeCanvas(() => bringItem(item.picture), "") : make("span", { class: "no-picture" }, "no picture");
       const name = item.title || item.id;
       const linked = item.url && isWebAddress(item.url) ? make("a", { href: item.url, target: "_blank", rel: "noopener noreferrer" }, name) : make("span", {}, name);
       const figures = [
@@ -108,11 +108,14 @@
     return make("nav", { "aria-label": "Faces in this photo" }, make("ul", { class: "face-choice" }, ...links));
   }
 
-  // chunk is the page of data that the photo is on, linkTo(number) the address of one of its faces.
-  page.makePerson = (photo, number, chunk, summary, linkTo) => {
+  const bringItem = async ([chunk, place]) => (await page.chunkOf("pictures", chunk)).pictures[place];
+
+  // chunk is the page of data that the photo is on, linkTo(number) the address of one of its faces; bring() promises its
+  // thumbnail.
+  page.makePerson = (photo, number, chunk, summary, linkTo, bring) => {
     const chosen = Math.min(number, Math.max(0, photo.faces.length - 1));
     const face = photo.faces[chosen];
-    const frame = makeFrame(photo, { chosen, points: true, large: true, choose: (at) => (location.hash = linkTo(at)) });
+    const frame = makeFrame(photo, { chosen, points: true, large: true, bring, choose: (at) => (location.hash = linkTo(at)) });
     const found = face && face.detection !== null ? `Face ${chosen + 1}, found with confidence ${face.detection.toFixed(2)}; box and landmarks as the tables have them.` : null;
     const left = make("div", { class: "person-picture" }, frame, found && make("p", { class: "quiet" }, found), makeFaceChoice(photo, chosen, linkTo));
     const right = face

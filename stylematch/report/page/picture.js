@@ -3,8 +3,35 @@
 ((page) => {
   const { make, draw, plural, percent, fileName } = page;
 
-  // The drawing's units are pixels of the full-size photo, like the tables'.
-  function makeFrame(photo, { chosen = 0, points = false, large = false, choose = null } = {}) {
+  // A picture that lies in a data file is drawn on a canvas: the page's policy lets it load pictures from files alone.
+  async function drawOn(canvas, encoded) {
+    const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+    const type = bytes[0] === 0x89 ? "image/png" : "image/jpeg";
+    const picture = await createImageBitmap(new Blob([bytes], { type }));
+    [canvas.width, canvas.height] = [picture.width, picture.height];
+    canvas.getContext("bitmaprenderer").transferFromImageBitmap(picture);
+  }
+
+  const waiting = new WeakMap(); // canvas -> what brings its picture
+  const sight = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      sight.unobserve(target);
+      waiting.get(target)().then((encoded) => encoded && drawOn(target, encoded)).catch(page.showProblem);
+    }
+  }, { rootMargin: "600px" });
+
+  // bring() promises the picture in base64, and is asked when the canvas comes into sight.
+  function makeCanvas(bring, alt) {
+    const canvas = make("canvas", alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" });
+    waiting.set(canvas, bring);
+    sight.observe(canvas);
+    return canvas;
+  }
+
+  // The drawing's units are pixels of the full-size photo, like the tables'. A thumbnail is a picture's address,
+  // or bring() promises it as makeCanvas wants it.
+  function makeFrame(photo, { chosen = 0, points = false, large = false, choose = null, bring = null } = {}) {
     const name = fileName(photo.path);
     const node = make("div", { class: `frame${large ? " large" : ""}` });
     const sized = photo.width && photo.height && photo.status !== "rejected";
@@ -16,7 +43,7 @@
       if (!photo.faces.length) return node;
     } else {
       const alt = `${name}, ${photo.faces.length ? plural(photo.faces.length, "face", "faces") : "no face found"}`;
-      node.append(make("img", { src: photo.thumbnail, alt, loading: large ? "eager" : "lazy", decoding: "async" }));
+      node.append(bring ? makeCanvas(bring, alt) : make("img", { src: photo.thumbnail, alt, loading: "lazy", decoding: "async" }));
     }
     if (sized && photo.faces.length) node.append(makeMarks(photo, chosen, points, choose));
     return node;
@@ -41,5 +68,5 @@
     return marks;
   }
 
-  Object.assign(page, { makeFrame });
+  Object.assign(page, { makeCanvas, makeFrame });
 })((window.stylematchPage ??= {}));
