@@ -27,13 +27,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stylematch.data.memory import keep_freed_memory
 from stylematch.pipelines.sources import open_source
 from stylematch.pipelines.train import first_network, read_train_job
 from stylematch.settings import TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.trainer import keep_memory, precision_of
+from stylematch.vision.trainer import precision_of
 from stylematch.vision.training import train_network
 
 CELEBA_TRAIN = 162_770
@@ -82,7 +83,7 @@ def busy_command() -> list[str] | None:
 
 def plain_step_s(network: Network, job: TrainJob, part: Examples, steps: int) -> float:
     """Return the seconds of a step that only computes: forward, backward and optimiser on one resident batch."""
-    keep_memory()
+    keep_freed_memory(of_any_size=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).to(memory_format=torch.channels_last).train()
     batch = part.subset(np.arange(job.schedule.batch_size) % len(part)).in_channels(network.channels)

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from stylematch.data.memory import keep_freed_memory
 from stylematch.engines.attempts import Attempts
 from stylematch.engines.watch import Watch, watch_with
 from stylematch.errors import StylematchError
@@ -56,7 +57,7 @@ class Worker:
         # only and prints no traceback of its own.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _main_unseen():
+            with main_unseen():
                 self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -120,7 +121,7 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _main_unseen() -> Iterator[None]:
+def main_unseen() -> Iterator[None]:
     """Keep a process that is spawned from running this one's main module once more.
 
     What a worker runs is imported by its name; the command line's module would bring all commands along, and a script
@@ -156,6 +157,7 @@ def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
     without_pandas()
+    keep_freed_memory()
     watch_with(watch)
     if module is not None:
         with contextlib.suppress(Exception):  # what is wrong with it is said when it is needed

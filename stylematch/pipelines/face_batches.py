@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.memory import keep_freed_memory
 from stylematch.data.photos import photo_id_of, read_photo
-from stylematch.engines.worker import end_with_parent
+from stylematch.engines.worker import end_with_parent, main_unseen
 from stylematch.errors import PhotoRejectedError, StylematchError
 from stylematch.tables.contract import Reason
 from stylematch.vision.face_reader import FaceReader
@@ -235,8 +236,13 @@ def _readers(
         # Spawned, not forked: torch's threads and locks would be copied broken.
         spawned = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, spawned, initializer=_start, initargs=(reading, path, shape))
+
+        def submit(slot: int, start: int, raw_paths: Sequence[bytes]) -> Future[_Piece]:
+            with main_unseen():  # a process may be started by this
+                return pool.submit(_read_here, slot, start, raw_paths)
+
         try:
-            yield _slots_in(path, shape), lambda *piece: pool.submit(_read_here, *piece)
+            yield _slots_in(path, shape), submit
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -264,6 +270,7 @@ def _start(reading: Reading, path: str, shape: tuple[int, ...]) -> None:
     global _here  # a pool's processes have no other place for what they keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends them
     threading.Thread(target=end_with_parent, daemon=True).start()
+    keep_freed_memory()
     _here = _Reader(reading, _slots_in(path, shape))
 
 

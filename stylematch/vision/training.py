@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
+from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import UserError
 from stylematch.settings import TrainJob
 from stylematch.tables.disk import TEMPORARY_SUFFIX
@@ -26,7 +27,7 @@ from stylematch.vision.examples import Examples
 from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, label_weights, point_ranges, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.trainer import keep_memory, training_trainer
+from stylematch.vision.trainer import training_trainer
 
 logger = logging.getLogger(__name__)
 # What may change between a training and its going on, since it changes how it runs and not what is learned.
@@ -152,7 +153,7 @@ def prepare(
     rows = [part.tolist() for part in np.array_split(np.arange(len(val)), each * processes)]
     # Lightning leaves the mode as it finds it, and what an earlier step has trained comes in evaluation mode.
     network = network.train().to(memory_format=torch.channels_last)
-    keep_memory()
+    keep_freed_memory(of_any_size=True)
     return Fit(
         Learner(network, loss, job, len(order) * schedule.epochs, teachers),
         order,
