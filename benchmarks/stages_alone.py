@@ -1,7 +1,8 @@
 """Each stage of ``score`` alone, on all cores at once: its rate when nothing else runs.
 
 Every process takes its share of the photos and does one stage over all of them after the other; a barrier before each
-stage keeps the processes together, so that a stage shares the machine with itself alone.
+stage keeps the processes together, so that a stage shares the machine with itself alone. As in a worker, freed memory
+is kept, and what a stage gives is let go while it is timed: a run never holds all its photos.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stylematch.data.decode import DecodedPhoto
+from stylematch.data.memory import keep_freed_memory
 from stylematch.data.photos import find_photos, hash_photo, photo_root
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.inputs import read_listed
@@ -56,6 +58,12 @@ def stage_rates(photos: Path, faces: str, workers: int) -> dict[str, float]:
 def _keep(barrier: Barrier) -> None:
     global _barrier
     _barrier = barrier
+    keep_freed_memory()
+
+
+def let_go(results: Iterable[Any]) -> None:
+    """Go through results and keep none."""
+    deque(results, maxlen=0)
 
 
 def _share(photos: Path, faces: str, number: int, workers: int) -> tuple[int, dict[str, float]]:
@@ -77,21 +85,21 @@ def _share(photos: Path, faces: str, number: int, workers: int) -> tuple[int, di
 
     listed = alone("list", lambda: [replace(p, photo_id=hash_photo(root, p.raw_path)) for p in found])
     data = alone("read", lambda: [read_listed(root, photo, settings.max_file_mb) for photo in listed])
-    decoded: list[DecodedPhoto] = alone("decode", lambda: [reader.decode(one) for one in data])
+    alone("decode", lambda: let_go(reader.decode(one) for one in data))
+    decoded = [reader.decode(one) for one in data]
     located = alone("find faces", lambda: [reader.locate(photo) for photo in decoded])
 
-    def cut_all() -> list[Any]:
-        cuts = []
+    def cut_all() -> Iterable[Any]:
         for one, photo, boxes in zip(data, decoded, located, strict=True):
             faces_of = reader.cut(one, photo, boxes)
             if extractor.garments is not None:
                 for box in faces_of.boxes:
                     cut_torso(photo, box, extractor.garments.bundle.input_px)
-            cuts.append(faces_of)
-        return cuts
+            yield faces_of
 
-    cut = alone("cut", cut_all)
-    alone("thumbnails", lambda: [make_thumbnail(np.asarray(photo.preview)[..., :3]) for photo in decoded])
+    alone("cut", lambda: let_go(cut_all()))
+    cut = list(cut_all())
+    alone("thumbnails", lambda: let_go(make_thumbnail(np.asarray(photo.preview)[..., :3]) for photo in decoded))
     crops = np.concatenate([one.crops for one in cut])
     alone("attributes", lambda: run_in_batches(extractor.runtime, crops, settings.batch_size))
     if extractor.garments is not None:
