@@ -1,9 +1,12 @@
 import functools
 import os
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from engine_jobs import load, square
+from program import PATIENCE_S, command, environment, wait_for
 
 from stylematch.engines import early
 from stylematch.engines.early import started_early
@@ -91,3 +94,26 @@ def test_a_module_that_cannot_be_imported_is_the_jobs_to_report(folder):
         setup = functools.partial(load, left)
         run_partitions(square, range(4), workers=2, setup=setup, on_done=lambda _, answer: done.append(answer[0]))
     assert sorted(done) == [0, 1, 4, 9]
+
+
+def test_a_stop_while_workers_start_leaves_none_half_started(folder, tmp_path):
+    """A worker that never hears what it is to do would say so with a traceback."""
+    photos, _ = folder
+    for number in range(12):
+        process = subprocess.Popen(
+            command("score", photos, "--out", tmp_path / "out", "--device", "cpu", "--workers", 2),
+            env=environment(),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        # The tracker of shared memory, then the workers.
+        wait_for(functools.partial(has_so_many, children, 1 + number % 3), process)
+        process.terminate()
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, "Traceback" in said) == (130, False), said
+
+
+def has_so_many(children, count):
+    return len(children.read_text().split()) >= count

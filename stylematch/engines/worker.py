@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -53,9 +54,10 @@ class Worker:
         self.process: BaseProcess = context.Process(
             target=_work, args=(theirs, self.watch, module), name="stylematch-worker", daemon=True
         )
+        resource_tracker.ensure_running()  # starting it would take both signals off the mask again
         # Ctrl-C reaches the whole terminal's group. The worker inherits the mask, so that it ends by our hand
-        # only and prints no traceback of its own.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # only and prints no traceback of its own; nor may an interrupt by either signal leave it half started.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             with main_unseen():
                 self.process.start()
@@ -155,6 +157,7 @@ def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
     """Serve partitions until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # it came blocked
     threading.Thread(target=end_with_parent, daemon=True).start()
     without_pandas()
     keep_freed_memory()

@@ -66,6 +66,7 @@ class RunGallery:
         self._scored.put(None)
         if self._thread.ident is not None:
             self._thread.join()
+        self._failure = self._writer = None  # which hold this one, and files that are still open
 
     def scored(self, partition: int) -> None:
         """Say that a partition's tables are there."""
@@ -89,8 +90,12 @@ class RunGallery:
         if not self._job.settings.report:
             return {}
         self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or the error held itself, and with it the files that were open when it came
         clock, job = time.perf_counter(), self._job
         facts = {
             "Run": job.run_id,
@@ -119,6 +124,8 @@ class RunGallery:
                 self._write()
         except Exception as error:
             self._failure = error
+        finally:
+            self._thumbnails.close()
 
     def _write(self) -> None:
         there: set[int] = set()

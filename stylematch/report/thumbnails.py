@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -71,17 +71,23 @@ class KeptThumbnails:
 
     def __init__(self, report: Path) -> None:
         self._report = report
-        self._lines: Iterator[bytes] = iter(())
+        self._lines: Generator[bytes, None, None] | None = None
         self._next: list[str] | None = None
 
     def turn_to(self, partition: int) -> None:
         """Go on with a partition, once it is scored: what follows its last thumbnail may not be there yet."""
+        self.close()
         self._lines = kept_lines(thumbnails_path(self._report, partition))
         self._next = None
 
+    def close(self) -> None:
+        """Close the file of the partition in hand, where some of it is left: nobody goes on."""
+        if self._lines is not None:
+            self._lines.close()
+
     def __call__(self, path: str) -> str | None:
         """Return the thumbnail of a photo in base64, None where it has none: a photo that was not decoded."""
-        if self._next is None and (line := next(self._lines, None)) is not None:
+        if self._next is None and self._lines is not None and (line := next(self._lines, None)) is not None:
             self._next = json.loads(line)
         if self._next is None or self._next[0] != path:
             return None

@@ -8,7 +8,7 @@ folder goes when the gallery is written. A file has one JSON line a face, in the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class KeptVotes:
         return found
 
 
-def kept_lines(path: Path) -> Iterator[bytes]:
+def kept_lines(path: Path) -> Generator[bytes, None, None]:
     """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
     with path.open("rb") as stream:
         following = stream.readline()
