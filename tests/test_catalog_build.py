@@ -1,5 +1,6 @@
 """``catalog build`` and ``score --where``: small shops of real pictures, as people keep them."""
 
+import io
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.item_table import read_items
 from stylematch.errors import UserError
 from stylematch.report.item_pictures import ItemPictures
+from stylematch.report.packed import GalleryPictures
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
 
@@ -169,9 +171,9 @@ def test_it_scores_with_the_pictures_in_colour(shop, tmp_path):
     picture = ItemPictures(shop / "pictures.parquet")
     assert picture("person").shape == (128, 128, 3)
     assert picture("nobody") is None
-    shown = [Image.open(path).mode for path in (out / "report" / "items").iterdir()]
-    assert shown
-    assert set(shown) == {"RGB"}
+    gallery = GalleryPictures(out)
+    shown = {row["item_id"]: gallery.item(row["item_id"]) for row in items}
+    assert {Image.open(io.BytesIO(picture)).mode for picture in shown.values()} == {"RGB"}
 
 
 def test_where_keeps_to_the_condition_and_names_the_run(shop, tmp_path):

@@ -108,17 +108,15 @@ def test_errors_are_objects_too(tmp_path):
     assert call("score", "x", "--log-format", "yaml").code == 2
 
 
-def test_log_lines_are_objects_with_time_and_level(capsys):
+def test_log_lines_are_objects_with_time_and_level(capsys, monkeypatch):
     from stylematch.cli.logs import log_to_stderr
 
     logger = logging.getLogger("stylematch")
-    before = list(logger.handlers)
-    try:
-        log_to_stderr()
-        use_log_format("json")
-        logging.getLogger("stylematch.training").info("epoch %d\nof %d", 1, 2)
-    finally:
-        logger.handlers = before
+    for name in ("handlers", "level", "propagate"):  # given back afterwards
+        monkeypatch.setattr(logger, name, [] if name == "handlers" else getattr(logger, name))
+    log_to_stderr()
+    use_log_format("json")
+    logging.getLogger("stylematch.training").info("epoch %d\nof %d", 1, 2)
     (line,) = json_lines(capsys.readouterr().err)
     assert (line["level"], line["kind"], line["logger"]) == ("info", "log", "stylematch.training")
     assert line["message"] == "epoch 1\nof 2"

@@ -151,8 +151,7 @@ FLIXSTOCK = ["data.dataset=flixstock", "data.split=random"]
         ([*CELEBA, "distill.teachers=['one']"], "distill.mirror=true", "has no effect on a single teacher"),
     ],
 )
-def test_a_setting_without_effect_is_warned_of(job_file, job, key, why, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("stylematch"), "propagate", True)
+def test_a_setting_without_effect_is_warned_of(job_file, job, key, why, caplog):
     load_job(job_file, TrainJob, job)
     assert not caplog.messages
     load_job(job_file, TrainJob, [*job, key])
