@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -208,17 +208,22 @@ class ShardWriter:
         write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
 
 
-def finish_together(writers: Collection[ShardWriter]) -> None:
-    """Finish some shards at once, so that they wait for the disk together: it brings what several ask of it in one go.
+def finish_together(writers: Sequence[ShardWriter]) -> None:
+    """Finish some shards at once, so that they wait for the disk together, and the last when the others are there.
+
+    A disk does in one go what several ask of it. The last is by itself so that, when all of them are seen, only its own
+    name may not have reached the disk yet.
 
     Raises
     ------
     StylematchError
-        One cannot be written; the others are finished.
+        One cannot be written.
     """
+    *others, last = writers
     with ThreadPoolExecutor(len(writers)) as threads:
-        for finished in [threads.submit(writer.finish) for writer in writers]:
+        for finished in [threads.submit(writer.finish) for writer in others]:
             finished.result()
+    last.finish()
 
 
 def clustered_order(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
