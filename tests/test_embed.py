@@ -164,7 +164,7 @@ def test_shards_are_cut_alike_whatever_the_batches(celeba, tmp_path, monkeypatch
     out = embedded("celeba", tmp_path / "out", "--root", celeba, "--batch-size", batch_size)
     assert [pq.read_metadata(out / f"part-{n:05d}.parquet").num_rows for n in (0, 1)] == [4, 2]
     assert len(list(out.glob("*.parquet"))) == 2
-    assert pq.read_table(out)["id"].to_pylist() == sorted(FACES)
+    assert table(out, "")["id"].to_pylist() == sorted(FACES)
 
 
 def test_embeddings_are_replaced_and_nothing_else(photos, tmp_path):
