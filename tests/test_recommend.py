@@ -190,7 +190,7 @@ def test_the_reason_says_what_counted(recommender, catalog):
     rule = RULES.rule_text("Boardroom")
     rows = recommender.recommend("p", 0, "Boardroom", 0.9, rule)
     row = next(row for row in rows if row.category == "Coat")
-    assert row.reason.startswith(f"A typical Coat ({row.similarity:.2f} like the average Coat for Boardroom)")
+    assert row.reason.startswith(f"Typical Coat ({row.similarity:.2f} like the average Coat for Boardroom)")
     assert row.reason.endswith("; for Boardroom, because Wearing_Necktie.")
     position = catalog.item_ids.index(row.item_id)
     assert ("gender Men" in row.reason) == (catalog.value("gender", position) == "Men")
@@ -349,7 +349,7 @@ def test_a_category_is_the_items_own_or_the_one_it_looks_like():
     assert catalog.others(("T-shirt/top", "Coat")).tolist() == [1, 3]
     rows = Recommender(catalog, {"s": ("T-shirt/top", "Coat")}, top_k=2).recommend("p", 0, "s", 1.0, "r")
     assert {row.item_id: row.category for row in rows} == {"a": "Tshirts", "c": "Coat"}
-    assert any("taken for a T-shirt/top" in row.reason for row in rows)
+    assert any("taken as T-shirt/top" in row.reason for row in rows)
 
 
 def test_what_cannot_be_is_said():

@@ -61,7 +61,10 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
             missing.append(name)
     if missing and indexes:
         folders = ", ".join(shown(path) for path in indexes)
-        raise UserError(f"--index {folders}: the run in {shown(out)} used another index for {' and '.join(missing)}")
+        raise UserError(
+            f"--index {folders}: the run in {shown(out)} used another index for {' and '.join(missing)}, or "
+            "this one has changed since (as catalog add and remove change it): score again to join what it has now"
+        )
     hint = f" The run used another index for {' and '.join(missing)}: name it with --index." if missing else ""
     return replace(views, tables=tables, hint=hint)
 

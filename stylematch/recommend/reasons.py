@@ -42,7 +42,7 @@ def reason_for(
     elif is_worn:
         lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
     else:
-        lead = f"A typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"
+        lead = f"Typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"
     tags = " and ".join(f"{_NAMES.get(tag, tag)} {value}" for tag, value in fitting)
     if tags:
         lead += f", fitting by {tags}"
@@ -51,5 +51,5 @@ def reason_for(
     if named is None:
         lead += ", to fill the list, as the style's own categories have no more items"
     elif named != category:
-        lead += f", taken for a {named}"
+        lead += f", taken as {named}"
     return f"{lead}; for {style}, because {rule}."

@@ -57,7 +57,7 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
         except duckdb.Error as error:
             message = " ".join(str(error).split("\n\n")[0].split())
             raise UserError(
-                f"the condition {shown(where)!r} cannot be read as a condition: {shown(message)} The columns are "
-                f"{shown(', '.join(known))}."
+                f"the condition {shown(where)!r} cannot be read as a condition on this index's items: "
+                f"{shown(message.rstrip('.'))}. Their columns are {shown(', '.join(known))}."
             ) from None
     return np.asarray(found, np.int64)
