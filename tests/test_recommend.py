@@ -205,9 +205,9 @@ def test_the_reason_says_what_counted(recommender, catalog):
 @pytest.mark.parametrize(
     ("switched_off", "absent", "present"),
     [
-        ("weight_tags", ["fitting"], ["similarity|typical", "choice"]),
-        ("weight_category", ["choice"], ["similarity|typical", "fitting"]),
-        ("weight_similarity", ["similarity", "typical", "clothes"], ["fitting", "choice"]),
+        ("weight_tags", ["fitting"], ["similarity|Typical", "choice"]),
+        ("weight_category", ["choice"], ["similarity|Typical", "fitting"]),
+        ("weight_similarity", ["similarity", "Typical", "clothes"], ["fitting", "choice"]),
     ],
 )
 def test_the_reason_is_silent_about_what_does_not_count(catalog, switched_off, absent, present, worn):

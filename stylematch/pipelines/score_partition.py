@@ -136,7 +136,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
             for kept in (thumbnails, votes):
                 if kept is not None:  # before the shards, which make the partition done
                     kept.write()
-            finish_together([*writers.values()])
+            finish_together([*reversed(writers.values())])  # photos last: its shard says that the others are there
     return result
 
 
