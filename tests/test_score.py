@@ -275,7 +275,7 @@ def test_every_face_has_its_ranked_items(any_run):
                 faces[key][name] for name in ("style", "style_score", "rule")
             )
             assert -1 <= row["similarity"] <= 1
-            assert ("by the clothes worn" if row["query"] == "worn" else "typical") in row["reason"]
+            assert ("by the clothes worn" if row["query"] == "worn" else "Typical") in row["reason"]
 
 
 # The manifest
