@@ -208,8 +208,7 @@ def _batch(first: int, slot: Crops, pieces: list[_Piece]) -> FaceBatch:
         room = sum(piece.counts) - len(piece.rest)
         parts += [slot[start : start + room], piece.rest]
         start += len(piece.counts)
-    whole = total == pictures and not any(len(piece.rest) for piece in pieces)
-    gapless = whole and all(sum(piece.counts) == len(piece.counts) for piece in pieces)
+    gapless = all(sum(piece.counts) == len(piece.counts) for piece in pieces)  # and so each had room for all
     crops = slot[:pictures] if gapless else np.concatenate(parts)
     return FaceBatch(pictures, crops, first + owners, faces, [i for p in pieces for i in p.photo_ids], problems)
 
