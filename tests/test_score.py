@@ -516,11 +516,15 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bytes(many, many_run, tmp_path
     assert staged(out) is None
 
 
-def has_a_file_open_in(process, folder):
-    """Say whether a process has a file open there, one without a name too: the listing, once it is begun."""
+def has_an_unnamed_file_in(process, folder):
+    """Say whether a process has a file without a name open there: the listing, once it is begun.
+
+    Python's `tempfile` tries a folder with a named file first, which a signal just then would leave there.
+    """
     for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
         try:
-            if folder in descriptor.readlink().parents:
+            file = descriptor.readlink()
+            if folder in file.parents and file.name.endswith(" (deleted)"):
                 return True
         except OSError:
             continue  # closed meanwhile
@@ -534,7 +538,7 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(many, many_run, tmp_
     out = tmp_path / "out"
     process = started(tmp_path, many, out, "--no-report", "--workers", 2 if stop == signal.SIGINT else 1)
     listing = tmp_path / "scratch"
-    wait_for(first_shard_is_done(out) if when == "score" else lambda: has_a_file_open_in(process, listing), process)
+    wait_for(first_shard_is_done(out) if when == "score" else lambda: has_an_unnamed_file_in(process, listing), process)
     if stop == signal.SIGINT:
         os.killpg(process.pid, stop)  # as a terminal does it
     else:
