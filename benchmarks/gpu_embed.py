@@ -27,7 +27,7 @@ from stylematch.pipelines.face_batches import Reading, face_batches
 from stylematch.settings import EmbedJob
 from stylematch.tables.manifest import usable_cores
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.networks import load_network
+from stylematch.vision.stored_network import load_network
 
 CELEBA = 202_599
 

@@ -18,6 +18,7 @@ from stylematch.pipelines.judging import fit_of, gallery_sha256
 from stylematch.style.fits import STYLE_FILE, find_fit, write_fits
 from stylematch.style.fitting import Fit, HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions
+from stylematch.style.informed import Known, informed_votes
 from stylematch.style.neighbours import VoteSettings, count_votes
 from stylematch.style.rules import load_rules
 
@@ -42,13 +43,13 @@ def test_pool_is_the_weighted_product(rules, votes, chosen):
 
 @given(distributions, distributions)
 def test_pool_of_one_opinion_is_that_opinion(rules, votes):
-    np.testing.assert_allclose(fuse(rules, votes, PRIOR, PoolWeights(1, 0)), rules, atol=1e-12)
-    np.testing.assert_allclose(fuse(rules, votes, PRIOR, PoolWeights(0, 1)), votes, atol=1e-12)
+    np.testing.assert_allclose(fuse(rules, votes, PRIOR, PoolWeights(1, 0, 0)), rules, atol=1e-12)
+    np.testing.assert_allclose(fuse(rules, votes, PRIOR, PoolWeights(0, 1, 0)), votes, atol=1e-12)
 
 
 def test_neither_opinion_can_forbid_what_the_other_is_sure_of():
     sure, other = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    np.testing.assert_allclose(fuse(sure, other, np.array([0.5, 0.5]), PoolWeights(0.5, 0.5)), [[0.5, 0.5]])
+    np.testing.assert_allclose(fuse(sure, other, np.array([0.5, 0.5]), PoolWeights(0.5, 0.5, 0)), [[0.5, 0.5]])
 
 
 @pytest.mark.parametrize("wrong", [(-0.1, 1.0), (0.0, 0.0), (float("nan"), 1.0), (float("inf"), 1.0), (1.0, 0.0, -1.0)])
@@ -75,7 +76,9 @@ def drawn(count: int, seed: int, *, overconfident: float = 1.0, rules_see: float
     styles = np.where(keeps, truth[:, None], rng.integers(0, S, (count, 200)))
     similarities = -np.sort(rng.random((count, 200)) * 0.2, axis=1)
     prior = np.full(S, 1 / S)
-    return HeldOut(rules / rules.sum(axis=1, keepdims=True), styles, similarities, prior, truth, np.arange(count) // 5)
+    nothing = Known(np.empty((count, 0)), np.empty((count, 200, 0), np.bool_), np.empty(0))
+    people = np.arange(count) // 5
+    return HeldOut(rules / rules.sum(axis=1, keepdims=True), styles, similarities, prior, truth, people, nothing)
 
 
 SMALL_GRID = (VoteSettings(15, 0.1, 1.0), VoteSettings(100, 0.1, 1.0))
@@ -153,7 +156,7 @@ def test_fits_are_found_by_rules_and_gallery_alone(tmp_path):
     assert find_fit(path, "r1", GALLERY) is None
 
 
-@pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 2, "sha256": {}, "fits": {}}'])
+@pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 1, "sha256": {}, "fits": {}}'])
 def test_a_damaged_file_of_fits_is_named(tmp_path, broken):
     path = tmp_path / STYLE_FILE
     path.write_text(broken)
@@ -222,6 +225,74 @@ def test_rules_fit_writes_fits_and_figures(fitted):
     assert "| **pooled** |" in page
     content = json.loads((collection / STYLE_FILE).read_text())
     assert sorted(entry["rules"] for entry in content["fits"].values()) == ["classic", "wardrobe"]
+
+
+def world(count: int, seed: int, *, faces: int = 300, seen: float = 1.5):
+    """Faces with three attributes of which the first two come together or not at all; the style is which one has.
+
+    The model sees each attribute by itself through noise; the neighbours are people drawn by chance, so that their
+    plain vote knows nothing of the face.
+    """
+    rng = np.random.default_rng(seed)
+
+    def people(size):
+        both = rng.random(size) < 0.5
+        return np.stack([both, both, rng.random(size) < 0.3], -1)
+
+    own, others = people(count), people((count, faces))
+    signal = rng.normal(size=own.shape) + seen * own
+    said = 1 / (1 + np.exp(-(seen * signal - seen**2 / 2)))
+    p, q, r = said.T
+    by_rules = np.stack([p * q, p * (1 - q) + (1 - p) * q, (1 - p) * (1 - q) * r, (1 - p) * (1 - q) * (1 - r)], 1)
+
+    def style(labels):
+        first, second, third = np.moveaxis(labels, -1, 0)
+        return np.where(first & second, 0, np.where(first | second, 1, np.where(third, 2, 3)))
+
+    known = Known(said, others, np.array([0.5, 0.5, 0.3]))
+    similarities = np.ones((count, faces))
+    return HeldOut(by_rules, style(others), similarities, PRIOR, style(own), np.arange(count), known)
+
+
+def test_neighbours_tell_which_attributes_come_together():
+    """Rules take the attributes apart, so they give a style to half a pair that no person has."""
+    faces, settings = world(500, 1), VoteSettings(300, 0.3, 1.0, 0.7)
+    informed = faces.informed(settings)
+    rules, plain, better = (mean_log_loss(said, faces.truth) for said in (faces.rules, faces.votes(settings), informed))
+    assert better < 0.8 * rules
+    assert better < 0.8 * plain
+    assert informed[:, 1].max() < faces.rules[:, 1].mean() / 2
+    np.testing.assert_allclose(informed.sum(axis=1), 1, atol=1e-12)
+
+
+def test_informed_votes_by_hand():
+    known = Known(np.array([[0.9]]), np.array([[[True], [False], [False]]]), np.array([0.5]))
+    styles, similarities = np.array([[0, 1, 1]]), np.ones((1, 3))
+    found = informed_votes(known, styles, similarities, np.array([[0.6, 0.4]]), VoteSettings(3, 0.3, 1.0, 1.0))
+    there = (1 + 0.5) / (3 + 1)
+    fits = (0.9 / 0.1) / (there / (1 - there))  # of the first, beside 1 of the others
+    expected = np.array([1 + 0.6, 2 / fits + 0.4]) / (1 + 2 / fits + 1)
+    np.testing.assert_allclose(found[0], expected, atol=1e-12)
+
+
+def test_without_agreement_neighbours_vote_plainly_towards_the_rules():
+    faces, settings = world(50, 2), VoteSettings(40, 0.3, 2.0, 0.0)
+    informed = faces.informed(settings)
+    for row in range(50):
+        counted = np.bincount(faces.neighbour_styles[row, :40], minlength=4)
+        np.testing.assert_allclose(informed[row], (counted + 2 * faces.rules[row]) / 42, atol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1.5))
+def test_informed_votes_do_not_depend_on_the_batch(seed, agreement):
+    faces, some = world(9, seed, faces=70), VoteSettings(60, 0.1, 0.5, agreement)
+    whole = faces.informed(some)
+    for row in range(9):
+        one = slice(row, row + 1)
+        known = Known(faces.known.said[one], faces.known.true[one], faces.known.usual)
+        alone = informed_votes(known, faces.neighbour_styles[one], faces.similarities[one], faces.rules[one], some)
+        assert alone.tobytes() == whole[one].tobytes()
 
 
 def test_score_uses_what_was_fitted_and_says_so(fitted, tmp_path):

@@ -22,7 +22,7 @@ from stylematch.cli import run
 from stylematch.pipelines.dry_run import describe_training
 from stylematch.pipelines.train import learn, open_job, read_train_job
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.networks import load_network
+from stylematch.vision.stored_network import load_network
 
 pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 

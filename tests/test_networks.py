@@ -10,7 +10,9 @@ from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import Model
 from stylematch.vision.export import write_bundle
-from stylematch.vision.networks import Network, _PointHead, architecture, build_network, load_network
+from stylematch.vision.networks import Network
+from stylematch.vision.point_head import PointHead
+from stylematch.vision.stored_network import architecture, build_network, load_network
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
@@ -94,7 +96,7 @@ def test_attributes_are_read_from_the_embedding_and_points_disturb_neither_it_no
 
 
 def test_points_lie_where_their_heat_is():
-    head = _PointHead(4, 2).eval()
+    head = PointHead(4, 2).eval()
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.zero_()

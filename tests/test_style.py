@@ -137,20 +137,27 @@ def two_sided() -> VectorIndex:
 EAST = np.array([[1, 0]], dtype=np.float32)
 
 
-RULES_ALONE, HALVES = PoolWeights(1.0, 0.0), PoolWeights(0.5, 0.5)
+def judge_by(vote: StyleVote, weights: PoolWeights | None = None) -> StyleJudge:
+    """A judge whose gallery's faces are young, and nothing else."""
+    labels = np.zeros((len(vote.gallery_styles), len(ATTRIBUTES)), np.bool_)
+    labels[:, ATTRIBUTES.index("Young")] = True
+    return StyleJudge(RULES, vote, labels, weights)
+
+
+RULES_ALONE, HALVES = PoolWeights(1.0, 0.0, 0.0), PoolWeights(0.5, 0.5, 0.0)
 FIFTEEN = VoteSettings(k=15, temperature=0.1, pseudo_count=1.0)
 
 
 def test_judge_where_both_agree(two_sided):
     styles = np.array([GLAMOROUS] * 10 + [CASUAL] * 5)
     probabilities = face(Big_Lips=0.92, Heavy_Makeup=0.97, Wearing_Lipstick=0.95, Male=0.01, Young=0.9)
-    judged = StyleJudge(RULES, StyleVote(two_sided, styles, STYLES, FIFTEEN), HALVES).judge(probabilities, EAST)
+    judged = judge_by(StyleVote(two_sided, styles, STYLES, FIFTEEN), HALVES).judge(probabilities, EAST)
     rule_p = float(np.prod(probabilities[0, [ATTRIBUTES.index(n) for n in RULES.rules[1].all]].astype(np.float64)))
     assert judged.style.tolist() == judged.rule_style.tolist() == judged.neighbour_style.tolist() == [GLAMOROUS]
     assert judged.rule_score[0] == pytest.approx(rule_p * 0.99, abs=1e-6)
     # Ten at similarity 1 weigh 1 each, five at 0 weigh exp(-10) each; the pseudo-count has 11 of 27 of this style.
     assert judged.neighbour_score[0] == pytest.approx((10 + 11 / 27) / (11 + 5 * np.exp(-10)), abs=1e-6)
-    assert judged.neighbour_score[0] > judged.style_score[0] > judged.rule_score[0]
+    assert judged.style_score[0] > judged.rule_score[0]
     assert judged.rule == ["Big_Lips and Heavy_Makeup and Wearing_Lipstick and not Male"]
     assert judged.why[0].startswith(
         "Rules say Glamorous Female (0.84: Big Lips 0.92, Heavy Makeup 0.97, Wearing Lipstick 0.95, not Male 0.99); "
@@ -160,7 +167,7 @@ def test_judge_where_both_agree(two_sided):
 
 def test_judge_where_the_two_differ(two_sided):
     vote = StyleVote(two_sided, np.array([CASUAL] * 10 + [FORMAL] * 5), STYLES, VoteSettings(k=1, pseudo_count=0.1))
-    judged = StyleJudge(RULES, vote, HALVES).judge(face(Young=0.25), EAST)
+    judged = judge_by(vote, HALVES).judge(face(Young=0.25), EAST)
     assert (judged.style[0], judged.rule_style[0], judged.neighbour_style[0]) == (CASUAL, FORMAL, CASUAL)
     assert judged.rule == ["Young"]
     assert re.fullmatch(
@@ -168,14 +175,14 @@ def test_judge_where_the_two_differ(two_sided):
         r"so it is Casual \(0\.\d\d\)\.",
         judged.why[0],
     )
-    rules_alone = StyleJudge(RULES, vote, RULES_ALONE).judge(face(Young=0.25), EAST)
+    rules_alone = judge_by(vote, RULES_ALONE).judge(face(Young=0.25), EAST)
     assert rules_alone.style[0] == FORMAL
     assert rules_alone.style_score[0] == pytest.approx(0.75, abs=1e-4)
     assert rules_alone.style_margin[0] == pytest.approx(0.5, abs=1e-4)
 
 
 def test_ties_go_to_the_first_style_in_rule_order(two_sided):
-    judge = StyleJudge(RULES, StyleVote(two_sided, np.array([FORMAL] * 15), STYLES), RULES_ALONE)
+    judge = judge_by(StyleVote(two_sided, np.array([FORMAL] * 15), STYLES), RULES_ALONE)
     judged = judge.judge(face(Young=0.5), EAST)
     assert judged.style[0] == CASUAL
     assert judged.style_margin[0] == 0.0
@@ -183,12 +190,12 @@ def test_ties_go_to_the_first_style_in_rule_order(two_sided):
 
 def test_one_face_of_many_is_told_in_the_singular():
     index = index_of(directions(3, 8))
-    judge = StyleJudge(RULES, StyleVote(index, np.array([0, 1, 2]), STYLES))
+    judge = judge_by(StyleVote(index, np.array([0, 1, 2]), STYLES))
     assert re.search("1 of the 3 nearest labelled faces is ", judge.judge(face(), directions(1, 9)).why[0])
 
 
 def test_a_faces_judgement_does_not_depend_on_its_batch(vote):
-    judge = StyleJudge(RULES, vote)
+    judge = judge_by(vote)
     probabilities = np.random.default_rng(10).random((40, len(ATTRIBUTES)), dtype=np.float32)
     embeddings = directions(40, 11)
     whole = judge.judge(probabilities, embeddings)
@@ -207,6 +214,8 @@ def test_a_faces_judgement_does_not_depend_on_its_batch(vote):
 
 def test_judge_refuses_what_does_not_fit(gallery, vote):
     with pytest.raises(ValueError, match="the vote knows 13 styles, the rules 12"):
-        StyleJudge(RULES, StyleVote(gallery, np.zeros(GALLERY, dtype=np.int64), 13))
+        judge_by(StyleVote(gallery, np.zeros(GALLERY, dtype=np.int64), 13))
+    with pytest.raises(ValueError, match=f"{GALLERY} faces vote, 3 have labels"):
+        StyleJudge(RULES, vote, np.zeros((3, len(ATTRIBUTES)), np.bool_))
     with pytest.raises(ValueError, match="2 rows of probabilities, 1 embeddings"):
-        StyleJudge(RULES, vote).judge(np.zeros((2, 40)), directions(1, 1))
+        judge_by(vote).judge(np.zeros((2, 40)), directions(1, 1))

@@ -32,6 +32,8 @@ from stylematch.settings import data_root
 from stylematch.style.fits import STYLE_FILE, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, Fit, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
+from stylematch.style.informed import Known
+from stylematch.style.judge import asked_columns
 from stylematch.style.neighbours import VoteSettings, style_frequencies
 from stylematch.style.rules import load_rules, shipped_rule_sets
 from stylematch.style.ruleset import RuleSet
@@ -168,8 +170,11 @@ def fit_and_measure(
     by_title : dict of str to LabelledFaces
         One of them is ``celeba val (local split)``.
     """
-    styles = rules.hard(gallery_labels(gallery, rules))
+    labels = gallery_labels(gallery, rules)
+    styles = rules.hard(labels)
     prior = style_frequencies(styles, len(rules.styles))
+    asked = asked_columns(rules)
+    true = labels[:, asked]
     opinions = {
         title: HeldOut(
             rules.soft(faces.probabilities),
@@ -178,6 +183,7 @@ def fit_and_measure(
             prior,
             rules.hard(faces.labels),
             faces.people,
+            Known(faces.probabilities[:, asked].astype(np.float64), true[faces.positions], true.mean(axis=0)),
         )
         for title, faces in by_title.items()
     }

@@ -37,9 +37,9 @@ def described(fit: Fit | None) -> dict[str, Any]:
 
 def load_judge(rules: RuleSet, gallery: StoredIndex, fit: Fit | None) -> StyleJudge:
     """Return the judge that uses a loaded gallery."""
-    styles = rules.hard(gallery_labels(gallery, rules))
-    vote = StyleVote(gallery.index, styles, len(rules.styles), fit.vote if fit else None)
-    return StyleJudge(rules, vote, fit.weights if fit else None)
+    labels = gallery_labels(gallery, rules)
+    vote = StyleVote(gallery.index, rules.hard(labels), len(rules.styles), fit.vote if fit else None)
+    return StyleJudge(rules, vote, labels, fit.weights if fit else None)
 
 
 def gallery_labels(gallery: StoredIndex, rules: RuleSet) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import digest_names
+from stylematch.engines.progress import Progress
 from stylematch.errors import MissingExtraError, UserError
 from stylematch.evaluate.calibration import apply_temperatures, calibration_figures, choose_thresholds, fit_temperatures
 from stylematch.evaluate.card import write_card
@@ -107,6 +108,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
         from lightning.pytorch.utilities import rank_zero_only
 
         from stylematch.vision.export import write_bundle
+        from stylematch.vision.training import give_space
     except ImportError as error:
         raise MissingExtraError("Training a model", "train") from error
     out = Path(job.out)
@@ -114,6 +116,9 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     network = learn(job, source)
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
+    if job.model.embedding_layer:
+        with Progress(sum(len(part) for part, _ in source.parts), "pictures", "fit the embedding") as progress:
+            give_space(network, source.parts, job.model.input_px, progress.update)
     calibration, thresholds = _calibrate(network, source.val, job.model.input_px)
     means, counts = source.mean_shapes(), source.trained_counts()
     said = {
@@ -195,7 +200,8 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     """Return the network that a training starts from: it follows from the job's seed, its weights or its bundle."""
     import torch
 
-    from stylematch.vision.networks import Network, architecture, load_network
+    from stylematch.vision.networks import Network
+    from stylematch.vision.stored_network import architecture, load_network
     from stylematch.vision.training import AFTERWARDS
 
     torch.manual_seed(job.schedule.seed)
@@ -204,6 +210,7 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
         return network
     bundle = Bundle.open(Path(job.model.start_from))
     started = load_network(bundle, job.model.dropout)
+    started.space = None  # it follows from the layers, and is fitted again after the training
     found, wanted = (
         {key: value for key, value in architecture(one).items() if key not in AFTERWARDS} for one in (started, network)
     )
@@ -218,7 +225,8 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
 
 def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
     """Return the networks that a training listens to."""
-    from stylematch.vision.networks import Network, load_network
+    from stylematch.vision.networks import Network
+    from stylematch.vision.stored_network import load_network
 
     teachers = []
     for bundle in _teacher_bundles(job):

@@ -59,6 +59,12 @@ class TrainJob(Section):
                 "model.instance_dim: the length of a divided embedding follows from it and from the groups in "
                 "model.embedded; leave model.embedding_dim out and name at least one group"
             )
+        if model.embedding_layer and model.instance_dim:
+            raise ValueError(
+                "model.embedding_layer: a divided embedding has its own; set one of it and instance_dim to 0"
+            )
+        if model.embedding_layer and not set(data.label_groups) - {"landmarks", "box"}:
+            raise ValueError("model.embedding_layer: points alone cannot tell an embedding what matters; set it to 0")
         if strange := [name for name in model.embedded if name not in data.label_groups]:
             raise ValueError(f"model.embedded: '{strange[0]}' is none of data.groups")
         if strange := [name for name in self.loss.group_weights if name not in data.label_groups]:

@@ -39,6 +39,9 @@ class Model(Section):
     embedded : list of str
         Groups that are read from the embedding, by default all; the others are read from the features. Of a divided
         embedding: categorical groups whose probabilities are its first part.
+    embedding_layer : int
+        0 reads the labels and the embedding from the same features. Else, after the training, the embedding is fitted
+        anew, as long as there are labels, from the maps of the backbone's first so many children.
     dropout : float
         Share of the features dropped while training.
     grayscale : bool
@@ -57,6 +60,7 @@ class Model(Section):
     instance_dim: Natural = 0
     instance_share: Fraction = 0.25
     embedded: tuple[str, ...] = ()
+    embedding_layer: Natural = 0
     dropout: Fraction = 0.0
     grayscale: bool = False
     frozen: Literal["none", "backbone"] | Count = "none"

@@ -19,7 +19,7 @@ from stylematch.style.neighbours import VoteSettings
 from stylematch.tables.disk import shown, write_durably
 
 STYLE_FILE = "style.json"
-_FORMAT = 1
+_FORMAT = 2  # 1 pooled the neighbours' plain vote
 
 
 def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:

@@ -18,16 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions, pool, without
+from stylematch.style.informed import Known, informed_votes
 from stylematch.style.neighbours import VoteSettings, count_votes
 
 FOLDS = 10
 PENALTY = 100.0
 """The ridge, in faces: a weight that is off by d costs as much as d * d / 2 of log loss on so many of them."""
 GRID = tuple(
-    VoteSettings(k, temperature, pseudo_count)
-    for k, temperature, pseudo_count in product((15, 50, 100, 200), (0.03, 0.05, 0.1), (0.3, 1.0))
+    VoteSettings(k, temperature, 1.0, agreement)
+    for k, temperature, agreement in product((200, 300), (0.1, 0.3), (0.55, 0.7, 0.85))
 )
-MOST_NEIGHBOURS = max(settings.k for settings in GRID)
+"""What the pool's vote is chosen from. With fewer faces what they add swings with single ones."""
+ALONE_GRID = tuple(
+    VoteSettings(k, temperature, pseudo_count)
+    for k, temperature, pseudo_count in product((15, 50, 100, 200, 300), (0.05, 0.1, 0.3), (0.3, 1.0))
+)
+"""What the vote of the neighbours alone is chosen from."""
+MOST_NEIGHBOURS = max(settings.k for settings in (*GRID, *ALONE_GRID))
 _STEPS, _TOLERANCE = 50, 1e-10
 
 
@@ -49,6 +56,8 @@ class HeldOut:
         The style that the true labels give.
     people : ndarray of int64, shape (n,)
         Whose face it is.
+    known : Known
+        What the model says of the attributes that the rules ask for, and what the neighbours have of them.
     """
 
     rules: NDArray[np.float64]
@@ -57,14 +66,20 @@ class HeldOut:
     prior: NDArray[np.float64]
     truth: NDArray[np.int64]
     people: NDArray[np.int64]
+    known: Known
 
     def pooled(self, fit: Fit) -> NDArray[np.float64]:
-        """Return the pool's distribution (n, S)."""
-        return fuse(self.rules, self.votes(fit.vote), self.prior, fit.weights)
+        """Return the pool's distribution (n, S), or that of neighbours alone where they were fitted alone."""
+        neighbours = self.informed(fit.vote) if fit.weights.rules else self.votes(fit.vote)
+        return fuse(self.rules, neighbours, self.prior, fit.weights)
 
     def votes(self, settings: VoteSettings) -> NDArray[np.float64]:
-        """Return the neighbours' distribution (n, S)."""
+        """Return the neighbours' own distribution (n, S)."""
         return count_votes(self.neighbour_styles, self.similarities, self.prior, settings)
+
+    def informed(self, settings: VoteSettings) -> NDArray[np.float64]:
+        """Return the neighbours' distribution (n, S) as what the model says weighs them."""
+        return informed_votes(self.known, self.neighbour_styles, self.similarities, self.rules, settings)
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ def fit_pool(faces: HeldOut, grid: Sequence[VoteSettings] = GRID) -> Fit:
     return _best(faces, grid, ("rules", "neighbours", "prior"))
 
 
-def fit_neighbours(faces: HeldOut, grid: Sequence[VoteSettings] = GRID) -> Fit:
+def fit_neighbours(faces: HeldOut, grid: Sequence[VoteSettings] = ALONE_GRID) -> Fit:
     """Fit the neighbours alone, with a vote of their own: the best that they can say, and so a fair baseline."""
     return _best(faces, grid, ("neighbours", "prior"))
 
@@ -154,7 +169,8 @@ def _best(faces: HeldOut, grid: Sequence[VoteSettings], asked: Sequence[str]) ->
     start = np.array([float(name == asked[0]) for name in asked])
     fits = []
     for settings in grid:
-        by_name = dict(zip(("rules", "neighbours"), log_opinions(faces.rules, faces.votes(settings)), strict=True))
+        neighbours = faces.informed(settings) if "rules" in asked else faces.votes(settings)
+        by_name = dict(zip(("rules", "neighbours"), log_opinions(faces.rules, neighbours), strict=True))
         by_name["prior"] = without(faces.prior, len(faces.truth))
         opinions = [by_name[name] for name in asked]
         said = np.empty(faces.rules.shape)

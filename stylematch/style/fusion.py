@@ -1,7 +1,8 @@
 """Two opinions -> one: the logarithmic opinion pool of the rules' and the neighbours' distributions over styles.
 
 p(style) is proportional to rules(style) ** a * neighbours(style) ** b / prior(style) ** c, with the gallery's own
-frequency of styles as the prior. Both opinions read the same picture, so they are not independent: a and b, fitted
+frequency of styles as the prior. The neighbours are heard as what the model says of the face weighs them
+(``style/informed``). Both opinions read the same picture, so they are not independent: a and b, fitted
 on people whom neither has seen (``style/fitting``), say how much each still adds once the other is known. Both have
 the prior in them, so some of it is divided out again. An opinion has a floor, so that neither can forbid what the
 other thinks certain.
@@ -32,9 +33,9 @@ class PoolWeights:
         Not negative; one of the first two is above 0. (1, 0, 0) are the rules alone.
     """
 
-    rules: float = 0.95
-    neighbours: float = 0.1
-    prior: float = 0.0
+    rules: float = 0.8
+    neighbours: float = 0.2
+    prior: float = 0.1
 
     def __post_init__(self) -> None:
         values = (self.rules, self.neighbours, self.prior)

@@ -1,7 +1,8 @@
 """Attribute probabilities and embeddings -> each face's style, how sure, and why.
 
-Asks the rules and the neighbours, pools the two opinions (``style/fusion``), takes the most probable style (the first
-in rule order where several are equal) and says in one sentence what each of the two said.
+Asks the rules and the neighbours, weighs the neighbours by what the model says of the face (``style/informed``), pools
+the two opinions (``style/fusion``), takes the most probable style (the first in rule order where several are equal) and
+says in one sentence what each of the two said by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.style.fusion import PoolWeights, fuse
+from stylematch.style.informed import Known, informed_votes
 from stylematch.style.neighbours import StyleVote, Vote
 from stylematch.style.ruleset import RuleSet
 
@@ -62,9 +64,9 @@ class Opinions:
     rules : ndarray of float64, shape (n, S)
         The probability of every style by the rules alone.
     vote : Vote
-        What the nearest labelled faces say, and which they are.
+        What the nearest labelled faces say by themselves, and which they are.
     fused : ndarray of float64, shape (n, S)
-        Both pooled.
+        The rules, pooled with the neighbours as what the model says weighs them.
     """
 
     rules: NDArray[np.float64]
@@ -81,21 +83,34 @@ class StyleJudge:
         The rules, over the attribute model's columns.
     neighbours : StyleVote
         The vote, over the same rule set's styles.
+    gallery_labels : ndarray of bool, shape (m, a)
+        The attributes that the gallery's faces have in truth, columns as in the rule set's ``attribute_names``.
     weights : PoolWeights, optional
         What each opinion counts.
 
     Raises
     ------
     ValueError
-        The vote has another number of styles than the rules.
+        The vote has another number of styles than the rules, or of faces than the labels.
     """
 
-    def __init__(self, rules: RuleSet, neighbours: StyleVote, weights: PoolWeights | None = None) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        neighbours: StyleVote,
+        gallery_labels: NDArray[np.bool_],
+        weights: PoolWeights | None = None,
+    ) -> None:
         if len(neighbours.prior) != len(rules.styles):
             raise ValueError(f"the vote knows {len(neighbours.prior)} styles, the rules {len(rules.styles)}")
+        if len(neighbours.gallery_styles) != len(gallery_labels):
+            raise ValueError(f"{len(neighbours.gallery_styles)} faces vote, {len(gallery_labels)} have labels")
         self.rules = rules
         self.neighbours = neighbours
         self.weights = weights or PoolWeights()
+        self._asked = asked_columns(rules)
+        self._true = np.ascontiguousarray(gallery_labels[:, self._asked])
+        self._usual = self._true.mean(axis=0)
 
     def opinions(self, probabilities: NDArray[np.floating], embeddings: NDArray[np.float32]) -> Opinions:
         """Ask rules and neighbours about n faces and pool what they say; parameters and errors as in ``judge``."""
@@ -103,7 +118,9 @@ class StyleJudge:
             raise ValueError(f"{len(probabilities)} rows of probabilities, {len(embeddings)} embeddings")
         by_rules = self.rules.soft(probabilities)
         vote = self.neighbours.vote(embeddings)
-        return Opinions(by_rules, vote, fuse(by_rules, vote.distribution, self.neighbours.prior, self.weights))
+        known = Known(probabilities[:, self._asked].astype(np.float64), self._true[vote.positions], self._usual)
+        informed = informed_votes(known, vote.styles, vote.similarities, by_rules, self.neighbours.settings)
+        return Opinions(by_rules, vote, fuse(by_rules, informed, self.neighbours.prior, self.weights))
 
     def judge(self, probabilities: NDArray[np.floating], embeddings: NDArray[np.float32]) -> Judgement:
         """Judge n faces; a face's judgement does not depend on the others.
@@ -151,6 +168,11 @@ class StyleJudge:
             why,
             vote,
         )
+
+
+def asked_columns(rules: RuleSet) -> NDArray[np.int64]:
+    """Return the columns of the attributes that a rule set asks for."""
+    return np.array([rules.attribute_names.index(name) for name in rules.attributes], np.int64)
 
 
 def _best(distribution: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

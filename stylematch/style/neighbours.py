@@ -80,15 +80,21 @@ class VoteSettings:
         How far below the nearest face's similarity a neighbour counts 1 / e, in units of cosine similarity.
     pseudo_count : float
         How many faces, as near as the nearest, the gallery's frequency of styles counts for.
+    agreement : float
+        How far what the model says of a face is believed where its neighbours are weighed by it (``style/informed``):
+        0 not at all, 1 as if each attribute were seen by itself.
     """
 
-    k: int = 100
-    temperature: float = 0.05
+    k: int = 200
+    temperature: float = 0.3
     pseudo_count: float = 1.0
+    agreement: float = 0.7
 
     def __post_init__(self) -> None:
         if not (self.k >= 1 and 0 < self.temperature < np.inf and 0 < self.pseudo_count < np.inf):
             raise ValueError(f"k must be at least 1, temperature and pseudo_count above 0: {self}")
+        if not 0 <= self.agreement < np.inf:
+            raise ValueError(f"agreement must be at least 0: {self}")
 
 
 class StyleVote:
@@ -176,13 +182,46 @@ def count_votes(
     ndarray of float64, shape (n, S)
         Probability of each style; rows sum to 1 up to rounding, all values are above 0.
     """
-    asked = min(settings.k, styles.shape[1])
-    weights = np.exp((similarities[:, :asked] - similarities[:, :1]) / settings.temperature)
-    rows = np.arange(len(styles))
-    sums = np.tile(settings.pseudo_count * prior, (len(styles), 1))
-    total = np.full(len(styles), settings.pseudo_count)
-    # One neighbour rank after the other: each row's additions then have one order, whatever the batch.
-    for rank in range(asked):
-        sums[rows, styles[:, rank]] += weights[:, rank]
-        total += weights[:, rank]
-    return np.asarray(sums / total[:, None])
+    return tally(styles, np.exp(nearness(similarities, settings)), prior, settings.pseudo_count)
+
+
+def nearness(similarities: NDArray[np.float64], settings: VoteSettings) -> NDArray[np.float64]:
+    """Return the logarithm of what each neighbour that is asked counts by its similarity alone; the nearest's is 0."""
+    asked = similarities[:, : settings.k]
+    return np.asarray((asked - asked[:, :1]) / settings.temperature)
+
+
+def tally(
+    styles: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    towards: NDArray[np.float64],
+    pseudo_count: float,
+) -> NDArray[np.float64]:
+    """Return the share of each style: (n, S).
+
+    Parameters
+    ----------
+    styles : ndarray of int64, shape (n, k or more)
+        Of neighbours.
+    weights : ndarray of float64, shape (n, k)
+        What the first k of them count.
+    towards : ndarray of float64, shape (S,) or (n, S)
+        The distribution that ``pseudo_count`` faces of weight 1 stand for.
+    pseudo_count : float
+        Above 0.
+    """
+    asked = styles[:, : weights.shape[1]]
+    shares = np.empty((len(styles), towards.shape[-1]))
+    total = in_order(weights) + pseudo_count
+    for style in range(shares.shape[1]):
+        counted = in_order(np.where(asked == style, weights, 0.0))
+        shares[:, style] = (counted + pseudo_count * towards[..., style]) / total
+    return shares
+
+
+def in_order(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of rows (n, k), each added up from its first to its last.
+
+    numpy's own sum may group a row's values otherwise in another batch, and round otherwise.
+    """
+    return np.asarray(np.add.accumulate(values, axis=1)[:, -1])

@@ -24,6 +24,8 @@ from stylematch.errors import UserError
 WEIGHTS, GRAPH, DESCRIPTION = "weights.safetensors", "model.onnx", "bundle.json"
 FIGURES, CARD = "figures.json", "MODEL_CARD.md"
 FORMAT = 1
+SPACE_DIM = "space_dim"
+"""The architecture's entry for the length of an embedding that is read from a layer of its own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Bundle:
     @property
     def embedding_dim(self) -> int:
         """Length of the embedding."""
-        return int(self.description["architecture"]["embedding_dim"])
+        architecture = self.description["architecture"]
+        return int(architecture.get(SPACE_DIM, architecture["embedding_dim"]))
 
     @cached_property
     def schema(self) -> LabelSchema:

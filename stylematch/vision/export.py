@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 
 from stylematch.errors import StylematchError
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
-from stylematch.vision.networks import Network, architecture, load_network
+from stylematch.vision.networks import Network
 from stylematch.vision.runtime import OnnxRuntime, TorchRuntime
+from stylematch.vision.stored_network import architecture, load_network
 
 OPSET = 18
 TOLERANCE = 1e-3

@@ -8,20 +8,20 @@ them cannot disturb the labels, nor need their losses be weighed against each ot
 
 An embedding may be divided. The first part is the classes' probabilities, whose cosine says how far two pictures agree
 about their class (query by semantic example: Rasiwasia et al., IEEE TMM 2007); the second tells pictures of one class
-apart. Each has a length of its own, so that neither drowns the other in a cosine.
+apart. Each has a length of its own, so that neither drowns the other in a cosine. Or it is read from an earlier layer
+(``vision/neighbour_space``), after the training.
 
 Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zisserman, ICLR 2015).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterator
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,10 +29,10 @@ from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import Model
 from stylematch.vision.backbones import GRID, load_backbone
-from stylematch.vision.bundle import WEIGHTS, Bundle, damaged
+from stylematch.vision.neighbour_space import NeighbourSpace, means, windows
+from stylematch.vision.point_head import PointHead
 
 _LUMA = (0.299, 0.587, 0.114)
-_DESCRIBED = ("backbone", "pool", "hidden", "grayscale", "instance_dim", "instance_share", "embedded")
 
 
 class Network(nn.Module):
@@ -72,12 +72,18 @@ class Network(nn.Module):
         self.embedding_dim = sum(group.width for group in agreed) + (projected or width)
         self.heads = nn.ModuleDict(
             {
-                g.name: _PointHead(anatomy.finer_features, g.width // 2)
+                g.name: PointHead(anatomy.finer_features, g.width // 2)
                 if g.kind == "points" and self.finer_layers
                 else nn.Linear(self.embedding_dim if self._embeds(g.name) else width, g.width)
                 for g in schema.groups
             }
         )
+        if model.embedding_layer > len(self.backbone):
+            children = len(self.backbone)
+            raise UserError(
+                f"model.embedding_layer: {model.backbone} has {children} children, not {model.embedding_layer}."
+            )
+        self.space: NeighbourSpace | None = None
         self.freeze(model.frozen)
         for name, values in (("pixel_mean", anatomy.mean), ("pixel_std", anatomy.std), ("luma", _LUMA)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
@@ -104,6 +110,47 @@ class Network(nn.Module):
         self.frozen.eval()
         return self
 
+    def give_space(self, width: int) -> NeighbourSpace:
+        """Let the embedding be read from the layer that ``model.embedding_layer`` names.
+
+        Parameters
+        ----------
+        width : int
+            Its length.
+
+        Returns
+        -------
+        NeighbourSpace
+            The map, whose weights are yet to be loaded or fitted.
+
+        Raises
+        ------
+        UserError
+            If that layer gives no maps.
+        """
+        side, was_training = self.model.input_px, self.training
+        self.eval()  # or a black picture would count in the layers' statistics
+        with torch.no_grad():
+            _, layers = self._layers(torch.zeros(1, self.channels, side, side))
+        self.train(was_training)
+        maps = layers[self.model.embedding_layer]
+        if maps.ndim != 4:
+            raise UserError(f"model.embedding_layer: {self.model.backbone} gives no maps there; name one before.")
+        self.space = NeighbourSpace(maps.shape[1], width)
+        return self.space
+
+    def layer_means(
+        self, pixels: npt.NDArray[np.uint8], advance: Callable[[int], None], batch_size: int = 64
+    ) -> npt.NDArray[np.float64]:
+        """Return what a neighbour space is fitted from, for uint8 pictures (n, side, side, channels)."""
+        parts = []
+        for pictures in self._batches(pixels, batch_size):
+            with torch.inference_mode():
+                _, layers = self._layers(pictures)
+                parts.append(means(layers[self.model.embedding_layer]).double().numpy())
+            advance(len(pictures))
+        return np.concatenate(parts)
+
     def cool(self, group: str, temperatures: npt.NDArray[np.floating]) -> None:
         """Divide a group's logits by temperatures (Guo et al., ICML 2017), within its head: it costs nothing later.
 
@@ -124,15 +171,17 @@ class Network(nn.Module):
     def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
         """Return the raw outputs of every head for uint8 pictures (n, side, side, channels)."""
         parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in self.heads}
-        for start in range(0, len(pixels), batch_size):
-            pictures = (
-                torch.from_numpy(np.array(pixels[start : start + batch_size])).permute(0, 3, 1, 2).float() / 255.0
-            )
+        for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
-                _, heads = self.outputs(pictures.contiguous(memory_format=torch.channels_last))
+                _, heads = self.outputs(pictures)
             for name, values in heads.items():
                 parts[name].append(values.float().numpy())
         return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def _batches(self, pixels: npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
+        for start in range(0, len(pixels), batch_size):
+            pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).permute(0, 3, 1, 2)
+            yield (pictures.float() / 255.0).contiguous(memory_format=torch.channels_last)
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
@@ -146,21 +195,31 @@ class Network(nn.Module):
         embedding : Tensor of float, shape (n, embedding_dim)
         heads : dict of str to Tensor of float, shape (n, width of the group)
         """
-        if self.model.grayscale and self.channels == 3:
-            pictures = (pictures * self.luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
-        finer = self.backbone[: self.finer_layers]((pictures - self.pixel_mean) / self.pixel_std)
-        features = self.backbone[self.finer_layers :](finer)
+        features, layers = self._layers(pictures)
+        finer = layers[self.finer_layers]
         if self.maps:
             features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
         features = self.dropout(self.dense(features))
         embedding = self.embedding(features)
         heads = {
-            name: head(
-                finer.detach() if isinstance(head, _PointHead) else embedding if self._embeds(name) else features
-            )
+            name: head(finer.detach() if isinstance(head, PointHead) else embedding if self._embeds(name) else features)
             for name, head in self.heads.items()
         }
+        if self.space is not None:
+            embedding = self.space(layers[self.model.embedding_layer])
         return self._divided(embedding, heads) if self.model.instance_dim else embedding, heads
+
+    def _layers(self, pictures: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return the backbone's output, and what its first so many children give where that is asked for."""
+        if self.model.grayscale and self.channels == 3:
+            pictures = (pictures * self.luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+        values = (pictures - self.pixel_mean) / self.pixel_std
+        layers = {0: values}
+        for number, layer in enumerate(self.backbone, start=1):
+            values = layer(values)
+            if number in (self.finer_layers, self.model.embedding_layer):
+                layers[number] = values
+        return values, layers
 
     def _divided(self, instance: Tensor, heads: dict[str, Tensor]) -> Tensor:
         """Return the classes' part beside what tells pictures of one class apart, a unit vector together."""
@@ -175,7 +234,7 @@ class Network(nn.Module):
         """Return the maps, or their means over a grid: as products with matrices, which every runtime knows."""
         if self.model.pool == "flatten":
             return maps
-        rows, columns = (_windows(side).to(maps) for side in maps.shape[2:])
+        rows, columns = (windows(side, GRID).to(maps) for side in maps.shape[2:])
         return rows @ maps @ columns.T
 
     def _embeds(self, group: str) -> bool:
@@ -204,76 +263,3 @@ class Network(nn.Module):
                 values = torch.softmax(values, dim=1)
             results.append(values)
         return tuple(results)
-
-
-def _windows(side: int) -> Tensor:
-    """Return the matrix (GRID, side) that averages over equal windows, which overlap where they do not fit."""
-    windows = torch.zeros(GRID, side)
-    for number in range(GRID):
-        start, end = number * side // GRID, -(-(number + 1) * side // GRID)
-        windows[number, start:end] = 1 / (end - start)
-    return windows
-
-
-class _PointHead(nn.Module):
-    """Heat maps over a feature map; a point is where its heat map's mass lies on average. Its input learns nothing."""
-
-    def __init__(self, features: int, points: int, width: int = 64) -> None:
-        super().__init__()
-        self.maps = nn.Sequential(
-            nn.Conv2d(features, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, points, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        heat = self.maps(x).float()
-        side = heat.shape[-1]
-        centres = (torch.arange(side, device=x.device, dtype=torch.float32) + 0.5) / side
-        places = torch.stack([centres.repeat(side), centres.repeat_interleave(side)], 1)
-        return (torch.softmax(heat.flatten(2), dim=2) @ places).flatten(1)
-
-
-def architecture(network: Network) -> dict[str, Any]:
-    """Return what a bundle says of a network, from which ``build_network`` builds it again."""
-    described = {key: value for key, value in network.model.model_dump(mode="json").items() if key in _DESCRIBED}
-    return {**described, "embedding_dim": network.embedding_dim, "projected": bool(network.model.embedding_dim)}
-
-
-def build_network(description: dict[str, Any], schema: LabelSchema, input_px: int, dropout: float = 0.0) -> Network:
-    """Build the network that a bundle's ``architecture`` entry describes, with random weights."""
-    values = {key: description[key] for key in _DESCRIBED if key in description}
-    embedding_dim = int(description["embedding_dim"]) if description.get("projected", True) else 0
-    return Network(Model(input_px=input_px, embedding_dim=embedding_dim, dropout=dropout, **values), schema)
-
-
-def load_network(bundle: Bundle, dropout: float = 0.0) -> Network:
-    """Build the network of a bundle with the bundle's weights, widened to float32.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        The model.
-    dropout : float
-        For training it further.
-
-    Raises
-    ------
-    UserError
-        If the weights are damaged or do not fit the architecture that ``bundle.json`` names.
-    """
-    network = build_network(bundle.description["architecture"], bundle.schema, bundle.input_px, dropout)
-    try:
-        stored = load_file(bundle.directory / WEIGHTS)
-        result = network.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise damaged(bundle, error) from error
-    # Whole numbers (counters, tables of relative positions) follow from the architecture and are not stored.
-    own = network.state_dict()
-    if result.unexpected_keys or any(own[key].is_floating_point() for key in result.missing_keys):
-        raise UserError(f"{bundle.directory}: the weights do not fit the architecture that bundle.json names.")
-    return network

@@ -113,7 +113,7 @@ class TorchRuntime:
         except ImportError as error:
             raise MissingExtraError("Running on a GPU", "gpu") from error
 
-        from stylematch.vision.networks import load_network
+        from stylematch.vision.stored_network import load_network
 
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

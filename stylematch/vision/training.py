@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from stylematch.vision.batches import Batch, Batches, EpochOrder
 from stylematch.vision.examples import Examples
 from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, label_weights, point_ranges, soft_targets
+from stylematch.vision.neighbour_space import fit_space
 from stylematch.vision.networks import Network
 from stylematch.vision.trainer import training_trainer
 
 logger = logging.getLogger(__name__)
 # What may change between a training and its going on, since it changes how it runs and not what is learned.
 _RUNNING = ("compile", "devices", "workers", "log")
-AFTERWARDS = ("instance_share",)
+AFTERWARDS = ("instance_share", "embedding_layer")
 """Settings of the model that change what is made of the network, and not what is learned."""
 WATCHED_BATCH = 128
 """Pictures of a batch that is watched, at most."""
@@ -83,6 +84,32 @@ def train_network(
         kept = out / "checkpoints" / f"{job.schedule.keep}.ckpt"
         fit.learner.load_state_dict(torch.load(kept, weights_only=True, map_location="cpu")["state_dict"])
     return network.eval().cpu()
+
+
+def give_space(
+    network: Network, parts: list[tuple[Examples, int]], input_px: int, advance: Callable[[int], None]
+) -> None:
+    """Fit the embedding that is read from ``model.embedding_layer`` to what a trained network learned from.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode; changed in place.
+    parts : list of (Examples, int)
+        As for ``train_network``.
+    input_px : int
+        Side of its pictures.
+    advance : callable
+        Told how many more pictures are done.
+    """
+    told = [group.name for group in network.schema.groups if group.kind != "points"]
+    space = network.give_space(sum(network.schema.group(name).width for name in told))
+    batches = []
+    for part, times in parts:
+        targets = _all_targets(network, [(part, times)])
+        features = network.layer_means(part.crops(input_px), advance)
+        batches.append((features, torch.cat([targets[name] for name in told], 1).double().numpy()))
+    space.load(fit_space(batches))
 
 
 @dataclass(frozen=True)
