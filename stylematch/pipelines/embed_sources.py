@@ -18,7 +18,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.face_batches import FaceBatch, Reading, face_batches
 from stylematch.pipelines.item_tags import tag_columns, tag_fields, tag_names
 from stylematch.search.directory import PICTURE_TYPE
-from stylematch.settings import EmbedJob, data_root
+from stylematch.settings import EmbedJob, usual_folder
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.item_picture import sees_clothes
@@ -135,7 +135,7 @@ def _fashion_mnist(job: EmbedJob, bundle: Bundle) -> EmbedSource:
 
 
 def _celeba(job: EmbedJob, bundle: Bundle, device: str, workers: int) -> EmbedSource:
-    folder = celeba.read_celeba(Path(job.root) if job.root else data_root() / "celeba")
+    folder = celeba.read_celeba(Path(job.root) if job.root else usual_folder("celeba"))
     wanted = np.flatnonzero(np.isin(folder.split, [celeba.SPLITS.index(name) for name in job.splits]))
     image_ids = np.array(folder.image_ids, object)[wanted]
     splits = np.array(celeba.SPLITS, object)[folder.split[wanted]]

@@ -21,6 +21,8 @@ from stylematch.settings.base import Section
 from stylematch.settings.faults import sentences
 
 logger = logging.getLogger(__name__)
+DATA_VARIABLE = "STYLEMATCH_DATA"
+"""The environment variable that says where the real data sets are."""
 Job = TypeVar("Job", bound=Section)
 
 
@@ -118,4 +120,28 @@ def _checked(kind: type[Job], where: str, values: dict[str, Any], overridden: Co
 
 def data_root() -> Path:
     """Return the folder of the real data sets: ``$STYLEMATCH_DATA``, or ``../shared/data`` without it."""
-    return Path(os.environ.get("STYLEMATCH_DATA", "../shared/data"))
+    return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
+
+
+def usual_folder(name: str) -> Path:
+    """Return the folder of a data set for which nobody has named another one.
+
+    Parameters
+    ----------
+    name : str
+        What it is called among the real data sets.
+
+    Raises
+    ------
+    UserError
+        If it is not there; it names the variable that says where to look.
+    """
+    folder = data_root() / name
+    if folder.is_dir():
+        return folder
+    told = os.environ.get(DATA_VARIABLE)
+    why = f"{DATA_VARIABLE} is {told}" if told else f"{DATA_VARIABLE} is not set"
+    raise UserError(
+        f"The data set's folder {folder} does not exist ({why}): set {DATA_VARIABLE} to the folder that holds {name}/, "
+        "or name the data set's own place (data.root in a training job, root in an embedding's)."
+    )
