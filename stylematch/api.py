@@ -1,7 +1,7 @@
 """For notebooks: photos in, data frames out, with the same features and advice as ``stylematch-batch score``.
 
 ``Stylematch.load()`` reads models, indexes and rules once. ``score`` and ``recommend`` return the rows that a run would
-write; ``neighbours`` and ``explain`` look behind them.
+write; ``neighbours`` and ``explain`` look behind them (``pipelines/explain``).
 """
 
 from __future__ import annotations
@@ -21,60 +21,18 @@ import pyarrow as pa
 from stylematch.data.photos import FoundPhoto
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
+from stylematch.pipelines.explain import Explanation, explain, neighbour_rows
 from stylematch.pipelines.inputs import read_listed
-from stylematch.pipelines.judging import gallery_labels
 from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
 from stylematch.pipelines.scorer import Scorer
 from stylematch.settings import ScoreSettings, validated
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
 
+__all__ = ["Explanation", "Stylematch"]
+
 Face: TypeAlias = Mapping[Any, Any] | pd.Series
 _PROGRESS_FROM_PHOTOS = 200
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a face has its style and its items; ``print`` tells it in sentences.
-
-    Attributes
-    ----------
-    photo_id, face
-        The face.
-    style : str
-        The style.
-    style_score, style_margin : float
-        Its probability, and how much that is above the second style's.
-    rule : str
-        The conditions of its rule.
-    why : str
-        One sentence on what rules and neighbours said.
-    evidence : pandas.DataFrame
-        The conditions of the style's rule: ``attribute``, ``wanted`` (False for "not Male") and the ``probability``
-        that the condition holds.
-    styles : pandas.DataFrame
-        Indexed by style, most probable first: its probability by ``rules``, by ``neighbours``, and ``fused``.
-    neighbours : pandas.DataFrame
-        The labelled faces that voted, nearest first, as ``Stylematch.neighbours`` returns them.
-    items : pandas.DataFrame
-        The face's rows of the recommendations table.
-    """
-
-    photo_id: str
-    face: int
-    style: str
-    style_score: float
-    style_margin: float
-    rule: str
-    why: str
-    evidence: pd.DataFrame
-    styles: pd.DataFrame
-    neighbours: pd.DataFrame
-    items: pd.DataFrame
-
-    def __str__(self) -> str:
-        items = [f"  {item['rank']}. {shown(item['reason'])}" for _, item in self.items.iterrows()]
-        return "\n".join([self.why, f"Rule of {self.style}: {self.rule}.", "Items:", *items])
 
 
 @dataclass(frozen=True)
@@ -288,7 +246,7 @@ class Stylematch:
         if k < 1:
             raise UserError(f"k is {k}; ask for at least 1 neighbour")
         hits = index.search(embedding[None], min(k, len(index)))
-        return self._neighbour_rows(hits.positions[0], hits.scores[0])
+        return neighbour_rows(self._scorer.adviser, hits.positions[0], hits.scores[0])
 
     def explain(self, photo_id: str, face: int = 0) -> Explanation:
         """Say why a face has its style and its items.
@@ -312,28 +270,7 @@ class Stylematch:
             )
         row = found.faces.iloc[found.place]
         items = found.items[(found.items["path"] == row["path"]) & (found.items["face"] == row["face"])]
-        rules = self._judge.rules
-        # What is switched off stands in no table, and no rule asks for it; nor could one, of a number that is none.
-        probabilities = row.reindex(list(rules.attribute_names)).to_numpy(np.float32)[None]
-        opinions = self._judge.opinions(probabilities, np.asarray(row["embedding"])[None])
-        styles = pd.DataFrame(
-            {"rules": opinions.rules[0], "neighbours": opinions.vote.distribution[0], "fused": opinions.fused[0]},
-            index=pd.Index(rules.styles, name="style"),
-        )
-        evidence = rules.evidence(rules.styles.index(row["style"]), probabilities[0])
-        return Explanation(
-            photo_id,
-            int(face),
-            row["style"],
-            float(row["style_score"]),
-            float(row["style_margin"]),
-            row["rule"],
-            row["why"],
-            pd.DataFrame(evidence, columns=["attribute", "wanted", "probability"]),
-            styles.sort_values("fused", ascending=False, kind="stable"),
-            self._neighbour_rows(opinions.vote.positions[0], opinions.vote.similarities[0]),
-            items.reset_index(drop=True),
-        )
+        return explain(self._scorer.adviser, row, items)
 
     def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
         """Return an item's picture.
@@ -356,23 +293,6 @@ class Stylematch:
 
     def _read(self, photo: FoundPhoto) -> bytes:
         return read_listed(ROOT, photo, self._scorer.settings.max_file_mb)
-
-    def _neighbour_rows(self, positions: npt.NDArray[np.int64], similarities: npt.NDArray[np.float64]) -> pd.DataFrame:
-        adviser, rules = self._scorer.adviser, self._judge.rules
-        gallery, labels = adviser.gallery, gallery_labels(adviser.gallery, rules)[positions]
-        return pd.DataFrame(
-            {
-                "rank": np.arange(1, len(positions) + 1),
-                "id": [gallery.index.id_column[int(position)].as_py() for position in positions],
-                "similarity": similarities,
-                "style": [rules.styles[style] for style in self._judge.neighbours.gallery_styles[positions]],
-                **{
-                    name: labels[:, column]
-                    for column, name in enumerate(rules.attribute_names)
-                    if name not in adviser.without
-                },
-            }
-        )
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -95,6 +95,9 @@ def shop(table, tmp_path_factory):
     assert result.code == 0, result.err
     assert "25 rows: 13 items, 12 rejected" in result.out
     assert "outside_folder 3" in result.out
+    assert "category: given for 13\n" in result.out
+    assert "tags predicted where none was given: articleType 13 (the encoder's word " in result.out
+    assert ", gender 4" in result.out
     return out
 
 
@@ -129,6 +132,18 @@ def test_columns_given_and_predicted(shop):
     guessed = [by_id[f"sku-{n}"]["category_predicted"] for n in range(0, 12, 2)]
     assert sum(guess == kind for guess, kind in zip(guessed, true[:12:2], strict=True)) >= 4
     assert set(json.loads((shop / "items" / "infos.json").read_text())["categories"]) == {*CLASSES, "Jeans", "Robes"}
+
+
+def test_what_is_given_is_told_from_what_is_predicted(pictures, tmp_path):
+    lines = ["a,000.png,Jeans,Casual", "b,001.png,,Casual", "c,002.png,Robes,"]
+    table = write_table(tmp_path / "items.csv", lines, "item_id,image,type,usage")
+    result = build(table, tmp_path / "shop", "--images", pictures, "--column", "category=type")
+    assert "\ncategory: given for 2, predicted for 1\n" in result.out
+    assert "usage 1" in result.out
+    bare = write_table(tmp_path / "bare.csv", ["a,000.png", "b,001.png"], "item_id,image")
+    result = build(bare, tmp_path / "bare", "--images", pictures)
+    assert "\ncategory: predicted for 2\n" in result.out
+    assert "articleType 2, " in result.out  # no category was given that it could be taken to replace
 
 
 def test_a_colour_is_predicted_only_where_there_is_colour(tmp_path):

@@ -734,6 +734,31 @@ def test_too_many_rejects_are_exit_code_4_with_the_tables_published(tmp_path):
     assert state_of(out) == before
 
 
+@pytest.mark.parametrize("command", ["score", "predict"])
+def test_a_named_file_that_is_no_picture_is_a_mistake(command, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    bundle = [DEFAULT_INDEX / "attributes"] if command == "predict" else []
+    result = call(command, *bundle, tmp_path / "notes.txt", "--out", tmp_path / "out")
+    assert result.code == 2
+    assert "notes.txt neither is named nor begins like a picture: name a picture, or a directory" in result.sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    (tmp_path / "picture").write_bytes(ASTRONAUT.read_bytes())  # without an extension, but it begins like one
+    assert call(command, *bundle, tmp_path / "picture", "--out", tmp_path / "out").code == 0
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.txt").rename(tmp_path / "folder" / "notes.txt")
+    assert call(command, *bundle, tmp_path / "folder", "--out", tmp_path / "out").code == 0  # there it is passed over
+
+
+def test_a_rejected_file_that_was_named_is_a_row_and_a_limit_makes_it_exit_code_4(tmp_path):
+    (tmp_path / "broken.jpg").write_text("no picture")
+    result = score(tmp_path / "broken.jpg", tmp_path / "out")
+    assert result.code == 0
+    assert "\nevery photo was rejected, the photos table says why; --max-reject-share X " in result.out
+    assert [row["reason"] for row in rows(tmp_path / "out", "photos")] == ["not_a_picture"]
+    assert score(tmp_path / "broken.jpg", tmp_path / "out", "--max-reject-share", 0.9).code == 4
+    assert "every photo" not in score(EXAMPLES, tmp_path / "most", "--limit", 3).out
+
+
 def test_own_rules_give_own_styles(tmp_path):
     rules = tmp_path / "mine.toml"
     rules.write_text('name = "mine"\n' + MY_RULES)

@@ -14,6 +14,7 @@ import pytest
 from conftest import REPOSITORY
 from program import DEFAULT_INDEX, EXAMPLES, call, manifest, scored, stored, table
 
+HOW_IT_WORKS = REPOSITORY / "docs" / "how-it-works" / "tables.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorials" / "query.md"
 # What another model, or other photos, may leave without an answer.
 MAY_BE_EMPTY = ("rule_style <>", "Smiling > 0.8", "HAVING count(*) > 1")
@@ -152,6 +153,16 @@ def test_predictions_can_be_asked(tmp_path):
 def test_the_tutorial_has_a_dozen_queries():
     assert len(QUERIES) >= 12
     assert sum(bool(over_nights) for over_nights, _ in QUERIES) >= 3
+
+
+def test_the_join_of_recommendations_with_items_is_answered_and_loses_none(example_run):
+    (sql,) = re.findall(r"^```sql\n(.*?)^```$", HOW_IT_WORKS.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(ask(example_run, sql)) == 10
+    joined, limited = sql.split("FROM ")[1].split("ORDER BY")
+    assert "LIMIT 10" in limited
+    ((count,),) = (row.values() for row in ask(example_run, f"SELECT count(*) FROM {joined}"))
+    ((rows,),) = (row.values() for row in ask(example_run, "SELECT count(*) FROM recommendations"))
+    assert count == rows > 10
 
 
 @pytest.mark.parametrize(("over_nights", "sql"), QUERIES)

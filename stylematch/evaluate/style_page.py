@@ -24,8 +24,8 @@ style that the same rules give to the true labels. *Fitted* baselines have their
 also their own vote), fitted on the same people as the pool. Macro-F1 is over the styles with at least {LEAST_FACES}
 faces. Intervals hold 95 % of 1,000 bootstrap resamples; differences are paired, the pool's figure minus the other's, so
 that a negative difference of log loss says that the pool is better. An interval over people draws whole people, because
-pictures of one person are not independent. *Neighbours alone* is their vote by similarity, which the tables' `neighbour_style`
-says; the pool hears them weighed by what the model says of the face.
+pictures of one person are not independent. *Neighbours alone* is their vote by similarity, as `neighbour_style` of the
+tables says it; the pool hears them weighed by what the model says of the face.
 """
 
 
@@ -46,8 +46,8 @@ def style_page(figures: Mapping[str, Any]) -> str:
         vote, weights = of_set["fit"]["vote"], of_set["fit"]["weights"]
         parts.append(
             f"## {name}\n\nk = {vote['k']}, temperature {vote['temperature']}, pseudo-count {vote['pseudo_count']}, "
-            f"agreement {vote['agreement']}; weights: rules {weights['rules']:.3f}, neighbours {weights['neighbours']:.3f}, prior "
-            f"{weights['prior']:.3f}.\n"
+            f"agreement {vote['agreement']}; weights: rules {weights['rules']:.3f}, "
+            f"neighbours {weights['neighbours']:.3f}, prior {weights['prior']:.3f}.\n"
         )
         for title, measured in of_set["measured"].items():
             parts.append("\n".join(_means(title, measured)) + "\n")

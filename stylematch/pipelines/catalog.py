@@ -24,6 +24,7 @@ from stylematch.pipelines.catalog_files import (
 )
 from stylematch.pipelines.catalog_items import EmbeddedItems, ItemSource, embed_items
 from stylematch.pipelines.index import build_index
+from stylematch.pipelines.item_tags import ARTICLE_TYPE, CATEGORY
 from stylematch.report.item_pictures import PICTURES_FILE
 from stylematch.search.plan import EXACT_UP_TO
 from stylematch.settings.index import IndexSettings
@@ -64,11 +65,22 @@ def rows_told(embedded: EmbeddedItems, out: Path) -> list[str]:
         lines.append(f"rejected: {reasons}; {shown(out / REJECTED_FILE)} lists them")
     if embedded.torsos:
         lines.append(f"shown by a person: {embedded.torsos:,}")
-    if embedded.predicted:
-        lines.append("predicted: " + ", ".join(f"{name} {count:,}" for name, count in embedded.predicted.items()))
+    lines += _predicted_told(embedded)
     if embedded.left_out:
         lines.append(f"columns not kept: {shown(', '.join(embedded.left_out))}")
     return [*lines, *embedded.remarks]
+
+
+def _predicted_told(embedded: EmbeddedItems) -> list[str]:
+    """Return which categories and tags are the table's and which the encoder's, which stand in columns side by side."""
+    guessed = embedded.predicted.get(CATEGORY, 0)
+    given = embedded.items - guessed
+    parts = [f"{who} for {count:,}" for who, count in (("given", given), ("predicted", guessed)) if count]
+    lines = [f"category: {', '.join(parts)}"]
+    tags = {name: f"{name} {count:,}" for name, count in embedded.predicted.items() if name != CATEGORY}
+    if ARTICLE_TYPE in tags and given:  # its column may have been given as the category, and then looks predicted anew
+        tags[ARTICLE_TYPE] += " (the encoder's word for what it sees; the categories that were given stand)"
+    return [*lines, *([f"tags predicted where none was given: {', '.join(tags.values())}"] if tags else [])]
 
 
 def build_catalog(source: ItemSource, out: Path, *, bundle_dir: Path | None = None) -> CatalogSummary:

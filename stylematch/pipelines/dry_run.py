@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from stylematch.errors import MissingExtraError
 from stylematch.pipelines.source import Source
-from stylematch.pipelines.train import first_network, load_teachers, open_job, trainings
+from stylematch.pipelines.train import check_train_extra, first_network, load_teachers, open_job, trainings
 from stylematch.settings import TrainJob
 
 _STEPS = 2
@@ -30,13 +29,11 @@ def describe_training(job: TrainJob) -> Iterator[str]:
     UserError
         If the job or its data are wrong, or the train extra is missing.
     """
-    yield json.dumps(job.model_dump(mode="json"), indent=2)
-    try:
-        from stylematch.vision.step_time import measure_training
+    check_train_extra()
+    from stylematch.vision.step_time import measure_training
 
-        source = open_job(job)
-    except ImportError as error:
-        raise MissingExtraError("Training a model", "train") from error
+    source = open_job(job)
+    yield json.dumps(job.model_dump(mode="json"), indent=2)
     yield from _describe_data(source)
     network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"

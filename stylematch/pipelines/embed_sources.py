@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.face_batches import FaceBatch, Reading, face_batches
 from stylematch.pipelines.item_tags import tag_columns, tag_fields, tag_names
 from stylematch.search.directory import PICTURE_TYPE
-from stylematch.settings import EmbedJob, data_root
+from stylematch.settings import EmbedJob, usual_folder
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.item_picture import sees_clothes
@@ -30,6 +30,8 @@ _MAX_MEGAPIXELS = 200
 
 Rows = dict[str, Any]
 Skipped = tuple[str, str, str]
+BatchesOf = Callable[[Sequence[bytes], Reading], Iterator[FaceBatch]]
+"""Reads pictures, named by their paths' bytes, in the way that a source wants."""
 
 
 class Batch(NamedTuple):
@@ -92,7 +94,8 @@ def open_embed_source(job: EmbedJob, bundle: Bundle, device: str, workers: int) 
         return _fashion_mnist(job, bundle)
     if bundle.channels != 3 or sees_clothes(bundle):
         raise UserError(f"{shown(bundle.directory)} takes garments; faces need the attribute model.")
-    return (_celeba if job.source == "celeba" else _directory)(job, bundle, device, workers)
+    batches_of = partial(face_batches, batch_size=job.batch_size, workers=workers, on_gpu=device == "cuda")
+    return (_celeba if job.source == "celeba" else _directory)(job, bundle, batches_of)
 
 
 def _fashion_mnist(job: EmbedJob, bundle: Bundle) -> EmbedSource:
@@ -134,8 +137,8 @@ def _fashion_mnist(job: EmbedJob, bundle: Bundle) -> EmbedSource:
     return EmbedSource("items", columns, batches(), description, total, partial(tag_columns, bundle))
 
 
-def _celeba(job: EmbedJob, bundle: Bundle, device: str, workers: int) -> EmbedSource:
-    folder = celeba.read_celeba(Path(job.root) if job.root else data_root() / "celeba")
+def _celeba(job: EmbedJob, bundle: Bundle, batches_of: BatchesOf) -> EmbedSource:
+    folder = celeba.read_celeba(Path(job.root) if job.root else usual_folder("celeba"))
     wanted = np.flatnonzero(np.isin(folder.split, [celeba.SPLITS.index(name) for name in job.splits]))
     image_ids = np.array(folder.image_ids, object)[wanted]
     splits = np.array(celeba.SPLITS, object)[folder.split[wanted]]
@@ -153,17 +156,11 @@ def _celeba(job: EmbedJob, bundle: Bundle, device: str, workers: int) -> EmbedSo
         "attribute_names": list(celeba.ATTRIBUTES),
     }
     reading = _reading(folder.pictures, "aligned", 1, bundle, with_ids=False)
-    faces = face_batches(
-        [os.fsencode(name) for name in image_ids],
-        reading,
-        batch_size=job.batch_size,
-        workers=workers,
-        on_gpu=device == "cuda",
-    )
+    faces = batches_of([os.fsencode(name) for name in image_ids], reading)
     return EmbedSource("faces", columns, _named(faces, image_ids, columns_of), description, len(wanted))
 
 
-def _directory(job: EmbedJob, bundle: Bundle, device: str, workers: int) -> EmbedSource:
+def _directory(job: EmbedJob, bundle: Bundle, batches_of: BatchesOf) -> EmbedSource:
     root = Path(job.source)
     photos = list(find_photos(root, counts=FindCounts()))
     paths = np.array([photo.path for photo in photos], object)
@@ -177,13 +174,7 @@ def _directory(job: EmbedJob, bundle: Bundle, device: str, workers: int) -> Embe
     columns += [pa.field("face", pa.int32(), nullable=False), pa.field("photo_id", pa.string(), nullable=False)]
     description = {"source": shown(root.name), "licence": "that of the photos", "attribute_names": []}
     reading = _reading(photo_root(root), job.faces, _MIN_FACE_PX, bundle, with_ids=True)
-    faces = face_batches(
-        [photo.raw_path for photo in photos],
-        reading,
-        batch_size=job.batch_size,
-        workers=workers,
-        on_gpu=device == "cuda",
-    )
+    faces = batches_of([photo.raw_path for photo in photos], reading)
     return EmbedSource("faces", columns, _named(faces, paths, columns_of), description, len(photos))
 
 

@@ -17,7 +17,7 @@ from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.source import Source
-from stylematch.settings import TrainData, data_root
+from stylematch.settings import TrainData, usual_folder
 from stylematch.tables.manifest import usable_cores
 from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
 from stylematch.vision.whole_pictures import whole_picture_examples
@@ -50,7 +50,7 @@ def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
 
 def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open Fashion Product Images, split by years or stratified by article type."""
-    root = Path(data.root) if data.root else data_root() / "fashion_product"
+    root = Path(data.root) if data.root else usual_folder("fashion_product")
     products = fashion_product.read_fashion_product(root)
     if data.min_label_count > 1:
         products = fashion_product.mask_rare(products, data.min_label_count)
@@ -94,7 +94,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
     Products are shown as a shop shows them and, where a person wears them, as the clothes below a face.
     """
     items = fashion_mnist_source(data.model_copy(update={"root": data.fashion_mnist}), input_px, cache)
-    root = Path(data.root) if data.root else data_root() / "fashion_product"
+    root = Path(data.root) if data.root else usual_folder("fashion_product")
     products = fashion_product.read_fashion_product(root)
     category = fashion_product.fashion_mnist_categories(products)
     products = fashion_product.mask_rare(products, data.min_label_count)
@@ -132,7 +132,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
 
 def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open FlixStock, split at random."""
-    root = Path(data.root) if data.root else data_root() / "flixstock"
+    root = Path(data.root) if data.root else usual_folder("flixstock")
     garments = flixstock.read_flixstock(root, data.missing)
     rest, test = split_random(len(garments), _TEST_SHARE, data.split_seed)
     kept, held = split_random(len(rest), data.validation, data.split_seed)

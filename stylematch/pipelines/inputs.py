@@ -68,6 +68,11 @@ def list_inputs(
         Larger files are rejected without being read.
     photo_timeout_s : float
         A file that takes longer is rejected and not read again, a directory ends the run; 0 waits for ever.
+
+    Raises
+    ------
+    UserError
+        If ``photos`` is a file that is no picture: in a directory it is passed over, but here somebody named it.
     """
     counts, began = FindCounts(), time.perf_counter()
     limit_s = photo_timeout_s or None
@@ -82,6 +87,13 @@ def list_inputs(
             max_bytes=int(max_file_mb * 1e6),
             limit_s=limit_s,
         )
+    if listed.photos == 0 and photos.is_file():
+        why = (
+            "cannot be read (check its permissions)"
+            if counts.not_looked_at
+            else "neither is named nor begins like a picture"
+        )
+        raise UserError(f"{shown(photos)} {why}: name a picture, or a directory of photos")
     return listed, counts, Stage(time.perf_counter() - began, listed.photos, "photos")
 
 

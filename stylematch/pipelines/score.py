@@ -102,6 +102,10 @@ class ScoreSummary:
                 f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
                 f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
             ]
+        if 0 < self.counts.found == self.counts.rejected:
+            lines.append(
+                "every photo was rejected, the photos table says why; --max-reject-share X would exit with code 4"
+            )
         if self.counts.ignored:
             passed_over = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(self.counts.ignored.items()))
             lines.append(f"passed over: {passed_over}")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from stylematch.data import celeba as celeba_data
 from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError
+from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.garment_sources import (
     fashion_mnist_source,
     fashion_product_source,
@@ -23,7 +23,8 @@ from stylematch.pipelines.garment_sources import (
     garments_source,
 )
 from stylematch.pipelines.source import Source
-from stylematch.settings import TrainData, data_root
+from stylematch.settings import TrainData, usual_folder
+from stylematch.tables.disk import shown
 from stylematch.tables.manifest import usable_cores
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
@@ -52,7 +53,9 @@ def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
 
 
 def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
-    root = Path(data.root) if data.root else data_root()
+    root = Path(data.root) if data.root else usual_folder("celeba").parent
+    if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
+        raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
 
     def cut(folder: str, split: int | None, *, wild: bool = False) -> Examples:
         with Progress(None, "pictures", f"cut {folder}") as progress:

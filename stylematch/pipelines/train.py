@@ -7,6 +7,7 @@ runtime that scores, on splits that nothing was learned from.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from stylematch.vision.runtime import OnnxRuntime
 
 if TYPE_CHECKING:
     from stylematch.vision.networks import Network
+
+TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")
+"""What every training imports of the train extra; the rest of it draws plots and writes logs that a job may ask for."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,13 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     StylematchError
         If the loss is no longer finite.
     """
-    try:
-        import torch
-        from lightning.pytorch.utilities import rank_zero_only
+    check_train_extra()
+    import torch
+    from lightning.pytorch.utilities import rank_zero_only
 
-        from stylematch.vision.export import write_bundle
-        from stylematch.vision.training import give_space
-    except ImportError as error:
-        raise MissingExtraError("Training a model", "train") from error
+    from stylematch.vision.export import write_bundle
+    from stylematch.vision.training import give_space
+
     out = Path(job.out)
     source = open_job(job)
     network = learn(job, source)
@@ -144,6 +147,20 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     (bundle.directory / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     write_card(bundle, figures)
     return TrainSummary(bundle, figures)
+
+
+def check_train_extra() -> None:
+    """Refuse to train where a package that training imports is absent, before data are read or a line is printed.
+
+    A look-up, not an import, which takes seconds; and of each package, for the gpu extra brings some of them.
+
+    Raises
+    ------
+    MissingExtraError
+        If one is absent.
+    """
+    if any(importlib.util.find_spec(package) is None for package in TRAIN_PACKAGES):
+        raise MissingExtraError("Training a model", "train")
 
 
 def open_job(job: TrainJob) -> Source:

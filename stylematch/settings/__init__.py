@@ -8,7 +8,8 @@ a job file can be copied.
 from stylematch.settings.base import Section
 from stylematch.settings.embed import EmbedJob
 from stylematch.settings.export import ExportJob
-from stylematch.settings.load import OPTIONS, data_root, load_job, validated
+from stylematch.settings.faults import OPTIONS
+from stylematch.settings.load import data_root, load_job, usual_folder, validated
 from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
 from stylematch.settings.serve import ServeSettings
@@ -35,5 +36,6 @@ __all__ = [
     "TrainJob",
     "data_root",
     "load_job",
+    "usual_folder",
     "validated",
 ]

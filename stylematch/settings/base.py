@@ -15,6 +15,9 @@ Natural = Annotated[int, Field(ge=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**32, strict=True)]
 Degrees = Annotated[float, Field(ge=0.0, le=180.0, strict=True)]
 
+NAME_PATTERN = r"^[A-Za-z0-9._-]+$"
+"""Of a text that names a model, in tables and cards, and may stand in a path."""
+
 
 class Section(BaseModel):
     """A table of a job file."""

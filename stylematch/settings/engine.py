@@ -30,10 +30,10 @@ class EngineChoice(Section):
     @model_validator(mode="after")
     def _address_is_rays(self) -> Self:
         if self.address is not None and self.engine != "ray":
-            raise ValueError("--address: names a Ray cluster; add --engine ray")
+            raise ValueError('address: names a Ray cluster; add --engine ray, in a job file engine = "ray"')
         if self.address is not None and (not self.address or "://" in self.address):
             raise ValueError(
-                f"--address: {self.address!r} is not the address of a Ray cluster's head; write HOST:PORT, or auto "
+                f"address: {self.address!r} is not the address of a Ray cluster's head; write HOST:PORT, or auto "
                 "on a machine of the cluster"
             )
         return self

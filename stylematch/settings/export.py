@@ -22,7 +22,7 @@ class ExportScoring(ScoreSettings):
     @model_validator(mode="after")
     def _only_what_a_night_has(self) -> ExportScoring:
         if "overwrite" in self.model_fields_set:
-            raise ValueError("score.overwrite: a night replaces its own snapshot anyway; remove it")
+            raise ValueError("overwrite: a night replaces its own snapshot anyway; remove it")
         return self
 
 

@@ -10,7 +10,7 @@ import logging
 import operator
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,39 +18,11 @@ from pydantic import ValidationError
 
 from stylematch.errors import UserError
 from stylematch.settings.base import Section
+from stylematch.settings.faults import sentences
 
 logger = logging.getLogger(__name__)
-OPTIONS = "options"
-# By pydantic's type of a fault: what the value has to be.
-_WHOLE, _NUMBER, _SWITCH, _LIST = "a whole number", "a number", "true or false", "a list in square brackets"
-_KINDS = {
-    "int_type": _WHOLE,
-    "int_parsing": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_type": _NUMBER,
-    "float_parsing": _NUMBER,
-    "finite_number": "a finite number",
-    "bool_type": _SWITCH,
-    "bool_parsing": _SWITCH,
-    "string_type": "a text in quotes",
-    "tuple_type": _LIST,
-    "list_type": _LIST,
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-}
-# By pydantic's type: the name of the limit that it tells, and what to say of it.
-_LIMITS = {
-    "greater_than": ("gt", "greater than {}"),
-    "greater_than_equal": ("ge", "at least {}"),
-    "less_than": ("lt", "less than {}"),
-    "less_than_equal": ("le", "at most {}"),
-    "literal_error": ("expected", "{}"),
-    "string_pattern_mismatch": ("pattern", "a text that matches {}"),
-    "string_too_short": ("min_length", "a text, its length at least {}"),
-    "too_short": ("min_length", "a list, its length at least {}"),
-}
-_KIND_OF_KEY = ("literal[", "constrained-")  # what pydantic adds to a key that takes values of several kinds
+DATA_VARIABLE = "STYLEMATCH_DATA"
+"""The environment variable that says where the real data sets are."""
 Job = TypeVar("Job", bound=Section)
 
 
@@ -75,12 +47,15 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"The job file {path} does not exist.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
         raise UserError(f"The job file {path} cannot be read: {error}.") from error
+    # Among the ValueErrors are bytes that are no UTF-8, what is no TOML, and Python's own limit on a number's digits.
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"The job file {path} cannot be read: {error}; mend it, it has to be TOML in UTF-8.") from error
     for override in overrides:
         _override(data, override)
     _plain_text_where_wanted(kind, data, overrides)
-    job = validated(kind, str(path), **data)
+    job = _checked(kind, str(path), data, {override.partition("=")[0].strip() for override in overrides})
     for sentence in job.without_effect():
         logger.warning("%s: %s.", path, sentence)
     return job
@@ -107,7 +82,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: is no key=value; write for example --set schedule.epochs=3.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number too long for Python: the setting says what it wants
         value = text.strip()
     for table in tables:
         data = data.setdefault(table, {})
@@ -124,7 +99,7 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     kind : type
         The settings class.
     where : str
-        What an error names as their place: a job file, or ``OPTIONS`` for the command line's.
+        What an error names as their place: a job file, or ``stylematch.settings.OPTIONS`` for the command line's.
     **values
         The settings.
 
@@ -133,46 +108,40 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     UserError
         If a key is unknown, missing or out of range; all such keys are named.
     """
+    return _checked(kind, where, values, ())
+
+
+def _checked(kind: type[Job], where: str, values: dict[str, Any], overridden: Collection[str]) -> Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {'; '.join(_advice(error, where))}.") from error
-
-
-def _advice(error: ValidationError, where: str) -> list[str]:
-    """Turn pydantic's faults into keys and what to do about each."""
-    said: list[str] = []
-    wanted: dict[str, tuple[list[str], Any]] = {}  # a key of several kinds has a fault for each
-    for fault in error.errors():
-        key = ".".join(part for part in map(str, fault["loc"]) if not part.startswith(_KIND_OF_KEY))
-        if where == OPTIONS:
-            key = f"--{key.partition('.')[0].replace('_', '-')}"
-        if fault["type"] == "extra_forbidden":
-            said.append(f"{key}: is no setting; remove it or mend its spelling")
-        elif fault["type"] == "missing":
-            said.append(f"{key}: is missing; set it")
-        elif fault["type"] == "value_error":  # raised by a settings class, and names the key itself
-            said.append(str(fault["ctx"]["error"]))
-        else:
-            wanted.setdefault(key, ([], fault["input"]))[0].append(_wanted(dict(fault)))
-    for key, (kinds, given) in wanted.items():
-        shown = str(given).lower() if isinstance(given, bool) else repr(given)
-        said.append(f"{key}: has to be {' or '.join(kinds)}, not {shown}")
-    return said
-
-
-def _wanted(fault: dict[str, Any]) -> str:
-    """Say what a value has to be, in a job file's words instead of pydantic's."""
-    kind = fault["type"]
-    if kind in _KINDS:
-        return _KINDS[kind]
-    if kind not in _LIMITS:
-        return f"otherwise ({fault['msg']})"
-    name, phrase = _LIMITS[kind]
-    limit = fault["ctx"][name]
-    return phrase.format(f"{limit:g}" if isinstance(limit, float) else limit)
+        raise UserError(f"{where}: {'; '.join(sentences(error, where, overridden))}.") from error
 
 
 def data_root() -> Path:
     """Return the folder of the real data sets: ``$STYLEMATCH_DATA``, or ``../shared/data`` without it."""
-    return Path(os.environ.get("STYLEMATCH_DATA", "../shared/data"))
+    return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
+
+
+def usual_folder(name: str) -> Path:
+    """Return the folder of a data set for which nobody has named another one.
+
+    Parameters
+    ----------
+    name : str
+        What it is called among the real data sets.
+
+    Raises
+    ------
+    UserError
+        If it is not there; it names the variable that says where to look.
+    """
+    folder = data_root() / name
+    if folder.is_dir():
+        return folder
+    told = os.environ.get(DATA_VARIABLE)
+    why = f"{DATA_VARIABLE} is {told}" if told else f"{DATA_VARIABLE} is not set"
+    raise UserError(
+        f"The data set's folder {folder} does not exist ({why}): set {DATA_VARIABLE} to the folder that holds {name}/, "
+        "or name the data set's own place (data.root in a training job, root in an embedding's)."
+    )

@@ -111,7 +111,7 @@ class ScoreSettings(Ranking, EngineChoice):
     def _sort_without(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         stripped = {name.strip() for name in names}
         if "" in stripped:  # an unset variable in a script would switch nothing off
-            raise ValueError("--without: a name is empty; write attributes with commas between, such as Male,Young")
+            raise ValueError("without: a name is empty; write attributes with commas between, such as Male,Young")
         return tuple(sorted(stripped))
 
     def naming(self) -> dict[str, object]:

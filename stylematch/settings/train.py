@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from stylematch.settings.base import Section
+from stylematch.settings.base import NAME_PATTERN, Section
 from stylematch.settings.idle import idle_settings
 from stylematch.settings.train_data import GROUPS, TrainData
 from stylematch.settings.train_method import Augment, Distill, Loss, Schedule, Step
@@ -30,7 +30,7 @@ class TrainJob(Section):
         The folder of the training: checkpoints, logs and the bundle.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     out: str
     data: TrainData
     model: Model

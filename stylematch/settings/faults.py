@@ -1,0 +1,137 @@
+"""What pydantic finds wrong with settings, in this project's words: where, what it has to be, and what to do.
+
+Pydantic tells each fault by a type and a place. Every type that a settings class can meet has its own words here; a key
+that takes values of several kinds has a fault for each, which become one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date, time
+from typing import Any
+
+from pydantic import ValidationError
+
+from stylematch.settings.base import NAME_PATTERN
+
+OPTIONS = "options"
+"""What stands for the command line where the place of a setting is asked for."""
+
+# By pydantic's type of a fault: what the value has to be.
+_WHOLE, _NUMBER, _SWITCH, _LIST, _TABLE = (
+    "a whole number",
+    "a number",
+    "true or false",
+    "a list in square brackets",
+    "a table",
+)
+_KINDS = {
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": f"{_WHOLE} of fewer digits",
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": "a finite number",
+    "bool_type": _SWITCH,
+    "bool_parsing": _SWITCH,
+    "string_type": "a text in quotes",
+    "string_unicode": "a text in UTF-8",
+    "path_type": "a path",
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "dict_type": _TABLE,
+    "model_type": _TABLE,
+    "model_attributes_type": _TABLE,
+}
+# By pydantic's type: the name of the limit that it tells, and what to say of it.
+_LIMITS = {
+    "greater_than": ("gt", "greater than {}"),
+    "greater_than_equal": ("ge", "at least {}"),
+    "less_than": ("lt", "less than {}"),
+    "less_than_equal": ("le", "at most {}"),
+    "literal_error": ("expected", "{}"),
+    "string_pattern_mismatch": ("pattern", "a text that matches {}"),
+    "string_too_short": ("min_length", "a text, its length at least {}"),
+    "too_short": ("min_length", "a list, its length at least {}"),
+}
+_PATTERNS = {NAME_PATTERN: "a text of letters from A to Z, digits, dots, hyphens and underscores alone"}
+_KIND_OF_KEY = ("literal[", "constrained-")  # what pydantic adds to a key that takes values of several kinds
+_LONGEST_SHOWN = 60
+
+
+def sentences(error: ValidationError, where: str, overridden: Collection[str] = ()) -> list[str]:
+    """Return a sentence, without its full stop, for each key that is wrong.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        What pydantic says.
+    where : str
+        The place of the settings, ``OPTIONS`` for the command line's.
+    overridden : collection of str
+        Dotted keys whose values were given with ``--set``.
+    """
+    said: list[str] = []
+    wanted: dict[str, tuple[list[str], Any]] = {}
+    for fault in error.errors():
+        kind, given = fault["type"], fault["input"]
+        place = [part for part in fault["loc"] if not str(part).startswith(_KIND_OF_KEY)]
+        if kind == "value_error":  # raised by a settings class, which names the key from where it stands
+            name, _, what = str(fault["ctx"]["error"]).partition(": ")
+            key = _key([*(place[:-1] if place[-1:] == [name] else place), name], where, overridden)
+            said.append(f"{key}: {what}")
+            continue
+        key = _key(place, where, overridden)
+        if kind == "extra_forbidden":
+            said.append(f"{key}: is no setting; remove it or mend its spelling")
+        elif kind == "missing":
+            said.append(f"{key}: is missing; set it")
+        elif kind != "too_short" or not given:  # else it counts only what is right in the list, and says so of the rest
+            kinds = wanted.setdefault(key, ([], given))[0]
+            kinds += [words for words in [_wanted(dict(fault))] if words not in kinds]
+    said += [f"{key}: has to be {' or '.join(kinds)}, not {_shown(given)}" for key, (kinds, given) in wanted.items()]
+    return said
+
+
+def _key(place: Sequence[str | int], where: str, overridden: Collection[str]) -> str:
+    """Name a setting as whoever gave it would write it."""
+    names = [str(part) for part in place if not isinstance(part, int)]
+    if where == OPTIONS:
+        return f"--{names[0].partition('.')[0].replace('_', '-')}" if names else OPTIONS
+    entries = [f" (entry {part + 1})" for part in place if isinstance(part, int)]  # people count from 1
+    dotted = ".".join(names)
+    parts = dotted.split(".")
+    given_so = any(".".join(parts[:count]) in overridden for count in range(1, len(parts) + 1))
+    return f"{'--set ' * given_so}{dotted}{''.join(entries)}"
+
+
+def _wanted(fault: dict[str, Any]) -> str:
+    """Say what a value has to be, in a job file's words instead of pydantic's."""
+    kind = fault["type"]
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if kind not in _LIMITS:
+        return f"otherwise ({fault['msg']})"
+    name, phrase = _LIMITS[kind]
+    limit = fault["ctx"][name]
+    if limit in _PATTERNS:
+        return _PATTERNS[limit]
+    return phrase.format(f"{limit:g}" if isinstance(limit, float) else limit)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as TOML writes it, or nearly so, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, date | time):  # a datetime is a date, too
+        return value.isoformat()
+    if isinstance(value, dict):
+        return "a table" if value else "an empty table"
+    if isinstance(value, list | tuple):
+        text = f"[{', '.join(map(_shown, value[:_LONGEST_SHOWN]))}]"
+    elif isinstance(value, int) and abs(value) >= 10**_LONGEST_SHOWN:  # Python refuses to write the longest out
+        return f"a number of more than {_LONGEST_SHOWN} digits"
+    else:
+        text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

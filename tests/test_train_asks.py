@@ -1,0 +1,87 @@
+"""What a training lacks is said at once: before its job is printed, and before any picture is cut. Needs no torch."""
+
+import json
+import sys
+import tomllib
+
+import pytest
+from conftest import REPOSITORY
+from program import call
+from tiny import write_celeba
+
+from stylematch.errors import UserError
+from stylematch.pipelines.sources import open_source
+from stylematch.pipelines.train import TRAIN_PACKAGES
+from stylematch.settings import TrainData
+
+JOB = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
+
+
+@pytest.mark.parametrize("package", TRAIN_PACKAGES)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["train", "dry run"])
+def test_a_missing_package_is_said_first(package, options, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # makes its import fail
+    root = write_celeba(tmp_path / "data" / "celeba").parent
+    changes = [f"data.root='{root}'", f"out='{tmp_path / 'run'}'", "data.wild=false", "model.weights=none"]
+    result = call("train", JOB, *options, *(part for change in changes for part in ("--set", change)))
+    assert (result.code, result.out) == (2, "")
+    assert result.sentence == (
+        "stylematch-batch: Training a model needs the 'train' extra: pip install 'stylematch[train]'"
+    )
+    assert result.err == f"{result.sentence}\n"  # and no progress before it
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_the_train_extra_brings_what_is_asked_for():
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(TRAIN_PACKAGES) <= {line.partition(">")[0] for line in extras["train"]}
+
+
+def test_a_dry_run_prints_its_job_where_all_is_there(tmp_path):
+    for package in TRAIN_PACKAGES:
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'stylematch[train]'")
+    root = write_celeba(tmp_path / "data" / "celeba").parent
+    changes = [f"data.root='{root}'", f"out='{tmp_path / 'run'}'", "data.wild=false"]
+    result = call("train", JOB, "--smoke", "--dry-run", *(part for change in changes for part in ("--set", change)))
+    assert result.code == 0, result.err
+    job, rest = json.JSONDecoder().raw_decode(result.out)[0], result.out.rpartition("}\n")[2]
+    assert job["data"]["root"] == str(root)
+    assert rest.startswith("data: part 1 has 4 pictures")
+
+
+@pytest.mark.parametrize("told", [None, "elsewhere"])
+@pytest.mark.parametrize(
+    ("folder", "data"),
+    [
+        ("celeba", {"dataset": "celeba"}),
+        ("fashion_product", {"dataset": "fashion-product", "split": "years"}),
+        ("flixstock", {"dataset": "flixstock", "split": "random"}),
+    ],
+)
+def test_data_that_are_not_there_name_the_variable(folder, data, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STYLEMATCH_DATA", raising=False)
+    if told:
+        monkeypatch.setenv("STYLEMATCH_DATA", told)
+    with pytest.raises(UserError) as caught:
+        open_source(TrainData(**data), 64, tmp_path / "cache")
+    why = f"STYLEMATCH_DATA is {told}" if told else "STYLEMATCH_DATA is not set"
+    assert f"{told or '../shared/data'}/{folder} does not exist ({why}" in str(caught.value)
+    assert f"set STYLEMATCH_DATA to the folder that holds {folder}/" in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_embedding_names_it_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLEMATCH_DATA", str(tmp_path))
+    result = call("embed", REPOSITORY / "jobs" / "embed-celeba.toml")
+    assert result.code == 2
+    assert (
+        f"{tmp_path / 'celeba'} does not exist (STYLEMATCH_DATA is {tmp_path}): set STYLEMATCH_DATA" in result.sentence
+    )
+
+
+def test_wild_faces_that_are_not_there_are_said_before_the_others_are_cut(tmp_path):
+    root = write_celeba(tmp_path / "data" / "celeba").parent
+    with pytest.raises(UserError, match=r"celeba_wild does not exist: .* set data.wild to false"):
+        open_source(TrainData(dataset="celeba", root=str(root)), 64, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
