@@ -138,10 +138,9 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
             advance(batch_done(rows, len(features), result))
         _advise_and_write(state, waiting, writers, votes, result)
         with result.timed("write", 0, "rows"):
-            for kept in (thumbnails, votes):
-                if kept is not None:  # before the shards, which make the partition done
-                    kept.write()
-            finish_together([*reversed(writers.values())])  # photos last: its shard says that the others are there
+            kept = [keeper.write for keeper in (thumbnails, votes) if keeper is not None]
+            # Photos last: its shard says that all else is there.
+            finish_together([*reversed(writers.values())], kept)
     return result
 
 
