@@ -408,7 +408,7 @@ def test_a_node_killed_in_the_middle_costs_nothing(connected, copies, local_run,
                 if (pid := writer_of(staged)) is None:
                     continue
                 raylets = {node.all_processes["raylet"][0].process.pid: node for node in connected.worker_nodes}
-                # The process that reads photos, what it was forked from, the actor that watches it, their node's raylet.
+                # What reads photos, what it was forked from, the actor that watches it, their node's raylet.
                 line = [pid]
                 while line[-1] not in raylets:
                     line.append(parent_of(line[-1]))

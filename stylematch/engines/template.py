@@ -26,7 +26,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NoReturn
 
-from stylematch.data.memory import keep_freed_memory
+from stylematch.data.memory import keep_freed_memory, never_collected
 from stylematch.tables.arrow import without_pandas
 
 STOP_S = 3.0
@@ -189,10 +189,11 @@ def _serve(pipe: Connection, module: str | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # it came blocked
     die_with_parent()
-    without_pandas()
     keep_freed_memory()
-    if module is not None:
-        _import(module)
+    with never_collected():  # and so not written to by a worker's collector, which would copy the page
+        without_pandas()
+        if module is not None:
+            _import(module)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             asked = pipe.recv()
