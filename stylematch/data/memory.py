@@ -1,8 +1,8 @@
 """Memory that is freed stays with the process, and what stays for good is looked through by no garbage collector.
 
-Decoding, cutting and training take and give back the same large blocks. glibc returns such blocks to the system at once,
-which fills every page with zeros when it is taken again. Measured on two cores: training MobileNetV2 at 128 px goes
-from 55 pictures/s to 89, reading a CelebA picture from 590 us to 400 us.
+Decoding, cutting and training take and give back the same large blocks. glibc returns such blocks to the system at
+once, which fills every page with zeros when it is taken again. Measured on two cores: training MobileNetV2 at 128 px
+goes from 55 pictures/s to 89, reading a CelebA picture from 590 us to 400 us.
 """
 
 from __future__ import annotations
