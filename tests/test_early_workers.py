@@ -1,6 +1,7 @@
 import functools
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,94 +12,140 @@ from program import PATIENCE_S, command, environment, wait_for
 from stylematch.engines import early
 from stylematch.engines.early import started_early
 from stylematch.engines.local import run_partitions
-
-MANY = 70
+from stylematch.engines.template import Template
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with enough entries for two workers, and another one for what they leave."""
+    """A folder of photos, and another one for what the workers leave."""
     photos, left = tmp_path / "photos", tmp_path / "left"
     photos.mkdir()
     left.mkdir()
-    for number in range(MANY):
-        (photos / str(number)).touch()
     return photos, left
 
 
 def is_alive(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
 
 
-def test_workers_that_started_early_are_those_that_run(folder):
+def run_squares(left, workers=2):
+    """Run some partitions and return the processes that did."""
+    done = []
+    setup = functools.partial(load, left)
+    run_partitions(square, range(40), workers=workers, setup=setup, on_done=lambda _, answer: done.append(answer))
+    assert sorted(square for square, _ in done) == [number**2 for number in range(40)]
+    return {pid for _, pid in done}
+
+
+def parent_told(folder, partition, advance):
+    return os.getppid(), os.getpid()
+
+
+def test_workers_are_forked_from_what_started_early(folder):
     photos, left = folder
-    with started_early("engine_jobs", photos, 2):
-        started = {worker.process.pid for worker in early._waiting}
-        assert len(started) == 2
-        done = []
-        setup = functools.partial(load, left)
-        run_partitions(square, range(40), workers=2, setup=setup, on_done=lambda _, answer: done.append(answer))
-        assert sorted(square for square, _ in done) == [number**2 for number in range(40)]
-        assert {pid for _, pid in done} <= started
+    with started_early("test_early_workers", photos):
+        (template,) = early._waiting
+        told = []
+        run_partitions(
+            parent_told,
+            range(2),
+            workers=2,
+            setup=functools.partial(load, left),
+            on_done=lambda _, answer: told.append(answer),
+        )
+        assert {parent for parent, _ in told} == {template.process.pid}
         assert not early._waiting
+        assert not any(is_alive(pid) for pid in (template.process.pid, *(worker for _, worker in told)))
 
 
-@pytest.mark.parametrize(("entries", "wanted", "started"), [(3, 2, 1), (MANY, 1, 1), (MANY, 3, 3), (MANY, 99, 4)])
-def test_no_more_start_early_than_have_work(folder, monkeypatch, entries, wanted, started):
-    photos, _ = folder
-    for number in range(entries, MANY):
-        (photos / str(number)).unlink()
-    monkeypatch.setattr(early, "Worker", lambda module: type("Idle", (), {"kill": lambda self: None})())
-    with started_early("engine_jobs", photos, wanted):
-        assert len(early._waiting) == started
-    assert not early._waiting
-
-
-def test_those_that_nobody_hires_are_ended(folder):
+def test_what_nobody_took_is_ended(folder):
     photos, left = folder
-    with started_early("engine_jobs", photos, 2):
-        one, other = (worker.process.pid for worker in early._waiting)
-        done = []
-        setup = functools.partial(load, left)
-        run_partitions(square, [3], workers=1, setup=setup, guard=None, on_done=lambda *_: done.append(1))
-        assert done
-    deadline = time.monotonic() + 20
-    while (is_alive(one) or is_alive(other)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_alive(one)
-    assert not is_alive(other)
+    with started_early("engine_jobs", photos):
+        (template,) = early._waiting
+        assert run_squares(left, workers=1) == {os.getpid()}
+        assert is_alive(template.process.pid)
+    assert not is_alive(template.process.pid)
 
 
-def test_a_mistake_leaves_no_worker(tmp_path):
+def test_a_mistake_leaves_no_process(tmp_path):
     started = []
 
     def fail():
-        with started_early("no.such.module", tmp_path / "absent", 2):
+        with started_early("no.such.module", tmp_path / "absent"):
             started.extend(early._waiting)
             raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
         fail()
-    (worker,) = started
-    assert not worker.process.is_alive()
+    (template,) = started
+    assert not is_alive(template.process.pid)
 
 
 def test_a_module_that_cannot_be_imported_is_the_jobs_to_report(folder):
     photos, left = folder
-    with started_early("no.such.module", photos, 2):
-        done = []
-        setup = functools.partial(load, left)
-        run_partitions(square, range(4), workers=2, setup=setup, on_done=lambda _, answer: done.append(answer[0]))
-    assert sorted(done) == [0, 1, 4, 9]
+    with started_early("no.such.module", photos):
+        run_squares(left)
+
+
+def greet(pipe):
+    os.write(pipe, b"hello")
+
+
+def fail_with_seven(pipe):
+    sys.exit(7)
+
+
+def test_how_a_forked_process_ended_is_known():
+    template, (read, write) = Template(), os.pipe()
+    try:
+        one, other = (template.fork(target, [write], __name__) for target in (greet, fail_with_seven))
+        assert os.read(read, 5) == b"hello"
+        assert one.join(PATIENCE_S)
+        assert other.join(PATIENCE_S)
+        assert (one.exit_code(), other.exit_code()) == (0, 7)
+        assert one.exit_code() is None  # it is told once
+    finally:
+        template.end()
+
+
+def test_a_template_that_is_gone_is_started_again():
+    template, (read, write) = Template(), os.pipe()
+    try:
+        first = template.process
+        first.kill()
+        first.join()
+        again = template.fork(greet, [write], __name__)
+        assert os.read(read, 5) == b"hello"
+        assert again.join(PATIENCE_S)
+        assert template.process is not first
+    finally:
+        template.end()
+
+
+_THREADS = """
+import os, sys
+from stylematch.tables.arrow import without_pandas
+without_pandas()
+before = len(os.listdir("/proc/self/task"))
+import stylematch.pipelines.score_partition
+print(len(os.listdir("/proc/self/task")) - before, "onnxruntime" in sys.modules, "torch" in sys.modules)
+"""
+
+
+def test_what_is_imported_before_workers_are_forked_starts_no_thread():
+    """But for those of numpy and pyarrow, which are mended in a forked process."""
+    said = subprocess.run([sys.executable, "-c", _THREADS], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["0", "False", "False"]
 
 
 def test_a_stop_while_workers_start_leaves_none_half_started(folder, tmp_path):
     """A worker that never hears what it is to do would say so with a traceback."""
     photos, _ = folder
+    for number in range(70):
+        (photos / str(number)).touch()
     for number in range(12):
         process = subprocess.Popen(
             command("score", photos, "--out", tmp_path / "out", "--device", "cpu", "--workers", 2),
@@ -108,8 +155,9 @@ def test_a_stop_while_workers_start_leaves_none_half_started(folder, tmp_path):
             text=True,
         )
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        # The tracker of shared memory, then the workers.
-        wait_for(functools.partial(has_so_many, children, 1 + number % 3), process)
+        # The tracker of shared memory, then what workers are forked from.
+        wait_for(functools.partial(has_so_many, children, 1 + number % 2), process)
+        time.sleep(number / 2 % 3 * 0.1)
         process.terminate()
         _, said = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, "Traceback" in said) == (130, False), said

@@ -257,11 +257,18 @@ def _heeds(process, number):
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def template_of(process):
+    """Return the process id of what a run's workers are forked from."""
+    return next(pid for pid in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
 def workers_of(process):
     """Return the process ids of a run's workers."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    names = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-    return [int(child) for child, line in names.items() if b"spawn_main" in line]
+    return children_of(template_of(process))
 
 
 def test_a_worker_that_the_system_kills_is_replaced(crowd, whole, tmp_path):
@@ -269,6 +276,16 @@ def test_a_worker_that_the_system_kills_is_replaced(crowd, whole, tmp_path):
     process = start(crowd, out, *OPTIONS)
     wait_for(lambda: done_shards(out), process)
     os.kill(workers_of(process)[0], signal.SIGKILL)
+    code, said = ended(process)
+    assert code == 0, said
+    assert_as_whole(out, whole)
+
+
+def test_what_workers_are_forked_from_is_replaced_with_them(crowd, whole, tmp_path):
+    out = tmp_path / "out"
+    process = start(crowd, out, *OPTIONS)
+    wait_for(lambda: done_shards(out), process)
+    os.kill(template_of(process), signal.SIGKILL)
     code, said = ended(process)
     assert code == 0, said
     assert_as_whole(out, whole)

@@ -408,7 +408,8 @@ def test_a_node_killed_in_the_middle_costs_nothing(connected, copies, local_run,
                 if (pid := writer_of(staged)) is None:
                     continue
                 raylets = {node.all_processes["raylet"][0].process.pid: node for node in connected.worker_nodes}
-                line = [pid]  # the process that reads photos, the actor that watches it, their node's raylet
+                # What reads photos, what it was forked from, the actor that watches it, their node's raylet.
+                line = [pid]
                 while line[-1] not in raylets:
                     line.append(parent_of(line[-1]))
                 for process in line[:-1]:
@@ -423,7 +424,7 @@ def test_a_node_killed_in_the_middle_costs_nothing(connected, copies, local_run,
         out = scored(copies, tmp_path / "out", "--report", *options)
     finally:
         killer.join()
-    assert len(killed) == 2
+    assert len(killed) == 3
     assert "ended while at partition" in caplog.text
     assert_same_run(out, local_run)
 

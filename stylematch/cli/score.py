@@ -84,14 +84,16 @@ def score(
     from stylematch.engines.early import started_early
 
     folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
-    early = ("stylematch.pipelines.score_partition", folder, workers, photo_timeout_s or None)
+    early = ("stylematch.pipelines.score_partition", folder, photo_timeout_s or None)
     with started_early(*early) if processes else nullcontext():
+        from stylematch.data.memory import never_collected
         from stylematch.errors import LimitExceededError
-        from stylematch.tables.arrow import without_pandas_if_alone
+        from stylematch.tables.arrow import is_claimed, without_pandas_if_alone
 
-        without_pandas_if_alone()
-        from stylematch.pipelines.score import score as run
-        from stylematch.settings import OPTIONS, ScoreSettings, validated
+        with never_collected() if is_claimed() else nullcontext():
+            without_pandas_if_alone()
+            from stylematch.pipelines.score import score as run
+            from stylematch.settings import OPTIONS, ScoreSettings, validated
 
         settings = validated(
             ScoreSettings,

@@ -1,39 +1,31 @@
-"""Worker processes that start before it is known what they are to do, and import meanwhile what they will need.
+"""A template of workers that starts before it is known what they are to do, and imports meanwhile what they will need.
 
-Starting a worker takes half a second of imports. A command that will run partitions begins with that, so that it passes
-while this process imports its own half and lists the photos.
+Importing that takes half a second. A command that will run partitions begins with it, so that it passes while this
+process imports its own half and lists the photos.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from stylematch.data.directories import check_answers
-from stylematch.engines.worker import Worker
+from stylematch.engines.template import Template
 
-_MOST_EARLY = 4
-# Fewer photos make one partition, whatever the number of cores.
-_FEW_ENTRIES = 64
-_waiting: list[Worker] = []
+_waiting: list[Template] = []
 
 
 @contextlib.contextmanager
-def started_early(module: str, photos: Path, workers: int, limit_s: float | None = None) -> Iterator[None]:
-    """Let workers start while the ``with`` block goes on; those that nobody hired by its end are ended.
+def started_early(module: str, photos: Path, limit_s: float | None = None) -> Iterator[None]:
+    """Let a template start while the ``with`` block goes on; one that nobody took by its end is ended.
 
     Parameters
     ----------
     module : str
-        What they import: the partition function's.
+        What it imports: the partition function's.
     photos : pathlib.Path
-        What is going to be listed: a single picture or a small folder needs one worker.
-    workers : int
-        How many are going to be asked for; 0 is one per core.
+        What is going to be listed.
     limit_s : float, optional
         How long the photos' folder may take to answer.
 
@@ -43,41 +35,14 @@ def started_early(module: str, photos: Path, workers: int, limit_s: float | None
         If it does not in time.
     """
     check_answers(photos, limit_s)
-    if _has_few_entries(photos):
-        count = 1
-    else:
-        from stylematch.tables.manifest import usable_cores
-
-        count = min(workers or usable_cores(), _MOST_EARLY)
-    _waiting.extend(Worker(module) for _ in range(count))
+    _waiting.append(Template(module))
     try:
         yield
     finally:
-        dismiss()
+        while _waiting:
+            _waiting.pop().end()
 
 
-def hire(function: Callable[..., Any], setup: Callable[[], Any]) -> Worker:
-    """Return a worker for partitions, one that was started early where there is one.
-
-    Parameters
-    ----------
-    function, setup : callable
-        As in ``run_partitions``.
-    """
-    worker = _waiting.pop(0) if _waiting else Worker()
-    worker.employ(function, setup)
-    return worker
-
-
-def dismiss() -> None:
-    """End the workers that nobody hired."""
-    while _waiting:
-        _waiting.pop().kill()
-
-
-def _has_few_entries(photos: Path) -> bool:
-    try:
-        with os.scandir(photos) as entries:
-            return sum(1 for _ in islice(entries, _FEW_ENTRIES)) < _FEW_ENTRIES
-    except OSError:  # a picture, or a mistake that is going to be told
-        return True
+def take_template() -> Template:
+    """Return a template of workers, one that was started early where there is one."""
+    return _waiting.pop() if _waiting else Template()

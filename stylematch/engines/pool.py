@@ -13,7 +13,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from stylematch.engines.attempts import Attempts, Guard
-from stylematch.engines.early import dismiss, hire
+from stylematch.engines.early import take_template
+from stylematch.engines.template import Template
 from stylematch.engines.worker import Worker, stop
 
 _MAX_TICK_S = 1.0
@@ -42,13 +43,16 @@ class WorkerPool:
         self._guard = guard
         self._limit_s = None if guard is None else guard.timeout_s
         self._tick_s = None if self._limit_s is None else min(_MAX_TICK_S, self._limit_s / 4)
+        self._template: Template | None = None
         self._workers: list[Worker] = []
         self._again: deque[Attempts[Any]] = deque()
         self._failure: Exception | None = None
 
     def start_one(self) -> Worker:
         """Start a process, so that it has imported what it needs when its first partition comes."""
-        worker = hire(self._function, self._setup)
+        if self._template is None:
+            self._template = take_template()
+        worker = Worker(self._template, self._function, self._setup)
         self._workers.append(worker)
         return worker
 
@@ -79,6 +83,9 @@ class WorkerPool:
     def stop(self) -> None:
         """End all processes, whatever they do."""
         stop(self._workers)
+        if self._template is not None:
+            self._template.end(at_once=False)
+            self._template = None
 
     def _feed(self, waiting: Iterator[Any]) -> None:
         """Give partitions to free workers, those that are tried again first."""
@@ -92,7 +99,6 @@ class WorkerPool:
                     break
             idle = next((worker for worker in self._workers if worker.task is None), None)
             (idle or self.start_one()).give(task)
-        dismiss()  # no more are going to be needed at once
 
     def _hear(self, worker: Worker, on_done: Callable[[Any, Any], None], on_progress: Callable[[int], None]) -> None:
         task = worker.task

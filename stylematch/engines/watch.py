@@ -9,11 +9,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import mmap
+import os
 import struct
 from collections.abc import Iterator
-from multiprocessing.context import BaseContext
-from typing import Any
 
 SLOTS = 16
 # A path has at most 4,096 bytes, of which each takes three where it is escaped.
@@ -29,8 +28,8 @@ class Watch:
 
     Parameters
     ----------
-    context : multiprocessing context
-        Whose processes share it.
+    descriptor : int, optional
+        Of the memory, in the process that shares what its parent made; without one, memory is taken.
 
     Notes
     -----
@@ -39,21 +38,17 @@ class Watch:
     looks free.
     """
 
-    def __init__(self, context: BaseContext) -> None:
-        self._shared: Any = context.RawArray(ctypes.c_ubyte, SLOTS * _SLOT_BYTES)
-        self._start()
-
-    def _start(self) -> None:
-        self._bytes = memoryview(self._shared).cast("B")
+    def __init__(self, descriptor: int | None = None) -> None:
+        self.descriptor = os.memfd_create("stylematch-watch") if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(self.descriptor, SLOTS * _SLOT_BYTES)
+        self._bytes = mmap.mmap(self.descriptor, SLOTS * _SLOT_BYTES)
         self._free = list(range(SLOTS))
         self._turn = 0
 
-    def __getstate__(self) -> Any:
-        return self._shared
-
-    def __setstate__(self, shared: Any) -> None:
-        self._shared = shared
-        self._start()
+    def close(self) -> None:
+        """Give the descriptor back; the memory stays as long as this is there."""
+        os.close(self.descriptor)
 
     @contextlib.contextmanager
     def on(self, key: str) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """One worker process of a pool: how it is started, fed, watched and ended.
 
-- Workers are spawned, not forked: ONNX Runtime, FAISS and torch keep threads and locks that a fork would copy
-  broken.
+- Workers are forked from a template (``template``) that has imported what they need and has no threads of ONNX
+  Runtime, FAISS or torch, whose locks a fork would copy broken.
 - Each worker has a pipe of its own and shares no lock, so killing one can never hang another; a worker
   whose parent is gone ends itself.
 """
@@ -9,28 +9,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import importlib
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
-from stylematch.data.memory import keep_freed_memory
 from stylematch.engines.attempts import Attempts
+from stylematch.engines.template import STOP_S, Template, die_with_parent
 from stylematch.engines.watch import Watch, watch_with
 from stylematch.errors import StylematchError
-from stylematch.tables.arrow import without_pandas
-
-_STOP_S = 3.0
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Worker:
@@ -38,8 +29,10 @@ class Worker:
 
     Parameters
     ----------
-    module : str, optional
-        What it is to import before it is employed.
+    template : Template
+        What it is forked from.
+    function, setup : callable
+        What it is to do with partitions, as in ``run_partitions``.
 
     Attributes
     ----------
@@ -47,29 +40,15 @@ class Worker:
         What it is busy with.
     """
 
-    def __init__(self, module: str | None = None) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.watch = Watch(context)
-        self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, self.watch, module), name="stylematch-worker", daemon=True
-        )
-        resource_tracker.ensure_running()  # starting it would take both signals off the mask again
-        # Ctrl-C reaches the whole terminal's group. The worker inherits the mask, so that it ends by our hand
-        # only and prints no traceback of its own; nor may an interrupt by either signal leave it half started.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            with main_unseen():
-                self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+    def __init__(self, template: Template, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.watch = Watch()
+        with theirs, contextlib.closing(self.watch):
+            descriptors = (theirs.fileno(), self.watch.descriptor)
+            self.process = template.fork(_work, descriptors, getattr(function, "__module__", __name__))
         self.task: Attempts[Any] | None = None
         self._seen: tuple[int, ...] = ()
         self._stays_s: list[float] = []
-
-    def employ(self, function: Callable[..., Any], setup: Callable[[], Any]) -> None:
-        """Tell it once what it is to do with partitions; parameters as in ``run_partitions``."""
         # One that has died already is noticed when its answer is awaited.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send((function, setup))
@@ -105,66 +84,39 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once. One that hangs in the kernel is left behind: it never runs again."""
-        self.process.kill()
-        self.process.join(_STOP_S)
-        if self.process.is_alive():
-            # Python would wait for it at its own end, and knows no other way not to.
-            multiprocessing.process._children.discard(self.process)  # type: ignore[attr-defined]
+        self.process.signal(signal.SIGKILL)
+        self.process.join(STOP_S)
         self.pipe.close()
 
     def how_it_died(self) -> str:
         """Say how it ended, to follow "a worker process"."""
-        self.process.join(_STOP_S)
+        self.process.join(STOP_S)
         self.pipe.close()
-        code = self.process.exitcode
-        how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by signal {-code}"
+        code = self.process.exit_code()
+        if code is None:
+            return "was killed"
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
         hint = " (often the system's answer to memory running out: fewer --workers need less)" if code == -9 else ""
         return how + hint
-
-
-@contextlib.contextmanager
-def main_unseen() -> Iterator[None]:
-    """Keep a process that is spawned from running this one's main module once more.
-
-    What a worker runs is imported by its name; the command line's module would bring all commands along, and a script
-    without a guard would begin again.
-    """
-    main = sys.modules["__main__"]
-    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
-    main.__spec__ = None
-    vars(main).pop("__file__", None)
-    try:
-        yield
-    finally:
-        vars(main).update(kept)
 
 
 def stop(pool: list[Worker]) -> None:
     """End workers: idle ones by closing their pipe, busy ones at once."""
     for worker in pool:
         if worker.task is not None:
-            worker.process.terminate()
+            worker.process.signal(signal.SIGTERM)
         worker.pipe.close()
     for worker in pool:
-        worker.process.join(_STOP_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        if not worker.process.join(STOP_S):
+            worker.kill()
         worker.process.close()
 
 
-def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
+def _work(pipe_descriptor: int, watch_descriptor: int) -> None:
     """Serve partitions until the parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # it came blocked
+    pipe = Connection(pipe_descriptor)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    without_pandas()
-    keep_freed_memory()
-    watch_with(watch)
-    if module is not None:
-        with contextlib.suppress(Exception):  # what is wrong with it is said when it is needed
-            importlib.import_module(module)
+    watch_with(Watch(watch_descriptor))
     state: Any = None
     ready = False
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -185,11 +137,9 @@ def _work(pipe: Connection, watch: Watch, module: str | None) -> None:
 def end_with_parent() -> None:
     """End this process when the parent is gone, even in the middle of a photo (the parent was killed).
 
-    A thread waits for that, which a decoder that hangs without letting go of Python's lock would keep from running; so
-    where the system can (Linux), it sends the kill itself.
+    A thread waits for that; where the system can, it kills the process itself (``die_with_parent``).
     """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

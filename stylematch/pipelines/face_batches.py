@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.data.photos import photo_id_of, read_photo
-from stylematch.engines.worker import end_with_parent, main_unseen
+from stylematch.engines.template import main_unseen
+from stylematch.engines.worker import end_with_parent
 from stylematch.errors import PhotoRejectedError, StylematchError
 from stylematch.tables.contract import Reason
 from stylematch.vision.face_reader import FaceReader

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,31 @@ class FaceFeatures:
 
     def __len__(self) -> int:
         return len(self.worn)
+
+
+def joined_rows(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several batches as one; of a batch without any, ``{}`` will do."""
+    filled = [part for part in parts if part]
+    if len(filled) < 2:
+        return filled[0] if filled else {}
+    return {name: _joined([part[name] for part in filled]) for name in filled[0]}
+
+
+def joined_features(parts: Sequence[FaceFeatures]) -> FaceFeatures:
+    """Return the features of several batches as one, in their order."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) < 2:
+        return filled[0] if filled else FaceFeatures()
+    return FaceFeatures(
+        joined_rows([part.columns for part in filled]),
+        np.concatenate([part.attributes for part in filled]),
+        np.concatenate([part.embedding for part in filled]),
+        [worn for part in filled for worn in part.worn],
+    )
+
+
+def _joined(columns: Sequence[Any]) -> Any:
+    return np.concatenate(columns) if isinstance(columns[0], np.ndarray) else list(chain.from_iterable(columns))
 
 
 @dataclass(frozen=True)

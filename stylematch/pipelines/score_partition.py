@@ -1,8 +1,9 @@
 """Score one partition: photos in, one shard of each table out. Runs in any process, on any engine.
 
-Photos go through in batches: features first (``face_features``), then style and items (``advice``). Nothing of a result
-depends on which photos share a batch, and the shard writer does not keep batches apart, so the tables are the same for
-every batch size and number of workers.
+Photos go through in batches: features first (``face_features``), then style and items (``advice``), of several batches
+together, as what is known of a face is small and a search of many costs less for each. Nothing of a result depends on
+which photos share a batch, and the shard writer does not keep batches apart, so the tables are the same for every batch
+size and number of workers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets
-from stylematch.pipelines.face_features import FeatureExtractor, Rows
+from stylematch.pipelines.face_features import FaceFeatures, FeatureExtractor, Rows, joined_features, joined_rows
 from stylematch.pipelines.inputs import reader_of_listed
 from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail
@@ -36,6 +37,8 @@ from stylematch.tables.contract import (
     recommendations_schema,
 )
 from stylematch.tables.writer import ShardWriter, finish_together
+
+_ADVISED_TOGETHER = 512  # photos and faces; more make no face cheaper
 
 
 @dataclass(frozen=True)
@@ -125,18 +128,19 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
                 table: stack.enter_context(ShardWriter(job.staged / table, partition.number, schemas[table]))
                 for table in TABLES
             }
+        waiting: list[tuple[Rows, FaceFeatures]] = []
         while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
-            scored = _score_batch(state, batch, read, thumbnails, votes, result)
-            for table, rows in scored.items():
-                if rows and rows["path"]:
-                    with result.timed("write", len(rows["path"]), "rows"):
-                        writers[table].write(rows)
-            advance(batch_done(scored["photos"], len(scored["faces"].get("path", ())), result))
+            rows, features = _read_batch(state, batch, read, thumbnails, result)
+            waiting.append((rows, features))
+            if sum(len(rows["path"]) + len(features) for rows, features in waiting) >= _ADVISED_TOGETHER:
+                _advise_and_write(state, waiting, writers, votes, result)
+                waiting = []
+            advance(batch_done(rows, len(features), result))
+        _advise_and_write(state, waiting, writers, votes, result)
         with result.timed("write", 0, "rows"):
-            for kept in (thumbnails, votes):
-                if kept is not None:  # before the shards, which make the partition done
-                    kept.write()
-            finish_together([*reversed(writers.values())])  # photos last: its shard says that the others are there
+            kept = [keeper.write for keeper in (thumbnails, votes) if keeper is not None]
+            # Photos last: its shard says that all else is there.
+            finish_together([*reversed(writers.values())], kept)
     return result
 
 
@@ -152,23 +156,32 @@ def thumbnails_of(job: ScoreJob, partition: Partition) -> AbstractContextManager
     return ThumbnailKeeper(job.staged / "report", partition.number) if job.settings.report else nullcontext()
 
 
-def _score_batch(
+def _read_batch(
     state: ScoreState,
     batch: list[FoundPhoto],
     read: Callable[[FoundPhoto], bytes],
     thumbnails: ThumbnailKeeper | None,
+    result: PartitionResult,
+) -> tuple[Rows, FaceFeatures]:
+    keep = None if thumbnails is None else functools.partial(_keep_thumbnail, thumbnails)
+    return state.extractor.extract(batch, read, result, keep)
+
+
+def _advise_and_write(
+    state: ScoreState,
+    waiting: list[tuple[Rows, FaceFeatures]],
+    writers: dict[str, ShardWriter],
     votes: VoteKeeper | None,
     result: PartitionResult,
-) -> dict[str, Rows]:
-    job = state.job
-    photos, features = state.extractor.extract(
-        batch,
-        read,
-        result,
-        None if thumbnails is None else functools.partial(_keep_thumbnail, thumbnails),
-    )
-    faces, recommendations = state.adviser.advise(features, job.run_id, result, votes)
-    return {"photos": photos, "faces": faces, "recommendations": recommendations}
+) -> None:
+    """Say styles and items of the faces of some batches, and write the rows of their photos."""
+    photos = joined_rows([rows for rows, _ in waiting])
+    features = joined_features([features for _, features in waiting])
+    faces, recommendations = state.adviser.advise(features, state.job.run_id, result, votes)
+    for table, rows in (("photos", photos), ("faces", faces), ("recommendations", recommendations)):
+        if rows and rows["path"]:
+            with result.timed("write", len(rows["path"]), "rows"):
+                writers[table].write(rows)
 
 
 def _keep_thumbnail(thumbnails: ThumbnailKeeper, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:

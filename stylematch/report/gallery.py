@@ -204,7 +204,7 @@ class _DataWriter:
         shown = [picture is not None for picture in self._pictures]
         self._chunks.append("tiles", self._rows.tiles(self._page, shown))
         self._chunks.append("page", self._rows.describe(self._page, shown))
-        self._chunks.append("thumbs", {"pictures": self._pictures})
+        self._chunks.append_encoded("thumbs", "pictures", self._pictures)
         self._page, self._pictures = [], []
 
     def _flush_index(self, chunk: Row | None) -> None:

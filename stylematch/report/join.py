@@ -9,7 +9,7 @@ the files' raw bytes, which an escaped path does not show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,24 +164,29 @@ def attribute_names(run: Path) -> tuple[str, ...]:
     shards = _shards(run, "faces")
     if not shards:
         return ()
-    names = pq.read_schema(shards[0]).names
+    return _attributes_among(pq.read_schema(shards[0]).names)
+
+
+def _attributes_among(names: list[str]) -> tuple[str, ...]:
     return tuple(names[names.index(LANDMARKS[-1]) + 1 : names.index("style")])
 
 
 def _face_rows(run: Path, partition: int | None) -> Iterator[Row]:
     """Yield the rows of ``faces``, ``probabilities`` added as arrays."""
-    names = attribute_names(run)
-    for batch in _batches(_shards(run, "faces", partition), [*_FACE_COLUMNS, *names]):
+    known = frozenset(_FACE_COLUMNS)
+    for batch in _batches(_shards(run, "faces", partition), lambda names: (*_FACE_COLUMNS, *_attributes_among(names))):
+        names = [name for name in batch.schema.names if name not in known]
         rows = batch.select(_FACE_COLUMNS).to_pylist()
         probabilities = np.empty((batch.num_rows, len(names)), np.float32)
         for column, name in enumerate(names):
             probabilities[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
         for row, values in zip(rows, probabilities, strict=True):
-            yield {**row, "probabilities": values}
+            row["probabilities"] = values
+            yield row
 
 
 def _rows(run: Path, table: str, columns: Sequence[str], partition: int | None) -> Iterator[Row]:
-    for batch in _batches(_shards(run, table, partition), columns):
+    for batch in _batches(_shards(run, table, partition), lambda _: columns):
         yield from batch.to_pylist()
 
 
@@ -191,21 +196,23 @@ def _shards(run: Path, table: str, partition: int | None = None) -> list[Path]:
     return shard_paths(run / table) if partition is None else [shard_path(run / table, partition)]
 
 
-def _batches(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(shards: Sequence[Path], columns_among: Callable[[list[str]], Sequence[str]]) -> Iterator[pa.RecordBatch]:
+    # By one thread: the columns of a shard are so small that to share them out would take longer.
     for shard in shards:
         photos = shard.parent.with_name("photos") / shard.name
         with pq.ParquetFile(shard) as file:
+            columns = list(columns_among(file.schema_arrow.names))
             if shard.parent.name in CLUSTERED and photos.is_file():
-                rows = _in_order_of(photos, file.read(columns=list(columns)))
+                rows = _in_order_of(photos, file.read(columns=columns, use_threads=False))
                 yield from rows.combine_chunks().to_batches(max_chunksize=_BATCH_ROWS)
             else:
-                yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+                yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False)
 
 
 def _in_order_of(photos: Path, rows: pa.Table) -> pa.Table:
     """Return rows in the order of their photos, and within one by face and rank; as they are if one is of no photo."""
     with pq.ParquetFile(photos) as file:
-        paths = file.read(columns=["path"])["path"].combine_chunks()
+        paths = file.read(columns=["path"], use_threads=False)["path"].combine_chunks()
     keys = {"photo": pc.index_in(rows["path"], value_set=paths)}
     if keys["photo"].null_count:  # not the shard of these photos; what does not belong together is found later
         return rows

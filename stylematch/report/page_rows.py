@@ -6,7 +6,6 @@ stay in pixels of the upright photo; attributes are thousandths in the table's o
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
 ItemPicture = Callable[[str], NDArray[np.uint8] | None]
 ItemFacts = Callable[[str], Mapping[str, str]]
 _FACTS = ("title", "price", "url")
+_SCORES = ("style_score", "style_margin", "rule_score", "neighbour_score")
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,18 @@ class PageRows:
         self, face: JoinedFace, thousandths: list[int], vote: NearestFaces | None, tables: Mapping[str, _Numbered]
     ) -> Row:
         row = face.row
+        style, margin, by_rules, by_neighbours = _all_rounded([row[name] for name in _SCORES], 4)
         described = {
             "box": _box(row),
-            "points": [_rounded(row[name], 1) for name in LANDMARKS],
+            "points": _all_rounded([row[name] for name in LANDMARKS], 1),
             "detection": _rounded(row["detection_score"]),
             "style": row["style"],
-            "score": _rounded(row["style_score"]),
-            "margin": _rounded(row["style_margin"]),
+            "score": style,
+            "margin": margin,
             "rule_style": row["rule_style"],
-            "rule_score": _rounded(row["rule_score"]),
+            "rule_score": by_rules,
             "neighbour_style": row["neighbour_style"],
-            "neighbour_score": _rounded(row["neighbour_score"]),
+            "neighbour_score": by_neighbours,
             "rule": tables["texts"].text(row["rule"]),
             "why": tables["texts"].text(row["why"]),
             "attributes": thousandths,
@@ -143,28 +144,27 @@ class PageRows:
         }
         if vote is not None:
             described["shares"] = [[style, _rounded(share)] for style, share in vote.shares]
+            similarities = _all_rounded([similarity for _, similarity in vote.faces], 4)
             described["nearest"] = [
-                [tables["labelled"].number(known.id, functools.partial(self._labelled, known)), _rounded(similarity)]
-                for known, similarity in vote.faces
+                [tables["labelled"].number(known.id, self._labelled, known), similarity]
+                for (known, _), similarity in zip(vote.faces, similarities, strict=True)
             ]
         return described
 
     def _item(self, item: Row, tables: Mapping[str, _Numbered]) -> list[Any]:
         """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
-        texts = tables["texts"]
+        texts, key = tables["texts"], (item["item_id"], item["category"])
         return [
-            tables["items"].number((item["item_id"], item["category"]), functools.partial(self._item_row, item)),
-            _rounded(item["score"]),
-            _rounded(item["similarity"]),
-            _rounded(item["tag_fit"]),
+            tables["items"].number(key, self._item_row, key),
+            *_all_rounded([item["score"], item["similarity"], item["tag_fit"]], 4),
             texts.text(item["query"]),
             texts.text(item["reason"]),
         ]
 
-    def _item_row(self, item: Row) -> Row:
+    def _item_row(self, key: tuple[str, str]) -> Row:
         """Return what every page says of an item, looked up when it is first met."""
-        item_id, category = key = (item["item_id"], item["category"])
         if key not in self._item_rows:
+            item_id, category = key
             facts = self._item_facts(item_id) if self._item_facts else {}
             self._item_rows[key] = {
                 "id": item_id,
@@ -190,11 +190,11 @@ class _Numbered:
         self.values: list[Any] = []
         self._numbers: dict[object, int] = {}
 
-    def number(self, key: object, make: Callable[[], Any]) -> int:
-        """Return the number of what ``make`` makes where the key is new."""
+    def number(self, key: object, make: Callable[[Any], Any], of: object) -> int:
+        """Return the number of what ``make`` makes of something where the key is new."""
         number = self._numbers.setdefault(key, len(self.values))
         if number == len(self.values):
-            self.values.append(make())
+            self.values.append(make(of))
         return number
 
     def text(self, text: str) -> int:
@@ -211,7 +211,17 @@ def meaning(reason: str) -> str:
 
 
 def _box(face: Row) -> list[float | None]:
-    return [_rounded(face[name], 1) for name in ("x", "y", "width", "height")]
+    return _all_rounded([face["x"], face["y"], face["width"], face["height"]], 1)
+
+
+def _all_rounded(values: Sequence[float | None], digits: int) -> list[float | None]:
+    """Return figures as ``_rounded`` does; where their sum is finite all are, which is asked in a tenth of the time."""
+    try:
+        if math.isfinite(sum(values)):  # type: ignore[arg-type]  # None has no sum
+            return [round(value, digits) for value in values]  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    return [_rounded(value, digits) for value in values]
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

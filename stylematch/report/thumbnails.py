@@ -72,7 +72,7 @@ class KeptThumbnails:
     def __init__(self, report: Path) -> None:
         self._report = report
         self._lines: Generator[bytes, None, None] | None = None
-        self._next: list[str] | None = None
+        self._next: tuple[str, str] | None = None
 
     def turn_to(self, partition: int) -> None:
         """Go on with a partition, once it is scored: what follows its last thumbnail may not be there yet."""
@@ -88,8 +88,14 @@ class KeptThumbnails:
     def __call__(self, path: str) -> str | None:
         """Return the thumbnail of a photo in base64, None where it has none: a photo that was not decoded."""
         if self._next is None and self._lines is not None and (line := next(self._lines, None)) is not None:
-            self._next = json.loads(line)
+            self._next = _parsed(line)
         if self._next is None or self._next[0] != path:
             return None
         thumbnail, self._next = self._next[1], None
         return thumbnail
+
+
+def _parsed(line: bytes) -> tuple[str, str]:
+    """Return what a line holds, of which only the path may need more than a look at its ends."""
+    head, _, thumbnail = line.removesuffix(b'"]\n').rpartition(b',"')
+    return json.loads(head.removeprefix(b"[")), thumbnail.decode("ascii")

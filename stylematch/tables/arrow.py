@@ -14,6 +14,11 @@ def claim_process() -> None:
     _ours_alone = True
 
 
+def is_claimed() -> bool:
+    """Say whether nothing but a command of ours is going to run in this process."""
+    return _ours_alone
+
+
 def without_pandas_if_alone() -> None:
     """Keep pyarrow from importing pandas (``without_pandas``), unless somebody else's code may use both."""
     if _ours_alone:

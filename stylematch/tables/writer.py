@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -208,11 +208,18 @@ class ShardWriter:
         write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
 
 
-def finish_together(writers: Sequence[ShardWriter]) -> None:
+def finish_together(writers: Sequence[ShardWriter], files: Sequence[Callable[[], None]] = ()) -> None:
     """Finish some shards at once, so that they wait for the disk together, and the last when the others are there.
 
     A disk does in one go what several ask of it. The last is by itself so that, when all of them are seen, only its own
     name may not have reached the disk yet.
+
+    Parameters
+    ----------
+    writers : sequence of ShardWriter
+        The shards.
+    files : sequence of callable
+        What writes other files that are to be there before the last shard.
 
     Raises
     ------
@@ -220,8 +227,8 @@ def finish_together(writers: Sequence[ShardWriter]) -> None:
         One cannot be written.
     """
     *others, last = writers
-    with ThreadPoolExecutor(len(writers)) as threads:
-        for finished in [threads.submit(writer.finish) for writer in others]:
+    with ThreadPoolExecutor(len(writers) + len(files)) as threads:
+        for finished in [threads.submit(finish) for finish in (*files, *(writer.finish for writer in others))]:
             finished.result()
     last.finish()
 
