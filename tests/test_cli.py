@@ -386,3 +386,34 @@ def test_an_interrupt_of_text_that_is_run_has_the_same_code(tmp_path):
     given = environment(PYTHONPATH=os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]]))
     done = subprocess.run([sys.executable, "-m", "interrupted"], env=given, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+_DROPPED = """
+import os, signal, sys, time
+from stylematch.cli.interrupts import hear_interrupts
+
+class Taken:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(1000):
+            pass
+        print("not interrupted")
+
+hear_interrupts()
+try:
+    Taken()
+    print("dropped", flush=True)
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_an_interrupt_that_python_drops_comes_again(name):
+    """While an object is taken away Python raises nothing: it prints the exception and goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DROPPED.format(name=name)], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout.split() == ["dropped", "heard"]
+    assert done.stderr == ""

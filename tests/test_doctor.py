@@ -15,7 +15,7 @@ def test_a_sound_installation_has_no_fault():
     assert result.code == 0, result.out
     assert "FAULT" not in result.out
     assert re.search(rf"ok +stylematch +{re.escape(__version__)}\n", result.out)
-    assert re.search(r"ok +default index +.*, 1[56]\.\d MB\n", result.out)
+    assert re.search(r"ok +default index +.*, 1[34]\.\d MB\n", result.out)
     assert result.out.count("sha256 of every file as noted") == 2
     for unit in ("photos", "faces"):
         rate = re.search(rf"ok +speed, {unit} +([\d,]+) {unit}/s in one process on cpu", result.out)

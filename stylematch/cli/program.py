@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import traceback
 from typing import Annotated, Any, NoReturn
@@ -13,6 +12,7 @@ import typer
 
 from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
+from stylematch.cli.interrupts import hear_interrupts, ignore_interrupts
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
 from stylematch.errors import StylematchError
 from stylematch.tables.arrow import claim_process
@@ -56,14 +56,13 @@ def main() -> NoReturn:
     try:
         # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C, in every command
+        hear_interrupts()
         log_to_stderr()
         claim_process()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # it came before the command began
         code = _say_interrupted()
-    for number in (signal.SIGINT, signal.SIGTERM):  # what is left is Python's own end, which one would only litter
-        signal.signal(number, signal.SIG_IGN)
+    ignore_interrupts()
     from stylematch.tables.contract import ExitCode
 
     if code == ExitCode.INTERRUPTED:
