@@ -36,7 +36,7 @@ def labelled(position, style):
 
 def test_votes_come_back_over_batches_and_partitions(tmp_path):
     voting = StyleVote(Gallery(), np.arange(20) % len(STYLES), len(STYLES), VoteSettings(k=7))
-    keys = [[("a.jpg", 0), ("a.jpg", 1), ("b\udcff.jpg", 0)], [], [("c.jpg", 0)]]
+    keys = [[("a.jpg", 0), ("a.jpg", 1), ("b\\xff.jpg", 0)], [], [("c.jpg", 0)]]
     angles, expected = iter(np.linspace(0.1, 5.6, 4, dtype=np.float32)), []
     for partition, mine in enumerate(keys):
         keeper = VoteKeeper(tmp_path, partition, STYLES)

@@ -51,6 +51,7 @@ class RunGallery:
             self.scored(number)
         self._seconds, self._is_left = 0.0, False
         self._failure: Exception | None = None
+        self._met: dict[int, LabelledFace] = {}
         self._writer: GalleryWriter | None = None
         self._thumbnails = KeptThumbnails(job.staged / "report")
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
@@ -177,5 +178,7 @@ class RunGallery:
         return rows["id"].to_pylist(), np.array(names, object), labels
 
     def _labelled(self, position: int, style: str) -> LabelledFace:
-        ids, names, labels = self._faces
-        return LabelledFace(ids[position], style, tuple(names[labels[position]].tolist()))
+        if position not in self._met:  # some are near to many
+            ids, names, labels = self._faces
+            self._met[position] = LabelledFace(ids[position], style, tuple(names[labels[position]].tolist()))
+        return self._met[position]

@@ -50,7 +50,7 @@ class FindingColumns:
         kind : int
             Number of its status and reason.
         faces : sequence of (style, style_score, probabilities)
-            The style's number, its score from 0 to 1, the attributes' probabilities (a,).
+            The style's number, its score from 0 to 1 or None, the attributes' probabilities (a,).
         """
         columns = self._columns
         cut = path.rfind("/") + 1
@@ -61,7 +61,7 @@ class FindingColumns:
         for style, score, probabilities in faces:
             columns["styles"].append(style)
             # Thousandths, rounded down: what is said to reach 50 % does.
-            columns["scores"].append(int(score * 1000) if np.isfinite(score) else 0)
+            columns["scores"].append(0 if score is None else int(score * 1000))
             columns["bits"] += _packed(probabilities >= LIKELY, self.words)
         return self.take() if len(columns["names"]) == _CHUNK_PHOTOS else None
 

@@ -6,7 +6,6 @@ stay in pixels of the upright photo; attributes are thousandths in the table's o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,6 @@ from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
 ItemPicture = Callable[[str], NDArray[np.uint8] | None]
 ItemFacts = Callable[[str], Mapping[str, str]]
 _FACTS = ("title", "price", "url")
-_SCORES = ("style_score", "style_margin", "rule_score", "neighbour_score")
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class PageRows:
                     **{name: photo.row[name] for name in names},
                     "thumbnail": thumbnail,
                     "faces": [
-                        {"box": _box(face.row), "style": face.row["style"], "score": _rounded(face.row["style_score"])}
+                        {"box": _box(face.row), "style": face.row["style"], "score": face.row["style_score"]}
                         for face in photo.faces
                     ],
                 }
@@ -125,29 +123,27 @@ class PageRows:
         self, face: JoinedFace, thousandths: list[int], vote: NearestFaces | None, tables: Mapping[str, _Numbered]
     ) -> Row:
         row = face.row
-        style, margin, by_rules, by_neighbours = _all_rounded([row[name] for name in _SCORES], 4)
         described = {
             "box": _box(row),
-            "points": _all_rounded([row[name] for name in LANDMARKS], 1),
-            "detection": _rounded(row["detection_score"]),
+            "points": [row[name] for name in LANDMARKS],
+            "detection": row["detection_score"],
             "style": row["style"],
-            "score": style,
-            "margin": margin,
+            "score": row["style_score"],
+            "margin": row["style_margin"],
             "rule_style": row["rule_style"],
-            "rule_score": by_rules,
+            "rule_score": row["rule_score"],
             "neighbour_style": row["neighbour_style"],
-            "neighbour_score": by_neighbours,
+            "neighbour_score": row["neighbour_score"],
             "rule": tables["texts"].text(row["rule"]),
             "why": tables["texts"].text(row["why"]),
             "attributes": thousandths,
             "items": [self._item(item, tables) for item in face.items],
         }
         if vote is not None:
-            described["shares"] = [[style, _rounded(share)] for style, share in vote.shares]
-            similarities = _all_rounded([similarity for _, similarity in vote.faces], 4)
+            described["shares"] = [[style, round(share, 4)] for style, share in vote.shares]
             described["nearest"] = [
-                [tables["labelled"].number(known.id, self._labelled, known), similarity]
-                for (known, _), similarity in zip(vote.faces, similarities, strict=True)
+                [tables["labelled"].number(known.id, self._labelled, known), round(similarity, 4)]
+                for known, similarity in vote.faces
             ]
         return described
 
@@ -156,7 +152,9 @@ class PageRows:
         texts, key = tables["texts"], (item["item_id"], item["category"])
         return [
             tables["items"].number(key, self._item_row, key),
-            *_all_rounded([item["score"], item["similarity"], item["tag_fit"]], 4),
+            item["score"],
+            item["similarity"],
+            item["tag_fit"],
             texts.text(item["query"]),
             texts.text(item["reason"]),
         ]
@@ -211,19 +209,4 @@ def meaning(reason: str) -> str:
 
 
 def _box(face: Row) -> list[float | None]:
-    return _all_rounded([face["x"], face["y"], face["width"], face["height"]], 1)
-
-
-def _all_rounded(values: Sequence[float | None], digits: int) -> list[float | None]:
-    """Return figures as ``_rounded`` does; where their sum is finite all are, which is asked in a tenth of the time."""
-    try:
-        if math.isfinite(sum(values)):  # type: ignore[arg-type]  # None has no sum
-            return [round(value, digits) for value in values]  # type: ignore[arg-type]
-    except TypeError:
-        pass
-    return [_rounded(value, digits) for value in values]
-
-
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    """Return a figure as the page shows it; None where there is none."""
-    return None if value is None or not math.isfinite(value) else round(value, digits)
+    return [face["x"], face["y"], face["width"], face["height"]]

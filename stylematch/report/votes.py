@@ -7,12 +7,12 @@ folder goes when the gallery is written. A file has one JSON line a face, in the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from stylematch.errors import StylematchError
 from stylematch.report.join import JoinedFace
@@ -60,7 +60,7 @@ class VoteKeeper:
                 [(self._styles[style], float(shares[style])) for style in of],
                 list(zip(positions, named, similarities, strict=True)),
             )
-            self._lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            self._lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
 
     def write(self) -> None:
         """Write the file."""
@@ -82,7 +82,7 @@ class KeptVotes:
 
     def __init__(self, paths: Iterator[Path], labelled: Callable[[int, str], LabelledFace]) -> None:
         self._labelled = labelled
-        self._entries = (json.loads(line) for path in paths for line in kept_lines(path))
+        self._entries = (orjson.loads(line) for path in paths for line in kept_lines(path))
 
     def __call__(self, faces: Sequence[JoinedFace]) -> list[NearestFaces]:
         """Return the votes on the next faces.
