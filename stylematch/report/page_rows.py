@@ -75,6 +75,7 @@ class PageRows:
         self._number_of = {name: number for number, name in enumerate(names)}
         self._item_picture, self._item_facts, self._nearest = item_picture, item_facts, nearest
         self._item_rows: dict[tuple[str, str], Row] = {}
+        self._labelled_rows: dict[str, Row] = {}
 
     def describe(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
         """Return the chunk of one page; ``shown`` says which photos have a thumbnail."""
@@ -173,8 +174,11 @@ class PageRows:
         return self._item_rows[key]
 
     def _labelled(self, known: LabelledFace) -> Row:
-        numbers = [self._number_of[name] for name in known.shows if name in self._number_of]
-        return {"id": known.id, "style": known.style, "shows": numbers}
+        """Return what every page says of a labelled face, made when it is first met."""
+        if known.id not in self._labelled_rows:
+            numbers = [self._number_of[name] for name in known.shows if name in self._number_of]
+            self._labelled_rows[known.id] = {"id": known.id, "style": known.style, "shows": numbers}
+        return self._labelled_rows[known.id]
 
     def _place_of_picture(self, item_id: str) -> tuple[int, int] | None:
         pixels = self._item_picture(item_id)

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from stylematch.report.votes import kept_lines
 from stylematch.tables.disk import durable_file, explained
 
 THUMBNAILS_FOLDER = "thumbs"
@@ -77,7 +76,7 @@ class KeptThumbnails:
     def turn_to(self, partition: int) -> None:
         """Go on with a partition, once it is scored: what follows its last thumbnail may not be there yet."""
         self.close()
-        self._lines = kept_lines(thumbnails_path(self._report, partition))
+        self._lines = _kept_lines(thumbnails_path(self._report, partition))
         self._next = None
 
     def close(self) -> None:
@@ -99,3 +98,14 @@ def _parsed(line: bytes) -> tuple[str, str]:
     """Return what a line holds, of which only the path may need more than a look at its ends."""
     head, _, thumbnail = line.removesuffix(b'"]\n').rpartition(b',"')
     return json.loads(head.removeprefix(b"[")), thumbnail.decode("ascii")
+
+
+def _kept_lines(path: Path) -> Generator[bytes, None, None]:
+    """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
+    with path.open("rb") as stream:
+        following = stream.readline()
+        while line := following:
+            following = stream.readline()
+            if not following:
+                stream.close()
+            yield line

@@ -7,7 +7,7 @@ folder goes when the gallery is written. A file has one JSON line a face, in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class KeptVotes:
 
     def __init__(self, paths: Iterator[Path], labelled: Callable[[int, str], LabelledFace]) -> None:
         self._labelled = labelled
-        self._entries = (orjson.loads(line) for path in paths for line in kept_lines(path))
+        self._entries = (orjson.loads(line) for path in paths for line in path.read_bytes().splitlines())
 
     def __call__(self, faces: Sequence[JoinedFace]) -> list[NearestFaces]:
         """Return the votes on the next faces.
@@ -104,14 +104,3 @@ class KeptVotes:
             known = [(self._labelled(position, style), similarity) for position, style, similarity in nearest]
             found.append(NearestFaces([(style, share) for style, share in shares], known))
         return found
-
-
-def kept_lines(path: Path) -> Generator[bytes, None, None]:
-    """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
-    with path.open("rb") as stream:
-        following = stream.readline()
-        while line := following:
-            following = stream.readline()
-            if not following:
-                stream.close()
-            yield line
