@@ -1,15 +1,20 @@
+import errno
 import functools
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engine_jobs import load, square
 from program import PATIENCE_S, command, environment, wait_for
 
 from stylematch.engines import early
+from stylematch.engines import template as template_module
 from stylematch.engines.early import started_early
 from stylematch.engines.local import run_partitions
 from stylematch.engines.template import Template
@@ -123,6 +128,29 @@ def test_a_template_that_is_gone_is_started_again():
         assert template.process is not first
     finally:
         template.end()
+
+
+def no_fork():
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def test_a_system_without_processes_is_said_and_ends_no_worker(monkeypatch):
+    monkeypatch.setattr(os, "fork", no_fork)
+    ours, theirs = multiprocessing.Pipe()
+    served = threading.Thread(target=template_module._answer, args=(theirs,), daemon=True)
+    served.start()
+    template = Template.__new__(Template)
+    template._pipe = ours
+    template.process = SimpleNamespace(pid=os.getpid())
+    read, write = os.pipe()
+    for _ in range(2):  # it goes on serving
+        with pytest.raises(OSError, match="no worker can be started: Resource temporarily unavailable"):
+            template.fork(greet, [write], __name__)
+    ours.close()
+    served.join(PATIENCE_S)
+    assert not served.is_alive()
+    os.close(read)
+    os.close(write)
 
 
 _THREADS = """

@@ -156,7 +156,7 @@ def test_fits_are_found_by_rules_and_gallery_alone(tmp_path):
     assert find_fit(path, "r1", GALLERY) is None
 
 
-@pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 1, "sha256": {}, "fits": {}}'])
+@pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 3, "sha256": {}, "fits": {}}'])
 def test_a_damaged_file_of_fits_is_named(tmp_path, broken):
     path = tmp_path / STYLE_FILE
     path.write_text(broken)
@@ -293,6 +293,15 @@ def test_informed_votes_do_not_depend_on_the_batch(seed, agreement):
         known = Known(faces.known.said[one], faces.known.true[one], faces.known.usual)
         alone = informed_votes(known, faces.neighbour_styles[one], faces.similarities[one], faces.rules[one], some)
         assert alone.tobytes() == whole[one].tobytes()
+
+
+def test_a_file_of_fits_to_another_pool_is_no_fit_and_is_replaced(tmp_path):
+    path, gallery = tmp_path / STYLE_FILE, {"bundle": "a", "faces": "b"}
+    path.write_text(json.dumps({"format": 1, "sha256": gallery, "fits": {"c": {"weights": {"rules": 1.0}}}}))
+    assert find_fit(path, "c", gallery) is None
+    write_fits(path, {"d": ("mine", FIT)}, gallery, "people")
+    assert find_fit(path, "d", gallery) == FIT
+    assert find_fit(path, "c", gallery) is None
 
 
 def test_score_uses_what_was_fitted_and_says_so(fitted, tmp_path):

@@ -229,7 +229,7 @@ def test_a_weight_counts_as_that_many_pictures(seed, count):
     weighted = {name: values for scores in every for name, values in scores(probabilities, categories, weights).items()}
     again = [scores(probabilities[repeated], categories[repeated], once) for scores in every]
     for name, values in (again[0] | again[1]).items():
-        np.testing.assert_allclose(weighted[name][0], values[0], rtol=1e-12)
+        np.testing.assert_allclose(weighted[name][0], values[0], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.train

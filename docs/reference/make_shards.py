@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from stylematch.data.item_words import TAGS
 from stylematch.evaluate.markdown import markdown_columns, markdown_table
+from stylematch.pipelines.assets import default_index
 from stylematch.pipelines.catalog_files import REJECTED_SCHEMA
 from stylematch.pipelines.feature_store import (
     MAX_SHARD_PHOTOS,
@@ -26,9 +27,11 @@ from stylematch.report.item_pictures import GROUP_ROWS, PICTURES_SCHEMA
 from stylematch.search.directory import PICTURE_TYPE
 from stylematch.tables.contract import COLUMN_MEANINGS
 from stylematch.tables.place import Place
+from stylematch.vision.bundle import Bundle
 
 PAGE = Path(__file__).with_name("shards.md")
-ATTRIBUTES, FACE_DIM, ITEM_DIM = "Smiling ...", 128, 48
+ATTRIBUTES = "Smiling ..."
+FACE_DIM, ITEM_DIM = (Bundle.open(default_index() / name).embedding_dim for name in ("attributes", "garments"))
 Meanings = Mapping[str, str]
 
 PHOTO_FEATURES: Meanings = {

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from stylematch.evaluate.markdown import markdown_columns, markdown_table
+from stylematch.pipelines.assets import default_index
 from stylematch.tables.contract import (
     COLUMN_MEANINGS,
     EXIT_MEANINGS,
@@ -20,11 +21,12 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
+from stylematch.vision.bundle import Bundle
 
 PAGE = Path(__file__).with_name("tables.md")
 
 ATTRIBUTES = "Smiling ..."
-EMBEDDING_DIM = 128
+EMBEDDING_DIM = Bundle.open(default_index() / "attributes").embedding_dim
 
 MANIFEST_MEANINGS = {
     "tool": "always stylematch",

@@ -75,10 +75,15 @@ class Template:
             What it gets of this one's open files.
         module : str
             What is imported before, unless it has been.
+
+        Raises
+        ------
+        OSError
+            The system gives no process, or no descriptor, now.
         """
         try:
             return self._fork(target, descriptors, module)
-        except (EOFError, OSError):
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             self.end()
             self._start(module)
             return self._fork(target, descriptors, module)
@@ -90,7 +95,11 @@ class Template:
             self._pipe.send((target, len(handles), module))
             for handle in handles:
                 send_handle(self._pipe, handle, self.process.pid)
-            return Forked(self, self._pipe.recv(), ours)
+            answer = self._pipe.recv()
+            if isinstance(answer, OSError):
+                ours.close()
+                raise answer
+            return Forked(self, answer, ours)
 
     def exit_code(self, pid: int) -> int | None:
         """Return how one of its processes ended, None where that cannot be known."""
@@ -194,6 +203,16 @@ def _serve(pipe: Connection, module: str | None) -> None:
         without_pandas()
         if module is not None:
             _import(module)
+    _answer(pipe)
+    deadline = time.monotonic() + _REAP_S
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < deadline:
+            time.sleep(_ASK_EVERY_S)
+    os._exit(0)  # taking all modules apart would take as long as importing some
+
+
+def _answer(pipe: Connection) -> None:
+    """Fork, and say how what was forked ended, as long as there is somebody to ask."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             asked = pipe.recv()
@@ -204,20 +223,23 @@ def _serve(pipe: Connection, module: str | None) -> None:
             handles = [recv_handle(pipe) for _ in range(count)]
             _import(module)
             template = os.getpid()
-            with warnings.catch_warnings():  # Python 3.12 counts threads that mend themselves, too
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
-            if not pid:
+            answer = _fork()
+            if answer == 0:
                 pipe.close()
                 _run(target, handles[1:], template)
             for handle in handles:
                 os.close(handle)
-            pipe.send(pid)
-    deadline = time.monotonic() + _REAP_S
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < deadline:
-            time.sleep(_ASK_EVERY_S)
-    os._exit(0)  # taking all modules apart would take as long as importing some
+            pipe.send(answer)
+
+
+def _fork() -> int | OSError:
+    """Return 0 in the new process, its number in this one, or why there is none; those that were go on."""
+    try:
+        with warnings.catch_warnings():  # Python 3.12 counts threads that mend themselves, too
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return os.fork()
+    except OSError as error:
+        return OSError(error.errno, f"no worker can be started: {error.strerror}")
 
 
 def _import(module: str) -> None:

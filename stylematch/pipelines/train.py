@@ -176,6 +176,8 @@ def open_job(job: TrainJob) -> Source:
     bare = Network(job.model.model_copy(update={"instance_dim": 0, "embedded": ()}), LabelSchema(()))
     for step in job.in_steps():
         bare.freeze(step.model.frozen)
+    if job.model.embedding_layer:
+        bare.give_space(1)
     if job.model.start_from is not None:
         Bundle.open(Path(job.model.start_from))
     _teacher_bundles(job)

@@ -19,7 +19,8 @@ from stylematch.style.neighbours import VoteSettings
 from stylematch.tables.disk import shown, write_durably
 
 STYLE_FILE = "style.json"
-_FORMAT = 2  # 1 pooled the neighbours' plain vote
+_FORMAT = 2
+_OLD_FORMATS = (1,)  # which pooled the neighbours' plain vote
 
 
 def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:
@@ -36,7 +37,7 @@ def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping
     about : str
         Whom they were fitted to.
     """
-    known = _read(path) if path.is_file() else {}
+    known = _read(path) if path.is_file() else None
     kept = known["fits"] if known and known["sha256"] == dict(gallery) else {}
     entries = {
         sha256: {
@@ -63,7 +64,7 @@ def find_fit(path: Path, rules_sha256: str, gallery: Mapping[str, str]) -> Fit |
     if not path.is_file():
         return None
     known = _read(path)
-    if known["sha256"] != dict(gallery) or rules_sha256 not in known["fits"]:
+    if known is None or known["sha256"] != dict(gallery) or rules_sha256 not in known["fits"]:
         return None
     try:
         entry = known["fits"][rules_sha256]
@@ -72,13 +73,16 @@ def find_fit(path: Path, rules_sha256: str, gallery: Mapping[str, str]) -> Fit |
         raise _damaged(path) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what the file says, None where that is of a pool that is no longer used."""
     try:
         known = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{shown(path)} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise _damaged(path) from error
+    if isinstance(known, dict) and known.get("format") in _OLD_FORMATS:
+        return None
     if not isinstance(known, dict) or known.get("format") != _FORMAT or not {"sha256", "fits"} <= set(known):
         raise _damaged(path)
     return known

@@ -26,7 +26,7 @@ PENALTY = 100.0
 """The ridge, in faces: a weight that is off by d costs as much as d * d / 2 of log loss on so many of them."""
 GRID = tuple(
     VoteSettings(k, temperature, 1.0, agreement)
-    for k, temperature, agreement in product((200, 300), (0.1, 0.3), (0.55, 0.7, 0.85))
+    for k, temperature, agreement in product((200, 300), (0.1, 0.3), (0.25, 0.4, 0.55, 0.7))
 )
 """What the pool's vote is chosen from. With fewer faces what they add swings with single ones."""
 ALONE_GRID = tuple(
@@ -70,7 +70,7 @@ class HeldOut:
 
     def pooled(self, fit: Fit) -> NDArray[np.float64]:
         """Return the pool's distribution (n, S), or that of neighbours alone where they were fitted alone."""
-        neighbours = self.informed(fit.vote) if fit.weights.rules else self.votes(fit.vote)
+        neighbours = self.votes(fit.vote) if fit.is_alone else self.informed(fit.vote)
         return fuse(self.rules, neighbours, self.prior, fit.weights)
 
     def votes(self, settings: VoteSettings) -> NDArray[np.float64]:
@@ -94,11 +94,14 @@ class Fit:
         What each opinion counts.
     log_loss : float
         Of the pool, cross-validated over people.
+    is_alone : bool
+        Whether it is of the neighbours alone, whose plain vote was fitted.
     """
 
     vote: VoteSettings
     weights: PoolWeights
     log_loss: float
+    is_alone: bool = False
 
 
 def fit_pool(faces: HeldOut, grid: Sequence[VoteSettings] = GRID) -> Fit:
@@ -181,7 +184,8 @@ def _best(faces: HeldOut, grid: Sequence[VoteSettings], asked: Sequence[str]) ->
         fits.append((mean_log_loss(said, faces.truth), settings, opinions))
     log_loss, settings, opinions = min(fits, key=lambda fit: fit[0])
     fitted = dict(zip(asked, fit_weights(opinions, faces.truth, start).tolist(), strict=True))
-    return Fit(settings, PoolWeights(**{"rules": 0.0, "neighbours": 0.0, **fitted}), log_loss)
+    pooled = PoolWeights(**{"rules": 0.0, "neighbours": 0.0, **fitted})
+    return Fit(settings, pooled, log_loss, is_alone="rules" not in asked)
 
 
 def _folds(people: NDArray[np.int64]) -> NDArray[np.int64]:

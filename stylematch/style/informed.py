@@ -8,7 +8,8 @@ makes it to look like this face than its neighbourhood is as a whole:
 
 with p_a what the model says, q_a the share of the (weighed) neighbours that have a, and t how far it is believed. So
 the shares of single attributes come from the model, which knows them best, and which of them come together comes from
-people. Where hardly a neighbour fits, the rules' own distribution fills in for it, as the pseudo-count in a plain vote.
+people. The neighbour that fits best counts 1, however well that is, and the rules' own distribution counts beside it as
+many as the pseudo-count says: much where few fit like the best, little where many do.
 
 Source: importance weighting of an empirical joint distribution by the ratio of its marginals (Deming and Stephan,
 "On a Least Squares Adjustment of a Sampled Frequency Table", Annals of Mathematical Statistics 11, 1940, is one step

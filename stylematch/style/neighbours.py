@@ -85,10 +85,10 @@ class VoteSettings:
         0 not at all, 1 as if each attribute were seen by itself.
     """
 
-    k: int = 200
-    temperature: float = 0.3
+    k: int = 300
+    temperature: float = 0.1
     pseudo_count: float = 1.0
-    agreement: float = 0.7
+    agreement: float = 0.55
 
     def __post_init__(self) -> None:
         if not (self.k >= 1 and 0 < self.temperature < np.inf and 0 < self.pseudo_count < np.inf):

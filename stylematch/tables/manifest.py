@@ -37,6 +37,7 @@ PACKAGES = (
     "onnxruntime",
     "pandas",
     "pillow",
+    "orjson",
     "pyarrow",
     "pydantic",
     "safetensors",
