@@ -8,6 +8,7 @@ import torch
 
 from stylematch.data import celeba
 from stylematch.errors import UserError
+from stylematch.pipelines.train import open_job
 from stylematch.settings import Model, TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.export import write_bundle
@@ -137,6 +138,20 @@ def test_a_layer_that_is_none_or_has_no_maps_is_refused():
     pooled = Network(Model(backbone="vit_b_32", input_px=64, embedding_layer=1), celeba.SCHEMA)
     with pytest.raises(UserError, match="gives no maps there"):
         pooled.give_space(40)
+
+
+def test_a_layer_without_maps_is_refused_before_anything_is_cut(tmp_path):
+    job = TrainJob.model_validate(
+        {
+            "name": "near",
+            "out": str(tmp_path / "near"),
+            "data": {"dataset": "celeba", "root": str(tmp_path / "absent")},
+            "model": {"backbone": "vit_b_32", "input_px": 64, "embedding_layer": 1},
+            "schedule": {"epochs": 1, "batch_size": 8, "learning_rate": 0.1},
+        }
+    )
+    with pytest.raises(UserError, match="vit_b_32 gives no maps there"):
+        open_job(job)
 
 
 @pytest.mark.parametrize(
