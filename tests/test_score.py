@@ -572,6 +572,30 @@ def test_a_gallery_begun_and_given_up_leaves_nothing(many, many_run, tmp_path):
     assert table_digests(out) == table_digests(many_run)
 
 
+def test_a_stop_between_the_gallery_and_the_publication_scores_nothing_again(many, many_run, tmp_path, monkeypatch):
+    """Nor is anything left of what workers kept for the gallery where the stop comes after the publication."""
+    out = tmp_path / "out"
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stylematch.tables.staging.Staging.publish", stopped)
+        assert call("score", many, "--out", out, "--device", "cpu", "--report", "--workers", 1).code == 130
+    shards = {path.name: path.stat().st_ino for path in staged(out).glob("photos/*.parquet")}
+    assert (staged(out) / "report" / "index.html").is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr("stylematch.pipelines.score.forget_kept", stopped)
+        assert call("score", many, "--out", out, "--device", "cpu", "--report", "--workers", 1).code == 130
+    assert {path.name: path.stat().st_ino for path in out.glob("photos/*.parquet")} == shards
+    assert manifest(out)["stages"]["score"]["items"] == 0
+    again = score(many, out, "--report")
+    assert again.code == 0
+    assert "Nothing to do" in again.out
+    assert sorted(path.name for path in (out / "report").iterdir()) == ["assets", "data", "index.html"]
+    assert table_digests(out) == table_digests(many_run)
+
+
 def test_photos_that_change_or_go_between_listing_and_scoring(tmp_path):
     root = tmp_path / "photos"
     root.mkdir()

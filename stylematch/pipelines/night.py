@@ -32,7 +32,7 @@ from stylematch.pipelines.keep_partition import KeepJob, KeepState, keep_partiti
 from stylematch.pipelines.night_lists import write_found
 from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.partitions import waiting_partitions
-from stylematch.pipelines.run_gallery import RunGallery
+from stylematch.pipelines.run_gallery import RunGallery, forget_kept
 from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
 from stylematch.pipelines.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.settings import ExportJob
@@ -209,6 +209,7 @@ class Night:
             )
             tables = count_tables(staging.directory, self.counts.ignored)
             self.stages |= gallery.finish(tables, self.stages)
+        forget_kept(staging.directory)  # it may be published by copying; what is done again here reads no photo
         content = self._summary(staging, changes) | {
             "photos": asdict(tables),
             "seconds": round(time.perf_counter() - clock, 3),

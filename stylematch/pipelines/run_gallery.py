@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,16 @@ from stylematch.tables.manifest import Counts, Stage, code_version
 from stylematch.vision.bundle import Bundle
 
 _FACTS = ("title", "price", "url")
+
+
+def forget_kept(run: Path) -> None:
+    """Remove what workers kept for a run's gallery, which has it all now.
+
+    Before a run is published, a stop here would have its partitions scored once more; so it is done after that, and
+    again where a run is found finished.
+    """
+    for folder in (VOTES_FOLDER, THUMBNAILS_FOLDER):
+        shutil.rmtree(run / "report" / folder, ignore_errors=True)
 
 
 class RunGallery:
@@ -113,8 +124,6 @@ class RunGallery:
         assert self._writer is not None
         with explained("write", job.staged / "report"):
             self._writer.finish(f"stylematch: {shown(job.root.resolve().name)}", facts, stages)
-        for folder in (VOTES_FOLDER, THUMBNAILS_FOLDER):
-            shutil.rmtree(job.staged / "report" / folder, ignore_errors=True)
         # The thread takes a share of the cores that the workers leave it, so it counts as they do.
         seconds = self._seconds + time.perf_counter() - clock
         return {"gallery": Stage(seconds, tables.found, "photos", per_worker=True)}

@@ -28,7 +28,7 @@ from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.partitions import shared_cores, waiting_partitions
-from stylematch.pipelines.run_gallery import RunGallery
+from stylematch.pipelines.run_gallery import RunGallery, forget_kept
 from stylematch.pipelines.score_partition import ScoreJob, is_shown, load_state, score_partition
 from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.search.directory import index_info
@@ -198,6 +198,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 )
                 profile = StageTable.of_json(table.to_json()).lines()  # to the digit what a later --profile prints
                 staging.publish()
+            forget_kept(staging.out)
     summary = ScoreSummary(
         staging.out,
         run_id,

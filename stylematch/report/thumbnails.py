@@ -2,7 +2,7 @@
 
 A file for every thumbnail would cost a run of many photos more than making them. So the worker that scores a partition
 writes its thumbnails into one file, ``report/thumbs/part-NNNNN.jsonl``, one JSON line a photo: ``[path, base64]``. The
-gallery puts those of a page's photos into one of its data files; the folder goes when the gallery is written.
+gallery puts those of a page's photos into one of its data files; the folder goes when the run is published.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the nearest labelled faces said of each face, kept for the gallery in ``report/votes/part-NNNNN.jsonl``.
 
 The tables hold only what a vote came to. The worker that took it writes it down, so that nothing is searched twice; the
-folder goes when the gallery is written. A file has one JSON line a face, in the order of the photos:
+folder goes when the run is published. A file has one JSON line a face, in the order of the photos:
 ``[path, face, [[style, share], ...], [[position, style, similarity], ...]]``.
 """
 
