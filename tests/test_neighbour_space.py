@@ -12,8 +12,9 @@ from stylematch.pipelines.train import open_job
 from stylematch.settings import Model, TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.export import write_bundle
-from stylematch.vision.neighbour_space import fit_space, windows
+from stylematch.vision.neighbour_space import fit_space
 from stylematch.vision.networks import Network
+from stylematch.vision.pooling import windows
 from stylematch.vision.runtime import OnnxRuntime
 from stylematch.vision.stored_network import architecture, build_network, load_network
 from stylematch.vision.training import give_space

@@ -32,8 +32,7 @@ from stylematch.settings import data_root
 from stylematch.style.fits import STYLE_FILE, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, Fit, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
-from stylematch.style.informed import Known
-from stylematch.style.judge import asked_columns
+from stylematch.style.informed import GalleryAttributes
 from stylematch.style.neighbours import VoteSettings, style_frequencies
 from stylematch.style.rules import load_rules, shipped_rule_sets
 from stylematch.style.ruleset import RuleSet
@@ -173,8 +172,7 @@ def fit_and_measure(
     labels = gallery_labels(gallery, rules)
     styles = rules.hard(labels)
     prior = style_frequencies(styles, len(rules.styles))
-    asked = asked_columns(rules)
-    true = labels[:, asked]
+    attributes = GalleryAttributes(rules, labels)
     opinions = {
         title: HeldOut(
             rules.soft(faces.probabilities),
@@ -183,7 +181,7 @@ def fit_and_measure(
             prior,
             rules.hard(faces.labels),
             faces.people,
-            Known(faces.probabilities[:, asked].astype(np.float64), true[faces.positions], true.mean(axis=0)),
+            attributes.known(faces.probabilities, faces.positions),
         )
         for title, faces in by_title.items()
     }

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.style.neighbours import VoteSettings, in_order, nearness, tally
+from stylematch.style.ruleset import RuleSet
 
 _SUREST = 1e-4
 """No attribute is taken for more certain than this, on either side."""
@@ -46,6 +47,28 @@ class Known:
     said: NDArray[np.float64]
     true: NDArray[np.bool_]
     usual: NDArray[np.float64]
+
+
+class GalleryAttributes:
+    """The attributes that a rule set asks for, of a gallery's faces.
+
+    Parameters
+    ----------
+    rules : RuleSet
+        The rule set.
+    labels : ndarray of bool, shape (m, a)
+        What the gallery's faces have in truth, columns as in the rule set's ``attribute_names``.
+    """
+
+    def __init__(self, rules: RuleSet, labels: NDArray[np.bool_]) -> None:
+        self._columns = np.array([rules.attribute_names.index(name) for name in rules.attributes], np.int64)
+        self._true = np.ascontiguousarray(labels[:, self._columns])
+        self._usual = self._true.mean(axis=0)
+
+    def known(self, probabilities: NDArray[np.floating], positions: NDArray[np.int64]) -> Known:
+        """Return what is known of n faces, by their probabilities (n, a), and of their neighbours' rows (n, k)."""
+        said = probabilities[:, self._columns].astype(np.float64)
+        return Known(said, self._true[positions], self._usual)
 
 
 def informed_votes(

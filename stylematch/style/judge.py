@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylematch.style.fusion import PoolWeights, fuse
-from stylematch.style.informed import Known, informed_votes
+from stylematch.style.informed import GalleryAttributes, informed_votes
 from stylematch.style.neighbours import StyleVote, Vote
 from stylematch.style.ruleset import RuleSet
 
@@ -108,9 +108,7 @@ class StyleJudge:
         self.rules = rules
         self.neighbours = neighbours
         self.weights = weights or PoolWeights()
-        self._asked = asked_columns(rules)
-        self._true = np.ascontiguousarray(gallery_labels[:, self._asked])
-        self._usual = self._true.mean(axis=0)
+        self._attributes = GalleryAttributes(rules, gallery_labels)
 
     def opinions(self, probabilities: NDArray[np.floating], embeddings: NDArray[np.float32]) -> Opinions:
         """Ask rules and neighbours about n faces and pool what they say; parameters and errors as in ``judge``."""
@@ -118,7 +116,7 @@ class StyleJudge:
             raise ValueError(f"{len(probabilities)} rows of probabilities, {len(embeddings)} embeddings")
         by_rules = self.rules.soft(probabilities)
         vote = self.neighbours.vote(embeddings)
-        known = Known(probabilities[:, self._asked].astype(np.float64), self._true[vote.positions], self._usual)
+        known = self._attributes.known(probabilities, vote.positions)
         informed = informed_votes(known, vote.styles, vote.similarities, by_rules, self.neighbours.settings)
         return Opinions(by_rules, vote, fuse(by_rules, informed, self.neighbours.prior, self.weights))
 
@@ -168,11 +166,6 @@ class StyleJudge:
             why,
             vote,
         )
-
-
-def asked_columns(rules: RuleSet) -> NDArray[np.int64]:
-    """Return the columns of the attributes that a rule set asks for."""
-    return np.array([rules.attribute_names.index(name) for name in rules.attributes], np.int64)
 
 
 def _best(distribution: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from stylematch.errors import UserError
+from stylematch.vision.pooling import grid_means
 
 PARTS = 2
 """Rows and columns of the grid over whose parts a layer's maps are averaged."""
@@ -70,20 +71,7 @@ class Fitted:
 
 def means(maps: Tensor) -> Tensor:
     """Return the means of maps (n, c, h, w) over ``PARTS`` by ``PARTS`` parts: (n, c * PARTS * PARTS)."""
-    rows, columns = (windows(side, PARTS).to(maps) for side in maps.shape[2:])
-    return (rows @ maps @ columns.T).flatten(1)
-
-
-def windows(side: int, parts: int) -> Tensor:
-    """Return the matrix (parts, side) that averages over equal windows, which overlap where they do not fit.
-
-    A product with it is a layer that every runtime knows.
-    """
-    averaging = torch.zeros(parts, side)
-    for number in range(parts):
-        start, end = number * side // parts, -(-(number + 1) * side // parts)
-        averaging[number, start:end] = 1 / (end - start)
-    return averaging
+    return grid_means(maps, PARTS).flatten(1)
 
 
 def fit_space(batches: Iterable[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Fitted:

@@ -29,8 +29,9 @@ from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import Model
 from stylematch.vision.backbones import GRID, load_backbone
-from stylematch.vision.neighbour_space import NeighbourSpace, means, windows
+from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
+from stylematch.vision.pooling import grid_means
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -231,11 +232,10 @@ class Network(nn.Module):
         return torch.cat([*agreed, functional.normalize(instance.float(), dim=1) * share**0.5], 1)
 
     def _laid_out(self, maps: Tensor) -> Tensor:
-        """Return the maps, or their means over a grid: as products with matrices, which every runtime knows."""
+        """Return the maps, or their means over a grid."""
         if self.model.pool == "flatten":
             return maps
-        rows, columns = (windows(side, GRID).to(maps) for side in maps.shape[2:])
-        return rows @ maps @ columns.T
+        return grid_means(maps, GRID)
 
     def _embeds(self, group: str) -> bool:
         """Whether a group is read from the embedding: not from a divided one, of which its probabilities are a part."""
