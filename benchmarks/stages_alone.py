@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from stylematch.data.memory import keep_freed_memory
-from stylematch.data.photos import find_photos, hash_photo, photo_root
+from stylematch.data.photo_file import hash_photo
+from stylematch.data.photos import find_photos, photo_root
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.inputs import read_listed
 from stylematch.pipelines.partitions import PartitionResult

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stylematch.data.photos import Ignored, escape_path
+from stylematch.data.directories import Ignored
+from stylematch.data.photo_file import escape_path
 from stylematch.tables.contract import Reason
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"

@@ -10,7 +10,8 @@ from hostile import EXAMPLES
 from program import run
 
 from stylematch.data.fashion_mnist import installed_fashion_mnist
-from stylematch.data.photos import find_photos, read_photo
+from stylematch.data.photo_file import read_photo
+from stylematch.data.photos import find_photos
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader

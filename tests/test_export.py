@@ -22,8 +22,9 @@ from PIL import Image, ImageEnhance
 from program import EXAMPLES, call, command, environment, heed_interrupts, rows, score, table, table_digests, wait_for
 
 from stylematch.data.listing import LostPhoto
+from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import LocalFolder
-from stylematch.data.photos import FoundPhoto, photo_id_of
+from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.keep_partition import _look

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hostile import EXAMPLES
 
-from stylematch.data.photos import photo_id_of
+from stylematch.data.photo_file import photo_id_of
 from stylematch.errors import StylematchError
 from stylematch.pipelines import face_batches as module
 from stylematch.pipelines.face_batches import Reading, face_batches

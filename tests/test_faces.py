@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stylematch.data.decode import DecodedPhoto, decode_photo
-from stylematch.data.photos import find_photos, read_photo
+from stylematch.data.photo_file import read_photo
+from stylematch.data.photos import find_photos
 from stylematch.errors import UserError
 from stylematch.vision.faces import AlignedLocator, FaceBox, FaceLocator, Located, YunetLocator
 from stylematch.vision.yunet import YUNET_FILE, _session, find_faces

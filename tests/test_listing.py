@@ -13,7 +13,8 @@ from stylematch.data.listing import (
     read_listing,
     write_listing,
 )
-from stylematch.data.photos import FoundPhoto, escape_path, find_photos, photo_id_of
+from stylematch.data.photo_file import escape_path, photo_id_of
+from stylematch.data.photos import FoundPhoto, find_photos
 
 NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"/" not in name and b"\0" not in name)
 

@@ -24,7 +24,7 @@ from program import EXAMPLES, PATIENCE_S, command, environment, manifest, rows, 
 from test_export import job_file, kept_ids
 
 from stylematch.data.listing import MIN_PARTITION_PHOTOS
-from stylematch.data.photos import unescape_path
+from stylematch.data.photo_file import unescape_path
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.writer import is_done, shard_path
 

@@ -12,18 +12,10 @@ from hostile import make_hostile_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylematch.data.directories import Ignored
 from stylematch.data.looks import Look, Looks
-from stylematch.data.photos import (
-    FindCounts,
-    Ignored,
-    escape_path,
-    find_photos,
-    hash_photo,
-    photo_id_of,
-    photo_root,
-    read_photo,
-    unescape_path,
-)
+from stylematch.data.photo_file import escape_path, hash_photo, photo_id_of, read_photo, unescape_path
+from stylematch.data.photos import FindCounts, find_photos, photo_root
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.tables.contract import Reason
 

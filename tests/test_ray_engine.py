@@ -34,7 +34,8 @@ from program import (
 )
 
 from stylematch.data import listing
-from stylematch.data.photos import find_photos, unescape_path
+from stylematch.data.photo_file import unescape_path
+from stylematch.data.photos import find_photos
 from stylematch.engines import local, ray_crew
 from stylematch.engines.attempts import Guard
 from stylematch.engines.ray import run_partitions

@@ -14,7 +14,8 @@ from program import PATIENCE_S, command, environment, manifest, rows
 from stylematch.data import listing
 from stylematch.data.directories import _NAMES_AT_ONCE, Ignored
 from stylematch.data.listing import MAX_LOST, write_listing
-from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of
+from stylematch.data.photo_file import photo_id_of
+from stylematch.data.photos import FindCounts, FoundPhoto, find_photos
 from stylematch.data.readers import LateError, Readers
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import Reason

@@ -61,7 +61,7 @@ class ItemTable:
     images : pathlib.Path
         The folder that ``image`` is relative to.
     columns : pyarrow.Table
-        n rows: ``item_id``, ``image`` (strings; paths are escaped as ``data/photos`` does), those of ``KNOWN`` that the
+        n rows: ``item_id``, ``image`` (strings; escaped as ``data/photo_file`` does), those of ``KNOWN`` that the
         table has, and its others.
     numbers : tuple of int
         n of them: where each row stood, as in ``RejectedItem``.

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from stylematch.data.photos import FoundPhoto, hash_photo, unescape_path
+from stylematch.data.photo_file import hash_photo, unescape_path
+from stylematch.data.photos import FoundPhoto
 from stylematch.data.readers import LateError, Readers
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import Reason

@@ -18,18 +18,8 @@ from typing import Any, Protocol
 from stylematch.data.directories import Ignored, check_answers
 from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
-from stylematch.data.photos import (
-    PHOTO_ID_HEX_DIGITS,
-    PICTURE_EXTENSIONS,
-    FindCounts,
-    FoundPhoto,
-    escape_path,
-    find_photos,
-    hash_photo,
-    photo_root,
-    read_photo,
-    whole_photo,
-)
+from stylematch.data.photo_file import PHOTO_ID_HEX_DIGITS, escape_path, hash_photo, read_photo, whole_photo
+from stylematch.data.photos import PICTURE_EXTENSIONS, FindCounts, FoundPhoto, find_photos, photo_root
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.tables.contract import Reason
 from stylematch.tables.disk import shown

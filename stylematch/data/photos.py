@@ -1,4 +1,4 @@
-"""Find the pictures below a directory. What is done with one of them stands in ``photo_file``, and is named here, too.
+"""Find the pictures below a directory. What is done with one of them stands in ``photo_file``.
 
 - Depth first, only the listings on the way down (``directories``) in memory, 200 bytes a name; directories sort as if
   their names ended in "/", so that the order is that of the bytes of the whole relative POSIX paths.
@@ -19,36 +19,9 @@ from pathlib import Path
 from stylematch.data.directories import Directories, Entry, Ignored, Unlisted
 from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
-from stylematch.data.photo_file import (
-    PHOTO_ID_HEX_DIGITS,
-    escape_path,
-    hash_photo,
-    open_regular,
-    photo_id_of,
-    read_photo,
-    too_large,
-    unescape_path,
-    whole_photo,
-)
+from stylematch.data.photo_file import escape_path, open_regular
 from stylematch.data.readers import Readers
 from stylematch.errors import UserError
-
-__all__ = [
-    "PHOTO_ID_HEX_DIGITS",
-    "PICTURE_EXTENSIONS",
-    "FindCounts",
-    "FoundPhoto",
-    "Ignored",
-    "escape_path",
-    "find_photos",
-    "hash_photo",
-    "photo_id_of",
-    "photo_root",
-    "read_photo",
-    "too_large",
-    "unescape_path",
-    "whole_photo",
-]
 
 PICTURE_EXTENSIONS = (
     b".jpg",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable
-from stylematch.data.photos import read_photo, unescape_path
+from stylematch.data.photo_file import read_photo, unescape_path
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.memory import keep_freed_memory
-from stylematch.data.photos import photo_id_of, read_photo
+from stylematch.data.photo_file import photo_id_of, read_photo
 from stylematch.engines.template import main_unseen
 from stylematch.engines.worker import end_with_parent
 from stylematch.errors import PhotoRejectedError, StylematchError

@@ -12,7 +12,8 @@ from typing import Any
 from stylematch.data.decode import DecodedPhoto
 from stylematch.data.directories import check_answers
 from stylematch.data.listing import Listing, Partition, write_listing
-from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_id_of, photo_root, read_photo
+from stylematch.data.photo_file import photo_id_of, read_photo
+from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_root
 from stylematch.engines.progress import Progress
 from stylematch.engines.watch import watched
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.listing import LostPhoto, Partition
+from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import PhotoFolder
-from stylematch.data.photos import FoundPhoto, photo_id_of
+from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows

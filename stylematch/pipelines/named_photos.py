@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from stylematch.data.photos import FoundPhoto, escape_path, find_photos, hash_photo, photo_root
+from stylematch.data.photo_file import escape_path, hash_photo
+from stylematch.data.photos import FoundPhoto, find_photos, photo_root
 from stylematch.errors import PhotoRejectedError, UserError
 
 PathLike: TypeAlias = str | os.PathLike[str]

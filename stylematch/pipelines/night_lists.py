@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
-from stylematch.data.photos import FoundPhoto, unescape_path
+from stylematch.data.photo_file import unescape_path
+from stylematch.data.photos import FoundPhoto
 from stylematch.tables.writer import ShardWriter, shard_path
 
 _WRITTEN_ROWS = 10_000

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stylematch.data.photos import FoundPhoto, photo_id_of
+from stylematch.data.photo_file import photo_id_of
+from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.advice import Adviser, allowed_items
 from stylematch.pipelines.assets import resolve_assets

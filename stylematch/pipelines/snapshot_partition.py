@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.data.listing import Partition
-from stylematch.data.photos import too_large
+from stylematch.data.photo_file import too_large
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import Rows

@@ -9,9 +9,9 @@ import os
 import signal
 import time
 
-from stylematch.data import photos
+from stylematch.data import photo_file
 
-_read_photo = photos.read_photo
+_read_photo = photo_file.read_photo
 
 
 def _faulty(root, raw_path, max_bytes):
@@ -27,4 +27,4 @@ def _faulty(root, raw_path, max_bytes):
     return data
 
 
-photos.read_photo = _faulty
+photo_file.read_photo = _faulty
