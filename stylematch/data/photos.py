@@ -64,6 +64,13 @@ PICTURE_EXTENSIONS = (
     b".tiff",
     b".heic",
     b".heif",
+    # No decoder here reads these, and their rows say so, damaged or not.
+    b".avif",
+    b".jp2",
+    b".jpx",
+    b".j2k",
+    b".jxl",
+    b".psd",
 )
 _EXAMPLES_KEPT = 20
 
@@ -243,6 +250,8 @@ def _found(
                 if not look.is_picture:
                     counts.ignored[Ignored.NOT_A_PICTURE] += 1
                     continue
+            elif entry.nothing_known:
+                counts.not_looked_at.append(escape_path(entry.raw_path))
             counts.found += 1
             yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.size_bytes, stamp=str(entry.mtime_ns))
 
