@@ -35,6 +35,7 @@ from stylematch.errors import UserError
 
 __all__ = [
     "PHOTO_ID_HEX_DIGITS",
+    "EXAMPLES_SHOWN",
     "PICTURE_EXTENSIONS",
     "FindCounts",
     "FoundPhoto",
@@ -72,7 +73,8 @@ PICTURE_EXTENSIONS = (
     b".jxl",
     b".psd",
 )
-_EXAMPLES_KEPT = 20
+EXAMPLES_SHOWN = 20
+"""So many of the directories that could not be listed are named to people."""
 
 
 @dataclass
@@ -86,7 +88,7 @@ class FindCounts:
     ignored : Counter of str
         Everything else except directories walked, by a value of ``Ignored``.
     unreadable_directories : list of str
-        Escaped paths of the first directories that could not be listed.
+        Escaped paths of the directories that could not be listed.
     not_looked_at : list of str
         Paths, as they stand in the tables, of all files that are there but could not even be looked at.
     """
@@ -225,7 +227,7 @@ def _walk(
                     stack.append(iter(listed))
                     continue
                 counts.ignored[listed.why] += 1
-                if listed.why == Ignored.UNREADABLE_DIRECTORY and len(counts.unreadable_directories) < _EXAMPLES_KEPT:
+                if listed.why == Ignored.UNREADABLE_DIRECTORY:
                     counts.unreadable_directories.append(escape_path(entry.raw_path))
 
 
