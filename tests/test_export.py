@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -420,6 +421,38 @@ def test_a_folder_that_lost_its_photos_is_no_night(folder):
     assert kept_ids(folder / "out") == kept
     snapshot, summary, _ = night(folder, SECOND)
     assert (len(rows(snapshot, "photos")), summary["changes"]["gone"], kept_ids(folder / "out")) == (0, 11, [])
+
+
+@pytest.mark.parametrize(
+    ("fails", "there", "rejected"),
+    [("scandir", b"/more photos", 0), ("lstat", b"/more photos", 0), ("lstat", b"/more photos/", 2)],
+    ids=["cannot be listed", "cannot be looked at", "cannot be entered"],
+)
+def test_a_folder_that_is_closed_for_a_night_costs_no_features(folder, fails, there, rejected, monkeypatch):
+    kept = kept_ids(folder / "out")
+
+    def guarded(system_call):
+        def denied(path, *arguments, **options):
+            if isinstance(path, bytes) and there in path:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return system_call(path, *arguments, **options)
+
+        return denied
+
+    with monkeypatch.context() as patch:
+        for name in (fails, "open"):
+            patch.setattr(os, name, guarded(getattr(os, name)))
+        result = call("export", job_file(folder, max_gone_share=0.1), "--date", SECOND)
+        assert (result.code, "2 of last night's 11 photos cannot be read any more" in result.sentence) == (3, True)
+        snapshot, summary, result = night(folder, SECOND)
+        shown = rows(snapshot, "photos")
+        assert len([row for row in shown if row["path"].startswith("more photos/")]) == rejected
+        assert {row["status"] for row in shown if row["path"].startswith("more photos/")} <= {"rejected"}
+        assert summary["changes"]["gone"] == 0
+        assert "2 known photos may not be read any more" in result.err
+    assert kept_ids(folder / "out") == kept
+    snapshot, summary, _ = night(folder, THIRD)
+    assert (len(rows(snapshot, "photos")), summary["changes"]["read"]) == (11, 0)
 
 
 def test_one_night_at_a_time_and_no_stale_lock(folder):

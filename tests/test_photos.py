@@ -104,11 +104,23 @@ def test_the_order_is_that_of_the_bytes_of_the_paths(paths):
 
 
 def test_extensions_decide_before_contents_and_case_does_not_matter(tmp_path):
-    for name in ("a.JPG", "b.jpeg", "c.TiFF", "d.heic", "e.webp", "f.dib", "g.jfif"):
+    for name in ("a.JPG", "b.jpeg", "c.TiFF", "d.heic", "e.webp", "f.dib", "g.jfif", "k.avif", "l.JP2", "m.psd"):
         (tmp_path / name).write_bytes(b"anything")
     for name in ("h.raw", "i", "j.svg", "jpg"):
         (tmp_path / name).write_bytes(b"anything")
-    assert raw_paths(tmp_path) == [b"a.JPG", b"b.jpeg", b"c.TiFF", b"d.heic", b"e.webp", b"f.dib", b"g.jfif"]
+    pictures = [
+        b"a.JPG",
+        b"b.jpeg",
+        b"c.TiFF",
+        b"d.heic",
+        b"e.webp",
+        b"f.dib",
+        b"g.jfif",
+        b"k.avif",
+        b"l.JP2",
+        b"m.psd",
+    ]
+    assert raw_paths(tmp_path) == pictures
 
 
 @pytest.mark.parametrize(
@@ -185,6 +197,33 @@ def test_what_may_not_be_read_is_counted_or_rejected_never_a_crash(without_privi
     assert rejected.value.reason == Reason.UNREADABLE_FILE
     with pytest.raises(UserError, match="cannot be listed"):
         find_photos(root / "folder \u2603")
+
+
+def test_a_folder_that_may_not_be_entered_loses_none_of_its_names(without_privileges):
+    root = without_privileges
+    (root / "closed" / "folder").mkdir(parents=True)
+    (root / "closed" / "photo.jpg").write_bytes(JPEG_HEAD)
+    (root / "link.jpg").symlink_to("closed/photo.jpg")
+    (root / "closed").chmod(0o400)  # its names may be read, what they name may not even be looked at
+    counts = FindCounts()
+    assert raw_paths(root, counts=counts) == [b"closed/photo.jpg"]
+    assert counts.ignored == Counter({Ignored.UNREADABLE_FILE: 1, Ignored.LINK: 1})
+    assert sorted(counts.not_looked_at) == ["closed/folder", "closed/photo.jpg"]
+    with pytest.raises(PhotoRejectedError) as rejected:
+        hash_photo(root, b"closed/photo.jpg")
+    assert rejected.value.reason == Reason.UNREADABLE_FILE
+    assert raw_paths(root, follow_links=True) == [b"closed/photo.jpg", b"link.jpg"]
+
+
+def test_names_beyond_the_longest_path_are_not_taken_for_gone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(30):
+        Path("n" * 200).mkdir()
+        monkeypatch.chdir("n" * 200)
+    counts = FindCounts()
+    assert raw_paths(tmp_path, counts=counts) == []
+    assert counts.ignored.total() == 1
+    assert Ignored.VANISHED not in counts.ignored
 
 
 def test_a_missing_root_is_the_users_mistake_at_once(tmp_path):

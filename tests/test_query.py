@@ -199,6 +199,8 @@ SECRET = "/etc/passwd"
         "PIVOT photos ON status",
         "SELECT error('boom\n\n\x1b[31m')",
         "SELECT CAST(path AS INTEGER) FROM photos",
+        "UPDATE EXTENSIONS",
+        "SELECT '\udcff'",
     ],
 )
 def test_what_does_not_only_read_is_refused_in_one_line(run, tmp_path, monkeypatch, sql):

@@ -846,6 +846,16 @@ def test_a_damaged_index_is_refused(tmp_path):
     assert "damaged" in result.sentence
 
 
+def test_half_a_collection_is_not_filled_up_from_the_default_unsaid(tmp_path):
+    for part in ("garments", "items"):
+        shutil.copytree(DEFAULT_INDEX / part, tmp_path / "mine" / part)
+    (tmp_path / "mine" / "items" / "infos.json").unlink()
+    result = score(ASTRONAUT, tmp_path / "out", "--index", tmp_path / "mine")
+    assert (result.code, "mine/items has no infos.json" in result.sentence) == (2, True)
+    shutil.rmtree(tmp_path / "mine" / "items")
+    assert score(ASTRONAUT, tmp_path / "out", "--index", tmp_path / "mine").code == 0
+
+
 def test_the_default_named_as_an_index_is_the_same_run(tmp_path):
     out = scored(ASTRONAUT, tmp_path / "out", "--index", DEFAULT_INDEX, "--index", DEFAULT_INDEX / "items")
     assert "Nothing to do" in score(ASTRONAUT, out).out

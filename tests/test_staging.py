@@ -217,6 +217,7 @@ def test_out_that_cannot_be_a_folder_is_refused_in_a_sentence(tmp_path, monkeypa
         ("..", "current directory"),
         ("/", "current directory"),
         ("/proc", "mount point"),
+        ("no\udcffutf", r"no\\udcffutf is no valid UTF-8"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
             check_out(Path(out))

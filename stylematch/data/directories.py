@@ -7,6 +7,7 @@ directory that is late ends the run, unlike a file that is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections import Counter
@@ -26,6 +27,9 @@ _NAMES_AT_ONCE = 256
 
 _Identity = tuple[int, int]
 _Status = tuple[int, int, _Identity | None] | str
+_NOTHING_KNOWN_NS = -1
+# Of a name that is there but whose status cannot be had: a file, and reading it will say why not.
+_NOTHING_KNOWN: _Status = (0, _NOTHING_KNOWN_NS, None)
 _Question = tuple[bytes, list[bytes] | None]
 
 
@@ -59,6 +63,11 @@ class Entry:
     def of(cls, raw_path: bytes, status: os.stat_result) -> Entry:
         """Return the entry of a regular file."""
         return cls(raw_path, status.st_size, status.st_mtime_ns, None)
+
+    @property
+    def nothing_known(self) -> bool:
+        """Whether it is there, but not even its status can be had."""
+        return self.mtime_ns == _NOTHING_KNOWN_NS
 
     @property
     def sort_key(self) -> bytes:
@@ -194,13 +203,17 @@ def _status(path: bytes, follow_links: bool) -> _Status:
     """Return what is kept of a directory's, a regular file's or a followed link's status; else why it is ignored."""
     try:
         status = os.lstat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return Ignored.VANISHED
+    except OSError:  # it is there: a folder without the right to enter it, a path that is too long, a broken disk
+        return _NOTHING_KNOWN
     if stat.S_ISLNK(status.st_mode):
         try:
             status = os.stat(path)  # noqa: PTH116  # bytes, of which a Path would make text a million times
-        except OSError:  # also a link to itself
-            return Ignored.DANGLING_LINK
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # the last of a link to itself
+                return Ignored.DANGLING_LINK
+            return _NOTHING_KNOWN if follow_links else Ignored.LINK
         if not follow_links:
             return Ignored.LINK
     if stat.S_ISDIR(status.st_mode):

@@ -37,8 +37,16 @@ PICTURE_EXTENSIONS = (
     b".tiff",
     b".heic",
     b".heif",
+    # No decoder here reads these, and their rows say so, damaged or not.
+    b".avif",
+    b".jp2",
+    b".jpx",
+    b".j2k",
+    b".jxl",
+    b".psd",
 )
-_EXAMPLES_KEPT = 20
+EXAMPLES_SHOWN = 20
+"""So many of the directories that could not be listed are named to people."""
 
 
 @dataclass
@@ -52,7 +60,7 @@ class FindCounts:
     ignored : Counter of str
         Everything else except directories walked, by a value of ``Ignored``.
     unreadable_directories : list of str
-        Escaped paths of the first directories that could not be listed.
+        Escaped paths of the directories that could not be listed.
     not_looked_at : list of str
         Paths, as they stand in the tables, of all files that are there but could not even be looked at.
     """
@@ -191,7 +199,7 @@ def _walk(
                     stack.append(iter(listed))
                     continue
                 counts.ignored[listed.why] += 1
-                if listed.why == Ignored.UNREADABLE_DIRECTORY and len(counts.unreadable_directories) < _EXAMPLES_KEPT:
+                if listed.why == Ignored.UNREADABLE_DIRECTORY:
                     counts.unreadable_directories.append(escape_path(entry.raw_path))
 
 
@@ -216,6 +224,8 @@ def _found(
                 if not look.is_picture:
                     counts.ignored[Ignored.NOT_A_PICTURE] += 1
                     continue
+            elif entry.nothing_known:
+                counts.not_looked_at.append(escape_path(entry.raw_path))
             counts.found += 1
             yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.size_bytes, stamp=str(entry.mtime_ns))
 

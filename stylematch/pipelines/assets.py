@@ -117,6 +117,12 @@ def _parts_of(directory: Path) -> dict[str, Path]:
         for part in PARTS
         if any((directory / part / name).is_file() for name in (INFOS_FILE, DESCRIPTION))
     }
+    if parts and (halves := [part for part in PARTS if part not in parts and (directory / part).is_dir()]):
+        # Else the default's part would silently take its place.
+        raise UserError(
+            f"{shown(directory / halves[0])} has no {INFOS_FILE} or {DESCRIPTION}, so it is neither an index nor a "
+            "model: copy the whole folder again, or remove it to use another one."
+        )
     if "items" in parts and (directory / PICTURES_FILE).is_file():
         parts["pictures"] = directory / PICTURES_FILE
     return parts

@@ -61,8 +61,9 @@ class FeaturePlan:
     max_bytes : int
         Larger files are never looked into, as in ``score``: their size is all that is known of them.
     not_looked_at : sequence of str
-        Paths that are there, but that tonight may not even be looked at. Tonight they are as unreadable as in
-        ``score``, but what is known of them and their features are spared, for a right that was taken may come back.
+        Paths of files and folders that are there, but that tonight may not even be looked at. Tonight they are as
+        unreadable as in ``score``, but what is known of them, and of what lies in them, and its features are spared,
+        for a right that was taken may come back.
 
     Attributes
     ----------
@@ -126,13 +127,27 @@ class FeaturePlan:
             """,
             {"max_bytes": max_bytes},
         )
-        connection.register("not_looked_at", pa.table({"path": pa.array(not_looked_at, pa.string())}))
+        connection.register("not_looked_at", pa.table({"place": pa.array(not_looked_at, pa.string())}))
+        # By a hash join, since both sides may be many.
+        connection.execute(
+            """
+            CREATE TABLE unseen AS
+            SELECT DISTINCT path FROM (
+                SELECT path, array_to_string(parts[1:depth], '/') AS place
+                FROM (
+                    SELECT path, string_split(path, '/') AS parts
+                    FROM (SELECT path FROM files UNION ALL SELECT path FROM pending)
+                    WHERE EXISTS (FROM not_looked_at)
+                ), unnest(range(1, len(parts) + 1)) AS depths(depth))
+            SEMI JOIN not_looked_at USING (place)
+            """
+        )
         # A row that names no contents is of a try that failed, which says nothing of the file.
         connection.execute(
             """
             CREATE TABLE spared AS
             FROM (FROM files UNION ALL FROM pending)
-            WHERE path IN (SELECT path FROM not_looked_at) AND photo_id IS NOT NULL
+            WHERE path IN (SELECT path FROM unseen) AND photo_id IS NOT NULL
             QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, photo_id) = 1
             """
         )
@@ -158,7 +173,7 @@ class FeaturePlan:
         """Return how many files of the last snapshot are gone, and how many it had."""
         query = """
             SELECT count(*) FILTER (
-                path NOT IN (SELECT path FROM found) AND path NOT IN (SELECT path FROM not_looked_at)), count(*)
+                path NOT IN (SELECT path FROM found) AND path NOT IN (SELECT path FROM unseen)), count(*)
             FROM files
         """
         gone, before = self._connection.execute(query).fetchone() or (0, 0)

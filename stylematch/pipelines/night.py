@@ -15,7 +15,7 @@ from typing import Any
 
 from stylematch.data.listing import Listing
 from stylematch.data.photo_folders import LocalFolder, photo_folder
-from stylematch.data.photos import FindCounts, photo_root
+from stylematch.data.photos import EXAMPLES_SHOWN, FindCounts, photo_root
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
 from stylematch.pipelines.advice import allowed_items
@@ -86,7 +86,7 @@ class Night:
             scratch,
             thumbnails=self.settings.report,
             max_bytes=max_bytes,
-            not_looked_at=self.counts.not_looked_at,
+            not_looked_at=[*self.counts.not_looked_at, *self.counts.unreadable_directories],
         )
 
     def _list(self, scratch: Path) -> Path:
@@ -245,14 +245,15 @@ class Night:
         if drift and (drifts := drift_warning(drift, self.job.drift_warning)):
             warnings.append(drifts)
         if self.counts.unreadable_directories:
-            names = ", ".join(map(shown, self.counts.unreadable_directories))
+            names = ", ".join(map(shown, self.counts.unreadable_directories[:EXAMPLES_SHOWN]))
             warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
         if self.damaged:
             names = ", ".join(map(shown, sorted(self.damaged)))
             warnings.append(f"damaged, so what they held was read again: {names}")
         if self.spared:
             warnings.append(
-                f"{self.spared:,} known photos may not be read any more: rejected tonight, but their features are kept"
+                f"{self.spared:,} known photos may not be read any more: rejected or left out tonight, but their "
+                "features are kept"
             )
         return {
             "snapshot_date": self.day.isoformat(),

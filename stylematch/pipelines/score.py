@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
+from stylematch.data.photos import EXAMPLES_SHOWN
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
@@ -72,7 +73,7 @@ class ScoreSummary:
     photos_done : int
         Photos scored by this invocation (a resumed run has fewer than it found).
     unreadable_directories : tuple of str
-        Folders that could not be listed.
+        The first folders that could not be listed.
     profile : tuple of str
         The table of stages, for ``--profile``; where nothing was done, that of the run that is there.
     """
@@ -206,7 +207,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         was_there,
         time.perf_counter() - clock,
         0 if was_there else stages["score"].items,
-        tuple(counts.unreadable_directories),
+        tuple(counts.unreadable_directories[:EXAMPLES_SHOWN]),
         tuple(profile),
     )
     _check_limit(summary, settings)

@@ -23,8 +23,8 @@ def check_out(out: Path) -> Path:
     Raises
     ------
     UserError
-        OUT is a URL, a file, a link to nowhere, a mount point, the current directory or one above it, or holds what
-        no run of ours wrote.
+        OUT is a URL, no UTF-8, a file, a link to nowhere, a mount point, the current directory or one above it, or
+        holds what no run of ours wrote.
     """
     if _URL.match(str(out)):
         raise UserError(
@@ -40,6 +40,8 @@ def check_out(out: Path) -> Path:
 def _check_out(out: Path) -> Path:
     real = Path(os.path.realpath(out))
     name = shown(out)
+    if not _is_text(real):
+        raise UserError(f"--out {name} is no valid UTF-8, and Parquet files cannot be read there: name another folder")
     if out.is_symlink() and not real.exists():
         raise UserError(f"--out {name} is a link to nowhere: remove it or name another folder")
     if real == Path.cwd() or real in Path.cwd().parents:
@@ -67,6 +69,14 @@ def _check_out(out: Path) -> Path:
             "delete: move it away or name another folder"
         )
     return real
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:  # bytes that Python holds as lone surrogates
+        return False
+    return True
 
 
 def output_of(out: Path) -> Callable[[Path], bool]:

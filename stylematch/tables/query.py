@@ -57,13 +57,13 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
     write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
     with tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill, _connect(views, spill) as connection:
         try:
-            statements = connection.extract_statements(sql)
+            statements = connection.extract_statements(_sendable(sql))
             if len(statements) != 1:
                 raise UserError(f"query takes exactly one SELECT statement, and this has {len(statements)}")
-            if statements[0].type == duckdb.StatementType.MULTI:
+            kind = _kind(statements[0])
+            if kind == "MULTI":
                 raise UserError("query takes one plain SELECT: a PIVOT must list its values (PIVOT ... ON x IN (...))")
-            if statements[0].type != duckdb.StatementType.SELECT:
-                kind = statements[0].type.name
+            if kind != "SELECT":
                 raise UserError(f"query only reads: it takes one SELECT statement, and this is {kind}")
             cursor = connection.execute(statements[0])
             names = [column[0] for column in cursor.description]
@@ -79,6 +79,23 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
                     f"{message.partition(' Did you mean')[0]} The tables are {', '.join(views.tables)}.{views.hint}"
                 )
             raise UserError(f"the query failed: {shown(message)}") from None
+
+
+def _sendable(sql: str) -> str:
+    """Return the statement; refuse one that DuckDB cannot be handed, whose bytes were no UTF-8."""
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the query is no valid UTF-8: {shown(sql)}") from None
+    return sql
+
+
+def _kind(statement: Any) -> str:
+    """Return the name of a statement's kind, of which DuckDB has more than its Python package can name."""
+    try:
+        return str(statement.type.name)
+    except ValueError:
+        return "none that is known"
 
 
 def _connect(views: Views, spill: str) -> Any:
