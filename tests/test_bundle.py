@@ -55,6 +55,15 @@ def exported(kind, directory):
     )
 
 
+@pytest.mark.parametrize("left", [".tmpG7xjY2", f".{WEIGHTS}.0123456789ab.tmp", f".{CARD}.0123456789ab.tmp"])
+def test_what_a_kill_left_in_a_bundle_does_not_stop_the_next_one(left, tmp_path):
+    (tmp_path / left).write_bytes(b"half of it")
+    bundle = exported("garments", tmp_path)
+    assert {path.name for path in bundle.directory.iterdir()} == {DESCRIPTION, WEIGHTS, GRAPH}
+    assert not (bundle.directory / WEIGHTS).stat().st_mode & 0o111
+    assert (bundle.directory / WEIGHTS).stat().st_mode & 0o400
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     return {kind: exported(kind, tmp_path_factory.mktemp(kind)) for kind in ARCHITECTURES}

@@ -120,6 +120,12 @@ def test_the_card_of_categories(tmp_path):
     assert "celebrities" not in card
 
 
+def test_names_among_what_was_left_out_are_a_sentence_not_a_list_of_pythons(tmp_path):
+    figures = {**figures_of({}, "fashion-product"), "data": {"types that nobody has": ["Ties", "Men's *Hats*"]}}
+    card = card_text(a_bundle(tmp_path, ("shoes", "categorical", ["a", "b"])), figures)
+    assert "\n- types that nobody has: Ties, Men's \\*Hats\\*\n" in card
+
+
 def test_a_group_and_a_data_set_that_are_new(tmp_path):
     card = card_text(a_bundle(tmp_path, ("shoes", "categorical", ["a", "b"])), figures_of({}, "shoe-box"))
     assert "Predicting the group shoes of pictures" in card

@@ -118,8 +118,17 @@ def test_a_dry_run_counts_the_teachers(roots, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "fault"),
     [
-        ("celeba-mobilenet-student", "model.start_from=absent", "absent"),
-        ("celeba-mobilenet-distilled", "distill.teachers=['absent']", "absent"),
+        (
+            "celeba-mobilenet-student",
+            "model.start_from=absent",
+            "model.start_from: there is no bundle at absent; train",
+        ),
+        (
+            "celeba-mobilenet-distilled",
+            "distill.teachers=['absent']",
+            "distill.teachers: there is no bundle at absent; train",
+        ),
+        ("celeba-mobilenet-distilled", f"distill.teachers=['{REPOSITORY / 'jobs'}']", "distill.teachers: "),
         ("celeba-mobilenet", "model.weights=absent.pth", "absent.pth is no file"),
         ("celeba-mobilenet", "model.backbone=mobilenet_v9", "'mobilenet_v9' is unknown"),
         ("fashion-product-two-step", "steps=[{frozen=9}]", "has 8 children, not 9"),

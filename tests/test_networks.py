@@ -140,6 +140,7 @@ def test_unknown_names_and_missing_weights_are_explained(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"could not be loaded or fetched .*point TORCH_HOME") as caught:
         build(backbone="mobilenet_v2", weights="imagenet")
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch's advice to run what is in the file
     with pytest.raises(UserError, match=r"model.weights: .*missing.pth is no file"):
         build(backbone="mobilenet_v2", weights=str(tmp_path / "missing.pth"))
     (tmp_path / "text.pth").write_text("no weights")
@@ -147,6 +148,29 @@ def test_unknown_names_and_missing_weights_are_explained(monkeypatch, tmp_path):
         build(backbone="mobilenet_v2", weights=str(tmp_path / "text.pth"))
     with pytest.raises(UserError, match=r"model.frozen: mobilenet_v2 has 19 children, not 20"):
         build(backbone="mobilenet_v2", frozen=20)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\x80\x02.", "it is no file of torch's, or holds more than tensors"),
+        (torch.nn.Linear(2, 2), "it is no file of torch's, or holds more than tensors"),
+        ({"a": torch.zeros(3)}, r"Error\(s\) in loading state_dict for MobileNetV2: Missing key\(s\) .*\.\.\."),
+        ([1, 2], "Expected state_dict to be dict-like"),
+    ],
+)
+def test_a_file_without_weights_is_one_short_sentence(content, why, tmp_path):
+    path = tmp_path / "other.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(
+        UserError, match=rf"other.pth does not hold weights of this network \({why}.*\); name "
+    ) as caught:
+        Network(Model(backbone="mobilenet_v2", weights=str(path), input_px=64), celeba.SCHEMA)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])

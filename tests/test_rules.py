@@ -24,9 +24,9 @@ from stylematch.data.item_words import TAGS
 from stylematch.errors import UserError
 from stylematch.pipelines.rule_labels import read_labels
 from stylematch.pipelines.rules import apply_rules, count_rules
+from stylematch.settings.toml_lines import KeyLines
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules, shipped_rule_sets
-from stylematch.style.toml_lines import KeyLines
 
 CLASSIC = load_rules("classic", attribute_names=ATTRIBUTES, categories=CLASSES)
 COUNTS = [

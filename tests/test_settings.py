@@ -198,8 +198,46 @@ def test_fashion_mnist_is_28_pixels_wide(job_file):
 
 def test_all_faults_are_named_at_once(job_file):
     job_file.write_text(JOB.replace("epochs = 2", "epochs = 0").replace("[data]", "[data]\nwilt = 1"))
-    with pytest.raises(UserError, match=r"data.wilt: .*; schedule.epochs: "):
+    with pytest.raises(UserError, match=r"job.toml:5: data.wilt: .*; .*job.toml:14: schedule.epochs: "):
         load_job(job_file, TrainJob)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "fault"),
+    [
+        ("epochs = 2", "epochz = 2", 13, "schedule.epochz: is no setting"),
+        ("epochs = 2", "", 12, "schedule.epochs: is missing"),  # the line of its table
+        ("[model]", "[modell]", None, "model: is missing"),
+        ("[model]", "[modell]", 6, "modell: is no setting"),
+        ("shift = 0.1", 'x = """\n[data]\nepochs = 3\n"""\nshift = 9', 15, "augment.shift: has to be at most 1"),
+        ("[model]", "[loss]\ngroup_weights.attributes = -1\n[model]", 7, "loss.group_weights.attributes: has to be at"),
+        ("[model]", "[[steps]]\nepochs = 1\n\n[[steps]]\nepoch = 1\n[model]", 10, r"steps.epoch \(entry 2\): is no"),
+        ("[schedule]", "[[steps]]\nmost_frequent = 3\n[schedule]", 12, "steps.most_frequent: celeba has no classes"),
+        ('"mobilenet_v2"', '"small_resnet"', 7, "model.backbone: 'small_resnet' does not fit celeba"),
+        ("shift = 0.1", "flip_vertical = 0.5", 11, "augment.flip_vertical: faces with points"),
+        ('"celeba"', '"fashion-product"', 4, "data.split: fashion-product is split by"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_fault_names_its_line(job_file, old, new, line, fault, newline):
+    assert old in JOB
+    job_file.write_bytes(JOB.replace(old, new).replace("\n", newline).encode())
+    place = f"{job_file}:{line}" if line else f"{job_file}"
+    with pytest.raises(UserError, match=f"(^|; ){place}: {fault}"):
+        load_job(job_file, TrainJob)
+    # What --set gave is not in the file, where another value may stand.
+    with pytest.raises(UserError, match=f"{job_file}: --set augment.flip: "):
+        load_job(job_file, TrainJob, ["augment.flip=2"])
+
+
+def test_a_setting_without_effect_names_its_line(job_file, caplog):
+    job_file.write_text(JOB + "momentum = 0.5\n")
+    load_job(job_file, TrainJob)
+    load_job(job_file, TrainJob, ["schedule.momentum=0.7"])
+    assert [record.getMessage().partition(" has ")[0] for record in caplog.records] == [
+        f"{job_file}:16: schedule.momentum:",
+        f"{job_file}: schedule.momentum:",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -283,9 +321,12 @@ def test_keys_are_changed_on_the_command_line(job_file):
         ("schedule.epochs", "is no key=value"),
         (".epochs=1", "is no key=value"),
         ("name.first=1", "name is no table"),
+        ("model.hidden.0=8", "model.hidden is a list, which is set as a whole: --set 'model.hidden=\\[...\\]'"),
+        ("data.groups.0=box", "job.toml: --set data.groups: has to be a list in square brackets, not a table"),
     ],
 )
 def test_a_wrong_change_is_named(job_file, override, fault):
+    job_file.write_text(JOB.replace("input_px = 128", "input_px = 128\nhidden = [4]"))
     with pytest.raises(UserError, match=fault):
         load_job(job_file, TrainJob, [override])
 

@@ -124,7 +124,7 @@ def test_a_list_of_wrong_entries_is_not_told_to_be_empty(tmp_path):
     path.write_text(TRAINING.replace('["teacher"]', "[[]]"))
     with pytest.raises(UserError) as caught:
         load_job(path, TrainJob)
-    assert str(caught.value) == f"{path}: distill.teachers (entry 1): has to be a text in quotes, not []."
+    assert str(caught.value) == f"{path}:10: distill.teachers (entry 1): has to be a text in quotes, not []."
 
 
 @pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 5000 + "]" * 5000])

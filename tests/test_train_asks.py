@@ -7,11 +7,11 @@ import tomllib
 import pytest
 from conftest import REPOSITORY
 from program import call
-from tiny import write_celeba
+from tiny import write_celeba, write_flixstock
 
 from stylematch.errors import UserError
 from stylematch.pipelines.sources import open_source
-from stylematch.pipelines.train import TRAIN_PACKAGES
+from stylematch.pipelines.train import TRAIN_PACKAGES, open_job, read_train_job
 from stylematch.settings import TrainData
 
 JOB = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
@@ -85,3 +85,25 @@ def test_wild_faces_that_are_not_there_are_said_before_the_others_are_cut(tmp_pa
     with pytest.raises(UserError, match=r"celeba_wild does not exist: .* set data.wild to false"):
         open_source(TrainData(dataset="celeba", root=str(root)), 64, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_faces_of_no_split_are_a_sentence(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    folder = write_celeba(tmp_path / "data" / "celeba")
+    (folder / "list_eval_partition.txt").unlink()
+    path = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
+    changes = [f"data.root='{folder.parent}'", "data.wild=false", f"out='{tmp_path / 'run'}'"]
+    with pytest.raises(UserError, match=r"0 pictures to learn from and 0 to watch, .*; list_eval_partition.txt says"):
+        open_job(read_train_job(path, changes, smoke=True))
+
+
+def test_pictures_that_only_begin_as_pictures_are_counted(tmp_path):
+    images = write_flixstock(tmp_path / "flixstock") / "images"
+    for number in range(60):
+        content = (images / f"{number}.jpg").read_bytes()
+        (images / f"{number}.jpg").write_bytes(content if number % 2 else content[:200])
+    data = TrainData(dataset="flixstock", split="random", root=str(images.parent))
+    source = open_source(data, 64, tmp_path / "cache")
+    measured = sum(len(test) for _, test in source.tests())
+    assert len(source.parts[0][0]) + len(source.val) + measured == 30
+    assert source.notes == {"pictures that cannot be decoded": 48 - source.pictures - len(source.val)}  # but the test's

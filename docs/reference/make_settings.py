@@ -36,8 +36,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "This page is made from `stylematch/settings` by `make reference-pages`. A key that is not here is refused,",
-        "with its name and the fix; one that changes nothing in its job (`momentum` without `sgd`) is warned of.",
-        "Any key of a job can be changed for one run: `--set schedule.epochs=3`.",
+        "with its line, its name and the fix; one that changes nothing in its job (`momentum` without `sgd`) is",
+        "warned of. Any key of a job can be changed for one run: `--set schedule.epochs=3`.",
     ]
     for title, text, kind in PAGES:
         lines += ["", f"## {title}", "", text]

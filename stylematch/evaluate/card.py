@@ -166,6 +166,8 @@ def _notes(notes: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, value in notes.items():
         inner = value.items() if isinstance(value, dict) else ()
+        if isinstance(value, list):
+            value = ", ".join(map(str, value))
         shown_value = ", ".join(f"{_words(key)} {shown_number(item)}" for key, item in inner) or shown_number(value)
         lines.append(f"- {_words(name)}: {shown_value}")
     return [*lines, ""] if lines else []

@@ -54,7 +54,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     products = fashion_product.read_fashion_product(root)
     if data.min_label_count > 1:
         products = fashion_product.mask_rare(products, data.min_label_count)
-    notes: dict[str, Any] = {f"rows dropped: {reason}": count for reason, count in products.dropped.items() if count}
+    notes: dict[str, Any] = dict(_dropped(products.dropped))
     if data.split == "years":
         parts = fashion_product.split_by_year(products, data.validation, data.split_seed)
         train, val, test = parts.train, parts.validation, parts.test
@@ -68,14 +68,15 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
         if untrained := fashion_product.never_trained(products, train, test, group):
             notes[f"{group} that no training picture has"] = list(untrained)
     cut = _cut_for(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
+    learned, watched = cut(train), cut(val)
     return Source(
         fashion_product.schema(products, data.label_groups),
-        [(cut(train), 1)],
-        cut(val),
+        [(learned, 1)],
+        watched,
         lambda: iter([(title, cut(test))]),
         fashion_product.LICENCE,
         {"input": {"resize": data.resize}},
-        notes,
+        notes | _undecodable(learned, watched),
         _named(products.names, train, val),
     )
 
@@ -117,15 +118,16 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
         if len(below := worn(test)):
             yield "fashion-product test (stratified fifth), below a face", below
 
-    parts = [(coloured(items.parts[0][0]), 1), (shop(train), data.product_repeat), (worn(train), data.product_repeat)]
+    learned, watched = shop(train), shop(val)
+    parts = [(coloured(items.parts[0][0]), 1), (learned, data.product_repeat), (worn(train), data.product_repeat)]
     return Source(
         schema,
         [(part, times) for part, times in parts if len(part)],
-        joined([coloured(items.val), shop(val), worn(val)]),
+        joined([coloured(items.val), watched, worn(val)]),
         tests,
         f"{items.licence} {fashion_product.LICENCE}",
         {"input": {"resize": "garment"}},
-        {f"rows dropped: {reason}": count for reason, count in products.dropped.items() if count},
+        _dropped(products.dropped) | _undecodable(learned, watched),
         _named(products.names, train, val),
     )
 
@@ -137,14 +139,15 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
     rest, test = split_random(len(garments), _TEST_SHARE, data.split_seed)
     kept, held = split_random(len(rest), data.validation, data.split_seed)
     cut = _cut_for(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
+    learned, watched = cut(rest[kept]), cut(rest[held])
     return Source(
         LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),
-        [(cut(rest[kept]), 1)],
-        cut(rest[held]),
+        [(learned, 1)],
+        watched,
         lambda: iter([("flixstock test (random fifth)", cut(test))]),
         flixstock.LICENCE,
         {"input": {"resize": data.resize}},
-        {f"rows dropped: {reason}": count for reason, count in garments.dropped.items() if count},
+        _dropped(garments.dropped) | _undecodable(learned, watched),
         _named(garments.names, rest),
     )
 
@@ -209,6 +212,16 @@ def cut_whole(
             )
 
     return cut
+
+
+def _dropped(rows: Mapping[str, int]) -> dict[str, int]:
+    return {f"rows dropped: {reason}": count for reason, count in rows.items() if count}
+
+
+def _undecodable(*parts: Examples) -> dict[str, int]:
+    """Count what announces itself as a picture and is none, which shows only when it is cut."""
+    count = sum(part.dropped for part in parts)
+    return {"pictures that cannot be decoded": count} if count else {}
 
 
 def _named(names: Sequence[str], *parts: Rows) -> tuple[str, ...]:

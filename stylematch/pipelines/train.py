@@ -179,9 +179,17 @@ def open_job(job: TrainJob) -> Source:
     if job.model.embedding_layer:
         bare.give_space(1)
     if job.model.start_from is not None:
-        Bundle.open(Path(job.model.start_from))
+        _named_bundle("model.start_from", job.model.start_from)
     _teacher_bundles(job)
-    return open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
+    source = open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
+    if not source.pictures or not len(source.val):
+        which = "list_eval_partition.txt says which of celeba's are learned from (0) and watched (1)"
+        advice = which if job.data.dataset == "celeba" else "add pictures, or raise data.limit or data.validation"
+        raise UserError(
+            f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
+            f"one of each at least; {advice}."
+        )
+    return source
 
 
 def learn(job: TrainJob, source: Source) -> Network:
@@ -227,7 +235,7 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     network = Network(job.model, schema)
     if job.model.start_from is None:
         return network
-    bundle = Bundle.open(Path(job.model.start_from))
+    bundle = _named_bundle("model.start_from", job.model.start_from)
     started = load_network(bundle, job.model.dropout)
     started.space = None  # it follows from the layers, and is fitted again after the training
     found, wanted = (
@@ -261,10 +269,21 @@ def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
     return teachers
 
 
+def _named_bundle(key: str, place: str) -> Bundle:
+    """Open a bundle that a setting names; the setting is said where it cannot be."""
+    path = Path(place)
+    if not path.is_dir():
+        raise UserError(f"{key}: there is no bundle at {shown(path)}; train the job that makes it, or name another.")
+    try:
+        return Bundle.open(path)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
 def _teacher_bundles(job: TrainJob) -> list[Bundle | None]:
     """Return the bundles that a job listens to; None is an untrained network."""
     named = () if job.distill is None else job.distill.teachers
-    bundles = [None if teacher == "none" else Bundle.open(Path(teacher)) for teacher in named]
+    bundles = [None if teacher == "none" else _named_bundle("distill.teachers", teacher) for teacher in named]
     for bundle in bundles:
         if bundle is not None and bundle.input_px != job.model.input_px:
             raise UserError(

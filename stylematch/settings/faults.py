@@ -1,11 +1,14 @@
 """What pydantic finds wrong with settings, in this project's words: where, what it has to be, and what to do.
 
 Pydantic tells each fault by a type and a place. Every type that a settings class can meet has its own words here; a key
-that takes values of several kinds has a fault for each, which become one sentence.
+that takes values of several kinds has a fault for each, which become one sentence. A fault of a job file also has the
+line of its key, or of the table that lacks it.
 """
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Collection, Sequence
 from datetime import date, time
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stylematch.settings.base import NAME_PATTERN
+from stylematch.settings.toml_lines import KeyLines
 
 OPTIONS = "options"
 """What stands for the command line where the place of a setting is asked for."""
@@ -60,8 +64,8 @@ _KIND_OF_KEY = ("literal[", "constrained-")  # what pydantic adds to a key that 
 _LONGEST_SHOWN = 60
 
 
-def sentences(error: ValidationError, where: str, overridden: Collection[str] = ()) -> list[str]:
-    """Return a sentence, without its full stop, for each key that is wrong.
+def told(error: ValidationError, where: str, overridden: Collection[str] = (), lines: KeyLines | None = None) -> str:
+    """Return what is wrong, without a full stop: each key that is wrong behind its place.
 
     Parameters
     ----------
@@ -71,26 +75,46 @@ def sentences(error: ValidationError, where: str, overridden: Collection[str] = 
         The place of the settings, ``OPTIONS`` for the command line's.
     overridden : collection of str
         Dotted keys whose values were given with ``--set``.
+    lines : KeyLines, optional
+        Of the job file, for ``FILE:LINE``.
     """
-    said: list[str] = []
-    wanted: dict[str, tuple[list[str], Any]] = {}
+    places = itertools.groupby(_sentences(error, where, overridden, lines), key=operator.itemgetter(0))
+    return "; ".join(f"{place}: {'; '.join(sentence for _, sentence in said)}" for place, said in places)
+
+
+def place_of(key: Sequence[str | int], where: str, overridden: Collection[str], lines: KeyLines | None) -> str:
+    """Return ``FILE:LINE`` of a key of a job file, or the file alone where the key does not stand in it."""
+    if lines is None or _is_overridden([str(part) for part in key if not isinstance(part, int)], overridden):
+        return where
+    found = lines.nearest(*key)
+    return f"{where}:{lines.line(*found)}" if found else where
+
+
+def _sentences(
+    error: ValidationError, where: str, overridden: Collection[str], lines: KeyLines | None
+) -> list[tuple[str, str]]:
+    """Return a place and a sentence for each key that is wrong."""
+    said: list[tuple[str, str]] = []
+    wanted: dict[tuple[str, str], tuple[list[str], Any]] = {}
     for fault in error.errors():
         kind, given = fault["type"], fault["input"]
         place = [part for part in fault["loc"] if not str(part).startswith(_KIND_OF_KEY)]
         if kind == "value_error":  # raised by a settings class, which names the key from where it stands
             name, _, what = str(fault["ctx"]["error"]).partition(": ")
-            key = _key([*(place[:-1] if place[-1:] == [name] else place), name], where, overridden)
-            said.append(f"{key}: {what}")
+            place = [*(place[:-1] if place[-1:] == [name] else place), *name.split(".")]
+            at, key = place_of(place, where, overridden, lines), _key(place, where, overridden)
+            said.append((at, f"{key}: {what}"))
             continue
-        key = _key(place, where, overridden)
+        at, key = place_of(place, where, overridden, lines), _key(place, where, overridden)
         if kind == "extra_forbidden":
-            said.append(f"{key}: is no setting; remove it or mend its spelling")
+            said.append((at, f"{key}: is no setting; remove it or mend its spelling"))
         elif kind == "missing":
-            said.append(f"{key}: is missing; set it")
+            said.append((at, f"{key}: is missing; set it"))
         elif kind != "too_short" or not given:  # else it counts only what is right in the list, and says so of the rest
-            kinds = wanted.setdefault(key, ([], given))[0]
+            kinds = wanted.setdefault((at, key), ([], given))[0]
             kinds += [words for words in [_wanted(dict(fault))] if words not in kinds]
-    said += [f"{key}: has to be {' or '.join(kinds)}, not {_shown(given)}" for key, (kinds, given) in wanted.items()]
+    for (at, key), (kinds, given) in wanted.items():
+        said.append((at, f"{key}: has to be {' or '.join(kinds)}, not {_shown(given)}"))
     return said
 
 
@@ -100,10 +124,13 @@ def _key(place: Sequence[str | int], where: str, overridden: Collection[str]) ->
     if where == OPTIONS:
         return f"--{names[0].partition('.')[0].replace('_', '-')}" if names else OPTIONS
     entries = [f" (entry {part + 1})" for part in place if isinstance(part, int)]  # people count from 1
-    dotted = ".".join(names)
-    parts = dotted.split(".")
-    given_so = any(".".join(parts[:count]) in overridden for count in range(1, len(parts) + 1))
-    return f"{'--set ' * given_so}{dotted}{''.join(entries)}"
+    return f"{'--set ' * _is_overridden(names, overridden)}{'.'.join(names)}{''.join(entries)}"
+
+
+def _is_overridden(names: Sequence[str], overridden: Collection[str]) -> bool:
+    """Return whether a key, a table around it, or something in it was given with ``--set``."""
+    around = {".".join(names[:count]) for count in range(1, len(names) + 1)}
+    return any(key in around or key.startswith(f"{'.'.join(names)}.") for key in overridden)
 
 
 def _wanted(fault: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from stylematch.errors import UserError
 from stylematch.settings.base import Section
-from stylematch.settings.faults import sentences
+from stylematch.settings.faults import place_of, told
+from stylematch.settings.toml_lines import KeyLines
 
 logger = logging.getLogger(__name__)
 DATA_VARIABLE = "STYLEMATCH_DATA"
@@ -41,10 +42,12 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     Raises
     ------
     UserError
-        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are named.
+        If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are named,
+        with the line where they stand.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
     except FileNotFoundError as error:
         raise UserError(f"The job file {path} does not exist.") from error
     except OSError as error:
@@ -55,9 +58,11 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     for override in overrides:
         _override(data, override)
     _plain_text_where_wanted(kind, data, overrides)
-    job = _checked(kind, str(path), data, {override.partition("=")[0].strip() for override in overrides})
+    overridden = {override.partition("=")[0].strip() for override in overrides}
+    job = _checked(kind, str(path), data, overridden, text)
     for sentence in job.without_effect():
-        logger.warning("%s: %s.", path, sentence)
+        key = sentence.partition(":")[0].split(".")
+        logger.warning("%s: %s.", place_of(key, str(path), overridden, KeyLines(text)), sentence)
     return job
 
 
@@ -84,8 +89,11 @@ def _override(data: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # no TOML, or a number too long for Python: the setting says what it wants
         value = text.strip()
-    for table in tables:
+    for depth, table in enumerate(tables, start=1):
         data = data.setdefault(table, {})
+        if isinstance(data, list):
+            whole = ".".join(tables[:depth])
+            raise UserError(f"--set {override}: {whole} is a list, which is set as a whole: --set '{whole}=[...]'.")
         if not isinstance(data, dict):
             raise UserError(f"--set {override}: {table} is no table of the job.")
     data[name] = value
@@ -108,14 +116,17 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     UserError
         If a key is unknown, missing or out of range; all such keys are named.
     """
-    return _checked(kind, where, values, ())
+    return _checked(kind, where, values)
 
 
-def _checked(kind: type[Job], where: str, values: dict[str, Any], overridden: Collection[str]) -> Job:
+def _checked(
+    kind: type[Job], where: str, values: dict[str, Any], overridden: Collection[str] = (), text: str | None = None
+) -> Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {'; '.join(sentences(error, where, overridden))}.") from error
+        lines = None if text is None else KeyLines(text)  # looked for only where something is wrong
+        raise UserError(f"{told(error, where, overridden, lines)}.") from error
 
 
 def data_root() -> Path:

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from stylematch.errors import UserError
+from stylematch.settings.toml_lines import KeyLines
 from stylematch.style.rule import Rule
-from stylematch.style.toml_lines import KeyLines
 from stylematch.tables.disk import shown
 
 P = ParamSpec("P")

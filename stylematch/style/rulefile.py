@@ -15,7 +15,7 @@ from stylematch.style.diagram import DecisionDiagram
 from stylematch.style.reach import PlacedRule, draw_rules
 from stylematch.style.rule import CONDITION_KEYS, Rule, Tags, Vocabulary
 from stylematch.style.rule_problems import Problems, RuleProblemsError
-from stylematch.style.toml_lines import BrokenTomlError, load_document
+from stylematch.style.toml_document import BrokenTomlError, load_document
 
 T = TypeVar("T")
 

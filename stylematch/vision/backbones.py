@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,6 +32,7 @@ _FINEST_STRIDE = 16
 _TIMM = "timm:"
 # What comes of no network, of one that breaks off, and of a download that is damaged.
 _UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError)
+_LONGEST_WHY = 160
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
 # The small networks: channels of the input, and widths that keep a whole model below a million parameters.
@@ -157,10 +157,9 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
 
 
 def _no_weights(name: str, error: Exception) -> UserError:
-    first = str(error).partition("\n")[0]
     return UserError(
-        f"model.weights: the ImageNet weights of {name} could not be loaded or fetched ({first}); point TORCH_HOME at "
-        'a folder that has them, whole, name a file of weights, or set weights = "none".'
+        f"model.weights: the ImageNet weights of {name} could not be loaded or fetched ({_why(error)}); point "
+        'TORCH_HOME at a folder that has them, whole, name a file of weights, or set weights = "none".'
     )
 
 
@@ -178,11 +177,20 @@ def _load_file(network: nn.Module, path: Path) -> None:
         network.load_state_dict(state)
     except FileNotFoundError as error:
         raise UserError(f'model.weights: {path} is no file; write "imagenet", "none" or the path of one.') from error
-    except Exception as error:  # each format has its own exceptions
-        if not _is_of_weights(error, (OSError, RuntimeError, SafetensorError, ValueError, TypeError, EOFError)):
-            raise
-        first = str(error).partition("\n")[0]
-        raise UserError(f"model.weights: {path} does not hold weights of this network ({first}).") from error
+    except Exception as error:  # each format has its own exceptions, and damage has any of Python's
+        raise UserError(
+            f"model.weights: {path} does not hold weights of this network ({_why(error)}); name the file of a "
+            "state_dict of the whole network, in safetensors or as torch.save writes it."
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """Say in a few words why a file holds no weights; torch's own words advise to run what is in it."""
+    if type(error).__name__ == "UnpicklingError" or isinstance(error, LookupError):
+        return "it is no file of torch's, or holds more than tensors"
+    head, *rest = (line.strip() for line in str(error).splitlines())
+    said = f"{head} {rest[0]}" if head.endswith(":") and rest else head  # the keys that do not fit
+    return said if len(said) <= _LONGEST_WHY else f"{said[:_LONGEST_WHY]}..."
 
 
 def _without_classifier(network: nn.Module) -> nn.Sequential:

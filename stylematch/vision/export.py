@@ -17,9 +17,10 @@ import onnx
 import onnxscript.optimizer
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from stylematch.errors import StylematchError
+from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import OnnxRuntime, TorchRuntime
@@ -72,8 +73,8 @@ def write_bundle(
         if not value.isfinite().all():
             raise StylematchError(f"{directory}: {key} has values that float16 cannot hold; the training failed.")
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(state, directory / WEIGHTS)
-    (directory / WEIGHTS).chmod(0o644)
+    _tidy(directory)
+    write_durably(directory / WEIGHTS, save(state))
     _write_graph(network, directory, input_px, _offsets(directory / WEIGHTS))
     said = dict(extra or {})
     more = said.pop("input", {})
@@ -91,6 +92,13 @@ def write_bundle(
     bundle = Bundle.open(directory)
     _check(bundle)
     return bundle
+
+
+def _tidy(directory: Path) -> None:
+    """Remove what a kill left of files that were being written: a bundle may hold nothing but its own."""
+    for pattern in (f".*{TEMPORARY_SUFFIX}", ".tmp*"):  # the second are safetensors' own, in bundles of before
+        for unfinished in directory.glob(pattern):
+            unfinished.unlink(missing_ok=True)
 
 
 def rewrite_graph(bundle: Bundle) -> Bundle:
