@@ -51,6 +51,9 @@ def embed(
     else:
         if out is None:
             raise typer.BadParameter("is needed for a source that is no job file", param_hint="--out")
+        for name in split or ():  # a repeatable option cannot list its values to typer
+            if name not in ("train", "val", "test"):
+                raise typer.BadParameter(f"{name!r} is not one of 'train', 'val', 'test'.", param_hint="'--split'")
         settings = settings_of(
             source,
             out,

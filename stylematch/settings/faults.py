@@ -6,11 +6,12 @@ that takes values of several kinds has a fault for each, which become one senten
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Sequence
 from datetime import date, time
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stylematch.settings.base import NAME_PATTERN
 
@@ -60,7 +61,9 @@ _KIND_OF_KEY = ("literal[", "constrained-")  # what pydantic adds to a key that 
 _LONGEST_SHOWN = 60
 
 
-def sentences(error: ValidationError, where: str, overridden: Collection[str] = ()) -> list[str]:
+def sentences(
+    error: ValidationError, where: str, overridden: Collection[str] = (), kind_of_job: type[BaseModel] = BaseModel
+) -> list[str]:
     """Return a sentence, without its full stop, for each key that is wrong.
 
     Parameters
@@ -71,6 +74,8 @@ def sentences(error: ValidationError, where: str, overridden: Collection[str] = 
         The place of the settings, ``OPTIONS`` for the command line's.
     overridden : collection of str
         Dotted keys whose values were given with ``--set``.
+    kind_of_job : type
+        The settings class, whose closest name is proposed for one that is unknown.
     """
     said: list[str] = []
     wanted: dict[str, tuple[list[str], Any]] = {}
@@ -84,7 +89,7 @@ def sentences(error: ValidationError, where: str, overridden: Collection[str] = 
             continue
         key = _key(place, where, overridden)
         if kind == "extra_forbidden":
-            said.append(f"{key}: is no setting; remove it or mend its spelling")
+            said.append(f"{key}: is no setting; remove it or mend its spelling{_proposed(kind_of_job, place)}")
         elif kind == "missing":
             said.append(f"{key}: is missing; set it")
         elif kind != "too_short" or not given:  # else it counts only what is right in the list, and says so of the rest
@@ -92,6 +97,25 @@ def sentences(error: ValidationError, where: str, overridden: Collection[str] = 
             kinds += [words for words in [_wanted(dict(fault))] if words not in kinds]
     said += [f"{key}: has to be {' or '.join(kinds)}, not {_shown(given)}" for key, (kinds, given) in wanted.items()]
     return said
+
+
+def _proposed(kind: type[BaseModel], place: Sequence[str | int]) -> str:
+    """Return the end of a sentence: the closest setting of the table that an unknown one stands in, if one is close."""
+    *tables, name = (part for part in place if isinstance(part, str))
+    for table in tables:
+        sections = _sections(kind.model_fields[table].annotation) if table in kind.model_fields else []
+        if len(sections) != 1:
+            return ""
+        kind = sections[0]
+    close = difflib.get_close_matches(name, list(kind.model_fields), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the tables that a setting may hold, alone or as entries of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for inner in get_args(annotation) for section in _sections(inner)]
 
 
 def _key(place: Sequence[str | int], where: str, overridden: Collection[str]) -> str:

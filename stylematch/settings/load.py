@@ -115,7 +115,7 @@ def _checked(kind: type[Job], where: str, values: dict[str, Any], overridden: Co
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {'; '.join(sentences(error, where, overridden))}.") from error
+        raise UserError(f"{where}: {'; '.join(sentences(error, where, overridden, kind))}.") from error
 
 
 def data_root() -> Path:
