@@ -148,7 +148,7 @@ def test_one_split_alone(fashion_mnist, celeba, tmp_path):
     assert not (out / "skipped.csv").exists()
     wrong = embed("celeba", tmp_path / "none", "--root", celeba, "--split", "dev")
     assert wrong.code == 2
-    assert "Invalid value for '--split'" in wrong.err
+    assert "--split dev: the splits are train, val, test" in wrong.sentence
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
