@@ -146,7 +146,7 @@ def describe_index(path: Path) -> str:
     return "\n".join(lines)
 
 
-# A catalogue's items are also found by the category of the model's that they look like, so these may be more than theirs.
+# An item is also found by the category that it looks like, so these may be more than the items' own.
 _LABELS_TOLD = {"attribute_names": "attribute names", "categories": "categories that rules can name"}
 
 
