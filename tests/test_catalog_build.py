@@ -252,11 +252,14 @@ def test_mistakes_are_one_sentence_and_leave_nothing(pictures, table, tmp_path):
     nameless = write_table(tmp_path / "nameless.csv", ["a,b"], "sku,image")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "mine.txt").write_text("keep me")
+    header = write_table(tmp_path / "header.csv", [], "item_id,image")
     for source, options, said in (
         (tmp_path / "absent.csv", (), "absent.csv"),
         (open_quote, (), "header"),
         (doubled, (), "twice"),
         (nameless, (), "--column item_id"),
+        (header, (), "has no rows"),
+        (tmp_path / "here", (), "has no pictures"),
         (table, ("--column", "item_id=nope"), "nope"),
         (table, ("--column", "colour=x"), "baseColour"),
         (table, ("--images", tmp_path), "None of the 25 rows"),

@@ -148,7 +148,7 @@ def test_a_mistaken_command_line_is_a_usage_error(tmp_path, arguments, said):
         (["embed", "fashion-mnist", "--out", "{tmp}/out", "--root", "{tmp}"], "--root"),
         (["embed", "celeba", "--out", "{tmp}/out", "--faces", "aligned"], "--faces"),
         (["embed", "celeba", "--out", "{tmp}/out", "--root", "{tmp}"], "list_attr_celeba.txt"),
-        (["embed", "celeba", "--out", "{tmp}/out", "--split", "trial"], "splits"),
+        (["embed", "celeba", "--out", "{tmp}/out", "--split", "trial"], "--split trial: "),
         (["embed", "fashion-mnist", "--out", "{tmp}/out", "--fashion-mnist", "{tmp}"], "IDX"),
         (["rules", "apply", "{tmp}/file"], "Parquet"),
         (["rules", "apply", "{tmp}/nowhere.parquet"], "nowhere.parquet"),

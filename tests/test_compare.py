@@ -166,6 +166,12 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
     assert call("compare", run_a, run_b).out.splitlines()[:-1] == done.out.splitlines()[:-2]
     assert call("compare", run_a, tmp_path).code == 2
     assert "not a finished run" in call("compare", run_a, tmp_path).sentence
+    predicted = tmp_path / "predicted"
+    (predicted / "predictions").mkdir(parents=True)
+    shutil.copy(run_a / "manifest.json", predicted)
+    manifest = json.loads((predicted / "manifest.json").read_text())
+    (predicted / "manifest.json").write_text(json.dumps(manifest | {"outputs": ["photos", "predictions"]}))
+    assert "is a run of predict, which has neither styles nor items" in call("compare", run_a, predicted).sentence
     (out / "mine.txt").write_text("keep me")
     refused = call("compare", run_a, run_b, "--out", out)
     assert refused.code == 2

@@ -146,6 +146,9 @@ def test_one_split_alone(fashion_mnist, celeba, tmp_path):
     out = embedded("celeba", tmp_path / "faces", "--root", celeba, "--split", "val", "--split", "test")
     assert shards(out)["id"].to_pylist() == ["000005.jpg", "000006.jpg"]
     assert not (out / "skipped.csv").exists()
+    wrong = embed("celeba", tmp_path / "none", "--root", celeba, "--split", "dev")
+    assert wrong.code == 2
+    assert "--split dev: the splits are train, val, test" in wrong.sentence
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])

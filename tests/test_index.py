@@ -330,7 +330,7 @@ def test_describe(built, tmp_path):
     assert text.startswith("50 items, 8 dimensions, cosine\n")
     for part in (
         "SQfp16, 16 bytes per vector",
-        "Coat, Dress, Shirt",
+        "categories that rules can name: Coat, Dress, Shirt",
         "ab" * 32,
         "source: a test",
         "licence: none",

@@ -111,6 +111,28 @@ def test_adding_to_an_exact_index_is_building_it_of_both(tmp_path):
     assert infos["infos"]["search"]["recall_queries"] == (COUNT + 50) // 10
 
 
+def never_null(directory):
+    """Write the shards again as ``embed`` does, whose columns hold no null by their type."""
+    for path in directory.glob("part-*.parquet"):
+        table = pq.read_table(path)
+        schema = pa.schema([field.with_nullable(False) for field in table.schema])
+        pq.write_table(table.cast(schema), path)
+
+
+@pytest.mark.parametrize("ids", [["new"], ["item-00001"], ["item-00001", "new"]])
+def test_the_shards_that_embed_writes_can_be_added(tmp_path, capsys, ids):
+    write_embeddings(tmp_path / "shards", clustered(2, COUNT, DIM), [f"item-{n:05d}" for n in range(COUNT)])
+    more = more_embeddings(tmp_path, ids)
+    for directory in (tmp_path / "shards", more):
+        never_null(directory)
+    build_index(tmp_path / "shards", tmp_path / "index", IndexSettings())
+    schema = load_index_directory(tmp_path / "index").rows.schema
+    assert run(["index", "add", str(tmp_path / "index"), str(more), "--update"]) == 0, capsys.readouterr().err
+    stored = load_index_directory(tmp_path / "index")
+    assert stored.rows.schema == schema
+    assert stored.index.ids[-1] == ("new" if "new" in ids else f"item-{COUNT - 1:05d}")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_update_and_remove_by_the_command_line(tmp_path, kind, capsys):
     index = built(tmp_path, kind)

@@ -1,5 +1,6 @@
 """Tables of items as people keep them: stray quotation marks, prices, types, names of columns."""
 
+import codecs
 import csv
 import io
 from decimal import Decimal
@@ -15,6 +16,7 @@ from stylematch.data import item_csv
 from stylematch.data.item_csv import read_csv
 from stylematch.data.item_numbers import prices, without_nan
 from stylematch.data.item_table import read_items
+from stylematch.errors import UserError
 from stylematch.search.where import positions_where
 
 HEADER = "item_id,image,title"
@@ -122,6 +124,36 @@ def test_what_is_no_price_is_null_and_said(folder):
     assert table.columns["price"].to_pylist() == [1.5, None]
     assert table.columns["size"].to_pylist() == [None, 1.0]
     assert table.remarks == ("price: 1 cell is no number, e.g. row 2 'soon'",)
+
+
+def test_words_that_no_rule_knows_are_kept_and_said(folder):
+    lines = ["1,a.png,Kerle,navy", "2,a.png,N/A,Zinnober", "3,a.png,,red", "4,a.png,Ladies,Zinnober"]
+    table = read(folder, lines, "item_id,image,gender,baseColour")
+    assert table.columns["gender"].to_pylist() == ["Kerle", "N/A", None, "Ladies"]
+    assert table.remarks == (
+        "gender: 1 cell is no known word, e.g. line 2 'Kerle'",
+        "baseColour: 2 cells are no known words, e.g. line 3 'Zinnober'",
+    )
+
+
+def test_a_column_of_pictures_that_is_not_there_is_said(folder):
+    assert read(folder, ["a,x"], "item_id,img").columns["image"].to_pylist() == ["a.png"]
+    row = read(folder, ["1,a.png"], "item_id,img").rejected[0]
+    assert row.message == "the table has no column image, and no picture in the folder is called as the item"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("item_id,image\n1,a.png\n".encode("utf-16"), "is in UTF-16; save it as CSV in UTF-8"),
+        (codecs.BOM_UTF16_BE + "item_id,image\n1,a.png\n".encode("utf-16-be"), "is in UTF-16"),
+        ("item_id,image,Gr\u00f6\u00dfe\n1,a.png,M\n".encode("latin-1"), "the header, .* save the table as UTF-8"),
+    ],
+)
+def test_a_table_of_other_characters_is_refused_with_what_to_do(folder, data, said):
+    (folder / "items.csv").write_bytes(data)
+    with pytest.raises(UserError, match=said):
+        read_items(folder / "items.csv")
 
 
 def test_a_semicolon_brings_the_decimal_comma(folder):

@@ -735,6 +735,9 @@ def test_the_check_command_lists_every_problem(tmp_path):
     ]
     assert counted.startswith("of the 2 rules that can be read:\n2 styles of rule set 'mine' by 4 attributes")
     assert result.sentence.startswith(f"stylematch-batch: 2 problems in {path}; ")
+    assert result.sentence.endswith("until they are mended")
+    path.write_text("name = [[")
+    assert call("rules", "check", path).sentence.endswith("; 'score' refuses it until it is mended")
 
 
 def test_a_check_counts_the_rules_that_can_be_read_beside_the_problems(tmp_path):

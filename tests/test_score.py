@@ -780,7 +780,9 @@ def test_a_rejected_file_that_was_named_is_a_row_and_a_limit_makes_it_exit_code_
     assert result.code == 0
     assert "\nevery photo was rejected, the photos table says why; --max-reject-share X " in result.out
     assert [row["reason"] for row in rows(tmp_path / "out", "photos")] == ["not_a_picture"]
-    assert score(tmp_path / "broken.jpg", tmp_path / "out", "--max-reject-share", 0.9).code == 4
+    limited = score(tmp_path / "broken.jpg", tmp_path / "out", "--max-reject-share", 0.9)
+    assert limited.code == 4
+    assert "would" not in limited.out  # it did
     assert "every photo" not in score(EXAMPLES, tmp_path / "most", "--limit", 3).out
 
 

@@ -77,6 +77,17 @@ def test_a_rule_that_asks_for_it_is_refused_with_its_line(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_check_lists_the_rules_that_ask_for_it(tmp_path):
+    refused = score(EXAMPLES, tmp_path / "out", "--without", "Smiling")
+    assert "(1 more: 'stylematch-batch rules check --without Smiling' lists them)" in refused.sentence
+    checked = call("rules", "check", "wardrobe-neutral", "--without", "Smiling")
+    assert checked.code == 2
+    assert checked.out.count("which --without switches off") == 2
+    assert "2 problems in wardrobe-neutral" in checked.sentence
+    assert call("rules", "check", "wardrobe-neutral", "--without", "Male,Young").code == 0
+    assert "did you mean Male?" in call("rules", "check", "wardrobe-neutral", "--without", "male").sentence
+
+
 def test_every_rule_that_asks_for_it_is_named(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(RULES)

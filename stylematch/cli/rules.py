@@ -35,11 +35,17 @@ def rules_check(
         list[Path] | None,
         typer.Option(metavar="DIR", help="An index or collection, as for score: its categories and gallery count."),
     ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Attributes that score would switch off: no rule may ask for one."),
+    ] = None,
 ) -> None:
     """Check a rule set: coverage, overlaps, unreachable rules and unknown names, each with its line and key."""
     from stylematch.pipelines.rules import check_rules
+    from stylematch.settings import OPTIONS, ScoreSettings, validated
 
-    for line in check_rules(rules, labels=labels, indexes=index or ()).lines():
+    off = validated(ScoreSettings, OPTIONS, without=() if without is None else without).without
+    for line in check_rules(rules, labels=labels, indexes=index or (), without=off).lines():
         typer.echo(line)
 
 

@@ -7,6 +7,7 @@ in; reading goes on with the next line, not where the CSV module stopped.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
@@ -21,6 +22,8 @@ MAX_CELL_CHARACTERS = 1_000_000
 MAX_RECORD_LINES = 1000
 """How far a cell may be followed. Without an end, n lines that each open one would take n times as long to read."""
 _UNREADABLE = "\ufffd"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NO_UTF_8 = "bytes that are no UTF-8; save the table as UTF-8"
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,12 @@ def read_csv(source: Path) -> CsvCells:
         If the file or its header cannot be read, or names a column twice.
     """
     try:
-        text = source.read_bytes().decode("utf-8-sig", errors="replace")
+        data = source.read_bytes()
     except OSError as error:
         raise UserError(f"{shown(source)} cannot be read: {error.strerror}.") from error
+    if data.startswith(_UTF_16):  # what spreadsheets call "Unicode text"
+        raise UserError(f"{shown(source)} is in UTF-16; save it as CSV in UTF-8.")
+    text = data.decode("utf-8-sig", errors="replace")
     lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
     rows: list[list[str]] = []
@@ -73,7 +79,7 @@ def read_csv(source: Path) -> CsvCells:
             elif isinstance(found, str):
                 damaged.append((line, found))
             elif any(_UNREADABLE in cell for cell in found):
-                damaged.append((line, "bytes that are no UTF-8"))
+                damaged.append((line, _NO_UTF_8))
             else:
                 rows.append(found)
                 numbers.append(line)
@@ -86,6 +92,8 @@ def _header(source: Path, found: list[str] | str) -> tuple[str, ...]:
     if isinstance(found, str):
         raise UserError(f"{shown(source)}: the header, which names the columns, has {found}; mend it.")
     names = tuple(name.strip() for name in found)
+    if any(_UNREADABLE in name for name in names):
+        raise UserError(f"{shown(source)}: the header, which names the columns, has {_NO_UTF_8}.")
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"{shown(source)}: line 1 names the column {shown(doubled)!r} twice; rename one of them.")
     return names

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from stylematch.data.item_columns import KNOWN, name_columns
 from stylematch.data.item_csv import read_csv
 from stylematch.data.item_numbers import prices, typed
+from stylematch.data.item_remarks import remark, strange_words
 from stylematch.data.photos import PICTURE_EXTENSIONS, find_photos
 from stylematch.errors import UserError
 from stylematch.tables.disk import shown
@@ -157,18 +158,14 @@ def read_items(
         kept = kept.set_column(kept.column_names.index("image"), "image", image_column)
     rejected.sort(key=lambda row: row.row)
     numbers = [numbers[place] for place in places]
-    remarks: tuple[str, ...] = ()
+    remarks = strange_words(kept, numbers, read.counted)
     if "price" in kept.column_names and pa.types.is_string(kept.schema.field("price").type):
         price, unread = prices(kept["price"], decimal_comma=read.decimal_comma)
         if unread:
-            example = f"{read.counted} {numbers[unread[0]]:,} {shown(kept['price'][unread[0]].as_py())!r}"
-            remarks = (f"price: {len(unread):,} {_are(len(unread))}, e.g. {example}",)
+            first = f"{read.counted} {numbers[unread[0]]:,}"
+            remarks = (remark("price", kept["price"], unread, first, "number"), *remarks)
         kept = kept.set_column(kept.column_names.index("price"), "price", price)
     return ItemTable(source.name, folder, kept, tuple(numbers), tuple(rejected), tuple(left_out), remarks)
-
-
-def _are(count: int) -> str:
-    return "cell is no number" if count == 1 else "cells are no numbers"
 
 
 class _Pictures:
@@ -198,7 +195,10 @@ class _Pictures:
             self._by_stem = {name.rpartition(".")[0]: name for name in reversed(pictures)}
         name = self._by_stem.get(item_id)
         if name is None:
-            return ItemReason.MISSING_PICTURE, "no picture in the folder is called as the item"
+            return (
+                ItemReason.MISSING_PICTURE,
+                "the table has no column image, and no picture in the folder is called as the item",
+            )
         return self.by_path(name)
 
 

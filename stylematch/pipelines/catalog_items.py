@@ -231,7 +231,8 @@ class _ItemWriter:
 
 def _none_usable(source: Path, rejected: Sequence[RejectedItem], reasons: Mapping[str, int]) -> str:
     if not rejected:
-        return f"{shown(source)} has no rows; there is nothing to make items of."
+        held = "pictures" if source.is_dir() else "rows"
+        return f"{shown(source)} has no {held}; there is nothing to make items of."
     counts = ", ".join(f"{why} {count:,}" for why, count in reasons.items())
     first = rejected[0]
     return (

@@ -22,7 +22,7 @@ from stylematch.settings.engine import EngineChoice
 from stylematch.tables.disk import explained, shown, write_durably
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
 from stylematch.tables.replace import replaced_directory
-from stylematch.tables.views import find_snapshots, refuse_link
+from stylematch.tables.views import PREDICT_TABLES, find_snapshots, refuse_link
 
 MARKER = "changes.json"
 ORDER = {
@@ -134,6 +134,11 @@ def _manifest_of(run: Path) -> dict[str, Any]:
     if manifest is None:
         raise UserError(
             f"{shown(run)} is not a finished run: give the folder that score wrote (its --out), or a night's of export"
+        )
+    if PREDICT_TABLES[-1] in manifest.get("outputs", ()):
+        raise UserError(
+            f"{shown(run)} is a run of predict, which has neither styles nor items to compare: give the folder that "
+            "score wrote (its --out), or a night's of export"
         )
     return manifest
 

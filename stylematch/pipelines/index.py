@@ -146,6 +146,10 @@ def describe_index(path: Path) -> str:
     return "\n".join(lines)
 
 
+# An item is also found by the category that it looks like, so these may be more than the items' own.
+_LABELS_TOLD = {"attribute_names": "attribute names", "categories": "categories that rules can name"}
+
+
 def _describe_infos(infos: dict[str, Any]) -> list[str]:
     labels = LABELS_KEY[infos["kind"]]
     return [
@@ -153,7 +157,7 @@ def _describe_infos(infos: dict[str, Any]) -> list[str]:
         f"  faiss: {infos['faiss']}, {infos['bytes_per_vector']} bytes per vector",
         *_describe_search(infos),
         *(f"  {name}: {file['bytes']:,} bytes" for name, file in infos["files"].items()),
-        f"  {labels.replace('_', ' ')}: {shown(', '.join(infos[labels]))}",
+        f"  {_LABELS_TOLD[labels]}: {shown(', '.join(infos[labels])) or 'none'}",
         f"  made by the model with sha256: {shown(infos['bundle_sha256'])}",
         f"  source: {shown(infos['source'])}",
         f"  licence: {shown(infos['licence'])}",

@@ -110,10 +110,10 @@ def add_to_index(
         index.update(embeddings.ids.take(pa.array(there)), embeddings.vectors[there])
         taken = np.arange(rows.num_rows)
         taken[positions[there]] = rows.num_rows + there
-        rows = pa.concat_tables([rows, new_rows]).take(pa.array(taken))
+        rows = _behind(rows, new_rows).take(pa.array(taken))
     if fresh.size:
         index.add(embeddings.ids.take(pa.array(fresh)), embeddings.vectors[fresh])
-        rows = pa.concat_tables([rows, new_rows.take(pa.array(fresh))])
+        rows = _behind(rows, new_rows.take(pa.array(fresh)))
     key = LABELS_KEY[stored.infos["kind"]]
     known = stored.infos[key]
     labels = known
@@ -227,6 +227,11 @@ def _check_belong_together(
                 f"{shown(embeddings_dir)} has no column {shown(field.name)!r} of type {field.type}, which "
                 f"{shown(directory)} keeps; embed the data again with it."
             )
+
+
+def _behind(rows: pa.Table, new_rows: pa.Table) -> pa.Table:
+    """Return both. A column may hold nulls where it may in either: ids may in an index, in ``embed``'s shards not."""
+    return pa.concat_tables([rows, new_rows], promote_options="default")
 
 
 def _read_ids(path: Path) -> list[str]:

@@ -39,8 +39,8 @@ class RuleCheckError(UserError):
     """
 
     def __init__(self, rules: str, problems: Sequence[str], counted: Sequence[str] = ()) -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{count} in {shown(rules)}; 'score' refuses it until they are mended")
+        count, are = ("1 problem", "it is") if len(problems) == 1 else (f"{len(problems)} problems", "they are")
+        super().__init__(f"{count} in {shown(rules)}; 'score' refuses it until {are} mended")
         self.lines = (*counted, *(shown(problem) for problem in problems))
 
 
@@ -136,7 +136,9 @@ def apply_rules(labels_path: Path, rules: str) -> list[tuple[str, int]]:
     return [(rule_set.styles[index], int(counts[index])) for index in order]
 
 
-def check_rules(rules: str, *, labels: Path | None = None, indexes: Sequence[Path] = ()) -> RuleCheck:
+def check_rules(
+    rules: str, *, labels: Path | None = None, indexes: Sequence[Path] = (), without: Sequence[str] = ()
+) -> RuleCheck:
     """Check a rule set as ``score`` would, and count whom its rules hold for.
 
     Parameters
@@ -148,6 +150,8 @@ def check_rules(rules: str, *, labels: Path | None = None, indexes: Sequence[Pat
     indexes : sequence of Path
         As for ``score``: whose gallery is counted, and whose categories the items may name. Where only labels are
         given, CelebA's attributes and Fashion-MNIST's categories are known and no index is needed.
+    without : sequence of str
+        As for ``score``: attributes that no rule may ask for.
 
     Raises
     ------
@@ -170,7 +174,7 @@ def check_rules(rules: str, *, labels: Path | None = None, indexes: Sequence[Pat
         categories = index_info(assets.items)["categories"]
         labels = labels or assets.faces / ROWS_FILE
     try:
-        rule_set = load_rules(rules, attribute_names=attributes, categories=categories)
+        rule_set = load_rules(rules, attribute_names=attributes, categories=categories, without=without)
     except RuleProblemsError as error:
         raise RuleCheckError(
             rules, error.problems, _count_readable(rules, error.readable, attributes, labels)

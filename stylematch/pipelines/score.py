@@ -105,7 +105,7 @@ class ScoreSummary:
             ]
         if 0 < self.counts.found == self.counts.rejected:
             lines.append(
-                "every photo was rejected, the photos table says why; --max-reject-share X would exit with code 4"
+                "every photo was rejected, the photos table says why; --max-reject-share X makes it exit code 4"
             )
         if self.counts.ignored:
             passed_over = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(self.counts.ignored.items()))

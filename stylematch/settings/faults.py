@@ -7,13 +7,14 @@ line of its key, or of the table that lacks it.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import operator
 from collections.abc import Collection, Sequence
 from datetime import date, time
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stylematch.settings.base import NAME_PATTERN
 from stylematch.settings.toml_lines import KeyLines
@@ -64,7 +65,13 @@ _KIND_OF_KEY = ("literal[", "constrained-")  # what pydantic adds to a key that 
 _LONGEST_SHOWN = 60
 
 
-def told(error: ValidationError, where: str, overridden: Collection[str] = (), lines: KeyLines | None = None) -> str:
+def told(
+    error: ValidationError,
+    where: str,
+    kind_of_job: type[BaseModel],
+    overridden: Collection[str] = (),
+    lines: KeyLines | None = None,
+) -> str:
     """Return what is wrong, without a full stop: each key that is wrong behind its place.
 
     Parameters
@@ -73,12 +80,14 @@ def told(error: ValidationError, where: str, overridden: Collection[str] = (), l
         What pydantic says.
     where : str
         The place of the settings, ``OPTIONS`` for the command line's.
+    kind_of_job : type
+        The settings class, whose closest name is proposed for one that is unknown.
     overridden : collection of str
         Dotted keys whose values were given with ``--set``.
     lines : KeyLines, optional
         Of the job file, for ``FILE:LINE``.
     """
-    places = itertools.groupby(_sentences(error, where, overridden, lines), key=operator.itemgetter(0))
+    places = itertools.groupby(_sentences(error, where, kind_of_job, overridden, lines), key=operator.itemgetter(0))
     return "; ".join(f"{place}: {'; '.join(sentence for _, sentence in said)}" for place, said in places)
 
 
@@ -91,7 +100,11 @@ def place_of(key: Sequence[str | int], where: str, overridden: Collection[str], 
 
 
 def _sentences(
-    error: ValidationError, where: str, overridden: Collection[str], lines: KeyLines | None
+    error: ValidationError,
+    where: str,
+    kind_of_job: type[BaseModel],
+    overridden: Collection[str],
+    lines: KeyLines | None,
 ) -> list[tuple[str, str]]:
     """Return a place and a sentence for each key that is wrong."""
     said: list[tuple[str, str]] = []
@@ -107,7 +120,8 @@ def _sentences(
             continue
         at, key = place_of(place, where, overridden, lines), _key(place, where, overridden)
         if kind == "extra_forbidden":
-            said.append((at, f"{key}: is no setting; remove it or mend its spelling"))
+            close = _proposed(kind_of_job, place)
+            said.append((at, f"{key}: is no setting; remove it or mend its spelling{close}"))
         elif kind == "missing":
             said.append((at, f"{key}: is missing; set it"))
         elif kind != "too_short" or not given:  # else it counts only what is right in the list, and says so of the rest
@@ -116,6 +130,25 @@ def _sentences(
     for (at, key), (kinds, given) in wanted.items():
         said.append((at, f"{key}: has to be {' or '.join(kinds)}, not {_shown(given)}"))
     return said
+
+
+def _proposed(kind: type[BaseModel], place: Sequence[str | int]) -> str:
+    """Return the end of a sentence: the closest setting of the table that an unknown one stands in, if one is close."""
+    *tables, name = (part for part in place if isinstance(part, str))
+    for table in tables:
+        sections = _sections(kind.model_fields[table].annotation) if table in kind.model_fields else []
+        if len(sections) != 1:
+            return ""
+        kind = sections[0]
+    close = difflib.get_close_matches(name, list(kind.model_fields), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the tables that a setting may hold, alone or as entries of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for inner in get_args(annotation) for section in _sections(inner)]
 
 
 def _key(place: Sequence[str | int], where: str, overridden: Collection[str]) -> str:

@@ -126,7 +126,7 @@ def _checked(
         return kind.model_validate(values)
     except ValidationError as error:
         lines = None if text is None else KeyLines(text)  # looked for only where something is wrong
-        raise UserError(f"{told(error, where, overridden, lines)}.") from error
+        raise UserError(f"{told(error, where, kind, overridden, lines)}.") from error
 
 
 def data_root() -> Path:

@@ -25,18 +25,24 @@ class RuleProblemsError(UserError):
         A sentence each, in the order of the text; at least one.
     readable : sequence of Rule
         The rules of which it is known whom they take, in order.
+    without : sequence of str
+        The attributes that were switched off, which the check has to be told to find the same.
     """
 
-    def __init__(self, problems: Sequence[str], readable: Sequence[Rule] = ()) -> None:
+    def __init__(self, problems: Sequence[str], readable: Sequence[Rule] = (), without: Sequence[str] = ()) -> None:
         more = len(problems) - 1
-        hint = f" ({more} more: 'stylematch-batch rules check' lists them)" if more else ""
+        told = f" --without {','.join(without)}" if without else ""
+        hint = f" ({more} more: 'stylematch-batch rules check{told}' lists them)" if more else ""
         super().__init__(f"{problems[0]}{hint}")
         self.problems = tuple(problems)
         self.readable = tuple(readable)
+        self.without = tuple(without)
 
-    def __reduce__(self) -> tuple[type[RuleProblemsError], tuple[tuple[str, ...], tuple[Rule, ...]]]:
+    def __reduce__(
+        self,
+    ) -> tuple[type[RuleProblemsError], tuple[tuple[str, ...], tuple[Rule, ...], tuple[str, ...]]]:
         """Return how it is made again in another process: of its problems, not of the message."""
-        return type(self), (self.problems, self.readable)
+        return type(self), (self.problems, self.readable, self.without)
 
 
 class UnreadableError(Exception):
@@ -54,6 +60,8 @@ class Problems:
         What it holds.
     label : str
         What sentences call the text.
+    without : sequence of str
+        The attributes that are switched off.
 
     Attributes
     ----------
@@ -63,7 +71,8 @@ class Problems:
         The rule that is being read, counted from 0.
     """
 
-    def __init__(self, text: str, document: Mapping[str, Any], label: str) -> None:
+    def __init__(self, text: str, document: Mapping[str, Any], label: str, without: Sequence[str] = ()) -> None:
+        self.without = without
         self.text = text
         self.document = document
         self.label = label
@@ -77,7 +86,8 @@ class Problems:
 
     def error(self, readable: Sequence[Rule] = ()) -> RuleProblemsError:
         """Return the problems as an error, in the order of the text."""
-        return RuleProblemsError([problem for _, problem in sorted(self.found, key=lambda found: found[0])], readable)
+        problems = [problem for _, problem in sorted(self.found, key=lambda found: found[0])]
+        return RuleProblemsError(problems, readable, self.without)
 
     def tried(self, otherwise: T, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what ``read`` does, or ``otherwise`` where it gives up, so that what follows is still looked at."""

@@ -51,7 +51,7 @@ def parse_rules(
         document = load_document(text)
     except BrokenTomlError as error:
         raise RuleProblemsError([f"{label}, {error}"]) from error
-    problems = Problems(text, document, label)
+    problems = Problems(text, document, label, sorted(vocabulary.without))
     name, placed = _Reader(document, vocabulary, problems).read(default_name)
     diagram = draw_rules(placed, problems)
     rules = tuple(one.rule for one in placed if one.is_whole)
