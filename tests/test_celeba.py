@@ -105,11 +105,11 @@ def test_a_malformed_file_is_named_with_its_line(folder, name, break_it, message
     assert "\n" not in str(caught.value)
 
 
-def test_blank_lines_and_wide_gaps_do_no_harm(folder):
+def test_blank_lines_wide_gaps_and_a_mark_in_front_do_no_harm(folder):
     before = read_celeba(folder)
     for path in folder.glob("list_*.txt"):
         first, *rest = path.read_text().splitlines()
-        path.write_text("\n".join([first, *(line.replace(" ", "\t  ") for line in rest)]) + "\n\n  \n")
+        path.write_text("\ufeff" + "\n".join([first, *(line.replace(" ", "\t  ") for line in rest)]) + "\n\n  \n")
     after = read_celeba(folder)
     assert after.split.tolist() == before.split.tolist()
     np.testing.assert_array_equal(after.attributes, before.attributes)

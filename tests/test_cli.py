@@ -390,30 +390,47 @@ def test_an_interrupt_of_text_that_is_run_has_the_same_code(tmp_path):
 
 _DROPPED = """
 import os, signal, sys, time
-from stylematch.cli.interrupts import hear_interrupts
+from stylematch.cli.interrupts import hear_interrupts, interrupt_heard
+
+def interrupted():
+    os.kill(os.getpid(), signal.{name})
+    for _ in range(1000):
+        pass
+    print("not interrupted")
 
 class Taken:
     def __del__(self):
-        os.kill(os.getpid(), signal.{name})
-        for _ in range(1000):
-            pass
-        print("not interrupted")
+        interrupted()
 
 hear_interrupts()
 try:
-    Taken()
+    {how}
     print("dropped", flush=True)
     time.sleep(30)
 except KeyboardInterrupt:
-    print("heard")
+    print("heard", flush=True)
+    try:
+        time.sleep(0.5)
+        print("cleared up", flush=True)
+    finally:
+        interrupt_heard()
+time.sleep(0.5)
+print("ended")
+"""
+# Compiled code that tries something and takes any failure for an answer cannot be had on demand.
+_SWALLOWED = """
+    try:
+        interrupted()
+    except BaseException:
+        pass
 """
 
 
+@pytest.mark.parametrize("how", ["Taken()", _SWALLOWED.strip()], ids=["taken away", "swallowed"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_an_interrupt_that_python_drops_comes_again(name):
+def test_an_interrupt_that_is_dropped_comes_again(name, how):
     """While an object is taken away Python raises nothing: it prints the exception and goes on."""
-    done = subprocess.run(
-        [sys.executable, "-c", _DROPPED.format(name=name)], capture_output=True, text=True, timeout=20, check=True
-    )
-    assert done.stdout.split() == ["dropped", "heard"]
+    code = _DROPPED.format(name=name, how=how)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.splitlines() == ["dropped", "heard", "cleared up", "ended"]
     assert done.stderr == ""

@@ -1,7 +1,9 @@
 """A scheduler's stop and Ctrl-C end every command alike, by ``KeyboardInterrupt``; and neither is lost.
 
 Python drops an exception that is raised while an object is taken away (in ``__del__``, in a callback of the garbage
-collector). An interrupt that falls there comes again a moment later, by the alarm clock, until it is heard.
+collector), and so does compiled code that tries something, such as an import, and takes any failure for an answer. So
+the alarm clock looks, until the program ends or says that it has heard, whether somebody is dealing with the interrupt;
+where nobody is, it comes again.
 """
 
 from __future__ import annotations
@@ -11,16 +13,21 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
-_AGAIN_S = 0.02
+_AGAIN_S = 0.1
 
 
 def hear_interrupts() -> None:
     """Take SIGTERM as Ctrl-C from here on; to be called by the main thread of a program."""
-    for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _look_again)
+    signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # else a shell's background job, which hears none
         signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = _come_again
+    sys.unraisablehook = _dropped
+
+
+def interrupt_heard() -> None:
+    """Say that an interrupt was heard, before the exception is let go: it does not come again."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def ignore_interrupts() -> None:
@@ -29,13 +36,25 @@ def ignore_interrupts() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def follows_an_interrupt(error: BaseException | None) -> bool:
+    """Whether an interrupt led to it: one that falls into a lock of Python's own leaves it with another error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    signal.setitimer(signal.ITIMER_REAL, 0)  # this is the one that is heard
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
     signal.default_int_handler(number, frame)
 
 
-def _come_again(dropped: Any) -> None:
-    if issubclass(dropped.exc_type, KeyboardInterrupt):
+def _look_again(number: int, frame: FrameType | None) -> None:
+    if follows_an_interrupt(sys.exception()):  # in an except or finally, or in the end of a with
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
     else:
-        sys.__unraisablehook__(dropped)
+        _interrupt(number, frame)
+
+
+def _dropped(what: Any) -> None:
+    if not issubclass(what.exc_type, KeyboardInterrupt):  # which comes again
+        sys.__unraisablehook__(what)

@@ -12,7 +12,7 @@ import typer
 
 from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
-from stylematch.cli.interrupts import hear_interrupts, ignore_interrupts
+from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
 from stylematch.errors import StylematchError
 from stylematch.tables.arrow import claim_process
@@ -95,21 +95,21 @@ def run(arguments: list[str]) -> int:
         say(shown(str(error)))  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        result = ExitCode.INTERRUPTED
+        return _say_interrupted()
     except SystemExit as error:
         # Typer leaves so when a pipe is closed, Lightning when a training is interrupted.
         if isinstance(error.__context__, BrokenPipeError):
             return _reader_has_gone()
-        if not _follows_an_interrupt(error):
+        if not follows_an_interrupt(error):
             raise
-        result = ExitCode.INTERRUPTED
+        return _say_interrupted()
     except BrokenPipeError:
         return _reader_has_gone()
     except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
         say(f"{shown(str(error))}; mend that and run the same command again")
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:
-        if _follows_an_interrupt(error):
+        if follows_an_interrupt(error):
             return _say_interrupted()
         show = getattr(error, "show", None)
         if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on
@@ -128,15 +128,8 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _follows_an_interrupt(error: BaseException) -> bool:
-    """Whether an interrupt led to it: one that falls into a lock of Python's own leaves it with another error."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, KeyboardInterrupt):
-        seen = seen.__context__
-    return seen is not None
-
-
 def _say_interrupted() -> int:
+    interrupt_heard()
     from stylematch.tables.contract import ExitCode
 
     say("interrupted; the same command goes on where it stopped", level="warning")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from stylematch.cli.interrupts import interrupt_heard
 from stylematch.cli.options import (
     DeviceOption,
     MaxFileOption,
@@ -102,3 +103,4 @@ def serve(
         timeout_s=timeout_s,
     )
     listen(scoring, serving, index or [], on_ready=lambda address: typer.echo(f"serving on {address}"))
+    interrupt_heard()  # to stop is how a service ends

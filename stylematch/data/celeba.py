@@ -226,7 +226,7 @@ def _read_split(path: Path, row_of: dict[str, int]) -> npt.NDArray[np.int8]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors put a mark before it
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
 
