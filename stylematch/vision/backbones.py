@@ -188,7 +188,7 @@ def _why(error: Exception) -> str:
     """Say in a few words why a file holds no weights; torch's own words advise to run what is in it."""
     if type(error).__name__ == "UnpicklingError" or isinstance(error, LookupError):
         return "it is no file of torch's, or holds more than tensors"
-    head, *rest = (line.strip() for line in str(error).splitlines())
+    head, *rest = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
     said = f"{head} {rest[0]}" if head.endswith(":") and rest else head  # the keys that do not fit
     return said if len(said) <= _LONGEST_WHY else f"{said[:_LONGEST_WHY]}..."
 
