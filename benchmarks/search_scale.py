@@ -85,7 +85,7 @@ def shards(count: int, out: Path) -> dict[str, Any]:
 
 def build(embeddings: Path, out: Path, kind: str) -> dict[str, Any]:
     """Build and save an index of one kind."""
-    from stylematch.pipelines.index import build_index
+    from stylematch.pipelines.indexing.index import build_index
     from stylematch.search.plan import GIB, make_plan
     from stylematch.settings.index import IndexSettings
 

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 from stylematch.data.memory import keep_freed_memory
-from stylematch.pipelines.sources import open_source
-from stylematch.pipelines.train import first_network, read_train_job
+from stylematch.pipelines.learning.sources import open_source
+from stylematch.pipelines.learning.train import first_network, read_train_job
 from stylematch.settings import TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets

@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 from program import DEFAULT_INDEX, EXAMPLES, call, digests, rows, scored
 from test_catalog_build import build, pictures, write_table  # noqa: F401 - a fixture
 
-from stylematch.pipelines.equal_columns import with_equal_columns
+from stylematch.pipelines.indexing.equal_columns import with_equal_columns
 from stylematch.report.item_pictures import ItemPictures
 from stylematch.search.directory import load_index_directory
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from stylematch.errors import UserError
-from stylematch.pipelines.catalog_files import read_catalog
-from stylematch.pipelines.shards import read_description
+from stylematch.pipelines.indexing.catalog_files import read_catalog
+from stylematch.pipelines.indexing.shards import read_description
 from stylematch.search.directory import index_info
 
 OF_EMBEDDINGS = {"dim": 2, "count": 0, "bundle_sha256": "", "source": "", "licence": ""}

@@ -162,7 +162,7 @@ def test_a_second_run_with_other_batches_writes_equal_bytes(fashion_mnist, celeb
 
 @pytest.mark.parametrize("batch_size", [2, 3, 64])
 def test_shards_are_cut_alike_whatever_the_batches(celeba, tmp_path, monkeypatch, batch_size):
-    monkeypatch.setattr("stylematch.pipelines.embed.SHARD_ROWS", 4)
+    monkeypatch.setattr("stylematch.pipelines.indexing.embed.SHARD_ROWS", 4)
     # One of the seven pictures is missing, so batches of 2 and of 3 end at other faces than those of 64.
     out = embedded("celeba", tmp_path / "out", "--root", celeba, "--batch-size", batch_size)
     assert [pq.read_metadata(out / f"part-{n:05d}.parquet").num_rows for n in (0, 1)] == [4, 2]

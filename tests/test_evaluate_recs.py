@@ -17,13 +17,13 @@ from stylematch.data.fashion_mnist import read_fashion_mnist
 from stylematch.data.fashion_product import read_fashion_product
 from stylematch.data.learned import digest_names
 from stylematch.errors import StylematchError, UserError
-from stylematch.pipelines import recs_worn
-from stylematch.pipelines.labelled import LEARNED_NAMES
-from stylematch.pipelines.recs_crops import WornCrops, item_crops, worn_crops
-from stylematch.pipelines.recs_encoders import IMAGENET, BundleEncoder, ImagenetFeatures, RawPixels
-from stylematch.pipelines.recs_items import augmented_views
-from stylematch.pipelines.recs_lists import Run, measure_lists
-from stylematch.pipelines.recs_worn import measure_worn
+from stylematch.pipelines.learning.labelled import LEARNED_NAMES
+from stylematch.pipelines.recs import worn as recs_worn
+from stylematch.pipelines.recs.crops import WornCrops, item_crops, worn_crops
+from stylematch.pipelines.recs.encoders import IMAGENET, BundleEncoder, ImagenetFeatures, RawPixels
+from stylematch.pipelines.recs.items import augmented_views
+from stylematch.pipelines.recs.lists import Run, measure_lists
+from stylematch.pipelines.recs.worn import measure_worn
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.garments import cut_torso
@@ -284,7 +284,7 @@ def test_crops_are_those_of_score_and_of_catalog_build_whatever_the_workers(tmp_
     parallel, same = item_crops(products, rows, tmp_path / "2", workers=2)
     np.testing.assert_array_equal(items, parallel)
     np.testing.assert_array_equal(kept, same)
-    monkeypatch.setattr("stylematch.pipelines.recs_crops.decode_photo", None)  # a second time nothing is read
+    monkeypatch.setattr("stylematch.pipelines.recs.crops.decode_photo", None)  # a second time nothing is read
     again = worn_crops(products, rows, tmp_path / "1", workers=1)
     np.testing.assert_array_equal(again.pictures, one.pictures)
 

@@ -28,7 +28,7 @@ from stylematch.data.photo_folders import LocalFolder
 from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
-from stylematch.pipelines.keep_partition import _look
+from stylematch.pipelines.nights.keep_partition import _look
 from stylematch.report.packed import GalleryPictures
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import TABLES, Reason

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from program import environment
 from pyarrow import fs
 
-from stylematch.pipelines.drift import population_stability_index, style_drift
 from stylematch.pipelines.face_features import FaceFeatures
-from stylematch.pipelines.feature_footers import Footers
-from stylematch.pipelines.feature_plan import FeaturePlan
-from stylematch.pipelines.feature_reader import FeatureReader, face_features
-from stylematch.pipelines.feature_store import BOX, ROW_GROUP_ROWS, FeatureDraft, FeatureStore
-from stylematch.pipelines.night_lists import write_found
+from stylematch.pipelines.nights.drift import population_stability_index, style_drift
+from stylematch.pipelines.nights.feature_footers import Footers
+from stylematch.pipelines.nights.feature_plan import FeaturePlan
+from stylematch.pipelines.nights.feature_reader import FeatureReader, face_features
+from stylematch.pipelines.nights.feature_store import BOX, ROW_GROUP_ROWS, FeatureDraft, FeatureStore
+from stylematch.pipelines.nights.night_lists import write_found
 from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.place import Place, place_of
 
@@ -172,7 +172,7 @@ def test_a_night_reads_every_footer_once(tmp_path):
 
 def test_the_fingerprint_covers_the_code_that_makes_features():
     """What ``face_features`` imports is in the fingerprint, or has no say in a feature."""
-    from stylematch.pipelines.feature_store import SOURCES
+    from stylematch.pipelines.nights.feature_store import SOURCES
 
     told = [name.removesuffix(".py").replace("/", ".") for name in SOURCES]
     no_say = ("errors", "settings", "tables", "engines", "search", "report", "pipelines.assets", "pipelines.partitions")

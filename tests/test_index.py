@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylematch.errors import UserError
-from stylematch.pipelines.index import build_index, describe_index
+from stylematch.pipelines.indexing.index import build_index, describe_index
 from stylematch.search.directory import load_index_directory
 from stylematch.search.index import VectorIndex
 

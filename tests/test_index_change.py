@@ -11,8 +11,8 @@ from test_index import ATTRIBUTES, clustered, names, write_embeddings
 
 from stylematch.cli import run
 from stylematch.errors import UserError
-from stylematch.pipelines.index import build_index, describe_index
-from stylematch.pipelines.index_change import add_to_index, remove_from_index
+from stylematch.pipelines.indexing.index import build_index, describe_index
+from stylematch.pipelines.indexing.index_change import add_to_index, remove_from_index
 from stylematch.search.directory import index_info, load_index_directory
 from stylematch.search.kinds import load_index
 from stylematch.search.plan import KINDS

@@ -19,8 +19,8 @@ from program import DEFAULT_INDEX
 from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock
 
 from stylematch.cli import run
-from stylematch.pipelines.dry_run import describe_training
-from stylematch.pipelines.train import learn, open_job, read_train_job
+from stylematch.pipelines.learning.dry_run import describe_training
+from stylematch.pipelines.learning.train import learn, open_job, read_train_job
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.stored_network import load_network
 

@@ -7,7 +7,7 @@ import pytest
 from program import call
 
 from stylematch.data.celeba import ATTRIBUTES
-from stylematch.pipelines.merge import merge_celeba
+from stylematch.pipelines.learning.merge import merge_celeba
 from stylematch.tables.contract import LANDMARKS
 
 PICTURES = ("b.jpg", "a.jpg", "c.jpg", "d.jpg")

@@ -517,7 +517,7 @@ def test_damaged_files_are_all_in_photos_or_counted(tmp_path):
 
 def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     from stylematch.errors import LimitExceededError
-    from stylematch.pipelines.export_summary import ExportSummary, check_limits
+    from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
     from stylematch.pipelines.score import ScoreSummary, _check_limit
     from stylematch.settings import ExportJob, ScoreSettings
     from stylematch.tables.manifest import Counts

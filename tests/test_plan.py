@@ -16,7 +16,7 @@ RESULTS = json.loads((REPOSITORY / "benchmarks" / "results" / "search_scale.json
 BUILD = """
 import sys
 from pathlib import Path
-from stylematch.pipelines.index import build_index
+from stylematch.pipelines.indexing.index import build_index
 from stylematch.settings.index import IndexSettings
 build_index(Path(sys.argv[1]), Path(sys.argv[2]), IndexSettings(kind=sys.argv[3], target_recall=0.8))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

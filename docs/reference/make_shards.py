@@ -14,15 +14,15 @@ import pyarrow as pa
 from stylematch.data.item_words import TAGS
 from stylematch.evaluate.markdown import markdown_columns, markdown_table
 from stylematch.pipelines.assets import default_index
-from stylematch.pipelines.catalog_files import REJECTED_SCHEMA
-from stylematch.pipelines.feature_store import (
+from stylematch.pipelines.indexing.catalog_files import REJECTED_SCHEMA
+from stylematch.pipelines.indexing.item_tags import ARTICLE_TYPE, category_fields, probability_of, tag_fields
+from stylematch.pipelines.nights.feature_store import (
     MAX_SHARD_PHOTOS,
     ROW_GROUP_ROWS,
     FeatureStore,
     files_schema,
     photo_features_schema,
 )
-from stylematch.pipelines.item_tags import ARTICLE_TYPE, category_fields, probability_of, tag_fields
 from stylematch.report.item_pictures import GROUP_ROWS, PICTURES_SCHEMA
 from stylematch.search.directory import PICTURE_TYPE
 from stylematch.tables.contract import COLUMN_MEANINGS

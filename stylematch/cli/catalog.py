@@ -10,7 +10,7 @@ import typer
 from stylematch.cli.options import DeviceOption, WorkersOption
 
 if TYPE_CHECKING:
-    from stylematch.pipelines.catalog_items import ItemSource
+    from stylematch.pipelines.indexing.catalog_items import ItemSource
 
 catalog_app = typer.Typer(help="Catalogues: make one of your own items, change it.", no_args_is_help=True)
 
@@ -47,7 +47,7 @@ def catalog_build(
     workers: WorkersOption = 0,
 ) -> None:
     """Build a collection of your own items: pictures embedded, tags that are missing predicted."""
-    from stylematch.pipelines.catalog import build_catalog
+    from stylematch.pipelines.indexing.catalog import build_catalog
 
     source = _source(items, images, column, allow_outside, device, batch_size, workers)
     for line in build_catalog(source, out, bundle_dir=bundle).lines():
@@ -66,7 +66,7 @@ def catalog_add(
     workers: WorkersOption = 0,
 ) -> None:
     """Add items to a collection, or update those whose ids are there, without building it again."""
-    from stylematch.pipelines.catalog_change import add_to_catalog
+    from stylematch.pipelines.indexing.catalog_change import add_to_catalog
 
     source = _source(items, images, column, allow_outside, device, batch_size, workers)
     for line in add_to_catalog(index, source).lines():
@@ -80,7 +80,7 @@ def catalog_remove(
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
 ) -> None:
     """Remove items and their pictures from a collection, without building it again."""
-    from stylematch.pipelines.catalog_change import remove_from_catalog
+    from stylematch.pipelines.indexing.catalog_change import remove_from_catalog
 
     for line in remove_from_catalog(index, ids, missing_ok=missing_ok).lines():
         typer.echo(line)
@@ -95,7 +95,7 @@ def _source(
     batch_size: int,
     workers: int,
 ) -> ItemSource:
-    from stylematch.pipelines.catalog_items import ItemSource
+    from stylematch.pipelines.indexing.catalog_items import ItemSource
 
     pairs = [pair.partition("=") for pair in column or ()]
     if broken := next(("".join(pair) for pair in pairs if not (pair[0] and pair[2])), None):

@@ -21,7 +21,7 @@ def merge_celeba(
     rules: RulesOption = "wardrobe",
 ) -> None:
     """Merge all of CelebA's label files, with the style of each picture by its true labels."""
-    from stylematch.pipelines.merge import merge_celeba as run
+    from stylematch.pipelines.learning.merge import merge_celeba as run
 
     for line in run(root, out, rules).lines():
         typer.echo(line)

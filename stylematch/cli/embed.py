@@ -44,8 +44,8 @@ def embed(
 ) -> None:
     """Embed a data set or a directory of pictures into Parquet shards."""
     from stylematch.data.celeba import SPLITS
-    from stylematch.pipelines.embed import embed as run
-    from stylematch.pipelines.embed import embed_job, settings_of
+    from stylematch.pipelines.indexing.embed import embed as run
+    from stylematch.pipelines.indexing.embed import embed_job, settings_of
 
     if source.endswith(".toml"):
         if any((out, bundle, fashion_mnist, root, split, faces, batch_size)):
@@ -85,7 +85,7 @@ def default_index(
     fashion_mnist: FashionMnistOption = None,
 ) -> None:
     """Put the default together from two trained models and their data sets."""
-    from stylematch.pipelines.default_index import build_default
+    from stylematch.pipelines.indexing.default_index import build_default
 
     for line in build_default(out, attributes, garments, celeba=root, fashion_mnist=fashion_mnist):
         typer.echo(line)

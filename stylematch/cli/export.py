@@ -32,7 +32,7 @@ def export(
     from stylematch.tables.arrow import without_pandas_if_alone
 
     without_pandas_if_alone()
-    from stylematch.pipelines.export import export as run
+    from stylematch.pipelines.nights.export import export as run
     from stylematch.settings import ExportJob, load_job
 
     def tell(warnings: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ def index_build(
     ] = 8.0,
 ) -> None:
     """Build a FAISS index over embeddings."""
-    from stylematch.pipelines.index import build_index
+    from stylematch.pipelines.indexing.index import build_index
     from stylematch.settings import OPTIONS, validated
     from stylematch.settings.index import IndexSettings
 
@@ -44,7 +44,7 @@ def index_add(
     update: Annotated[bool, typer.Option("--update", help="Replace the vectors of ids that are there.")] = False,
 ) -> None:
     """Add embeddings to an index, without building it again."""
-    from stylematch.pipelines.index_change import add_to_index
+    from stylematch.pipelines.indexing.index_change import add_to_index
 
     for line in add_to_index(directory, embeddings, update=update).lines():
         typer.echo(line)
@@ -57,7 +57,7 @@ def index_remove(
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
 ) -> None:
     """Remove vectors from an index by id, without building it again."""
-    from stylematch.pipelines.index_change import remove_from_index
+    from stylematch.pipelines.indexing.index_change import remove_from_index
 
     for line in remove_from_index(directory, ids, missing_ok=missing_ok).lines():
         typer.echo(line)
@@ -66,6 +66,6 @@ def index_remove(
 @index_app.command("info")
 def index_info(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index or a collection.")]) -> None:
     """Say what an index or a collection holds."""
-    from stylematch.pipelines.index import describe_index
+    from stylematch.pipelines.indexing.index import describe_index
 
     typer.echo(describe_index(path))

@@ -42,12 +42,12 @@ def train(
     fashion_mnist: FashionMnistOption = None,
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
-    from stylematch.pipelines.train import read_train_job
-    from stylematch.pipelines.train import train as run
+    from stylematch.pipelines.learning.train import read_train_job
+    from stylematch.pipelines.learning.train import train as run
 
     read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
     if dry_run:
-        from stylematch.pipelines.dry_run import describe_training
+        from stylematch.pipelines.learning.dry_run import describe_training
 
         lines = describe_training(read)
     else:
@@ -73,7 +73,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures.")] = None,
 ) -> None:
     """Measure a model on labelled pictures: figures with intervals, a model card, plots."""
-    from stylematch.pipelines.evaluate import evaluate as run
+    from stylematch.pipelines.learning.evaluate import evaluate as run
 
     for line in run(bundle, data, out, split=split, faces=faces, limit=limit).lines():
         typer.echo(line)
@@ -100,7 +100,7 @@ def evaluate_recs(
     ] = None,
 ) -> None:
     """Measure retrieval and a run's lists beside baselines: one report with intervals and plots."""
-    from stylematch.pipelines.evaluate_recs import evaluate_recs as measure
+    from stylematch.pipelines.recs.evaluate_recs import evaluate_recs as measure
 
     summary = measure(
         out,

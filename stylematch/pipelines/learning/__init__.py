@@ -1,0 +1,1 @@
+"""From labelled data to models and fits of rules: training, its sources, evaluation."""

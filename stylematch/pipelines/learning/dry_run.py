@@ -1,0 +1,69 @@
+"""``train --dry-run``: the resolved job, the data after cleaning, and the time and memory that the training will take.
+
+Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from stylematch.pipelines.learning.source import Source
+from stylematch.pipelines.learning.train import check_train_extra, first_network, load_teachers, open_job, trainings
+from stylematch.settings import TrainJob
+
+_STEPS = 2
+_GIB = 2**30
+
+
+def describe_training(job: TrainJob) -> Iterator[str]:
+    """Give the lines of a dry run.
+
+    Parameters
+    ----------
+    job : TrainJob
+        What would be trained.
+
+    Raises
+    ------
+    UserError
+        If the job or its data are wrong, or the train extra is missing.
+    """
+    check_train_extra()
+    from stylematch.vision.step_time import measure_training
+
+    source = open_job(job)
+    yield json.dumps(job.model_dump(mode="json"), indent=2)
+    yield from _describe_data(source)
+    network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
+    yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
+    costs = []
+    for number, (_, step, parts) in enumerate(trainings(job, source, network), start=1):
+        cost = measure_training(network, step, parts, source.val, teachers, steps=_STEPS)
+        costs.append(cost)
+        which = f"training {number} of {len(job.steps)}" if job.steps else "training"
+        where = cost.device if step.schedule.devices == 1 else f"one of {step.schedule.devices} x {cost.device}"
+        yield (
+            f"{which}: {cost.step_s * 1000:,.0f} ms a step on {where}, {cost.pictures_per_s:,.0f} pictures/s"
+            f"{_looked_at(step)}, memory {cost.memory_bytes / _GIB:.1f} GiB"
+        )
+    steps, minutes = sum(cost.steps for cost in costs), sum(cost.total_s for cost in costs) / 60
+    yield f"in all: at most {steps:,} steps, {minutes:,.0f} minutes, with the validation after each epoch"
+
+
+def _looked_at(job: TrainJob) -> str:
+    """Say how often a step looks at a picture, where that is not once."""
+    shown = job.loss.instance_pictures if job.loss.instance else 0
+    views = f", {'each' if shown == 1 else f'{shown:.0%} of them'} in two views" if shown else ""
+    return views + (f", shown to {len(job.distill.teachers)} teachers, too" if job.distill else "")
+
+
+def _describe_data(source: Source) -> Iterator[str]:
+    for number, (part, times) in enumerate(source.parts, start=1):
+        shown = f", each shown {times} times an epoch" if times > 1 else ""
+        yield f"data: part {number} has {len(part):,} pictures{shown}, {part.dropped:,} left out"
+    yield f"data: {len(source.val):,} pictures are watched"
+    for group in source.schema.groups:
+        yield f"labels: {group.name} ({group.kind}, {group.width})"
+    for name, value in source.notes.items():
+        yield f"data: {name}: {value}"

@@ -1,0 +1,247 @@
+"""Measure a model bundle as it is used: the exported graph, in the runtime that scores, on labelled pictures.
+
+``measure_examples`` is what a training calls for its own test splits and ``evaluate`` for any data set, so that a
+figure means the same in both.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
+from stylematch.data.labels import LabelSchema
+from stylematch.engines.progress import Progress
+from stylematch.errors import UserError
+from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot_label_confusion
+from stylematch.evaluate.card import POINTS_SOURCE, card_text
+from stylematch.evaluate.measure import measure
+from stylematch.evaluate.plots import plot_confusion, plot_reliability
+from stylematch.pipelines.learning.labelled import find_garments, labelled_garments
+from stylematch.pipelines.learning.sources import open_source, photo_faces
+from stylematch.settings import TrainData
+from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.manifest import usable_cores
+from stylematch.vision.alignment import check_face_crops
+from stylematch.vision.bundle import CARD, FIGURES, Bundle
+from stylematch.vision.examples import Examples, celeba_examples
+from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
+
+_BATCH = 64
+
+
+def predict_examples(runtime: Runtime, examples: Examples) -> Predictions:
+    """Run a model over examples, without augmentation."""
+    pictures = examples.in_channels(runtime.bundle.channels).crops(runtime.bundle.input_px)
+    with Progress(len(pictures), "pictures", "measure") as progress:
+        return run_in_batches(runtime, pictures, _BATCH, progress.update)
+
+
+def measure_examples(
+    runtime: Runtime,
+    examples: Examples,
+    mean_shape: Mapping[str, npt.NDArray[np.floating]],
+    trained_counts: Mapping[str, npt.NDArray[np.integer]],
+) -> dict[str, Any]:
+    """Return a model's figures on examples, by group.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        The model.
+    examples : Examples
+        Pictures that it has not learned from, with their labels.
+    mean_shape, trained_counts : mapping of str to ndarray
+        Of its training split: baselines and classes that it has seen.
+    """
+    heads = predict_examples(runtime, examples).heads
+    return _figures(runtime.bundle, heads, examples, mean_shape, trained_counts)
+
+
+def _figures(
+    bundle: Bundle,
+    heads: Mapping[str, npt.NDArray[np.floating]],
+    examples: Examples,
+    mean_shape: Mapping[str, npt.NDArray[np.floating]],
+    trained_counts: Mapping[str, npt.NDArray[np.integer]],
+) -> dict[str, Any]:
+    figures = measure(
+        bundle.schema,
+        heads,
+        examples.targets,
+        thresholds=thresholds_of(bundle),
+        mean_shape=mean_shape,
+        trained_counts=trained_counts,
+    )
+    for group in bundle.schema.groups:
+        if group.kind == "points" and group.name in figures and examples.points_source:
+            figures[group.name][POINTS_SOURCE] = examples.points_source
+    pictures: dict[str, Any] = {"measured": len(examples), "left_out": examples.dropped}
+    if any(examples.unknown.values()):
+        pictures["labels the model does not know"] = {name: n for name, n in examples.unknown.items() if n}
+    return {**figures, "pictures": pictures}
+
+
+def thresholds_of(bundle: Bundle) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the thresholds that were chosen on validation pictures, by binary group."""
+    chosen = bundle.description.get("thresholds", {})
+    return {
+        group.name: np.array([chosen[group.name][label] for label in group.labels])
+        for group in bundle.schema.groups
+        if group.name in chosen
+    }
+
+
+def headlines(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Give one line of means for each data set and group."""
+    for title, groups in measured.items():
+        for group, figures in groups.items():
+            values = ", ".join(f"{k} {v}" for k, v in figures.items() if isinstance(v, int | float | str))
+            yield f"{title}, {group}: {values}"
+
+
+@dataclass(frozen=True)
+class EvaluationSummary:
+    """What ``evaluate`` measured, and where it wrote it."""
+
+    out: Path
+    measured: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """Return what a person is told at the end."""
+        return [*headlines(self.measured), f"figures, card and plots: {shown(self.out)}"]
+
+
+def evaluate(
+    directory: Path,
+    data: str,
+    out: Path,
+    *,
+    split: Literal["train", "val", "test", "all"] = "test",
+    faces: Literal["aligned", "find"] = "aligned",
+    limit: int | None = None,
+) -> EvaluationSummary:
+    """Measure a bundle on a labelled data set; write figures, a model card and plots.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        The bundle.
+    data : str
+        A folder in CelebA's layout, or of Fashion-MNIST, Fashion Product Images or FlixStock; or, where it is at its
+        usual place, a data set's name.
+    out : pathlib.Path
+        Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; created.
+    split : {"train", "val", "test", "all"}
+        Which part of a CelebA folder; folders without partitions are measured whole. Of garments, "test" is what the
+        bundle did not learn from: the held-out part of its own folder, all of another.
+    faces : {"aligned", "find"}
+        Pictures are face crops already, or whole photos whose faces are found as scoring finds them (CelebA).
+    limit : int, optional
+        Only the first so many pictures.
+
+    Raises
+    ------
+    UserError
+        If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops.
+    """
+    bundle = Bundle.open(directory)
+    if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
+        check_face_crops(Path(data))
+    runtime = OnnxRuntime(bundle, threads=usable_cores())
+    trained = bundle.description.get("trained", {})
+    shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
+    counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
+    measured: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
+        for title, examples in _labelled(bundle, data, Path(cache), split, faces, limit):
+            heads = predict_examples(runtime, examples).heads
+            measured[title] = _figures(bundle, heads, examples, shapes, counts)
+            _draw(bundle.schema, heads, examples, measured[title], out / "plots", title)
+    known = _read_json(bundle.directory / FIGURES)
+    figures = {**known, "measured": measured}
+    out.mkdir(parents=True, exist_ok=True)
+    write_durably(out / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
+    write_durably(out / CARD, card_text(bundle, figures).encode())
+    return EvaluationSummary(out, measured)
+
+
+def _labelled(
+    bundle: Bundle, data: str, cache: Path, split: str, faces: str, limit: int | None
+) -> Iterator[tuple[str, Examples]]:
+    root = Path(data)
+    if (root / ATTRIBUTES_FILE).is_file():
+        if "attributes" not in [group.name for group in bundle.schema.groups]:
+            raise UserError(f"{shown(bundle.directory)} knows no attributes; {shown(root)} labels nothing else.")
+        if faces == "find":
+            yield from photo_faces(root, bundle.input_px, limit)
+            return
+        part = _celeba_split(root, split)
+        title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
+        yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
+        return
+    if garments := find_garments(data):
+        yield from labelled_garments(bundle, garments, cache, split, limit)
+        return
+    if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:
+        raise UserError(
+            f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
+            "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, or a data set."
+        )
+    if split != "test":
+        raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")
+    yield from open_source(TrainData(dataset="celeba", limit=limit), bundle.input_px, cache).tests()
+
+
+def _celeba_split(root: Path, split: str) -> int | None:
+    if split == "all":
+        return None
+    parts = read_celeba(root).split
+    number = SPLITS.index(split)
+    if (parts == number).any():
+        return number
+    if (parts >= 0).any() and split != "test":
+        raise UserError(f"--split {split}: {shown(root)} has no such pictures.")
+    return None
+
+
+def _draw(
+    schema: LabelSchema,
+    heads: Mapping[str, npt.NDArray[np.floating]],
+    examples: Examples,
+    figures: Mapping[str, Any],
+    folder: Path,
+    title: str,
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = "".join(c if c.isalnum() else "-" for c in title).strip("-")
+    for group in schema.groups:
+        if group.kind == "points" or group.name not in examples.targets:
+            continue
+        said, truth = heads[group.name], examples.targets[group.name]
+        bars, confusion = (folder / f"{stem}-{group.name}{part}.png" for part in ("", "-confusion"))
+        if group.kind == "binary":
+            plot_label_bars(bars, figures[group.name]["per_label"], title)
+            plot_label_confusion(confusion, said, truth, group.labels, title)
+            known = truth >= 0
+            confidence, hit = said[known], truth[known] == 1
+        else:
+            plot_class_bars(bars, figures[group.name]["per_label"], title)
+            plot_confusion(confusion, said, truth, group.labels, title)
+            known = truth >= 0
+            confidence, hit = said[known].max(1), said[known].argmax(1) == truth[known]
+        plot_reliability(folder / f"{stem}-{group.name}-reliability.png", {group.name: (confidence, hit)}, title)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}

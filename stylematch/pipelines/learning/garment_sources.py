@@ -1,0 +1,228 @@
+"""Garment data sets as sources: Fashion-MNIST, Fashion Product Images, FlixStock, and the first two together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data import fashion_mnist as fashion_mnist_data
+from stylematch.data import fashion_product, flixstock
+from stylematch.data.labels import LabelSchema
+from stylematch.data.splits import Rows, split_random, split_stratified
+from stylematch.engines.progress import Progress
+from stylematch.errors import UserError
+from stylematch.pipelines.learning.source import Source
+from stylematch.settings import TrainData, usual_folder
+from stylematch.tables.manifest import usable_cores
+from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
+from stylematch.vision.whole_pictures import whole_picture_examples
+
+_FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
+_TEST_SHARE = 0.2
+
+
+def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open Fashion-MNIST; the last twentieth of its training split is watched."""
+    del input_px, cache  # the whole data set is one file in memory
+    root = Path(data.root) if data.root else None
+    examples = fashion_mnist_examples(root, "train", limit=data.limit)
+    watched = len(examples) // _FASHION_VALIDATION_SHARE
+    if watched == 0:
+        raise UserError("fashion-mnist needs at least 20 pictures (data.limit).")
+    rows = np.arange(len(examples))
+
+    def tests() -> Iterator[tuple[str, Examples]]:
+        yield "fashion-mnist test", fashion_mnist_examples(root, "test", limit=data.limit)
+
+    return Source(
+        fashion_mnist_data.SCHEMA,
+        [(examples.subset(rows[:-watched]), 1)],
+        examples.subset(rows[-watched:]),
+        tests,
+        f"Learned from {fashion_mnist_data.LICENCE}",
+    )
+
+
+def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open Fashion Product Images, split by years or stratified by article type."""
+    root = Path(data.root) if data.root else usual_folder("fashion_product")
+    products = fashion_product.read_fashion_product(root)
+    if data.min_label_count > 1:
+        products = fashion_product.mask_rare(products, data.min_label_count)
+    notes: dict[str, Any] = dict(_dropped(products.dropped))
+    if data.split == "years":
+        parts = fashion_product.split_by_year(products, data.validation, data.split_seed)
+        train, val, test = parts.train, parts.validation, parts.test
+        title = "fashion-product test (odd years)"
+        if len(parts.left_out):
+            notes["rows of no year, left out"] = len(parts.left_out)
+    else:
+        train, val, test = split_as_trained(products, data)
+        title = "fashion-product test (stratified fifth)"
+    for group in data.label_groups:
+        if untrained := fashion_product.never_trained(products, train, test, group):
+            notes[f"{group} that no training picture has"] = list(untrained)
+    cut = _cut_for(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
+    learned, watched = cut(train), cut(val)
+    return Source(
+        fashion_product.schema(products, data.label_groups),
+        [(learned, 1)],
+        watched,
+        lambda: iter([(title, cut(test))]),
+        fashion_product.LICENCE,
+        {"input": {"resize": data.resize}},
+        notes | _undecodable(learned, watched),
+        _named(products.names, train, val),
+    )
+
+
+def split_as_trained(products: fashion_product.FashionProduct, data: TrainData) -> tuple[Rows, Rows, Rows]:
+    """Return the rows to learn from, to watch and to test on, article types shared out alike."""
+    labels = products.labels["articleType"]
+    rest, test = split_stratified(labels, _TEST_SHARE, data.split_seed)
+    kept, held = split_stratified(labels[rest], data.validation, data.split_seed)
+    return rest[kept], rest[held], test
+
+
+def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open Fashion-MNIST and Fashion Product Images together, in Fashion-MNIST's look.
+
+    Products are shown as a shop shows them and, where a person wears them, as the clothes below a face.
+    """
+    items = fashion_mnist_source(data.model_copy(update={"root": data.fashion_mnist}), input_px, cache)
+    root = Path(data.root) if data.root else usual_folder("fashion_product")
+    products = fashion_product.read_fashion_product(root)
+    category = fashion_product.fashion_mnist_categories(products)
+    products = fashion_product.mask_rare(products, data.min_label_count)
+    train, val, test = split_as_trained(products, data)
+    groups = [name for name in data.label_groups if name != "category"]
+    schema = LabelSchema((*fashion_mnist_data.SCHEMA.groups, *fashion_product.schema(products, groups).groups))
+    labels = {**products.labels, "category": category}
+    shop, worn = (
+        _cut_for(data, input_px, cache, products.pictures, products.names, labels, mode) for mode in ("garment", "worn")
+    )
+
+    def coloured(examples: Examples) -> Examples:
+        unknown = {name: np.full(len(examples), fashion_product.UNKNOWN) for name in groups}
+        return replace(examples.in_channels(3), targets={**examples.targets, **unknown})
+
+    def tests() -> Iterator[tuple[str, Examples]]:
+        for title, examples in items.tests():
+            yield title, coloured(examples)
+        yield "fashion-product test (stratified fifth), as a shop shows them", shop(test)
+        if len(below := worn(test)):
+            yield "fashion-product test (stratified fifth), below a face", below
+
+    learned, watched = shop(train), shop(val)
+    parts = [(coloured(items.parts[0][0]), 1), (learned, data.product_repeat), (worn(train), data.product_repeat)]
+    return Source(
+        schema,
+        [(part, times) for part, times in parts if len(part)],
+        joined([coloured(items.val), watched, worn(val)]),
+        tests,
+        f"{items.licence} {fashion_product.LICENCE}",
+        {"input": {"resize": "garment"}},
+        _dropped(products.dropped) | _undecodable(learned, watched),
+        _named(products.names, train, val),
+    )
+
+
+def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open FlixStock, split at random."""
+    root = Path(data.root) if data.root else usual_folder("flixstock")
+    garments = flixstock.read_flixstock(root, data.missing)
+    rest, test = split_random(len(garments), _TEST_SHARE, data.split_seed)
+    kept, held = split_random(len(rest), data.validation, data.split_seed)
+    cut = _cut_for(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
+    learned, watched = cut(rest[kept]), cut(rest[held])
+    return Source(
+        LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),
+        [(learned, 1)],
+        watched,
+        lambda: iter([("flixstock test (random fifth)", cut(test))]),
+        flixstock.LICENCE,
+        {"input": {"resize": data.resize}},
+        _dropped(garments.dropped) | _undecodable(learned, watched),
+        _named(garments.names, rest),
+    )
+
+
+def _cut_for(
+    data: TrainData,
+    input_px: int,
+    cache: Path,
+    pictures: Path,
+    names: Sequence[str],
+    labels: Mapping[str, npt.NDArray[np.int64]],
+    mode: str,
+) -> Callable[[npt.NDArray[np.int64]], Examples]:
+    return cut_whole(pictures, names, labels, data.label_groups, input_px, cache, mode, data.limit)
+
+
+def cut_whole(
+    pictures: Path,
+    names: Sequence[str],
+    labels: Mapping[str, npt.NDArray[np.int64]],
+    groups: Sequence[str],
+    input_px: int,
+    cache: Path,
+    mode: str,
+    limit: int | None,
+) -> Callable[[npt.NDArray[np.int64]], Examples]:
+    """Return what cuts some rows of a data set of whole pictures.
+
+    Parameters
+    ----------
+    pictures : pathlib.Path
+        Their folder.
+    names : sequence of str
+        Files in it, n of them.
+    labels : mapping of str to ndarray of int64, shape (n,)
+        By label group.
+    groups : sequence of str
+        Those of the label groups that the examples have.
+    input_px, cache, mode
+        As ``whole_picture_examples`` takes them.
+    limit : int, optional
+        Only the first so many rows.
+
+    Returns
+    -------
+    callable
+        From rows, ndarray of int64, to their examples.
+    """
+
+    def cut(rows: npt.NDArray[np.int64]) -> Examples:
+        rows = rows[:limit]
+        with Progress(len(rows), "pictures", f"cut {pictures.parent.name}") as progress:
+            return whole_picture_examples(
+                pictures,
+                [names[row] for row in rows],
+                {group: labels[group][rows] for group in groups},
+                input_px=input_px,
+                mode=mode,
+                cache=cache,
+                workers=usable_cores(),
+                progress=progress.update,
+            )
+
+    return cut
+
+
+def _dropped(rows: Mapping[str, int]) -> dict[str, int]:
+    return {f"rows dropped: {reason}": count for reason, count in rows.items() if count}
+
+
+def _undecodable(*parts: Examples) -> dict[str, int]:
+    """Count what announces itself as a picture and is none, which shows only when it is cut."""
+    count = sum(part.dropped for part in parts)
+    return {"pictures that cannot be decoded": count} if count else {}
+
+
+def _named(names: Sequence[str], *parts: Rows) -> tuple[str, ...]:
+    return tuple(names[row] for rows in parts for row in rows)

@@ -1,0 +1,222 @@
+"""Labelled pictures of garments for a bundle that is there already: any folder, its labels read as the bundle has them.
+
+A training fits its labels to its data; here the data are fitted to the bundle. What it learned from it knows by the
+digests in ``bundle.json`` (``stylematch.data.learned``), so of its own folder the held-out part is measured, and all
+of another. Labels that it does not know are unknown, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data import fashion_mnist, fashion_product, flixstock
+from stylematch.data.labels import CategoricalGroup, LabelSchema
+from stylematch.data.learned import are_among
+from stylematch.errors import UserError
+from stylematch.pipelines.learning.garment_sources import cut_whole
+from stylematch.settings import data_root
+from stylematch.tables.disk import shown
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.examples import Examples, fashion_mnist_examples
+from stylematch.vision.whole_pictures import WORN
+
+LEARNED_NAMES = "learned_names"
+_GARMENTS = "garments"
+_FOLDERS = {"fashion-product": "fashion_product", "flixstock": "flixstock"}
+_LEARN = {"fashion-product": ("fashion-product", _GARMENTS), "flixstock": ("flixstock",)}
+_TABLES = {fashion_product.TABLE: "fashion-product", flixstock.TABLE: "flixstock"}
+_SAID = {"test": "not learned from", "train": "learned from", "all": "all"}
+Labels = Mapping[str, tuple[npt.NDArray[np.int64], Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class GarmentData:
+    """What a name or a folder of labelled garments holds; see ``find_garments``.
+
+    Attributes
+    ----------
+    named : str
+        As the user named it.
+    fashion_mnist : bool
+        Whether Fashion-MNIST is among it.
+    kind : {"fashion-product", "flixstock"} or None
+        Which table of pictures is, if any.
+    folder : pathlib.Path
+        Where that lies.
+    """
+
+    named: str
+    fashion_mnist: bool
+    kind: str | None
+    folder: Path
+
+
+def find_garments(data: str) -> GarmentData | None:
+    """Return what lies there of the data that ``labelled_garments`` reads, None where there is none of it.
+
+    Parameters
+    ----------
+    data : str
+        A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
+        (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two.
+    """
+    if data == "fashion-mnist":
+        return GarmentData(data, True, None, Path(data))
+    if data in (_GARMENTS, *_FOLDERS):
+        kind = "fashion-product" if data == _GARMENTS else data
+        return GarmentData(data, data == _GARMENTS, kind, data_root() / _FOLDERS[kind])
+    root = Path(data)
+    kinds = (kind for table, kind in _TABLES.items() if (root / table).is_file())
+    found = GarmentData(data, fashion_mnist.holds_fashion_mnist(root), next(kinds, None), root)
+    return found if found.fashion_mnist or found.kind else None
+
+
+def labelled_garments(
+    bundle: Bundle, data: GarmentData, cache: Path, split: str, limit: int | None
+) -> Iterator[tuple[str, Examples]]:
+    """Give labelled pictures of garments as a bundle sees them.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Whose labels and input they take.
+    data : GarmentData
+        From ``find_garments``.
+    cache : pathlib.Path
+        Folder for the cut pictures.
+    split : {"train", "val", "test", "all"}
+        "test": what the bundle did not learn from; "train": what it did, the watched pictures included; "all". There
+        is no "val". Fashion-MNIST has files of its own for "train" and "test".
+    limit : int, optional
+        Only the first so many pictures.
+
+    Yields
+    ------
+    title : str
+        The data, the part, and how the pictures are cut.
+    examples : Examples
+        With the bundle's classes; labels that it does not know are -1.
+
+    Raises
+    ------
+    UserError
+        If the data are missing, share no label with the bundle, or have no picture of the part.
+    """
+    if split == "val":
+        raise UserError("--split val: what a training watched counts as learned from; ask for test, train or all.")
+    if data.fashion_mnist:
+        yield from _fashion_mnist(bundle, data.named, split, limit)
+    if data.kind is None:
+        return
+    kind, folder = data.kind, data.folder
+    pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
+    targets, unknown = _as_known(labels, bundle.schema, data.named)
+    rows = _rows(bundle, kind, names, split, folder)[:limit]
+    for mode in _modes(bundle, kind):
+        cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None)
+        title = f"{folder.resolve().name}, {_SAID[split]}" + {WORN: ", below a face", "garment": ", as shops show"}.get(
+            mode, ""
+        )
+        yield title, replace(cut(rows), unknown={name: int(values[rows].sum()) for name, values in unknown.items()})
+
+
+def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+    """Return which pictures a bundle did not learn from, shape (n,); None if it learned from other data.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The bundle.
+    kind : {"fashion-product", "flixstock"}
+        The data set that the pictures are of.
+    names : sequence of str
+        The pictures' file names, n of them.
+
+    Raises
+    ------
+    UserError
+        If the bundle does not say, though it learned from such data, or what it says is damaged.
+    """
+    if bundle.description.get("data", {}).get("dataset") not in _LEARN[kind]:
+        return None
+    text = bundle.description.get(LEARNED_NAMES)
+    if text is None:
+        raise UserError(
+            f"{shown(bundle.directory)} does not say which pictures it learned from: train it again (a finished "
+            "training only writes its bundle anew), or measure --split all of a folder that is new to it."
+        )
+    try:
+        return ~are_among(names, text)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{shown(bundle.directory)}: {LEARNED_NAMES} is damaged ({error}); get it again.") from error
+
+
+def _fashion_mnist(bundle: Bundle, data: str, split: str, limit: int | None) -> Iterator[tuple[str, Examples]]:
+    group = fashion_mnist.SCHEMA.groups[0]
+    root = None if data in ("fashion-mnist", _GARMENTS) else Path(data)
+    for part in ("train", "test") if split == "all" else (split,):
+        examples = fashion_mnist_examples(root, part, limit=limit)
+        targets, unknown = _as_known({group.name: (examples.targets[group.name], group.labels)}, bundle.schema, data)
+        counted = {name: int(values.sum()) for name, values in unknown.items()}
+        yield f"fashion-mnist {part}", replace(examples, targets=targets, unknown=counted)
+
+
+def _product(root: Path, bundle: Bundle) -> tuple[Path, Sequence[str], Labels]:
+    del bundle
+    products = fashion_product.read_fashion_product(root)
+    labels = {group: (products.labels[group], products.classes[group]) for group in fashion_product.GROUPS}
+    labels["category"] = fashion_product.fashion_mnist_categories(products), fashion_mnist.CLASSES
+    return products.pictures, products.names, labels
+
+
+def _flixstock(root: Path, bundle: Bundle) -> tuple[Path, Sequence[str], Labels]:
+    # "N/A" is a class where the bundle has it for one.
+    groups = [group for group in bundle.schema.groups if group.name in flixstock.GROUPS]
+    answers = any(flixstock.NOT_APPLICABLE in group.labels for group in groups)
+    garments = flixstock.read_flixstock(root, "category" if answers else "unknown")
+    labels = {group: (garments.labels[group], garments.classes[group]) for group in flixstock.GROUPS}
+    return garments.pictures, garments.names, labels
+
+
+def _as_known(
+    labels: Labels, schema: LabelSchema, data: str
+) -> tuple[dict[str, npt.NDArray[np.int64]], dict[str, npt.NDArray[np.bool_]]]:
+    """Return labels numbered as a model numbers them, and where it does not know the data's label, by group."""
+    known = {group.name: group for group in schema.groups if isinstance(group, CategoricalGroup)}
+    shared = [name for name in known if name in labels]
+    if not shared:
+        raise UserError(
+            f"The bundle knows {', '.join(sorted(group.name for group in schema.groups))}, and {shown(data)} labels "
+            "none of it; name data that its labels are of."
+        )
+    targets, unknown = {}, {}
+    for name in shared:
+        values, classes = labels[name]
+        places = {label: place for place, label in enumerate(known[name].labels)}
+        # The last entry is where -1, the unknown label, points to.
+        targets[name] = np.array([*(places.get(label, -1) for label in classes), -1], np.int64)[values]
+        unknown[name] = (values >= 0) & (targets[name] < 0)
+    return targets, unknown
+
+
+def _rows(bundle: Bundle, kind: str, names: Sequence[str], split: str, folder: Path) -> npt.NDArray[np.int64]:
+    new = None if split == "all" else new_rows(bundle, kind, names)
+    if new is None:
+        new = np.ones(len(names), np.bool_)
+    rows = np.flatnonzero(~new if split == "train" else new)
+    if not len(rows):
+        raise UserError(f"--split {split}: {shown(folder)} has no such pictures.")
+    return rows
+
+
+def _modes(bundle: Bundle, kind: str) -> tuple[str, ...]:
+    """Return how pictures are cut: as the bundle learned them; in Fashion-MNIST's look, worn ones too."""
+    description: dict[str, Any] = bundle.description
+    mode = description["input"].get("resize", "garment")
+    return (mode, WORN) if mode == "garment" and kind == "fashion-product" else (mode,)

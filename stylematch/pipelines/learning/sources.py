@@ -1,0 +1,163 @@
+"""Data sets as a training or an evaluation sees them: label groups, examples by part, and what goes into the bundle.
+
+One function a data set, chosen by the job; everything after that is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.data import celeba as celeba_data
+from stylematch.data.labels import LabelSchema
+from stylematch.engines.progress import Progress
+from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.pipelines.learning.garment_sources import (
+    fashion_mnist_source,
+    fashion_product_source,
+    flixstock_source,
+    garments_source,
+)
+from stylematch.pipelines.learning.source import Source
+from stylematch.settings import TrainData, usual_folder
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import usable_cores
+from stylematch.vision import crops
+from stylematch.vision.examples import Examples, celeba_examples
+from stylematch.vision.face_reader import FaceReader
+from stylematch.vision.faces import FaceBox, labelled_face
+
+
+def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open the data set that a job names.
+
+    Parameters
+    ----------
+    data : TrainData
+        Which data set, labels and split.
+    input_px : int
+        Side of the model's input.
+    cache : pathlib.Path
+        Folder of the arrays of cut pictures.
+
+    Raises
+    ------
+    UserError
+        If it is missing or malformed.
+    """
+    return _SOURCES[data.dataset](data, input_px, cache)
+
+
+def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
+    root = Path(data.root) if data.root else usual_folder("celeba").parent
+    if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
+        raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
+
+    def cut(folder: str, split: int | None, *, wild: bool = False) -> Examples:
+        with Progress(None, "pictures", f"cut {folder}") as progress:
+            return celeba_examples(
+                root / folder,
+                split,
+                input_px=input_px,
+                cache=cache,
+                wild=wild,
+                limit=data.limit,
+                workers=usable_cores(),
+                progress=progress.update,
+            )
+
+    parts = [(cut("celeba", 0), 1)]
+    if data.wild:
+        parts.append((cut("celeba_wild", None, wild=True), data.wild_repeat))
+
+    def tests() -> Iterator[tuple[str, Examples]]:
+        yield "celeba test (local split)", cut("celeba", 2)
+        if (root / "celeba_aligned_sample").is_dir():
+            yield "celeba_aligned_sample", cut("celeba_aligned_sample", None)
+        if (root / "photos").is_dir():
+            yield from photo_faces(root / "photos", input_px, data.limit)
+
+    val = cut("celeba", 1)
+    groups = tuple(g for g in celeba_data.SCHEMA_WITH_BOX.groups if g.name in data.label_groups)
+    geometry = {name: getattr(crops, name) for name in ("SIDE_PER_BOX", "EYE_IN_BOX", "EYE_LINE", "ALIGNED_TOP")}
+    return Source(
+        LabelSchema(groups),
+        parts,
+        val,
+        tests,
+        celeba_data.LICENCE,
+        {"crop": {name.lower(): value for name, value in geometry.items()}},
+        {"pictures without a usable face": sum(part.dropped for part, _ in parts) + val.dropped},
+    )
+
+
+def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator[tuple[str, Examples]]:
+    """Give the faces of whole photos as scoring would find and cut them.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        A folder in CelebA's layout with photos as found.
+    input_px : int
+        Side of the crop.
+    limit : int, optional
+        Only the first so many photos.
+
+    Yields
+    ------
+    title : str
+        "photos, largest face found" and "photos, face that meets the label".
+    examples : Examples
+        The largest faces have no points: the labelled ones may be another person's.
+    """
+    folder = celeba_data.read_celeba(root)
+    reader = FaceReader("find", input_px, min_face_px=24, max_megapixels=200)
+    corners_px = celeba_data.corners_in_picture(folder)
+    found: dict[str, list[tuple[int, npt.NDArray[np.uint8], crops.Square]]] = {"largest": [], "met": []}
+    pictures = folder.image_ids[:limit]
+    with Progress(len(pictures), "photos", "find faces") as progress:
+        for row, name in enumerate(pictures):
+            progress.update(1)
+            try:
+                faces = reader.read((folder.pictures / name).read_bytes())
+            except PhotoRejectedError:
+                continue
+            x, y, width, height = (float(value) for value in folder.boxes_px[row])
+            met = labelled_face(faces.boxes, FaceBox(x, y, width, height, 1.0))
+            for face, square in enumerate(faces.squares):
+                if face == 0:
+                    found["largest"].append((row, faces.crops[face], square))
+                if face == met:
+                    found["met"].append((row, faces.crops[face], square))
+    for key, title in (("largest", "photos, largest face found"), ("met", "photos, face that meets the label")):
+        if not found[key]:
+            continue
+        rows = [row for row, _, _ in found[key]]
+        squares = [square for _, _, square in found[key]]
+        targets: dict[str, npt.NDArray[Any]] = {"attributes": folder.attributes[rows]}
+        for group, points_px in (("landmarks", folder.landmark_centres_px), ("box", corners_px)):
+            points = np.stack([square.place(points_px[row]) for row, square in zip(rows, squares, strict=True)])
+            targets[group] = points if key == "met" else np.full_like(points, np.nan)
+        yield (
+            title,
+            Examples(
+                tuple(folder.image_ids[row] for row in rows),
+                np.stack([crop for _, crop, _ in found[key]]),
+                targets,
+                len(pictures) - len(rows),
+                points_source=folder.points_source,
+            ),
+        )
+
+
+_SOURCES: dict[str, Callable[[TrainData, int, Path], Source]] = {
+    "celeba": _celeba,
+    "fashion-mnist": fashion_mnist_source,
+    "fashion-product": fashion_product_source,
+    "flixstock": flixstock_source,
+    "garments": garments_source,
+}

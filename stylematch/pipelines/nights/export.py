@@ -1,0 +1,88 @@
+"""``export``: one night. Score what is new or changed, keep what is not, drop what is gone, publish a dated snapshot.
+
+List the photos without reading them; read only those whose path, size or stamp is not known, and keep what models say
+of their contents (``keep_partition``); then rules, gallery and items make the tables of tonight's photos from what is
+kept (``snapshot_partition``), published as ``score`` publishes a run. A run that was stopped leaves whole shards of
+features and of tables; the same command goes on with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+from stylematch.errors import UserError
+from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
+from stylematch.pipelines.nights.night import Night
+from stylematch.pipelines.on_engine import check_engine
+from stylematch.settings import ExportJob
+from stylematch.tables.disk import shown
+from stylematch.tables.lock import held
+from stylematch.tables.place import Place, place_of
+from stylematch.tables.snapshots import SNAPSHOTS
+
+_UNFINISHED = "night-"
+
+
+def export(job: ExportJob, *, day: date, verify_content: bool = False) -> ExportSummary:
+    """Run one night.
+
+    Parameters
+    ----------
+    job : ExportJob
+        What is scored, how, and where snapshots go.
+    day : datetime.date
+        The night's date, its snapshot's name.
+    verify_content : bool
+        Hash every file again, whatever its size and stamp say.
+
+    Raises
+    ------
+    UserError
+        If a path, URL, index, rule set or setting is wrong, or another export into OUT is under way.
+    StylematchError
+        If the night failed; the same command goes on with it.
+    LimitExceededError
+        If the snapshot is published, but over ``max_reject_share`` or ``max_drift``.
+    """
+    clock = time.perf_counter()
+    if day > date.today() + timedelta(days=1):  # a day's grace, for clocks and time zones differ
+        raise UserError(f"--date {day}: is later than tomorrow, and latest would name that night until then.")
+    check_engine(job.score)
+    place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
+    if place.key() == out.key() and (place.directory is None) == (out.directory is None):
+        raise UserError(f"out: {out} is the folder of photos itself: name another, which may lie inside it.")
+    night = Night(job, place, out, day, verify_content)
+    night.snapshots.claim()
+    work = _work_folder(job, out)
+    with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
+        local = out.directory or work
+        pattern = ".*" if out.directory is not None else "*"  # in the work folder of a bucket nothing is published
+        staged = [path for path in (local / SNAPSHOTS).glob(pattern) if day.isoformat() not in path.name]
+        for left in [*work.glob(f"{_UNFINISHED}*"), *staged]:  # of a run that was killed, and of a night given up
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch:
+            summary = night.run(Path(scratch), local, clock)
+    check_limits(job, summary)
+    return summary
+
+
+def _work_folder(job: ExportJob, out: Place) -> Path:
+    """Return the folder for what is not finished; on OUT's disk, if OUT is on this machine, as files move from it."""
+    if out.directory is not None:
+        work = out.directory / ".work"
+    elif job.work is not None:
+        work = Path(job.work)
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        work = cache / "stylematch" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"work: {shown(work)} cannot be made: {error.strerror}; name another folder.") from error
+    return work.resolve()

@@ -1,0 +1,265 @@
+"""The steps of a night: list the photos, keep the features of those that are new, publish a snapshot of all, tidy."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from stylematch.data.listing import Listing
+from stylematch.data.photo_folders import LocalFolder, photo_folder
+from stylematch.data.photos import EXAMPLES_SHOWN, FindCounts, photo_root
+from stylematch.engines.progress import Progress
+from stylematch.errors import StylematchError
+from stylematch.pipelines.advice import allowed_items
+from stylematch.pipelines.assets import resolve_assets
+from stylematch.pipelines.nights.drift import style_drift
+from stylematch.pipelines.nights.earlier_nights import already_published, styles_before, with_equal_tables
+from stylematch.pipelines.nights.export_summary import ExportSummary, drift_warning, faces_by_style, style_mix
+from stylematch.pipelines.nights.feature_footers import Footers
+from stylematch.pipelines.nights.feature_looks import KeptLooks
+from stylematch.pipelines.nights.feature_plan import Changes, FeaturePlan
+from stylematch.pipelines.nights.feature_store import FeatureStore
+from stylematch.pipelines.nights.feature_tidy import tidy, write_files
+from stylematch.pipelines.nights.keep_partition import KeepJob, KeepState, keep_partition
+from stylematch.pipelines.nights.night_lists import write_found
+from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
+from stylematch.pipelines.on_engine import run_job
+from stylematch.pipelines.partitions import waiting_partitions
+from stylematch.pipelines.run_gallery import RunGallery, forget_kept
+from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
+from stylematch.settings import ExportJob
+from stylematch.tables.disk import explained, shown, write_durably
+from stylematch.tables.manifest import Manifest, Stage, code_version, count_tables, write_manifest
+from stylematch.tables.out import output_of
+from stylematch.tables.place import Place
+from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
+from stylematch.tables.staging import Decision, Staging
+from stylematch.vision.runtime import resolve_device
+
+
+class Night:
+    """One night: what does not change while it runs, and its steps."""
+
+    def __init__(self, job: ExportJob, place: Place, out: Place, day: date, verify_content: bool) -> None:
+        self.job, self.place, self.out, self.day, self.verify = job, place, out, day, verify_content
+        self.photos = photo_folder(place, job.score.photo_timeout_s or None)
+        self.settings = job.score
+        self.started, self.seen = datetime.now(UTC), time.time_ns()
+        self.name = f"{self.seen}-{secrets.token_hex(4)}"
+        self.assets = resolve_assets([Path(directory) for directory in job.index])
+        self.device = resolve_device(self.settings.device)
+        self.allowed = allowed_items(self.settings, self.assets)
+        self.digests = run_digests(self.settings, self.assets, self.device, self.allowed)
+        self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
+        self.footers = Footers(out)
+        self.snapshots = Snapshots(out)
+        self.counts = FindCounts()
+        self.spared, self.damaged = 0, set[str]()
+        self.stages: dict[str, Stage] = {}
+
+    def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
+        """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
+        found = self._list(scratch)
+        self._keep(found, scratch)
+        with self._plan(found, scratch) as plan:
+            listing = plan.write_plan(scratch / "plan.jsonl")
+            summary = self._publish(listing, plan, local, clock)
+            write_files(self.store, plan, scratch, self.name, self.seen)
+            self.looks.publish()
+            tidy(self.store, plan, scratch, self.name)
+        return summary
+
+    def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
+        max_bytes = int(self.settings.max_file_mb * 1e6)
+        return FeaturePlan(
+            self.store,
+            self.footers,
+            found,
+            scratch,
+            thumbnails=self.settings.report,
+            max_bytes=max_bytes,
+            not_looked_at=[*self.counts.not_looked_at, *self.counts.unreadable_directories],
+        )
+
+    def _list(self, scratch: Path) -> Path:
+        clock = time.perf_counter()
+        self.looks = KeptLooks(self.store, scratch, again=self.verify)
+        found = self.photos.find(
+            self.counts,
+            follow_links=self.settings.follow_links,
+            skip=self._is_output(),
+            limit_s=self.settings.photo_timeout_s or None,
+            looks=self.looks.looks,
+        )
+        with Progress(None, "photos", "list") as progress, self.looks:
+            path, count = write_found(islice(found, self.settings.limit), scratch, progress.update)
+        self.stages["list"] = Stage(time.perf_counter() - clock, count, "photos")
+        return path
+
+    def _is_output(self) -> Callable[[Path], bool]:
+        if self.out.directory is not None:
+            return output_of(self.out.directory)
+        return lambda path: self.place.directory is None and self.place.key(path.as_posix()) == self.out.key()
+
+    def _keep(self, found: Path, scratch: Path) -> None:
+        """Read what has to be read, and keep the features of contents that are new."""
+        with self._plan(found, scratch) as plan:
+            gone, before = plan.gone()
+            self.spared, self.damaged = plan.spared(), plan.damaged
+            self._check_gone(gone, before, "are gone")
+            self._check_gone(self.spared, before, "cannot be read any more")
+            todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
+            plan.write_known_ids(scratch / "known")
+        self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
+        if not todo.photos:
+            return
+        keep = KeepJob(
+            self.settings,
+            self.assets,
+            self.device,
+            1,
+            self.photos,
+            self.store,
+            todo.path,
+            scratch / "known",
+            scratch,
+            self.name,
+            self.seen,
+        )
+        self.stages |= run_job(
+            keep_partition,
+            KeepState,
+            keep,
+            todo,
+            waiting_partitions(todo, frozenset()),
+            choice=self.settings,
+            workers=self.settings.workers,
+            description="new photos",
+            photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
+        )
+
+    def _check_gone(self, gone: int, before: int, how: str) -> None:
+        limit = self.job.max_gone_share
+        if limit is not None and before and gone / before > limit:
+            raise StylematchError(
+                f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
+                f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
+                "or raise max_gone_share"
+            )
+
+    def _publish(self, listing: Listing, plan: FeaturePlan, local: Path, clock: float) -> ExportSummary:
+        run_id = run_id_of(listing.sha256, self.digests)
+        staged_out = local / SNAPSHOTS / self.day.isoformat()
+        with explained("make", staged_out.parent):
+            staged_out.parent.mkdir(parents=True, exist_ok=True)
+        there = already_published(self.snapshots, self.day, run_id, with_gallery=self.settings.report)
+        if there is None:
+            complete = not self.settings.report or (staged_out / "report" / "index.html").is_file()
+            with Staging(staged_out, run_id, overwrite=not complete) as staging:
+                if staging.check() is not Decision.NOTHING:
+                    as_before = None if plan.unsettled() else with_equal_tables(self.snapshots, run_id, self.store.key)
+                    self._write(staging, listing, plan.changes(), as_before, clock)
+                    staging.publish()
+        if self.out.directory is None:
+            name = there or self.snapshots.upload(staged_out, self.day, run_id)
+            shutil.rmtree(staged_out, ignore_errors=True)
+        else:
+            name = self.day.isoformat()
+        kept_pointer = self.snapshots.point_to(name)
+        removed = self.snapshots.retire(self.job.keep_snapshots, name)
+        content = self.snapshots.summary(name)
+        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed, kept_pointer)
+
+    def _write(self, staging: Staging, listing: Listing, changes: Changes, as_before: str | None, clock: float) -> None:
+        """Write the staged run: tables, gallery, summary, manifest."""
+        job = SnapshotJob(
+            self.settings,
+            self.assets,
+            Path(self.photos.name),
+            listing.path,
+            staging.directory,
+            staging.run_id,
+            self.device,
+            1,
+            self.allowed,
+            store=self.store,
+            snapshot_date=self.day,
+            as_before=as_before,
+        )
+        done = prepare_staging(staging, job)
+        with RunGallery(job, len(listing.partitions), done) as gallery:
+            self.stages |= run_job(
+                snapshot_partition,
+                SnapshotState,
+                job,
+                listing,
+                waiting_partitions(listing, done),
+                choice=self.settings,
+                workers=self.settings.workers,
+                description="snapshot",
+                on_partition=gallery.scored,
+            )
+            tables = count_tables(staging.directory, self.counts.ignored)
+            self.stages |= gallery.finish(tables, self.stages)
+        forget_kept(staging.directory)  # it may be published by copying; what is done again here reads no photo
+        content = self._summary(staging, changes) | {
+            "photos": asdict(tables),
+            "seconds": round(time.perf_counter() - clock, 3),
+        }
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_durably(staging.directory / SUMMARY, text.encode())
+        described = self.job.model_dump() | {
+            "photos": str(self.place),
+            "out": str(self.out),
+            "style_fusion": self.digests["settings"]["style_fusion"],
+            "snapshot_date": self.day.isoformat(),
+        }
+        write_manifest(
+            staging.directory,
+            Manifest(
+                run_id=staging.run_id,
+                counts=tables,
+                stages=self.stages,
+                code_version=code_version(),
+                sha256=named_digests(listing.sha256, self.digests) | {"features": self.store.key},
+                settings=described,
+                device=self.device,
+                started=self.started,
+                finished=datetime.now(UTC),
+            ),
+        )
+
+    def _summary(self, staging: Staging, changes: Changes) -> dict[str, Any]:
+        last, before = styles_before(self.snapshots, self.day)
+        now = faces_by_style(staging.directory)
+        drift = style_drift(before, now, last[:10]) if last else None
+        warnings = []
+        if drift and (drifts := drift_warning(drift, self.job.drift_warning)):
+            warnings.append(drifts)
+        if self.counts.unreadable_directories:
+            names = ", ".join(map(shown, self.counts.unreadable_directories[:EXAMPLES_SHOWN]))
+            warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
+        if self.damaged:
+            names = ", ".join(map(shown, sorted(self.damaged)))
+            warnings.append(f"damaged, so what they held was read again: {names}")
+        if self.spared:
+            warnings.append(
+                f"{self.spared:,} known photos may not be read any more: rejected or left out tonight, but their "
+                "features are kept"
+            )
+        return {
+            "snapshot_date": self.day.isoformat(),
+            "run_id": staging.run_id,
+            "changes": asdict(changes) | {"read": self.stages["new photos"].items},
+            "styles": style_mix(before, now),
+            "drift": asdict(drift) | {"level": drift.level} if drift else None,
+            "warnings": warnings,
+        }

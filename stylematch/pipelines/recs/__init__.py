@@ -1,0 +1,1 @@
+"""How good recommendations are: retrieval, crops and worn clothes, measured."""
