@@ -24,6 +24,7 @@ def run(script, tmp_path, *options):
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_bytes())
     assert figures["command"].startswith(f"python benchmarks/{script} ")
+    assert str(tmp_path.parent) not in figures["command"]
     assert figures["host"]["cores"] >= 1
     assert out.with_suffix(".md").read_text() in done.stdout
     return figures
