@@ -45,8 +45,7 @@ PICTURE_EXTENSIONS = (
     b".jxl",
     b".psd",
 )
-EXAMPLES_SHOWN = 20
-"""So many of the directories that could not be listed are named to people."""
+_EXAMPLES_SHOWN = 20
 
 
 @dataclass
@@ -69,6 +68,11 @@ class FindCounts:
     ignored: Counter[str] = field(default_factory=Counter)
     unreadable_directories: list[str] = field(default_factory=list)
     not_looked_at: list[str] = field(default_factory=list)
+
+    @property
+    def unreadable_examples(self) -> tuple[str, ...]:
+        """So many of the directories that could not be listed as people are told by name."""
+        return tuple(self.unreadable_directories[:_EXAMPLES_SHOWN])
 
 
 @dataclass(frozen=True)

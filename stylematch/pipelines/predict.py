@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 from stylematch.data.decode import decode_photo
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, read_listing
-from stylematch.data.photos import EXAMPLES_SHOWN
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.inputs import list_inputs, read_listed, root_beside
 from stylematch.pipelines.on_engine import check_engine, run_job
@@ -168,8 +167,8 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                     ),
                 )
                 staging.publish()
-    unreadable = tuple(counts.unreadable_directories[:EXAMPLES_SHOWN])
-    return PredictSummary(staging.out, run_id, made, was_there, time.perf_counter() - clock, unreadable)
+    seconds = time.perf_counter() - clock
+    return PredictSummary(staging.out, run_id, made, was_there, seconds, counts.unreadable_examples)
 
 
 def _check_other_command(out: Path) -> None:

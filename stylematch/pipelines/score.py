@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing
-from stylematch.data.photos import EXAMPLES_SHOWN
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import Assets, resolve_assets
@@ -207,7 +206,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         was_there,
         time.perf_counter() - clock,
         0 if was_there else stages["score"].items,
-        tuple(counts.unreadable_directories[:EXAMPLES_SHOWN]),
+        counts.unreadable_examples,
         tuple(profile),
     )
     _check_limit(summary, settings)

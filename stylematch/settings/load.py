@@ -60,9 +60,11 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     _plain_text_where_wanted(kind, data, overrides)
     overridden = {override.partition("=")[0].strip() for override in overrides}
     job = _checked(kind, str(path), data, overridden, text)
-    for sentence in job.without_effect():
-        key = sentence.partition(":")[0].split(".")
-        logger.warning("%s: %s.", place_of(key, str(path), overridden, KeyLines(text)), sentence)
+    if idle := job.without_effect():
+        lines = KeyLines(text)
+        for sentence in idle:
+            key = sentence.partition(":")[0].split(".")
+            logger.warning("%s: %s.", place_of(key, str(path), overridden, lines), sentence)
     return job
 
 

@@ -32,6 +32,15 @@ def shown(text: str | Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def is_utf8(text: str | Path) -> bool:
+    """Whether a text can be written as UTF-8: bytes from outside that are none are held as lone surrogates."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def explained(doing: str, path: Path) -> Iterator[None]:
     """Turn an ``OSError`` of the block into a sentence: "could not DOING PATH: why".

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import is_utf8, shown
 from stylematch.tables.manifest import read_manifest
 
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
@@ -40,7 +40,7 @@ def check_out(out: Path) -> Path:
 def _check_out(out: Path) -> Path:
     real = Path(os.path.realpath(out))
     name = shown(out)
-    if not _is_text(real):
+    if not is_utf8(real):
         raise UserError(f"--out {name} is no valid UTF-8, and Parquet files cannot be read there: name another folder")
     if out.is_symlink() and not real.exists():
         raise UserError(f"--out {name} is a link to nowhere: remove it or name another folder")
@@ -69,14 +69,6 @@ def _check_out(out: Path) -> Path:
             "delete: move it away or name another folder"
         )
     return real
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:  # bytes that Python holds as lone surrogates
-        return False
-    return True
 
 
 def output_of(out: Path) -> Callable[[Path], bool]:

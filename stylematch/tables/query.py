@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TextIO, get_args
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import is_utf8, shown
 from stylematch.tables.views import Views
 
 OutputFormat = Literal["table", "csv", "json"]
@@ -54,10 +54,12 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
 
     if output_format not in get_args(OutputFormat):
         raise UserError(f"unknown format '{shown(output_format)}': choose one of {', '.join(get_args(OutputFormat))}")
+    if not is_utf8(sql):  # DuckDB cannot be handed it
+        raise UserError(f"the query is no valid UTF-8: {shown(sql)}")
     write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
     with tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill, _connect(views, spill) as connection:
         try:
-            statements = connection.extract_statements(_sendable(sql))
+            statements = connection.extract_statements(sql)
             if len(statements) != 1:
                 raise UserError(f"query takes exactly one SELECT statement, and this has {len(statements)}")
             kind = _kind(statements[0])
@@ -79,15 +81,6 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
                     f"{message.partition(' Did you mean')[0]} The tables are {', '.join(views.tables)}.{views.hint}"
                 )
             raise UserError(f"the query failed: {shown(message)}") from None
-
-
-def _sendable(sql: str) -> str:
-    """Return the statement; refuse one that DuckDB cannot be handed, whose bytes were no UTF-8."""
-    try:
-        sql.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the query is no valid UTF-8: {shown(sql)}") from None
-    return sql
 
 
 def _kind(statement: Any) -> str:

@@ -148,7 +148,7 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
             chosen = getattr(every, "IMAGENET1K_V1", every.DEFAULT)
         network = models.get_model(name, weights=chosen, **options)
     except Exception as error:
-        if weights != "imagenet" or not _is_of_weights(error, _UNLOADABLE):
+        if weights != "imagenet" or not _is_of_weights(error):
             raise
         raise _no_weights(name, error) from error
     if weights not in ("imagenet", "none"):
@@ -163,9 +163,14 @@ def _no_weights(name: str, error: Exception) -> UserError:
     )
 
 
-def _is_of_weights(error: Exception, kinds: tuple[type[Exception], ...]) -> bool:
-    """Whether it says that weights cannot be read; torch's own refusal of a pickle is told by its name."""
-    return isinstance(error, kinds) or type(error).__name__ == "UnpicklingError"
+def _is_of_weights(error: Exception) -> bool:
+    """Whether it says that weights cannot be fetched or read."""
+    return isinstance(error, _UNLOADABLE) or _is_refused_pickle(error)
+
+
+def _is_refused_pickle(error: Exception) -> bool:
+    """Whether it is torch's own refusal of a pickle, which is told by its name."""
+    return type(error).__name__ == "UnpicklingError"
 
 
 def _load_file(network: nn.Module, path: Path) -> None:
@@ -186,7 +191,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
 
 def _why(error: Exception) -> str:
     """Say in a few words why a file holds no weights; torch's own words advise to run what is in it."""
-    if type(error).__name__ == "UnpicklingError" or isinstance(error, LookupError):
+    if _is_refused_pickle(error) or isinstance(error, LookupError):
         return "it is no file of torch's, or holds more than tensors"
     head, *rest = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
     said = f"{head} {rest[0]}" if head.endswith(":") and rest else head  # the keys that do not fit
@@ -230,7 +235,7 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
         except TypeError:  # a network that takes any size knows no img_size
             network = timm.create_model(name, **options)
     except Exception as error:
-        if not _is_of_weights(error, _UNLOADABLE):
+        if not _is_of_weights(error):
             raise
         raise _no_weights(f"timm:{name}", error) from error
     if weights not in ("imagenet", "none"):

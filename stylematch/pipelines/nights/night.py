@@ -15,7 +15,7 @@ from typing import Any
 
 from stylematch.data.listing import Listing
 from stylematch.data.photo_folders import LocalFolder, photo_folder
-from stylematch.data.photos import EXAMPLES_SHOWN, FindCounts, photo_root
+from stylematch.data.photos import FindCounts, photo_root
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
 from stylematch.pipelines.advice import allowed_items
@@ -244,8 +244,8 @@ class Night:
         warnings = []
         if drift and (drifts := drift_warning(drift, self.job.drift_warning)):
             warnings.append(drifts)
-        if self.counts.unreadable_directories:
-            names = ", ".join(map(shown, self.counts.unreadable_directories[:EXAMPLES_SHOWN]))
+        if unlisted := self.counts.unreadable_examples:
+            names = ", ".join(map(shown, unlisted))
             warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
         if self.damaged:
             names = ", ".join(map(shown, sorted(self.damaged)))
