@@ -518,7 +518,8 @@ def test_damaged_files_are_all_in_photos_or_counted(tmp_path):
 def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     from stylematch.errors import LimitExceededError
     from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
-    from stylematch.pipelines.score import ScoreSummary, _check_limit
+    from stylematch.pipelines.score import _check_limit
+    from stylematch.pipelines.score_summary import ScoreSummary
     from stylematch.settings import ExportJob, ScoreSettings
     from stylematch.tables.manifest import Counts
 

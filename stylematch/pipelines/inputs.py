@@ -17,6 +17,7 @@ from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_ro
 from stylematch.engines.progress import Progress
 from stylematch.engines.watch import watched
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
+from stylematch.settings import PhotoSettings
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import Stage, usable_cores
@@ -43,16 +44,7 @@ def root_beside(photos: Path, out: Path, photo_timeout_s: float) -> Path:
     return root
 
 
-def list_inputs(
-    photos: Path,
-    out: Path,
-    listing: Path,
-    *,
-    follow_links: bool,
-    limit: int | None,
-    max_file_mb: float,
-    photo_timeout_s: float,
-) -> tuple[Listing, FindCounts, Stage]:
+def list_inputs(photos: Path, out: Path, listing: Path, settings: PhotoSettings) -> tuple[Listing, FindCounts, Stage]:
     """Find and hash the photos, and write them down.
 
     Parameters
@@ -61,14 +53,9 @@ def list_inputs(
         Where they are, and where the run goes (which is no input).
     listing : pathlib.Path
         The file to write.
-    follow_links : bool
-        Follow symbolic links.
-    limit : int, optional
-        Only the first so many.
-    max_file_mb : float
-        Larger files are rejected without being read.
-    photo_timeout_s : float
-        A file that takes longer is rejected and not read again, a directory ends the run; 0 waits for ever.
+    settings : PhotoSettings
+        Which: larger files than ``max_file_mb`` are rejected without being read; a file that takes longer than
+        ``photo_timeout_s`` is rejected and not read again, a directory that does ends the run.
 
     Raises
     ------
@@ -76,16 +63,16 @@ def list_inputs(
         If ``photos`` is a file that is no picture: in a directory it is passed over, but here somebody named it.
     """
     counts, began = FindCounts(), time.perf_counter()
-    limit_s = photo_timeout_s or None
-    found = find_photos(photos, follow_links=follow_links, counts=counts, skip=output_of(out), limit_s=limit_s)
+    limit_s = settings.photo_timeout_s or None
+    found = find_photos(photos, follow_links=settings.follow_links, counts=counts, skip=output_of(out), limit_s=limit_s)
     with Progress(None, "photos", "list") as progress:
         listed = write_listing(
-            islice(found, limit),
+            islice(found, settings.limit),
             photo_root(photos),
             listing,
             readers=max(2, usable_cores()),
             advance=progress.update,
-            max_bytes=int(max_file_mb * 1e6),
+            max_bytes=int(settings.max_file_mb * 1e6),
             limit_s=limit_s,
         )
     if listed.photos == 0 and photos.is_file():

@@ -124,15 +124,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
     reader_of(model, settings)
     named = {"command": COMMAND, **settings.naming(), "device": device, "heic": has_heif()}
     with unnamed_file() as lines:
-        listing, counts, listed = list_inputs(
-            photos,
-            out,
-            lines,
-            follow_links=settings.follow_links,
-            limit=settings.limit,
-            max_file_mb=settings.max_file_mb,
-            photo_timeout_s=settings.photo_timeout_s,
-        )
+        listing, counts, listed = list_inputs(photos, out, lines, settings)
         stages = {"list": listed}
         run_id = manifest.compute_run_id(
             inputs=listing.sha256, settings=named, bundles=model.sha256, index="", rules="", code=code_version()

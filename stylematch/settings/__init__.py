@@ -10,6 +10,7 @@ from stylematch.settings.embed import EmbedJob
 from stylematch.settings.export import ExportJob
 from stylematch.settings.faults import OPTIONS
 from stylematch.settings.load import data_root, load_job, usual_folder, validated
+from stylematch.settings.photos import PhotoSettings
 from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
 from stylematch.settings.serve import ServeSettings
@@ -26,6 +27,7 @@ __all__ = [
     "ExportJob",
     "Loss",
     "Model",
+    "PhotoSettings",
     "PredictSettings",
     "Schedule",
     "ScoreSettings",

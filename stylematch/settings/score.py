@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stylematch.settings.base import Count, Fraction, NotNegative, Positive, Section
-from stylematch.settings.engine import EngineChoice
+from stylematch.settings.base import Count, Fraction, NotNegative, Section
+from stylematch.settings.photos import PhotoSettings
 
 DEFAULT_RULES = "wardrobe"
 NEUTRAL_RULES = "wardrobe-neutral"
@@ -37,7 +37,7 @@ class Ranking(Section):
     mmr_lambda: Fraction = 0.8
 
 
-class ScoreSettings(Ranking, EngineChoice):
+class ScoreSettings(Ranking, PhotoSettings):
     """What ``score`` was asked for; those that change the tables are part of the run's name.
 
     Attributes
@@ -52,26 +52,14 @@ class ScoreSettings(Ranking, EngineChoice):
         several, with commas between.
     faces : {"find", "aligned"}
         Search for faces, or take every picture for a face crop.
-    min_face_px : int
-        Smallest side of a face that counts, in pixels of the upright photo.
-    max_megapixels, max_file_mb : float
-        Larger photos are rejected.
-    limit : int, optional
-        Only the first so many photos.
     where : str, optional
         Only items that this condition (SQL) over the columns of the item index holds for.
     seed : int
         Varies the choice among near-equal items, for faces whose clothes cannot be seen.
-    device : {"auto", "cpu", "cuda"}
-        Where the model runs.
-    batch_size, workers : int
-        Photos a batch, and processes; 0 workers is one per core.
+    workers : int
+        Processes; 0 is one per core.
     report : bool
         Write the gallery.
-    follow_links : bool
-        Follow symbolic links among the photos.
-    overwrite : bool
-        Write a run again that is already there.
     max_reject_share : float, optional
         Over this share of rejected photos the run ends with exit code 4.
     """
@@ -80,18 +68,10 @@ class ScoreSettings(Ranking, EngineChoice):
     rules: str = DEFAULT_RULES
     without: tuple[str, ...] = ()
     faces: Literal["find", "aligned"] = "find"
-    min_face_px: Annotated[int, Field(ge=1)] = 24
-    max_megapixels: Positive = 200.0
-    max_file_mb: Positive = 200.0
-    limit: Count | None = None
     where: str | None = None
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch_size: Count = 32
     workers: Annotated[int, Field(ge=0)] = 0
     report: bool = True
-    follow_links: bool = False
-    overwrite: bool = False
     max_reject_share: Fraction | None = None
 
     @model_validator(mode="before")

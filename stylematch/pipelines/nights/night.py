@@ -33,11 +33,12 @@ from stylematch.pipelines.nights.night_lists import write_found
 from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.partitions import waiting_partitions
-from stylematch.pipelines.run_gallery import RunGallery, forget_kept
-from stylematch.pipelines.score import named_digests, prepare_staging, run_digests, run_id_of
+from stylematch.pipelines.run_gallery import forget_kept
+from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
+from stylematch.pipelines.scored_tables import write_tables
 from stylematch.settings import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably
-from stylematch.tables.manifest import Manifest, Stage, code_version, count_tables, write_manifest
+from stylematch.tables.manifest import Manifest, Stage, code_version, write_manifest
 from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
 from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
@@ -194,24 +195,19 @@ class Night:
             snapshot_date=self.day,
             as_before=as_before,
         )
-        done = prepare_staging(staging, job)
-        with RunGallery(job, len(listing.partitions), done) as gallery:
-            self.stages |= run_job(
-                snapshot_partition,
-                SnapshotState,
-                job,
-                listing,
-                waiting_partitions(listing, done),
-                choice=self.settings,
-                workers=self.settings.workers,
-                description="snapshot",
-                on_partition=gallery.scored,
-            )
-            tables = count_tables(staging.directory, self.counts.ignored)
-            self.stages |= gallery.finish(tables, self.stages)
+        written = write_tables(
+            snapshot_partition,
+            SnapshotState,
+            job,
+            listing,
+            staging,
+            description="snapshot",
+            stages=self.stages,
+            ignored=self.counts.ignored,
+        )
         forget_kept(staging.directory)  # it may be published by copying; what is done again here reads no photo
         content = self._summary(staging, changes) | {
-            "photos": asdict(tables),
+            "photos": asdict(written.counts),
             "seconds": round(time.perf_counter() - clock, 3),
         }
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -226,8 +222,8 @@ class Night:
             staging.directory,
             Manifest(
                 run_id=staging.run_id,
-                counts=tables,
-                stages=self.stages,
+                counts=written.counts,
+                stages=written.stages,
                 code_version=code_version(),
                 sha256=named_digests(listing.sha256, self.digests) | {"features": self.store.key},
                 settings=described,

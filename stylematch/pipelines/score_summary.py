@@ -1,0 +1,72 @@
+"""What a person is told of a finished ``score``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylematch.tables.disk import shown
+from stylematch.tables.manifest import Counts
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What ``score`` did.
+
+    Attributes
+    ----------
+    out : pathlib.Path
+        Where the run is.
+    run_id : str
+        Its name.
+    counts : Counts
+        What came out.
+    was_there : bool
+        The run was finished before; nothing was done.
+    seconds : float
+        From start to publication.
+    photos_done : int
+        Photos scored by this invocation (a resumed run has fewer than it found).
+    unreadable_directories : tuple of str
+        The first folders that could not be listed.
+    profile : tuple of str
+        The table of stages, for ``--profile``; where nothing was done, that of the run that is there.
+    """
+
+    out: Path
+    run_id: str
+    counts: Counts
+    was_there: bool
+    seconds: float
+    photos_done: int
+    unreadable_directories: tuple[str, ...]
+    profile: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return what a person is told at the end."""
+        gallery = self.out / "report" / "index.html"
+        if self.was_there:
+            lines = [
+                f"Nothing to do: {shown(self.out)} already holds this run ({self.run_id}); --overwrite repeats it."
+            ]
+        else:
+            c = self.counts
+            rate = self.photos_done / self.seconds
+            lines = [
+                f"found {c.found:,}: scored {c.scored:,}, no face {c.no_face:,}, rejected {c.rejected:,}",
+                f"faces {c.faces:,}, recommendations {c.recommendations:,}",
+                f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
+                f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
+            ]
+        if 0 < self.counts.found == self.counts.rejected:
+            lines.append(
+                "every photo was rejected, the photos table says why; --max-reject-share X makes it exit code 4"
+            )
+        if self.counts.ignored:
+            passed_over = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(self.counts.ignored.items()))
+            lines.append(f"passed over: {passed_over}")
+        for name in self.unreadable_directories:
+            lines.append(f"not readable: {shown(name)}")
+        if gallery.is_file():
+            lines.append(f"to see them, open {shown(gallery)}")
+        return lines

@@ -1,0 +1,87 @@
+"""Write the three tables and the gallery of a staged run: what ``score`` does with photos, and a night with features."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stylematch.data.listing import Listing, Partition
+from stylematch.pipelines.on_engine import run_job
+from stylematch.pipelines.partitions import PartitionResult, waiting_partitions
+from stylematch.pipelines.run_gallery import RunGallery
+from stylematch.pipelines.score_partition import ScoreJob, is_shown
+from stylematch.tables.manifest import Counts, Stage, count_tables
+from stylematch.tables.staging import Staging
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class ScoredTables:
+    """What the tables of a run hold, the time of each stage, and how many partitions were written now."""
+
+    counts: Counts
+    stages: dict[str, Stage]
+    partitions: int
+
+
+def write_tables(
+    function: Callable[[State, Partition, Callable[[int], None]], PartitionResult],
+    load: Callable[[Any], State],
+    job: ScoreJob,
+    listing: Listing,
+    staging: Staging,
+    *,
+    description: str,
+    stages: Mapping[str, Stage],
+    ignored: Mapping[str, int],
+    photos: Path | None = None,
+) -> ScoredTables:
+    """Write the partitions that are not done yet, and a gallery beside them where the job's settings want one.
+
+    Parameters
+    ----------
+    function, load, job, listing, description, photos
+        As for ``run_job``.
+    staging : Staging
+        Where to.
+    stages : mapping of str to Stage
+        How long the run's other steps took.
+    ignored : mapping of str to int
+        Files that the search for photos passed over, by why.
+    """
+    done = _prepare(staging, job)
+    waiting = waiting_partitions(listing, done)
+    with RunGallery(job, len(listing.partitions), done) as gallery:
+        ran = run_job(
+            function,
+            load,
+            job,
+            listing,
+            waiting,
+            choice=job.settings,
+            workers=job.settings.workers,
+            description=description,
+            on_partition=gallery.scored,
+            photos=photos,
+        )
+        counts = count_tables(staging.directory, ignored)
+        shown = gallery.finish(counts, {**stages, **ran})
+    return ScoredTables(counts, {**stages, **ran, **shown}, len(waiting))
+
+
+def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
+    """Make the staging folder ready; return the partitions that are done, and shown where a report is wanted.
+
+    The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.
+    """
+    if not job.settings.report:
+        done = staging.prepare()
+        shutil.rmtree(staging.directory / "report", ignore_errors=True)
+        return done
+    return frozenset(
+        number for number in staging.prepare(keep=("report/thumbs", "report/votes")) if is_shown(job, number)
+    )
