@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stylematch.data import item_csv
-from stylematch.data.item_csv import read_csv
+from stylematch.data import table_csv
 from stylematch.data.item_numbers import prices, without_nan
 from stylematch.data.item_table import read_items
+from stylematch.data.table_csv import read_csv
 from stylematch.errors import UserError
 from stylematch.search.where import positions_where
 
@@ -43,7 +43,7 @@ def test_a_stray_quote_costs_its_own_line(folder, last):
 
 
 def test_cells_that_are_too_long_are_called_that(folder):
-    lines = [f"1,a.png,{'x' * 200_000}", f"2,a.png,{'x' * (item_csv.MAX_CELL_CHARACTERS + 1)}", "3,a.png,x"]
+    lines = [f"1,a.png,{'x' * 200_000}", f"2,a.png,{'x' * (table_csv.MAX_CELL_CHARACTERS + 1)}", "3,a.png,x"]
     before = csv.field_size_limit()
     table = read(folder, lines)
     assert table.numbers == (2, 4)
@@ -52,16 +52,16 @@ def test_cells_that_are_too_long_are_called_that(folder):
 
 
 def test_lines_that_each_open_a_quote_are_not_read_again_and_again(folder, monkeypatch):
-    monkeypatch.setattr(item_csv, "MAX_RECORD_LINES", 10)
+    monkeypatch.setattr(table_csv, "MAX_RECORD_LINES", 10)
     handed_out = 0
-    following = item_csv._Lines.__next__
+    following = table_csv._Lines.__next__
 
     def counted(lines):
         nonlocal handed_out
         handed_out += 1
         return following(lines)
 
-    monkeypatch.setattr(item_csv._Lines, "__next__", counted)
+    monkeypatch.setattr(table_csv._Lines, "__next__", counted)
     table = read(folder, ['a",b,"c'] * 300)  # ends the cell before and opens one
     assert len(table.rejected) == 300
     assert handed_out <= 300 * 12

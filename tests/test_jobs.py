@@ -16,7 +16,7 @@ import torch
 from conftest import REPOSITORY
 from killed import Killed, assert_same_checkpoints
 from program import DEFAULT_INDEX
-from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock
+from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock, write_label_table
 
 from stylematch.cli import run
 from stylematch.pipelines.learning.dry_run import describe_training
@@ -43,6 +43,7 @@ def roots(tmp_path_factory):
         "fashion-mnist": write_fashion_mnist(folder / "fashion_mnist"),
         "fashion-product": products,
         "flixstock": write_flixstock(folder / "flixstock"),
+        "table": write_label_table(folder / "table"),
     }
 
 

@@ -95,3 +95,19 @@ def write_flixstock(folder: Path, count: int = 60) -> Path:
         Image.fromarray(picture).save(folder / "images" / f"{number}.jpg")
     (folder / "attributes.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def write_label_table(folder: Path, count: int = 60) -> Path:
+    """Write pictures whose kind, type, hood and lining follow from their number; return the CSV that says so."""
+    (folder / "pictures").mkdir(parents=True)
+    rows = ["image,kind,type,hooded,lined"]
+    rng = np.random.default_rng(2)
+    for number in range(count):
+        kind, hooded = ("coat", "dress", "shirt")[number % 3], ("yes", "no", "")[number // 3 % 3]
+        rows.append(f"pictures/{number}.png,{kind},{(1, 2, '')[number // 2 % 3]},{hooded},{number % 2}")
+        picture = rng.integers(0, 40, (70, 50, 3), dtype=np.uint8)
+        picture[..., number % 3] += 120
+        Image.fromarray(picture).save(folder / "pictures" / f"{number}.png")
+    table = folder / "labels.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table

@@ -59,7 +59,9 @@ def train(
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A labelled folder, or a data set's name.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A labelled folder, a data set's name, or a table (.csv, .parquet).")
+    ],
     out: Annotated[Path, typer.Option(metavar="OUT", help="Where figures, card and plots go.")] = Path(
         "stylematch-evaluation"
     ),
@@ -70,12 +72,15 @@ def evaluate(
     faces: Annotated[
         Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")
     ] = "aligned",
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of a table's pictures; by default the table's.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures.")] = None,
 ) -> None:
     """Measure a model on labelled pictures: figures with intervals, a model card, plots."""
     from stylematch.pipelines.learning.evaluate import evaluate as run
 
-    for line in run(bundle, data, out, split=split, faces=faces, limit=limit).lines():
+    for line in run(bundle, data, out, split=split, faces=faces, images=images, limit=limit).lines():
         typer.echo(line)
 
 

@@ -8,36 +8,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stylematch.data.item_columns import KNOWN, name_columns
-from stylematch.data.item_csv import read_csv
 from stylematch.data.item_numbers import prices, typed
 from stylematch.data.item_remarks import remark, strange_words
-from stylematch.data.photos import PICTURE_EXTENSIONS, find_photos
+from stylematch.data.photos import find_photos
+from stylematch.data.table_pictures import TablePictures
+from stylematch.data.table_rows import RowReason, read_table
 from stylematch.errors import UserError
 from stylematch.tables.disk import shown
-
-_EXTENSIONS = tuple(os.fsdecode(extension) for extension in PICTURE_EXTENSIONS)
-
-
-class ItemReason(StrEnum):
-    """Why a row gave no item, besides the codes of ``stylematch.tables.contract.Reason`` for unreadable pictures."""
-
-    MALFORMED_ROW = "malformed_row"
-    NO_ID = "no_id"
-    DUPLICATE_ID = "duplicate_id"
-    NO_IMAGE = "no_image"
-    MISSING_PICTURE = "missing_picture"
-    OUTSIDE_FOLDER = "outside_folder"
 
 
 @dataclass(frozen=True)
@@ -125,22 +109,18 @@ def read_items(
         raise UserError(f"There is no table and no directory of pictures at {shown(source)}; check the path.")
     if images is not None and not images.is_dir():
         raise UserError(f"--images {shown(images)} is no directory; name the folder of the pictures.")
-    if source.suffix.lower() == ".parquet":
-        read = _read_parquet(source)
-    elif source.suffix.lower() in (".csv", ".tsv"):
-        read = _read_csv(source)
-    else:
-        raise UserError(f"{shown(source)} is no .csv, no .parquet and no directory of pictures.")
+    read = read_table(source)
     table, left_out = name_columns(read.table, source, names or {}, reserved)
     if read.counted == "line":  # a CSV's cells are all text
         others = {name: table[name] if name in KNOWN else typed(table[name]) for name in table.column_names}
         table = pa.table(others)
-    numbers, rejected = read.numbers, list(read.rejected)
+    numbers = read.numbers
+    rejected = [RejectedItem(line, None, None, RowReason.MALFORMED_ROW, why) for line, why in read.damaged]
     folder = images or source.parent
     places: list[int] = []
     paths: list[str] = []
     seen: set[str] = set()
-    find = _Pictures(folder, allow_outside)
+    find = TablePictures(folder, allow_outside)
     cells = table["image"].to_pylist() if "image" in table.column_names else [None] * table.num_rows
     by_name = "image" not in table.column_names
     for place, (item_id, image) in enumerate(zip(table["item_id"].to_pylist(), cells, strict=True)):
@@ -168,52 +148,18 @@ def read_items(
     return ItemTable(source.name, folder, kept, tuple(numbers), tuple(rejected), tuple(left_out), remarks)
 
 
-class _Pictures:
-    """Finds pictures' files in a folder that must not be left."""
-
-    def __init__(self, folder: Path, allow_outside: bool) -> None:
-        self._folder, self._allow_outside = folder, allow_outside
-        self._root = os.path.realpath(folder)
-        self._by_stem: dict[str, str] | None = None
-
-    def by_path(self, image: str) -> str | tuple[str, str]:
-        """Return the path, or reason and message."""
-        if "\0" in image or "://" in image:
-            return ItemReason.MISSING_PICTURE, "image is no path of a file; download the picture and name the file"
-        real = os.path.realpath(os.path.join(self._root, image))  # noqa: PTH118 - Path would drop a final slash
-        if not self._allow_outside and not real.startswith(os.path.join(self._root, "")):  # noqa: PTH118
-            return ItemReason.OUTSIDE_FOLDER, "the path leaves the pictures' folder; --allow-outside permits that"
-        if not os.path.isfile(real):  # noqa: PTH113 - no pathlib object for each of a million rows
-            return ItemReason.MISSING_PICTURE, "there is no such file in the pictures' folder"
-        return image
-
-    def by_id(self, item_id: str) -> str | tuple[str, str]:
-        """Return the name of the picture that is called as an item, or reason and message."""
-        if self._by_stem is None:  # listed once: most rows may have none, and to ask for each is slow
-            names = sorted(entry.name for entry in self._folder.iterdir())
-            pictures = [name for name in names if name.lower().endswith(_EXTENSIONS)]
-            self._by_stem = {name.rpartition(".")[0]: name for name in reversed(pictures)}
-        name = self._by_stem.get(item_id)
-        if name is None:
-            return (
-                ItemReason.MISSING_PICTURE,
-                "the table has no column image, and no picture in the folder is called as the item",
-            )
-        return self.by_path(name)
-
-
 def _why_not(
-    item_id: str | None, image: str | None, by_name: bool, seen: set[str], find: _Pictures
+    item_id: str | None, image: str | None, by_name: bool, seen: set[str], find: TablePictures
 ) -> str | tuple[str, str]:
     """Return the picture's path, or why the row gives no item."""
     if not item_id:
-        return ItemReason.NO_ID, "the row has no item_id"
+        return RowReason.NO_ID, "the row has no item_id"
     if item_id in seen:
-        return ItemReason.DUPLICATE_ID, "a row before this one, which has a picture, has the same item_id"
+        return RowReason.DUPLICATE_ID, "a row before this one, which has a picture, has the same item_id"
     if by_name:
         found = find.by_id(item_id)
     elif not image:
-        return ItemReason.NO_IMAGE, "the row names no picture"
+        return RowReason.NO_IMAGE, "the row names no picture"
     else:
         found = find.by_path(image)
     if isinstance(found, str):  # a row without a picture takes its id from no other
@@ -225,38 +171,3 @@ def _read_directory(source: Path) -> ItemTable:
     paths = pa.array([photo.path for photo in find_photos(source)], pa.string())
     numbers = tuple(range(1, len(paths) + 1))
     return ItemTable(source.resolve().name, source, pa.table({"item_id": paths, "image": paths}), numbers, ())
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A table as it was read, and what its rows are called and counted by."""
-
-    table: pa.Table
-    numbers: Sequence[int]
-    rejected: tuple[RejectedItem, ...] = ()
-    decimal_comma: bool = False
-    counted: Literal["row", "line"] = "row"
-
-
-def _read_parquet(source: Path) -> _Rows:
-    try:
-        with pq.ParquetFile(source) as file:
-            table = file.read()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{shown(source)} cannot be read: {shown(str(error))}.") from error
-    names = table.column_names
-    if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"{shown(source)} has the column {shown(doubled)!r} twice; rename one of them.")
-    return _Rows(table, range(1, table.num_rows + 1))
-
-
-def _read_csv(source: Path) -> _Rows:
-    read = read_csv(source)
-    columns = {
-        name: pa.array([row[place].strip() or None for row in read.rows], pa.string())
-        for place, name in enumerate(read.names)
-    }
-    rejected = tuple(
-        RejectedItem(line, None, None, ItemReason.MALFORMED_ROW, f"the row has {why}") for line, why in read.damaged
-    )
-    return _Rows(pa.table(columns), read.lines, rejected, read.delimiter == ";", "line")

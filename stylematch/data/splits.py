@@ -32,7 +32,7 @@ def split_random(count: int, fraction: float, seed: int) -> tuple[Rows, Rows]:
     return np.sort(shuffled[held:]), np.sort(shuffled[:held])
 
 
-def split_stratified(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+def split_stratified(labels: npt.NDArray[np.integer], fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Split rows at random so that every class is shared out alike.
 
     Each class gives ``fraction`` of its rows, rounded by largest remainders so that the sum fits; but never
@@ -40,7 +40,7 @@ def split_stratified(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Ro
 
     Parameters
     ----------
-    labels : ndarray of int64, shape (n,)
+    labels : ndarray of int, shape (n,)
         What to stratify by.
     fraction : float
         Share of the second part, 0 to 1.

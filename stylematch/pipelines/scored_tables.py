@@ -1,4 +1,4 @@
-"""Write the three tables and the gallery of a staged run: what ``score`` does with photos, and a night with features."""
+"""Write the three tables and the gallery of a staged run: what ``score`` does with photos, a night with features."""
 
 from __future__ import annotations
 

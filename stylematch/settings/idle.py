@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from stylematch.settings.train_data import TAGS
+
 if TYPE_CHECKING:
     from stylematch.settings.train import TrainJob
 
@@ -14,13 +16,17 @@ _KNOWN_TO = {
     "product_repeat": ("garments",),
     "wild": ("celeba",),
     "wild_repeat": ("celeba",),
-    "validation": ("fashion-product", "flixstock", "garments"),
-    "split_seed": ("fashion-product", "flixstock", "garments"),
-    "min_label_count": ("fashion-product", "garments"),
+    "validation": ("fashion-product", "flixstock", "garments", "table"),
+    "split_seed": ("fashion-product", "flixstock", "garments", "table"),
+    "min_label_count": ("fashion-product", "garments", "table"),
     "missing": ("flixstock",),
-    "resize": ("fashion-product", "flixstock"),
+    "resize": ("fashion-product", "flixstock", "table"),
+    "images": ("table",),
+    "image_column": ("table",),
+    "split_column": ("table",),
+    "tags": ("table",),
 }
-_POINTS, _ATTRIBUTES = {"landmarks", "box"}, {"attributes"}
+_POINTS, _BINARY = {"landmarks", "box"}, {"attributes", TAGS}
 
 
 def idle_settings(job: TrainJob) -> list[str]:
@@ -58,12 +64,17 @@ def _idle(job: TrainJob) -> Iterator[tuple[str, str]]:
     groups = set(data.label_groups)
     no_points, no_binary, no_classes = (
         not groups & _POINTS,
-        not groups & _ATTRIBUTES,
-        not groups - _POINTS - _ATTRIBUTES,
+        not groups & _BINARY,
+        not groups - _POINTS - _BINARY,
     )
     grey = data.dataset == "fashion-mnist"
     for keys, idle, why in (
         (["data.wild_repeat"], data.dataset == "celeba" and not data.wild, "where data.wild is false"),
+        (
+            ["data.split_column"],
+            data.dataset == "table" and data.split != "column",
+            f'where data.split is "{data.split}"',
+        ),
         (["data.balance"], groups <= _POINTS, "on points alone"),
         (
             ["model.weights"],

@@ -6,16 +6,19 @@ else.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from stylematch.settings.base import NAME_PATTERN, Section
 from stylematch.settings.idle import idle_settings
-from stylematch.settings.train_data import GROUPS, TrainData
+from stylematch.settings.train_data import GROUPS, TABLE, TAGS, TrainData
 from stylematch.settings.train_method import Augment, Distill, Loss, Schedule, Step
 from stylematch.settings.train_model import Model
 
+_WITHOUT_CLASSES = {"attributes", TAGS, "landmarks", "box"}
+_GROUP = re.compile(r"[\w -]+")
 _SMOKE_PICTURES, _SMOKE_BATCH, _SMOKE_PX, _SMOKE_EPOCHS = 24, 4, 64, 2
 
 
@@ -43,7 +46,9 @@ class TrainJob(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         data, model = self.data, self.model
-        if strange := [name for name in data.groups if name not in GROUPS[data.dataset]]:
+        if data.dataset == TABLE:
+            _check_table(data)
+        elif strange := [name for name in data.groups if name not in GROUPS[data.dataset]]:
             known = ", ".join(GROUPS[data.dataset])
             raise ValueError(f"data.groups: {data.dataset} has no '{strange[0]}'; it has {known}")
         wanted = {"fashion-mnist": "small_resnet", "garments": "small_resnet_rgb"}.get(data.dataset)
@@ -71,12 +76,17 @@ class TrainJob(Section):
             raise ValueError(f"loss.group_weights: '{strange[0]}' is none of data.groups")
         if self.loss.instance and self.augment.mixup:
             raise ValueError("loss.instance: two views of a blend find each other by chance; set augment.mixup to 0")
-        own = {"fashion-product": ("years", "stratified"), "flixstock": ("random",), "garments": ("stratified",)}
+        own: dict[str, tuple[str, ...]] = {
+            "fashion-product": ("years", "stratified"),
+            "flixstock": ("random",),
+            "garments": ("stratified",),
+            TABLE: ("column", "random", "stratified"),
+        }
         splits = own.get(data.dataset, ("official",))
         if data.split not in splits:
             raise ValueError(f"data.split: {data.dataset} is split by {' or '.join(splits)}, not '{data.split}'")
-        if data.dataset == "celeba" and any(step.most_frequent for step in self.steps):
-            raise ValueError("steps.most_frequent: celeba has no classes; leave it out")
+        if any(step.most_frequent for step in self.steps) and set(data.label_groups) <= _WITHOUT_CLASSES:
+            raise ValueError(f"steps.most_frequent: {data.dataset} has no classes; leave it out")
         if {"landmarks", "box"} & set(data.label_groups) and self.augment.flip_vertical:
             raise ValueError("augment.flip_vertical: faces with points are not turned upside down; set it to 0")
         return self
@@ -119,3 +129,21 @@ class TrainJob(Section):
         taught = self.distill and self.distill.model_copy(update={"teachers": ("none",) * len(self.distill.teachers)})
         parts = {"data": data, "model": model, "schedule": schedule, "steps": steps, "distill": taught}
         return self.model_copy(update={**parts, "out": f"{self.out}-smoke"})
+
+
+def _check_table(data: TrainData) -> None:
+    """Refuse what no table of labelled pictures can be; a ``ValueError`` names the key."""
+    if data.root is None:
+        raise ValueError("data.root: a table has no usual place; name its .csv or .parquet file")
+    if not data.label_groups:
+        raise ValueError("data.groups: name the table's columns to learn, here or, of yes and no, in data.tags")
+    named = [*data.groups, *data.tags]
+    if doubled := next((name for name in named if named.count(name) > 1), None):
+        raise ValueError(f"data.groups: '{doubled}' is named twice, here or in data.tags")
+    # A group's name is part of a file's name and of a weight's.
+    if strange := [name for name in data.groups if not _GROUP.fullmatch(name)]:
+        raise ValueError(f"data.groups: '{strange[0]}' has more than letters, digits, blanks, _, -; rename the column")
+    if taken := [name for name in data.groups if name in _WITHOUT_CLASSES]:
+        raise ValueError(f"data.groups: '{taken[0]}' is the name of a group without classes; rename the column")
+    if data.split == "stratified" and not data.groups:
+        raise ValueError('data.split: "stratified" is by the first of data.groups; write "random" where there is none')

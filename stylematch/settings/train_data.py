@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stylematch.settings.base import Count, Section, Seed
 
-Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments"]
+Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments", "table"]
 GROUPS: dict[str, tuple[str, ...]] = {
     "celeba": ("attributes", "landmarks", "box"),
     "fashion-mnist": ("category",),
@@ -25,6 +25,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "garments": ("category", "articleType", "gender", "baseColour", "season", "usage"),
 }
 """The label groups that each data set knows."""
+TABLE, TAGS = "table", "tags"
+"""The data set whose groups are its own, and what its columns of yes and no are together."""
 _USUAL_GROUPS = {**GROUPS, "celeba": ("attributes", "landmarks")}
 
 
@@ -34,29 +36,38 @@ class TrainData(Section):
     Attributes
     ----------
     dataset : str
-        ``celeba``, ``fashion-mnist``, ``fashion-product``, ``flixstock``, or ``garments``: Fashion-MNIST and Fashion
-        Product together, in one look.
+        ``celeba``, ``fashion-mnist``, ``fashion-product``, ``flixstock``, ``garments`` (Fashion-MNIST and Fashion
+        Product together, in one look), or ``table``: pictures of your own, labelled in a CSV or Parquet file.
     root : str, optional
         Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST). For
-        ``garments``, Fashion Product's.
+        ``garments``, Fashion Product's; for ``table``, the file, which has to be named.
+    images : str, optional
+        The folder that the paths in the table are relative to, and may not leave; by default the table's (``table``).
+    image_column, split_column : str
+        The columns of the pictures' paths and, where ``split`` is ``column``, of ``train``, ``val`` and ``test``.
+        Without a column ``image``, pictures are looked for that are called as ``item_id`` or ``id`` (``table``).
     fashion_mnist : str, optional
         Fashion-MNIST's folder (``garments``).
     product_repeat : int
         How often an epoch shows each picture of Fashion Product (``garments``).
     groups : list of str
-        Label groups to learn; by default all (CelebA: attributes and landmarks, not the box).
+        Label groups to learn; by default all (CelebA: attributes and landmarks, not the box). Of a ``table``, the
+        columns of classes.
+    tags : list of str
+        The columns of yes and no, which are one group of labels together, ``tags`` (``table``).
     wild, wild_repeat : bool, int
         Also learn from ``celeba_wild``, cropped around what the face finder finds, and how often an epoch shows each
         of its pictures (CelebA).
     split : str
         Fashion Product: ``years`` (even years train, odd years test) or ``stratified`` (80/20). FlixStock: ``random``.
-        The others have splits of their own: ``official``.
+        A ``table``: ``column``, ``random``, or ``stratified`` by the first of ``groups``. The others have splits of
+        their own: ``official``.
     validation : float
         Share of the training pictures that are watched instead of learned from, where there is no validation split.
     split_seed : int
         Of random splits.
     min_label_count : int
-        Labels with fewer pictures become unknown (Fashion Product).
+        Labels with fewer pictures become unknown (Fashion Product, ``table``).
     missing : str
         ``#N/A`` is an answer of its own (``category``) or no answer (``unknown``) (FlixStock).
     resize : str
@@ -70,12 +81,16 @@ class TrainData(Section):
 
     dataset: Dataset
     root: str | None = None
+    images: str | None = None
+    image_column: str | None = None
+    split_column: str = "split"
     fashion_mnist: str | None = None
     product_repeat: Count = 1
     groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     wild: bool = True
     wild_repeat: Count = 1
-    split: Literal["official", "years", "stratified", "random"] = "official"
+    split: Literal["official", "years", "stratified", "random", "column"] = "official"
     validation: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = 0.1
     split_seed: Seed = 0
     min_label_count: Count = 1
@@ -86,6 +101,8 @@ class TrainData(Section):
 
     @property
     def label_groups(self) -> tuple[str, ...]:
-        """The groups to learn, in the data set's order."""
+        """The groups to learn, in the data set's order; of a table, as they are named."""
+        if self.dataset == TABLE:
+            return (*self.groups, *((TAGS,) if self.tags else ()))
         chosen = self.groups or _USUAL_GROUPS[self.dataset]
         return tuple(name for name in GROUPS[self.dataset] if name in chosen)

@@ -36,6 +36,14 @@ from stylematch.vision.pooling import grid_means
 _LUMA = (0.299, 0.587, 0.114)
 
 
+_TAKEN = frozenset(dir(nn.ModuleDict()))
+
+
+def _module_name(group: str) -> str:
+    """Return what a group's head is called among the heads: as the group, but where torch has a use for that name."""
+    return f"@{group}" if group in _TAKEN else group
+
+
 class Network(nn.Module):
     """Backbone, dense layers, embedding and heads.
 
@@ -73,7 +81,7 @@ class Network(nn.Module):
         self.embedding_dim = sum(group.width for group in agreed) + (projected or width)
         self.heads = nn.ModuleDict(
             {
-                g.name: PointHead(anatomy.finer_features, g.width // 2)
+                _module_name(g.name): PointHead(anatomy.finer_features, g.width // 2)
                 if g.kind == "points" and self.finer_layers
                 else nn.Linear(self.embedding_dim if self._embeds(g.name) else width, g.width)
                 for g in schema.groups
@@ -162,7 +170,7 @@ class Network(nn.Module):
         temperatures : ndarray of float, shape (width,) or (1,)
             Over 0.
         """
-        head = self.heads[group]
+        head = self.heads[_module_name(group)]
         assert isinstance(head, nn.Linear)
         with torch.no_grad():
             scale = torch.from_numpy(np.asarray(temperatures)).to(head.weight)
@@ -171,7 +179,7 @@ class Network(nn.Module):
 
     def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
         """Return the raw outputs of every head for uint8 pictures (n, side, side, channels)."""
-        parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in self.heads}
+        parts: dict[str, list[npt.NDArray[np.float32]]] = {g.name: [] for g in self.schema.groups}
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
                 _, heads = self.outputs(pictures)
@@ -204,11 +212,14 @@ class Network(nn.Module):
         embedding = self.embedding(features)
         heads = {
             name: head(finer.detach() if isinstance(head, PointHead) else embedding if self._embeds(name) else features)
-            for name, head in self.heads.items()
+            for name, head in self._named_heads()
         }
         if self.space is not None:
             embedding = self.space(layers[self.model.embedding_layer])
         return self._divided(embedding, heads) if self.model.instance_dim else embedding, heads
+
+    def _named_heads(self) -> Iterator[tuple[str, nn.Module]]:
+        return ((group.name, self.heads[_module_name(group.name)]) for group in self.schema.groups)
 
     def _layers(self, pictures: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
         """Return the backbone's output, and what its first so many children give where that is asked for."""

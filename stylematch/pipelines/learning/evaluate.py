@@ -126,6 +126,7 @@ def evaluate(
     *,
     split: Literal["train", "val", "test", "all"] = "test",
     faces: Literal["aligned", "find"] = "aligned",
+    images: Path | None = None,
     limit: int | None = None,
 ) -> EvaluationSummary:
     """Measure a bundle on a labelled data set; write figures, a model card and plots.
@@ -136,7 +137,7 @@ def evaluate(
         The bundle.
     data : str
         A folder in CelebA's layout, or of Fashion-MNIST, Fashion Product Images or FlixStock; or, where it is at its
-        usual place, a data set's name.
+        usual place, a data set's name; or a table of labelled pictures, its columns called as the bundle's labels.
     out : pathlib.Path
         Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; created.
     split : {"train", "val", "test", "all"}
@@ -144,6 +145,8 @@ def evaluate(
         bundle did not learn from: the held-out part of its own folder, all of another.
     faces : {"aligned", "find"}
         Pictures are face crops already, or whole photos whose faces are found as scoring finds them (CelebA).
+    images : pathlib.Path, optional
+        The folder that the paths in a table are relative to; by default the table's.
     limit : int, optional
         Only the first so many pictures.
 
@@ -161,7 +164,7 @@ def evaluate(
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
     measured: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
-        for title, examples in _labelled(bundle, data, Path(cache), split, faces, limit):
+        for title, examples in _labelled(bundle, data, Path(cache), split, faces, images, limit):
             heads = predict_examples(runtime, examples).heads
             measured[title] = _figures(bundle, heads, examples, shapes, counts)
             _draw(bundle.schema, heads, examples, measured[title], out / "plots", title)
@@ -174,7 +177,7 @@ def evaluate(
 
 
 def _labelled(
-    bundle: Bundle, data: str, cache: Path, split: str, faces: str, limit: int | None
+    bundle: Bundle, data: str, cache: Path, split: str, faces: str, images: Path | None, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
     root = Path(data)
     if (root / ATTRIBUTES_FILE).is_file():
@@ -187,13 +190,14 @@ def _labelled(
         title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
         yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
         return
-    if garments := find_garments(data):
+    if garments := find_garments(data, images):
         yield from labelled_garments(bundle, garments, cache, split, limit)
         return
     if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:
         raise UserError(
             f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
-            "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, or a data set."
+            "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, a data set, or a "
+            "table of labelled pictures (.csv, .parquet)."
         )
     if split != "test":
         raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")

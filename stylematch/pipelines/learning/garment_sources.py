@@ -14,16 +14,13 @@ from stylematch.data import fashion_mnist as fashion_mnist_data
 from stylematch.data import fashion_product, flixstock
 from stylematch.data.labels import LabelSchema
 from stylematch.data.splits import Rows, split_random, split_stratified
-from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.source import Source
+from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
 from stylematch.settings import TrainData, usual_folder
-from stylematch.tables.manifest import usable_cores
 from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
-from stylematch.vision.whole_pictures import whole_picture_examples
 
 _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
-_TEST_SHARE = 0.2
 
 
 def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
@@ -54,7 +51,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     products = fashion_product.read_fashion_product(root)
     if data.min_label_count > 1:
         products = fashion_product.mask_rare(products, data.min_label_count)
-    notes: dict[str, Any] = dict(_dropped(products.dropped))
+    notes: dict[str, Any] = dict(dropped_rows(products.dropped))
     if data.split == "years":
         parts = fashion_product.split_by_year(products, data.validation, data.split_seed)
         train, val, test = parts.train, parts.validation, parts.test
@@ -76,7 +73,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
         lambda: iter([(title, cut(test))]),
         fashion_product.LICENCE,
         {"input": {"resize": data.resize}},
-        notes | _undecodable(learned, watched),
+        notes | undecodable(learned, watched),
         _named(products.names, train, val),
     )
 
@@ -84,7 +81,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
 def split_as_trained(products: fashion_product.FashionProduct, data: TrainData) -> tuple[Rows, Rows, Rows]:
     """Return the rows to learn from, to watch and to test on, article types shared out alike."""
     labels = products.labels["articleType"]
-    rest, test = split_stratified(labels, _TEST_SHARE, data.split_seed)
+    rest, test = split_stratified(labels, TEST_SHARE, data.split_seed)
     kept, held = split_stratified(labels[rest], data.validation, data.split_seed)
     return rest[kept], rest[held], test
 
@@ -127,7 +124,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
         tests,
         f"{items.licence} {fashion_product.LICENCE}",
         {"input": {"resize": "garment"}},
-        _dropped(products.dropped) | _undecodable(learned, watched),
+        dropped_rows(products.dropped) | undecodable(learned, watched),
         _named(products.names, train, val),
     )
 
@@ -136,7 +133,7 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open FlixStock, split at random."""
     root = Path(data.root) if data.root else usual_folder("flixstock")
     garments = flixstock.read_flixstock(root, data.missing)
-    rest, test = split_random(len(garments), _TEST_SHARE, data.split_seed)
+    rest, test = split_random(len(garments), TEST_SHARE, data.split_seed)
     kept, held = split_random(len(rest), data.validation, data.split_seed)
     cut = _cut_for(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
     learned, watched = cut(rest[kept]), cut(rest[held])
@@ -147,7 +144,7 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
         lambda: iter([("flixstock test (random fifth)", cut(test))]),
         flixstock.LICENCE,
         {"input": {"resize": data.resize}},
-        _dropped(garments.dropped) | _undecodable(learned, watched),
+        dropped_rows(garments.dropped) | undecodable(learned, watched),
         _named(garments.names, rest),
     )
 
@@ -161,67 +158,9 @@ def _cut_for(
     labels: Mapping[str, npt.NDArray[np.int64]],
     mode: str,
 ) -> Callable[[npt.NDArray[np.int64]], Examples]:
-    return cut_whole(pictures, names, labels, data.label_groups, input_px, cache, mode, data.limit)
-
-
-def cut_whole(
-    pictures: Path,
-    names: Sequence[str],
-    labels: Mapping[str, npt.NDArray[np.int64]],
-    groups: Sequence[str],
-    input_px: int,
-    cache: Path,
-    mode: str,
-    limit: int | None,
-) -> Callable[[npt.NDArray[np.int64]], Examples]:
-    """Return what cuts some rows of a data set of whole pictures.
-
-    Parameters
-    ----------
-    pictures : pathlib.Path
-        Their folder.
-    names : sequence of str
-        Files in it, n of them.
-    labels : mapping of str to ndarray of int64, shape (n,)
-        By label group.
-    groups : sequence of str
-        Those of the label groups that the examples have.
-    input_px, cache, mode
-        As ``whole_picture_examples`` takes them.
-    limit : int, optional
-        Only the first so many rows.
-
-    Returns
-    -------
-    callable
-        From rows, ndarray of int64, to their examples.
-    """
-
-    def cut(rows: npt.NDArray[np.int64]) -> Examples:
-        rows = rows[:limit]
-        with Progress(len(rows), "pictures", f"cut {pictures.parent.name}") as progress:
-            return whole_picture_examples(
-                pictures,
-                [names[row] for row in rows],
-                {group: labels[group][rows] for group in groups},
-                input_px=input_px,
-                mode=mode,
-                cache=cache,
-                workers=usable_cores(),
-                progress=progress.update,
-            )
-
-    return cut
-
-
-def _dropped(rows: Mapping[str, int]) -> dict[str, int]:
-    return {f"rows dropped: {reason}": count for reason, count in rows.items() if count}
-
-
-def _undecodable(*parts: Examples) -> dict[str, int]:
-    """Count what announces itself as a picture and is none, which shows only when it is cut."""
-    count = sum(part.dropped for part in parts)
-    return {"pictures that cannot be decoded": count} if count else {}
+    return cut_whole(
+        pictures, names, labels, data.label_groups, input_px, cache, mode, data.limit, pictures.parent.name
+    )
 
 
 def _named(names: Sequence[str], *parts: Rows) -> tuple[str, ...]:

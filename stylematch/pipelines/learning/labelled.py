@@ -16,23 +16,26 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import fashion_mnist, fashion_product, flixstock
-from stylematch.data.labels import CategoricalGroup, LabelSchema
+from stylematch.data.label_table import LabelColumns, read_label_table
+from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
-from stylematch.pipelines.learning.garment_sources import cut_whole
+from stylematch.pipelines.learning.whole_source import cut_whole
 from stylematch.settings import data_root
+from stylematch.settings.train_data import TABLE
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, fashion_mnist_examples
+from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.whole_pictures import WORN
 
 LEARNED_NAMES = "learned_names"
 _GARMENTS = "garments"
 _FOLDERS = {"fashion-product": "fashion_product", "flixstock": "flixstock"}
-_LEARN = {"fashion-product": ("fashion-product", _GARMENTS), "flixstock": ("flixstock",)}
+_LEARN = {"fashion-product": ("fashion-product", _GARMENTS), "flixstock": ("flixstock",), TABLE: (TABLE,)}
 _TABLES = {fashion_product.TABLE: "fashion-product", flixstock.TABLE: "flixstock"}
 _SAID = {"test": "not learned from", "train": "learned from", "all": "all"}
-Labels = Mapping[str, tuple[npt.NDArray[np.int64], Sequence[str]]]
+Labels = Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,42 @@ class GarmentData:
         As the user named it.
     fashion_mnist : bool
         Whether Fashion-MNIST is among it.
-    kind : {"fashion-product", "flixstock"} or None
+    kind : {"fashion-product", "flixstock", "table"} or None
         Which table of pictures is, if any.
     folder : pathlib.Path
-        Where that lies.
+        Where that lies; of a table of somebody's own, the file.
+    images : pathlib.Path, optional
+        The folder of that table's pictures, where it is not the table's.
     """
 
     named: str
     fashion_mnist: bool
     kind: str | None
     folder: Path
+    images: Path | None = None
 
 
-def find_garments(data: str) -> GarmentData | None:
+def find_garments(data: str, images: Path | None = None) -> GarmentData | None:
     """Return what lies there of the data that ``labelled_garments`` reads, None where there is none of it.
 
     Parameters
     ----------
     data : str
         A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
-        (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two.
+        (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two. Or a file:
+        a table of labelled pictures.
+    images : pathlib.Path, optional
+        The folder of that table's pictures.
+
+    Raises
+    ------
+    UserError
+        If ``images`` are named beside anything but a table.
     """
+    if Path(data).is_file():
+        return GarmentData(data, False, TABLE, Path(data), images)
+    if images is not None:
+        raise UserError("--images is for a table of labelled pictures (DATA as a .csv or .parquet file).")
     if data == "fashion-mnist":
         return GarmentData(data, True, None, Path(data))
     if data in (_GARMENTS, *_FOLDERS):
@@ -115,11 +133,14 @@ def labelled_garments(
     if data.kind is None:
         return
     kind, folder = data.kind, data.folder
-    pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
+    if kind == TABLE:
+        pictures, names, labels = _table(folder, bundle, data.images)
+    else:
+        pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
     targets, unknown = _as_known(labels, bundle.schema, data.named)
     rows = _rows(bundle, kind, names, split, folder)[:limit]
     for mode in _modes(bundle, kind):
-        cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None)
+        cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None, folder.name)
         title = f"{folder.resolve().name}, {_SAID[split]}" + {WORN: ", below a face", "garment": ", as shops show"}.get(
             mode, ""
         )
@@ -133,7 +154,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     ----------
     bundle : Bundle
         The bundle.
-    kind : {"fashion-product", "flixstock"}
+    kind : {"fashion-product", "flixstock", "table"}
         The data set that the pictures are of.
     names : sequence of str
         The pictures' file names, n of them.
@@ -184,24 +205,40 @@ def _flixstock(root: Path, bundle: Bundle) -> tuple[Path, Sequence[str], Labels]
     return garments.pictures, garments.names, labels
 
 
+def _table(source: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
+    if takes_faces(bundle):
+        raise UserError(f"{shown(bundle.directory)} looks at faces; measure it on a folder in CelebA's layout.")
+    groups = tuple(group.name for group in bundle.schema.groups if group.kind == "categorical")
+    tags = tuple(label for group in bundle.schema.groups if group.kind == "binary" for label in group.labels)
+    column = bundle.description.get("data", {}).get("image_column")
+    table = read_label_table(source, LabelColumns(groups, tags, column), images, whichever=True)
+    return table.pictures, table.names, {name: (table.labels[name], table.classes[name]) for name in table.classes}
+
+
 def _as_known(
     labels: Labels, schema: LabelSchema, data: str
-) -> tuple[dict[str, npt.NDArray[np.int64]], dict[str, npt.NDArray[np.bool_]]]:
+) -> tuple[dict[str, npt.NDArray[np.integer]], dict[str, npt.NDArray[np.bool_]]]:
     """Return labels numbered as a model numbers them, and where it does not know the data's label, by group."""
-    known = {group.name: group for group in schema.groups if isinstance(group, CategoricalGroup)}
-    shared = [name for name in known if name in labels]
-    if not shared:
+    targets: dict[str, npt.NDArray[np.integer]] = {}
+    unknown: dict[str, npt.NDArray[np.bool_]] = {}
+    for group in schema.groups:
+        if group.name not in labels or group.kind == "points":
+            continue
+        values, classes = labels[group.name]
+        if group.kind == "binary":
+            columns = [classes.index(label) if label in classes else -1 for label in group.labels]
+            asked = np.append(values, np.full((len(values), 1), -1, values.dtype), axis=1)  # where -1 points to
+            targets[group.name], unknown[group.name] = asked[:, columns], np.zeros(len(values), np.bool_)
+            continue
+        places = {label: place for place, label in enumerate(group.labels)}
+        # The last entry is where -1, the unknown label, points to.
+        targets[group.name] = np.array([*(places.get(label, -1) for label in classes), -1], np.int64)[values]
+        unknown[group.name] = (values >= 0) & (targets[group.name] < 0)
+    if not targets:
         raise UserError(
             f"The bundle knows {', '.join(sorted(group.name for group in schema.groups))}, and {shown(data)} labels "
             "none of it; name data that its labels are of."
         )
-    targets, unknown = {}, {}
-    for name in shared:
-        values, classes = labels[name]
-        places = {label: place for place, label in enumerate(known[name].labels)}
-        # The last entry is where -1, the unknown label, points to.
-        targets[name] = np.array([*(places.get(label, -1) for label in classes), -1], np.int64)[values]
-        unknown[name] = (values >= 0) & (targets[name] < 0)
     return targets, unknown
 
 

@@ -126,7 +126,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     means, counts = source.mean_shapes(), source.trained_counts()
     said = {
         **source.description,
-        "data": job.data.model_dump(mode="json", exclude={"root", "limit"}),
+        "data": job.data.model_dump(mode="json", exclude={"root", "images", "limit"}),
         "trained": {
             "mean_points": {name: values.tolist() for name, values in means.items()},
             "class_counts": {name: values.tolist() for name, values in counts.items()},
