@@ -19,7 +19,7 @@ from stylematch.search.plan import GIB, KINDS, make_plan
 
 DOCS = REPOSITORY / "docs"
 REFERENCE = DOCS / "reference"
-TUTORIALS = ("photos", "query", "catalogue", "rules", "retrain", "nightly")
+TUTORIALS = ("photos", "query", "catalogue", "rules", "retrain", "own-labels", "nightly")
 ARROWS = ("finding", "decoding", "faces", "style", "items", "tables")
 
 

@@ -99,7 +99,10 @@ def test_all_shipped_jobs_load(repository):
         (
             '"celeba"',
             "3",
-            ["data.dataset: has to be 'celeba', 'fashion-mnist', 'fashion-product', 'flixstock' or 'garments', not 3"],
+            [
+                "data.dataset: has to be 'celeba', 'fashion-mnist', 'fashion-product', 'flixstock', 'garments' or "
+                "'table', not 3"
+            ],
         ),
     ],
 )

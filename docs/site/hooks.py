@@ -13,7 +13,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 RESULTS_MARKER = "<!-- results -->"
 
 SECTIONS = {
-    "Tutorials": ("tutorials", ("photos", "query", "catalogue", "rules", "retrain", "nightly")),
+    "Tutorials": ("tutorials", ("photos", "query", "catalogue", "rules", "retrain", "own-labels", "nightly")),
     "How it works": (
         "how-it-works",
         ("finding", "decoding", "faces", "style", "own-rules", "items", "search", "tables", "gallery", "nightly"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from stylematch.settings.train_data import TAGS
-
-if TYPE_CHECKING:
-    from stylematch.settings.train import TrainJob
+from stylematch.settings.base import Section
+from stylematch.settings.train_data import TAGS, TrainData
+from stylematch.settings.train_method import Augment, Distill, Loss, Schedule
+from stylematch.settings.train_model import Model
 
 # Settings of ``data`` by the data sets that know them.
 _KNOWN_TO = {
@@ -29,35 +28,39 @@ _KNOWN_TO = {
 _POINTS, _BINARY = {"landmarks", "box"}, {"attributes", TAGS}
 
 
-def idle_settings(job: TrainJob) -> list[str]:
-    """Return one sentence, without its full stop, for each setting that was given and has no effect.
+def idle_settings(
+    *, data: TrainData, model: Model, augment: Augment, loss: Loss, schedule: Schedule, distill: Distill | None
+) -> list[str]:
+    """Return one sentence, without its full stop, for each setting of a training that was given and has no effect.
 
     Parameters
     ----------
-    job : TrainJob
-        As it was read: what it was given is told from what it has by default.
+    data, model, augment, loss, schedule, distill : Section
+        The job as it was read: what it was given is told from what it has by default.
 
     Returns
     -------
     list of str
         Each begins with the key and ends with what to do.
     """
-    given = _given(job)
-    return [f"{key}: has no effect {why}; remove it" for key, why in _idle(job) if key in given]
+    sections: dict[str, Section] = {
+        "data": data,
+        "model": model,
+        "augment": augment,
+        "loss": loss,
+        "schedule": schedule,
+    }
+    if distill is not None:
+        sections["distill"] = distill
+    given = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields_set}
+    idle = _idle(data, model, augment, loss, schedule, distill)
+    return [f"{key}: has no effect {why}; remove it" for key, why in idle if key in given]
 
 
-def _given(job: TrainJob) -> set[str]:
-    keys = {f"{name}.{key}" for name in ("data", "model", "augment", "loss", "schedule") for key in _fields(job, name)}
-    return keys | {f"distill.{key}" for key in (job.distill.model_fields_set if job.distill else ())}
-
-
-def _fields(job: TrainJob, name: str) -> set[str]:
-    return set(getattr(job, name).model_fields_set)
-
-
-def _idle(job: TrainJob) -> Iterator[tuple[str, str]]:
-    """Give every setting that has no effect in this job, given or not, and why."""
-    data, model, schedule = job.data, job.model, job.schedule
+def _idle(
+    data: TrainData, model: Model, augment: Augment, loss: Loss, schedule: Schedule, distill: Distill | None
+) -> Iterator[tuple[str, str]]:
+    """Give every setting that has no effect in a job, given or not, and why."""
     for key, datasets in _KNOWN_TO.items():
         if data.dataset not in datasets:
             yield f"data.{key}", f"on {data.dataset}, only on {' and '.join(datasets)}"
@@ -83,15 +86,15 @@ def _idle(job: TrainJob) -> Iterator[tuple[str, str]]:
         ),
         (["model.instance_share"], not model.instance_dim, "without model.instance_dim"),
         (["model.grayscale", "augment.grayscale", "augment.saturation"], grey, "on grey pictures"),
-        (["augment.warp"], not (job.augment.zoom or job.augment.rotate_degrees), "without zoom or rotate_degrees"),
+        (["augment.warp"], not (augment.zoom or augment.rotate_degrees), "without zoom or rotate_degrees"),
         (["loss.binary"], no_binary, "without a group of attributes"),
         (["loss.points"], no_points, "without a group of points"),
         (["loss.label_smoothing"], no_classes, "without a group of classes"),
-        (["loss.instance_pictures", "loss.instance_temperature"], not job.loss.instance, "where loss.instance is 0"),
+        (["loss.instance_pictures", "loss.instance_temperature"], not loss.instance, "where loss.instance is 0"),
         (["schedule.momentum"], schedule.optimizer != "sgd", f"on {schedule.optimizer}, only on sgd"),
         (["schedule.warmup"], schedule.rate != "one_cycle", f'where schedule.rate is "{schedule.rate}"'),
         (["schedule.rate_patience"], schedule.rate != "plateau", f'where schedule.rate is "{schedule.rate}"'),
-        (["distill.mirror"], job.distill is not None and len(job.distill.teachers) < 2, "on a single teacher"),
+        (["distill.mirror"], distill is not None and len(distill.teachers) < 2, "on a single teacher"),
     ):
         if idle:
             yield from ((key, why) for key in keys)

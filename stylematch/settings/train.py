@@ -93,7 +93,14 @@ class TrainJob(Section):
 
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that was given and changes nothing."""
-        return idle_settings(self)
+        return idle_settings(
+            data=self.data,
+            model=self.model,
+            augment=self.augment,
+            loss=self.loss,
+            schedule=self.schedule,
+            distill=self.distill,
+        )
 
     def in_steps(self) -> tuple[TrainJob, ...]:
         """Return one job a step, in order: the same job with the step's epochs, rate and frozen layers."""

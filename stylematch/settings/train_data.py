@@ -43,9 +43,11 @@ class TrainData(Section):
         ``garments``, Fashion Product's; for ``table``, the file, which has to be named.
     images : str, optional
         The folder that the paths in the table are relative to, and may not leave; by default the table's (``table``).
-    image_column, split_column : str
-        The columns of the pictures' paths and, where ``split`` is ``column``, of ``train``, ``val`` and ``test``.
-        Without a column ``image``, pictures are looked for that are called as ``item_id`` or ``id`` (``table``).
+    image_column : str, optional
+        The column of the pictures' paths; by default ``image``, or else pictures are looked for that are called as
+        ``item_id`` or ``id`` says (``table``).
+    split_column : str
+        The column that says ``train``, ``val`` or ``test``, where ``split`` is ``column`` (``table``).
     fashion_mnist : str, optional
         Fashion-MNIST's folder (``garments``).
     product_repeat : int
