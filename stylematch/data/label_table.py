@@ -158,7 +158,7 @@ def read_label_table(
     classes: dict[str, tuple[str, ...]] = {}
     for name in groups:
         given = [cells[name][place] for place in labelled]
-        classes[name] = _in_order({cell for cell in given if cell is not None})
+        classes[name] = in_order({cell for cell in given if cell is not None})
         number: dict[str | None, int] = {label: place for place, label in enumerate(classes[name])}
         labels[name] = np.array([number.get(cell, UNKNOWN) for cell in given], np.int64)
     if tags:
@@ -234,7 +234,7 @@ def _pictured(table: _Table, image: str | None, find: TablePictures, dropped: Co
     return {place: path for path, place in found.items()}
 
 
-def _in_order(labels: set[str]) -> tuple[str, ...]:
+def in_order(labels: set[str]) -> tuple[str, ...]:
     """Return labels in the order that people expect: numbers by their value, words by their letters."""
     if all(_WHOLE.fullmatch(label) for label in labels):
         return tuple(sorted(labels, key=lambda label: (int(label), label)))

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from stylematch.settings.base import NAME_PATTERN, Section
 from stylematch.settings.idle import idle_settings
-from stylematch.settings.train_data import GROUPS, TABLE, TAGS, TrainData
+from stylematch.settings.train_data import FOLDERS, GROUPS, TABLE, TAGS, TrainData
 from stylematch.settings.train_method import Augment, Distill, Loss, Schedule, Step
 from stylematch.settings.train_model import Model
 
@@ -46,8 +46,8 @@ class TrainJob(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         data, model = self.data, self.model
-        if data.dataset == TABLE:
-            _check_table(data)
+        if data.dataset in (TABLE, FOLDERS):
+            _check_own(data)
         elif strange := [name for name in data.groups if name not in GROUPS[data.dataset]]:
             known = ", ".join(GROUPS[data.dataset])
             raise ValueError(f"data.groups: {data.dataset} has no '{strange[0]}'; it has {known}")
@@ -81,6 +81,7 @@ class TrainJob(Section):
             "flixstock": ("random",),
             "garments": ("stratified",),
             TABLE: ("column", "random", "stratified"),
+            FOLDERS: ("folders", "random", "stratified"),
         }
         splits = own.get(data.dataset, ("official",))
         if data.split not in splits:
@@ -138,10 +139,15 @@ class TrainJob(Section):
         return self.model_copy(update={**parts, "out": f"{self.out}-smoke"})
 
 
-def _check_table(data: TrainData) -> None:
-    """Refuse what no table of labelled pictures can be; a ``ValueError`` names the key."""
+def _check_own(data: TrainData) -> None:
+    """Refuse what pictures that somebody labelled cannot be; a ``ValueError`` names the key."""
     if data.root is None:
-        raise ValueError("data.root: a table has no usual place; name its .csv or .parquet file")
+        what = "a table has no usual place; name its .csv or .parquet file"
+        if data.dataset == FOLDERS:
+            what = "name the folder that has one for each class"
+        raise ValueError(f"data.root: {what}")
+    if data.dataset == FOLDERS and len(data.groups) > 1:
+        raise ValueError("data.groups: folders are the classes of one group; name one, or none")
     if not data.label_groups:
         raise ValueError("data.groups: name the table's columns to learn, here or, of yes and no, in data.tags")
     named = [*data.groups, *data.tags]
@@ -152,5 +158,5 @@ def _check_table(data: TrainData) -> None:
         raise ValueError(f"data.groups: '{strange[0]}' has more than letters, digits, blanks, _, -; rename the column")
     if taken := [name for name in data.groups if name in _WITHOUT_CLASSES]:
         raise ValueError(f"data.groups: '{taken[0]}' is the name of a group without classes; rename the column")
-    if data.split == "stratified" and not data.groups:
+    if data.split == "stratified" and data.dataset == TABLE and not data.groups:
         raise ValueError('data.split: "stratified" is by the first of data.groups; write "random" where there is none')

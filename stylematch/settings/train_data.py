@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stylematch.settings.base import Count, Section, Seed
 
-Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments", "table"]
+Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments", "table", "folders"]
 GROUPS: dict[str, tuple[str, ...]] = {
     "celeba": ("attributes", "landmarks", "box"),
     "fashion-mnist": ("category",),
@@ -25,8 +25,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "garments": ("category", "articleType", "gender", "baseColour", "season", "usage"),
 }
 """The label groups that each data set knows."""
-TABLE, TAGS = "table", "tags"
-"""The data set whose groups are its own, and what its columns of yes and no are together."""
+TABLE, FOLDERS, TAGS = "table", "folders", "tags"
+"""The data sets whose groups are their own, and what a table's columns of yes and no are together."""
 _USUAL_GROUPS = {**GROUPS, "celeba": ("attributes", "landmarks")}
 
 
@@ -37,10 +37,12 @@ class TrainData(Section):
     ----------
     dataset : str
         ``celeba``, ``fashion-mnist``, ``fashion-product``, ``flixstock``, ``garments`` (Fashion-MNIST and Fashion
-        Product together, in one look), or ``table``: pictures of your own, labelled in a CSV or Parquet file.
+        Product together, in one look), or pictures of your own: ``table``, labelled in a CSV or Parquet file, or
+        ``folders``, a folder of them for each class.
     root : str, optional
         Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST). For
-        ``garments``, Fashion Product's; for ``table``, the file, which has to be named.
+        ``garments``, Fashion Product's; for ``table``, the file, for ``folders``, the folder of
+        the folders, which have to be named.
     images : str, optional
         The folder that the paths in the table are relative to, and may not leave; by default the table's (``table``).
     image_column : str, optional
@@ -54,7 +56,7 @@ class TrainData(Section):
         How often an epoch shows each picture of Fashion Product (``garments``).
     groups : list of str
         Label groups to learn; by default all (CelebA: attributes and landmarks, not the box). Of a ``table``, the
-        columns of classes.
+        columns of classes; of ``folders``, what the group of all of them is called, by default ``label``.
     tags : list of str
         The columns of yes and no, which are one group of labels together, ``tags`` (``table``).
     wild, wild_repeat : bool, int
@@ -62,14 +64,16 @@ class TrainData(Section):
         of its pictures (CelebA).
     split : str
         Fashion Product: ``years`` (even years train, odd years test) or ``stratified`` (80/20). FlixStock: ``random``.
-        A ``table``: ``column``, ``random``, or ``stratified`` by the first of ``groups``. The others have splits of
-        their own: ``official``.
+        A ``table``: ``column``, ``random``, or ``stratified`` by the first of ``groups``. ``folders``:
+        ``random``, ``stratified``, or ``folders``, where those called ``train``, ``val`` and ``test`` hold those of the
+        classes. The others have splits of their own: ``official``.
     validation : float
         Share of the training pictures that are watched instead of learned from, where there is no validation split.
     split_seed : int
         Of random splits.
     min_label_count : int
-        Labels with fewer pictures become unknown (Fashion Product, ``table``).
+        Labels with fewer pictures become unknown (Fashion Product, ``table``,
+        ``folders``).
     missing : str
         ``#N/A`` is an answer of its own (``category``) or no answer (``unknown``) (FlixStock).
     resize : str
@@ -92,7 +96,7 @@ class TrainData(Section):
     tags: tuple[str, ...] = ()
     wild: bool = True
     wild_repeat: Count = 1
-    split: Literal["official", "years", "stratified", "random", "column"] = "official"
+    split: Literal["official", "years", "stratified", "random", "column", "folders"] = "official"
     validation: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = 0.1
     split_seed: Seed = 0
     min_label_count: Count = 1
@@ -104,6 +108,8 @@ class TrainData(Section):
     @property
     def label_groups(self) -> tuple[str, ...]:
         """The groups to learn, in the data set's order; of a table, as they are named."""
+        if self.dataset == FOLDERS:
+            return self.groups or ("label",)
         if self.dataset == TABLE:
             return (*self.groups, *((TAGS,) if self.tags else ()))
         chosen = self.groups or _USUAL_GROUPS[self.dataset]

@@ -190,7 +190,7 @@ def _labelled(
         title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
         yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
         return
-    if garments := find_garments(data, images):
+    if garments := find_garments(data, bundle, images):
         yield from labelled_garments(bundle, garments, cache, split, limit)
         return
     if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import fashion_mnist, fashion_product, flixstock
+from stylematch.data.class_folders import read_class_folders
 from stylematch.data.label_table import LabelColumns, read_label_table
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.whole_source import cut_whole
 from stylematch.settings import data_root
-from stylematch.settings.train_data import TABLE
+from stylematch.settings.train_data import FOLDERS, TABLE
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, fashion_mnist_examples
@@ -32,7 +33,12 @@ from stylematch.vision.whole_pictures import WORN
 LEARNED_NAMES = "learned_names"
 _GARMENTS = "garments"
 _FOLDERS = {"fashion-product": "fashion_product", "flixstock": "flixstock"}
-_LEARN = {"fashion-product": ("fashion-product", _GARMENTS), "flixstock": ("flixstock",), TABLE: (TABLE,)}
+_LEARN = {
+    "fashion-product": ("fashion-product", _GARMENTS),
+    "flixstock": ("flixstock",),
+    TABLE: (TABLE,),
+    FOLDERS: (FOLDERS,),
+}
 _TABLES = {fashion_product.TABLE: "fashion-product", flixstock.TABLE: "flixstock"}
 _SAID = {"test": "not learned from", "train": "learned from", "all": "all"}
 Labels = Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]]
@@ -48,8 +54,8 @@ class GarmentData:
         As the user named it.
     fashion_mnist : bool
         Whether Fashion-MNIST is among it.
-    kind : {"fashion-product", "flixstock", "table"} or None
-        Which table of pictures is, if any.
+    kind : {"fashion-product", "flixstock", "table", "folders"} or None
+        Which table of pictures is, if any, or folders of them.
     folder : pathlib.Path
         Where that lies; of a table of somebody's own, the file.
     images : pathlib.Path, optional
@@ -63,7 +69,7 @@ class GarmentData:
     images: Path | None = None
 
 
-def find_garments(data: str, images: Path | None = None) -> GarmentData | None:
+def find_garments(data: str, bundle: Bundle, images: Path | None = None) -> GarmentData | None:
     """Return what lies there of the data that ``labelled_garments`` reads, None where there is none of it.
 
     Parameters
@@ -72,6 +78,8 @@ def find_garments(data: str, images: Path | None = None) -> GarmentData | None:
         A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
         (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two. Or a file:
         a table of labelled pictures.
+    bundle : Bundle
+        The model to measure; for one that learned from folders of classes any other folder is one of those.
     images : pathlib.Path, optional
         The folder of that table's pictures.
 
@@ -92,7 +100,10 @@ def find_garments(data: str, images: Path | None = None) -> GarmentData | None:
     root = Path(data)
     kinds = (kind for table, kind in _TABLES.items() if (root / table).is_file())
     found = GarmentData(data, fashion_mnist.holds_fashion_mnist(root), next(kinds, None), root)
-    return found if found.fashion_mnist or found.kind else None
+    if found.fashion_mnist or found.kind:
+        return found
+    by_folders = root.is_dir() and bundle.description.get("data", {}).get("dataset") == FOLDERS
+    return replace(found, kind=FOLDERS) if by_folders else None
 
 
 def labelled_garments(
@@ -133,10 +144,7 @@ def labelled_garments(
     if data.kind is None:
         return
     kind, folder = data.kind, data.folder
-    if kind == TABLE:
-        pictures, names, labels = _table(folder, bundle, data.images)
-    else:
-        pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
+    pictures, names, labels = _READERS[kind](folder, bundle, data.images)
     targets, unknown = _as_known(labels, bundle.schema, data.named)
     rows = _rows(bundle, kind, names, split, folder)[:limit]
     for mode in _modes(bundle, kind):
@@ -154,7 +162,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     ----------
     bundle : Bundle
         The bundle.
-    kind : {"fashion-product", "flixstock", "table"}
+    kind : {"fashion-product", "flixstock", "table", "folders"}
         The data set that the pictures are of.
     names : sequence of str
         The pictures' file names, n of them.
@@ -188,15 +196,16 @@ def _fashion_mnist(bundle: Bundle, data: str, split: str, limit: int | None) -> 
         yield f"fashion-mnist {part}", replace(examples, targets=targets, unknown=counted)
 
 
-def _product(root: Path, bundle: Bundle) -> tuple[Path, Sequence[str], Labels]:
-    del bundle
+def _product(root: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
+    del bundle, images
     products = fashion_product.read_fashion_product(root)
     labels = {group: (products.labels[group], products.classes[group]) for group in fashion_product.GROUPS}
     labels["category"] = fashion_product.fashion_mnist_categories(products), fashion_mnist.CLASSES
     return products.pictures, products.names, labels
 
 
-def _flixstock(root: Path, bundle: Bundle) -> tuple[Path, Sequence[str], Labels]:
+def _flixstock(root: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
+    del images
     # "N/A" is a class where the bundle has it for one.
     groups = [group for group in bundle.schema.groups if group.name in flixstock.GROUPS]
     answers = any(flixstock.NOT_APPLICABLE in group.labels for group in groups)
@@ -213,6 +222,17 @@ def _table(source: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Seq
     column = bundle.description.get("data", {}).get("image_column")
     table = read_label_table(source, LabelColumns(groups, tags, column), images, whichever=True)
     return table.pictures, table.names, {name: (table.labels[name], table.classes[name]) for name in table.classes}
+
+
+def _folders(root: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
+    del images
+    (group,) = bundle.schema.groups
+    read = read_class_folders(root, group.name)
+    return read.pictures, read.names, {group.name: (read.labels[group.name], read.classes[group.name])}
+
+
+_READERS = {"fashion-product": _product, "flixstock": _flixstock, TABLE: _table, FOLDERS: _folders}
+"""By kind what reads its folder, names and labels: of a data set as a bundle numbers them."""
 
 
 def _as_known(

@@ -23,7 +23,7 @@ from stylematch.pipelines.learning.garment_sources import (
     garments_source,
 )
 from stylematch.pipelines.learning.source import Source
-from stylematch.pipelines.learning.table_source import table_source
+from stylematch.pipelines.learning.table_source import folders_source, table_source
 from stylematch.settings import TrainData, usual_folder
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import usable_cores
@@ -162,4 +162,5 @@ _SOURCES: dict[str, Callable[[TrainData, int, Path], Source]] = {
     "flixstock": flixstock_source,
     "garments": garments_source,
     "table": table_source,
+    "folders": folders_source,
 }

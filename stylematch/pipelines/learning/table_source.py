@@ -1,13 +1,15 @@
-"""Pictures that somebody labelled in a table, for a training and for an evaluation."""
+"""Pictures that somebody labelled, in a table or by folders, as a source of examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stylematch.data.class_folders import read_class_folders
 from stylematch.data.label_table import LabelColumns, LabelTable, read_label_table
 from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.errors import UserError
@@ -18,7 +20,7 @@ from stylematch.settings import TrainData
 from stylematch.tables.disk import shown
 from stylematch.vision.examples import Examples
 
-_LICENCE = "Learned from {}, a table of labelled pictures; under which licence they are, its owner knows."
+_LICENCE = "Learned from {}, somebody's own labelled pictures; under which licence they are, their owner knows."
 
 
 def label_columns(data: TrainData) -> LabelColumns:
@@ -30,9 +32,26 @@ def label_columns(data: TrainData) -> LabelColumns:
 def table_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open a table of labelled pictures, split by a column of it, at random, or stratified by its first group."""
     assert data.root is not None  # TrainJob sees to it
-    source = Path(data.root)
-    table = read_label_table(source, label_columns(data), None if data.images is None else Path(data.images))
-    table = table.without_rare(data.min_label_count)
+    images = None if data.images is None else Path(data.images)
+    return _source(read_label_table(Path(data.root), label_columns(data), images), data, input_px, cache)
+
+
+def folders_source(data: TrainData, input_px: int, cache: Path) -> Source:
+    """Open a folder of classes, split by folders above them, at random, or stratified."""
+    assert data.root is not None
+    table = read_class_folders(Path(data.root), data.label_groups[0])
+    if data.split == "folders" and table.parts is None:
+        raise UserError(
+            f"{shown(data.root)} has not just the folders train, val and test, of which train is needed; "
+            'write data.split = "stratified" to have them shared out.'
+        )
+    if data.split != "folders":
+        table = replace(table, parts=None)
+    return _source(table, data, input_px, cache)
+
+
+def _source(table: LabelTable, data: TrainData, input_px: int, cache: Path) -> Source:
+    table, source = table.without_rare(data.min_label_count), table.source
     _check_classes(table, data.min_label_count)
     train, val, test = _split(table, data)
     notes: dict[str, Any] = dropped_rows(table.dropped)
@@ -51,7 +70,9 @@ def table_source(data: TrainData, input_px: int, cache: Path) -> Source:
         source.name,
     )
     learned, watched = cut(train), cut(val)
-    title = {"column": "its own", "random": "a random fifth", "stratified": "a stratified fifth"}[data.split]
+    title = {"column": "its own", "folders": "its own", "random": "a random fifth", "stratified": "a stratified fifth"}[
+        data.split
+    ]
 
     def tests() -> Iterator[tuple[str, Examples]]:
         if len(test):
@@ -89,12 +110,13 @@ def _check_classes(table: LabelTable, min_label_count: int) -> None:
 
 def _split(table: LabelTable, data: TrainData) -> tuple[Rows, Rows, Rows]:
     """Return the rows to learn from, to watch and to test on."""
+    stratum = next((group.name for group in table.schema.groups if group.kind == "categorical"), None)
 
     def shared(rows: Rows, share: float) -> tuple[Rows, Rows]:
-        if data.split == "random" or not data.groups:
+        if data.split == "random" or not stratum:
             kept, held = split_random(len(rows), share, data.split_seed)
         else:
-            kept, held = split_stratified(table.labels[data.groups[0]][rows], share, data.split_seed)
+            kept, held = split_stratified(table.labels[stratum][rows], share, data.split_seed)
         return rows[kept], rows[held]
 
     if table.parts is None:
