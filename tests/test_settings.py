@@ -100,8 +100,8 @@ def test_all_shipped_jobs_load(repository):
             '"celeba"',
             "3",
             [
-                "data.dataset: has to be 'celeba', 'fashion-mnist', 'fashion-product', 'flixstock', 'garments' or "
-                "'table', not 3"
+                "data.dataset: has to be 'celeba', 'fashion-mnist', 'fashion-product', 'flixstock', 'garments', "
+                "'table' or 'folders', not 3"
             ],
         ),
     ],
