@@ -58,6 +58,8 @@ def test_score_speed(tmp_path, photos, celeba):
         assert figures[name]["limit_photos_per_s"] < min(alone.values())
         assert figures[name]["run"]["photos"] == 3
         assert figures[name]["many"]["run"]["photos"] == 6
+        stages = [{row["stage"] for row in figures[name][run]["run"]["rows"]} for run in ("many", "many_tables")]
+        assert stages[0] - stages[1] == {"thumbnails", "gallery"}
 
 
 def test_query_times(tmp_path):
