@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from stylematch.data.celeba import SPLITS
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.assets import default_index
@@ -196,6 +197,9 @@ def settings_of(
     ):
         if given and not has_meaning:
             raise UserError(f"{option} has no meaning for {shown(source)}; leave it out.")
+    for name in splits or ():  # the settings would call it by their own name
+        if name not in SPLITS:
+            raise UserError(f"--split {shown(name)}: the splits are {', '.join(SPLITS)}; name one of them.")
     root = fashion_mnist or celeba
     values = {
         "source": source,
