@@ -42,8 +42,8 @@ def train(
     fashion_mnist: FashionMnistOption = None,
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
-    from stylematch.pipelines.learning.train import read_train_job
     from stylematch.pipelines.learning.train import train as run
+    from stylematch.pipelines.learning.train_job import read_train_job
 
     read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
     if dry_run:
