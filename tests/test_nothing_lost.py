@@ -521,7 +521,7 @@ def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     from stylematch.pipelines.score import _check_limit
     from stylematch.pipelines.score_summary import ScoreSummary
     from stylematch.settings import ExportJob, ScoreSettings
-    from stylematch.tables.manifest import Counts
+    from stylematch.tables.counts import Counts
 
     def summary(found, rejected, **ignored):
         counts = Counts(

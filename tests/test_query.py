@@ -10,7 +10,8 @@ import pytest
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.manifest import Manifest, count_tables, write_manifest
+from stylematch.tables.counts import count_tables
+from stylematch.tables.manifest import Manifest, write_manifest
 from stylematch.tables.query import run_query
 from stylematch.tables.views import open_views
 from stylematch.tables.writer import ShardWriter, shard_path

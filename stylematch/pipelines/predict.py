@@ -41,7 +41,8 @@ from stylematch.settings import PredictSettings
 from stylematch.tables import manifest
 from stylematch.tables.contract import Status
 from stylematch.tables.disk import shown, unnamed_file
-from stylematch.tables.manifest import Manifest, Stage, code_version, read_manifest
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Manifest, Stage, read_manifest
 from stylematch.tables.out import check_out
 from stylematch.tables.staging import Decision, Staging
 from stylematch.tables.writer import shard_path

@@ -25,8 +25,10 @@ from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails
 from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
 from stylematch.search.catalog import ItemCatalog, read_rows
 from stylematch.search.directory import load_index_directory
+from stylematch.tables.counts import Counts
 from stylematch.tables.disk import explained, shown
-from stylematch.tables.manifest import Counts, Stage, code_version
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Stage
 from stylematch.vision.bundle import Bundle
 
 _FACTS = ("title", "price", "url")

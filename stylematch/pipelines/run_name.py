@@ -14,7 +14,8 @@ from stylematch.pipelines.judging import described, fit_of
 from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
-from stylematch.tables.manifest import code_version, compute_run_id, json_sha256
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import compute_run_id, json_sha256
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.yunet import YUNET_SHA256
 

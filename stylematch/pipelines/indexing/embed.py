@@ -28,7 +28,7 @@ from stylematch.pipelines.indexing.index import EMBEDDINGS_FILE, build_index, ch
 from stylematch.settings import OPTIONS, EmbedJob, load_job, validated
 from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.environment import usable_cores
 from stylematch.tables.replace import replaced_directory
 from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
 from stylematch.vision.bundle import Bundle

@@ -25,7 +25,7 @@ from stylematch.pipelines.learning.labelled import find_garments, labelled_garme
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings import TrainData
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.environment import usable_cores
 from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples

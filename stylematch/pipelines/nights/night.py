@@ -38,7 +38,8 @@ from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.settings import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably
-from stylematch.tables.manifest import Manifest, Stage, code_version, write_manifest
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Manifest, Stage, write_manifest
 from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
 from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
