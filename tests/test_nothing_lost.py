@@ -26,7 +26,7 @@ from test_export import job_file, kept_ids
 from stylematch.data.listing import MIN_PARTITION_PHOTOS
 from stylematch.data.photo_file import unescape_path
 from stylematch.tables.contract import TABLES, Reason
-from stylematch.tables.writer import is_done, shard_path
+from stylematch.tables.shards import is_done, shard_path
 
 LONG = os.environ.get("STYLEMATCH_LONG") == "1"
 KILLS = 50 if LONG else 4

@@ -14,8 +14,9 @@ from stylematch.tables.counts import count_tables
 from stylematch.tables.exchange import exchange
 from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
 from stylematch.tables.out import check_out, output_of
+from stylematch.tables.shards import shard_path, sidecar_path
 from stylematch.tables.staging import Decision, Staging
-from stylematch.tables.writer import ShardWriter, shard_path, sidecar_path
+from stylematch.tables.writer import ShardWriter
 
 SCHEMAS = dict(zip(TABLES, [photos_schema(), faces_schema(["Smiling"], 4), recommendations_schema()], strict=True))
 RUN_A = "a" * 32

@@ -44,8 +44,8 @@ from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, read_manifest
 from stylematch.tables.out import check_out
+from stylematch.tables.shards import shard_path
 from stylematch.tables.staging import Decision, Staging
-from stylematch.tables.writer import shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from stylematch.report.chunks import CHUNK_ERRORS, ChunkFolder, read_chunk
 from stylematch.report.pictures import encode_item_picture
+from stylematch.tables.shards import shard_paths
 from stylematch.tables.views import refuse_link
-from stylematch.tables.writer import shard_paths
 
 _CHUNK_LETTERS = 256 * 1024  # what a browser reads to show one
 

@@ -30,7 +30,8 @@ from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.environment import usable_cores
 from stylematch.tables.replace import replaced_directory
-from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
+from stylematch.tables.shards import DONE_DIRECTORY
+from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches
 
