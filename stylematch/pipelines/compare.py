@@ -13,7 +13,7 @@ from typing import Any
 
 from stylematch.errors import UserError
 from stylematch.pipelines.compare_figures import figures_of
-from stylematch.pipelines.compare_files import write_comparison, written
+from stylematch.pipelines.compare_files import COMPARISON, write_comparison, written
 from stylematch.pipelines.compare_lines import told
 from stylematch.pipelines.compare_sql import make_tables, open_runs
 from stylematch.report.join import attribute_names
@@ -61,6 +61,8 @@ def compare(run_a: Path, run_b: Path, out: Path | None = None) -> Comparison:
     StylematchError
         OUT cannot be written.
     """
+    if out is not None:
+        COMPARISON.check(out)  # before the work
     manifests = [_manifest_of(run) for run in (run_a, run_b)]
     with tempfile.TemporaryDirectory(prefix="stylematch-compare-") as spill, open_runs(run_a, run_b, spill) as runs:
         names = [attribute_names(run) for run in (run_a, run_b)]

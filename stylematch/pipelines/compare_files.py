@@ -13,7 +13,7 @@ from typing import Any
 from stylematch.pipelines.compare_figures import STYLES
 from stylematch.report.compare_page import write_compare_page
 from stylematch.tables.disk import explained, shown, write_durably
-from stylematch.tables.replace import replaced_directory
+from stylematch.tables.replace import DirectoryKind
 
 MARKER = "changes.json"
 ORDER = {
@@ -22,7 +22,8 @@ ORDER = {
     "items": "path, face_b, coalesce(rank_b, 1000000 + rank_a), item_id",
 }
 _BATCH_ROWS = 8192
-_OURS = ("photos.parquet", "faces.parquet", "items.parquet", "styles.parquet", "attributes.parquet", "report")
+_PARTS = ("photos.parquet", "faces.parquet", "items.parquet", "styles.parquet", "attributes.parquet", "report")
+COMPARISON = DirectoryKind("a comparison", MARKER, lambda _, name: name in _PARTS)
 _CHANGED = "SELECT * FROM {} WHERE change <> 'same' ORDER BY {}"
 _PAGE_FACES = """
     SELECT f.*, coalesce(p.photo_id_b, p.photo_id_a) AS photo_id, p.width AS photo_width, p.height AS photo_height,
@@ -57,7 +58,7 @@ def write_comparison(runs: Any, out: Path, figures: dict[str, Any], run_a: Path,
     StylematchError
         OUT cannot be written.
     """
-    with replaced_directory(out, MARKER, lambda _, name: name in _OURS, "a comparison") as staged:
+    with COMPARISON.replaced(out) as staged:
         _write(runs, staged, figures, run_a, run_b)
 
 

@@ -21,9 +21,10 @@ from stylematch.search.tuning import build_tuned, queries_per_s
 from stylematch.search.units import unit_rows
 from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown
-from stylematch.tables.replace import check_replaceable, replaced_directory
+from stylematch.tables.replace import DirectoryKind
 from stylematch.vision.bundle import Bundle
 
+INDEX = DirectoryKind("an index", INFOS_FILE, lambda directory, name: name in index_info(directory)["files"])
 _COLLECTION = (("attributes", "faces"), ("garments", "items"))  # a model bundle and the index that it made
 
 
@@ -60,7 +61,7 @@ def build_index(
     StylematchError
         If OUT cannot be written.
     """
-    check_index_out(out)
+    INDEX.check(out)
     plan = None
     if settings is not None:  # before anything is read: reading may already want more memory than there is
         stated = read_description(embeddings_dir)
@@ -84,7 +85,7 @@ def build_index(
         index, recall = build_tuned(plan, ids, halves, target_recall=settings.target_recall)
         search = {"target_recall": settings.target_recall, **recall.as_dict()}
         speed = queries_per_s(index)
-    with replaced_directory(out, INFOS_FILE, is_index_file, "an index") as staged:
+    with INDEX.replaced(out) as staged:
         return save_index_directory(
             staged,
             index,
@@ -97,11 +98,6 @@ def build_index(
             search=search,
             speed=speed,
         )
-
-
-def check_index_out(out: Path) -> None:
-    """Raise a UserError if no index can be put at ``out``; changes nothing."""
-    check_replaceable(out, INFOS_FILE, is_index_file, "an index")
 
 
 def describe_index(path: Path) -> str:
@@ -178,8 +174,3 @@ def _describe_search(infos: dict[str, Any]) -> list[str]:
             f"{speed['threads']} threads"
         )
     return lines
-
-
-def is_index_file(directory: Path, name: str) -> bool:
-    """Return whether a file of an index directory is part of the index."""
-    return name in index_info(directory)["files"]

@@ -18,12 +18,11 @@ import pyarrow as pa
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.catalog_files import catalog_of
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
-from stylematch.pipelines.indexing.index import check_index_out, is_index_file
+from stylematch.pipelines.indexing.index import INDEX
 from stylematch.pipelines.indexing.shards import read_embeddings
-from stylematch.search.directory import INFOS_FILE, LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.directory import LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
 from stylematch.search.tuning import queries_per_s, refreshed
 from stylematch.tables.disk import shown
-from stylematch.tables.replace import replaced_directory
 
 _SHOWN_IDS = 5
 
@@ -171,7 +170,7 @@ def _check_changeable(directory: Path, out: Path | None) -> None:
     """Refuse what is no index of its own: that of a catalogue changes together with what lies beside it."""
     if out is not None:
         return
-    check_index_out(directory)
+    INDEX.check(directory)
     if (catalog := catalog_of(directory)) is not None:
         raise UserError(
             f"{shown(directory)} is the index of the catalogue {shown(catalog)}, whose pictures and counts would not "
@@ -191,7 +190,7 @@ def _replace(
         search = {"target_recall": target, **measured.as_dict()}
         recall, speed = measured.at_10, queries_per_s(index)
     infos = stored.infos
-    with replaced_directory(directory, INFOS_FILE, is_index_file, "an index") as staged:
+    with INDEX.replaced(directory) as staged:
         save_index_directory(
             staged,
             index,

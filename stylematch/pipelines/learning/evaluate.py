@@ -20,7 +20,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.evaluate.card import POINTS_SOURCE
 from stylematch.evaluate.measure import measure
-from stylematch.pipelines.learning.evaluation_files import Measured, check_evaluation_out, write_evaluation
+from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
 from stylematch.pipelines.learning.labelled import find_garments, labelled_garments
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings import TrainData
@@ -157,7 +157,7 @@ def evaluate(
         If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops,
         or OUT holds something else than an evaluation.
     """
-    check_evaluation_out(out)
+    EVALUATION.check(out)
     bundle = Bundle.open(directory)
     if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
         check_face_crops(Path(data))

@@ -20,10 +20,11 @@ from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot
 from stylematch.evaluate.card import card_text
 from stylematch.evaluate.plots import plot_confusion, plot_reliability
 from stylematch.tables.disk import write_durably
-from stylematch.tables.replace import check_replaceable, replaced_directory
+from stylematch.tables.replace import DirectoryKind
 from stylematch.vision.bundle import CARD, FIGURES, Bundle
 
 PLOTS = "plots"
+EVALUATION = DirectoryKind("an evaluation", FIGURES, lambda _, name: name in (CARD, PLOTS))
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,6 @@ class Measured:
     heads: Mapping[str, npt.NDArray[np.floating]]
     targets: Mapping[str, npt.NDArray[Any]]
     figures: dict[str, Any]
-
-
-def check_evaluation_out(out: Path) -> None:
-    """Refuse an OUT that ``write_evaluation`` would refuse, before minutes of work.
-
-    Raises
-    ------
-    UserError
-        OUT is a file, or holds something else than an evaluation.
-    """
-    check_replaceable(out, FIGURES, _is_ours, "an evaluation")
 
 
 def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) -> str | None:
@@ -82,7 +72,7 @@ def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) ->
         **_read_json(bundle.directory / FIGURES),
         "measured": {part.title: part.figures for part in measured},
     }
-    with replaced_directory(out, FIGURES, _is_ours, "an evaluation") as staged:
+    with EVALUATION.replaced(out) as staged:
         write_durably(staged / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
         write_durably(staged / CARD, card_text(bundle, figures).encode())
         plots = staged / PLOTS
@@ -94,10 +84,6 @@ def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) ->
             plots.rmdir()
             return str(error)
     return None
-
-
-def _is_ours(_: Path, name: str) -> bool:
-    return name in (CARD, PLOTS)
 
 
 def _draw(schema: LabelSchema, measured: Measured, folder: Path) -> None:
