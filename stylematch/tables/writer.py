@@ -47,9 +47,8 @@ class ShardWriter:
     schema : pyarrow.Schema
         Columns, types and nullability, in the file's order.
     row_group_rows : int
-        Rows in a block; at most this many rows plus one batch are held in memory.
-    cluster_by : sequence of str, optional
-        Columns by which a block is sorted; by default those that the contract names for a table of the folder's name.
+        Rows in a block, which is sorted by the columns that the contract names for a table of the folder's name; at
+        most this many rows plus one batch are held in memory.
 
     Attributes
     ----------
@@ -71,7 +70,6 @@ class ShardWriter:
         schema: pa.Schema,
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
-        cluster_by: Sequence[str] | None = None,
     ) -> None:
         self.path = shard_path(directory, number)
         self._directory, self._number = directory, number
@@ -79,8 +77,7 @@ class ShardWriter:
         self._schema = schema
         self._is_finished = False
         self.row_group_rows = row_group_rows
-        wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
-        self._cluster_by = [name for name in wanted if name in schema.names]
+        self._cluster_by = [name for name in CLUSTERED.get(directory.name, ()) if name in schema.names]
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.rows = 0
