@@ -68,7 +68,7 @@ class FashionProduct:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The pictures' file names."""
+        """The pictures' file names; put them there."""
         return tuple(f"{product}.jpg" for product in self.ids)
 
 
@@ -101,7 +101,9 @@ def read_fashion_product(root: Path) -> FashionProduct:
             for name, values in columns.items():
                 values.append(row[name])
     if not columns["id"]:
-        raise UserError(f"{root / 'images'} has none of the pictures (ID.jpg) that {root / TABLE} names.")
+        raise UserError(
+            f"{root / 'images'} has none of the pictures (ID.jpg) that {root / TABLE} names; put them there."
+        )
     coded = {group: _coded(columns[group]) for group in GROUPS}
     return FashionProduct(
         pictures=root / "images",

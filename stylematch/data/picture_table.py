@@ -22,7 +22,7 @@ def read_lines(table: Path, what: str) -> list[str]:
     except FileNotFoundError as error:
         raise UserError(f"{table} is missing: this is not a folder of {what}.") from error
     except OSError as error:
-        raise UserError(f"{table} cannot be read: {error.strerror}.") from error
+        raise UserError(f"{table} cannot be read: {error.strerror}; mend that.") from error
     return text.replace("\r\n", "\n").split("\n")
 
 
@@ -34,7 +34,7 @@ def picture_files(folder: Path) -> dict[str, Path]:
     except FileNotFoundError as error:
         raise UserError(f"{folder} is missing; the pictures belong there.") from error
     except OSError as error:
-        raise UserError(f"{folder} cannot be listed: {error.strerror}.") from error
+        raise UserError(f"{folder} cannot be listed: {error.strerror}; mend that.") from error
 
 
 def why_no_picture(path: Path | None) -> str | None:

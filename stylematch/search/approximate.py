@@ -139,7 +139,7 @@ class ApproximateIndex(SearchIndex):
         ids = read_ids(directory)
         dim = document.pop("dim")
         if document.pop("kind") != cls.kind:
-            raise UserError(f"{shown(directory)} is no index of kind {cls.kind}.")
+            raise UserError(f"{shown(directory)} is no index of kind {cls.kind}; build it again.")
         index = cls(ids, Parameters(**document))
         index._label(read_array(directory / LABELS_FILE, (len(ids),), np.int32, mapped=False))
         index._faiss, index._mapped = read_faiss(directory, mapped=mapped), mapped

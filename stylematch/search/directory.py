@@ -218,9 +218,14 @@ def _check_rows(rows: pa.Table, kind: Kind, labels: Sequence[str], count: int) -
         if name not in rows.column_names:
             raise UserError(f"An index of {kind} needs a column {name!r} ({column_type}); embed the data again.")
         if rows.schema.field(name).type != column_type:
-            raise UserError(f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}.")
+            raise UserError(
+                f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}; embed the data "
+                "again."
+            )
         if name != "picture" and rows[name].null_count:
-            raise UserError(f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells.")
+            raise UserError(
+                f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells; embed the data again."
+            )
     if kind == "items":
         unknown = sorted(set(rows["category"].unique().to_pylist()) - set(labels))
         if unknown:

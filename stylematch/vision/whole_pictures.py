@@ -164,7 +164,10 @@ def whole_picture_examples(
         progress=progress,
     )
     if not len(cuts.rows) and mode != WORN:  # a shop may well show nobody
-        raise UserError(f"none of the {len(names):,} pictures looked for in {pictures} can be decoded.")
+        raise UserError(
+            f"none of the {len(names):,} pictures looked for in {pictures} can be decoded; name the folder that holds "
+            "them."
+        )
     return Examples(
         ids=tuple(names[row] for row in cuts.rows),
         fields=cuts.fields,

@@ -211,5 +211,5 @@ def _celeba_split(root: Path, split: str) -> int | None:
     if (parts == number).any():
         return number
     if (parts >= 0).any() and split != "test":
-        raise UserError(f"--split {split}: {shown(root)} has no such pictures.")
+        raise UserError(f"--split {split}: {shown(root)} has no such pictures; name another split, or all.")
     return None

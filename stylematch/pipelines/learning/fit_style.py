@@ -218,7 +218,10 @@ def _examples(
         with Progress(None, "pictures", f"cut {title}") as progress:
             examples = celeba_examples(root / "celeba", split, input_px=input_px, cache=cache, progress=progress.update)
         if not len(examples):
-            raise UserError(f"{shown(root / 'celeba')} has no faces of split {split}, which {title} is measured on.")
+            raise UserError(
+                f"{shown(root / 'celeba')} has no faces of split {split}, which {title} is measured on; "
+                "list_eval_partition.txt has to name some."
+            )
         yield title, examples, _people(examples, person)
     if (root / "photos").is_dir():
         for title, examples in photo_faces(root / "photos", input_px):

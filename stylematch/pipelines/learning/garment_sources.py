@@ -30,7 +30,10 @@ def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
     examples = fashion_mnist_examples(root, "train", limit=data.limit)
     watched = len(examples) // _FASHION_VALIDATION_SHARE
     if watched == 0:
-        raise UserError("fashion-mnist needs at least 20 pictures (data.limit).")
+        raise UserError(
+            f"data.limit: fashion-mnist needs at least {_FASHION_VALIDATION_SHARE} pictures, of which one is watched; "
+            "raise it."
+        )
     rows = np.arange(len(examples))
 
     def tests() -> Iterator[tuple[str, Examples]]:
