@@ -27,7 +27,13 @@ def read_lines(table: Path, what: str) -> list[str]:
 
 
 def picture_files(folder: Path) -> dict[str, Path]:
-    """List the regular files of a folder by name, at once: most rows of the table have none, and to ask is slow."""
+    """List the regular files of a folder by name, at once: most rows of the table have none, and to ask is slow.
+
+    Raises
+    ------
+    UserError
+        If the folder is missing or cannot be listed.
+    """
     try:
         with os.scandir(folder) as entries:
             return {entry.name: Path(entry.path) for entry in entries if entry.is_file()}

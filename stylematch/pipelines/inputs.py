@@ -101,7 +101,7 @@ def read_listed(root: Path, photo: FoundPhoto, max_file_mb: float) -> bytes:
 
 
 def reader_of_listed(root: Path, partition: Partition, max_file_mb: float) -> Callable[[FoundPhoto], bytes]:
-    """Return a function that reads a photo of the partition; see ``read_listed``. Lost photos are rejected unread."""
+    """Return a function that reads a photo of the partition and raises as ``read_listed``; lost photos are not read."""
     lost = {photo.path: photo for photo in partition.lost}
 
     def read(photo: FoundPhoto) -> bytes:

@@ -23,7 +23,10 @@ from stylematch.vision.yunet import YUNET_SHA256
 def run_digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
-    """Return the digests of all that a run's tables follow from, but for the photos."""
+    """Return the digests of all that a run's tables follow from, but for the photos.
+
+    ``allowed`` (m,) are the positions of the items that may be recommended; None is all.
+    """
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(
         settings.rules,

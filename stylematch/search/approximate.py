@@ -73,7 +73,7 @@ class ApproximateIndex(SearchIndex):
     def build(
         cls: type[Made], ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, *, parameters: Parameters
     ) -> Made:
-        """Normalise vectors and index them; as ``VectorIndex.build``, with half floats stored."""
+        """Normalise vectors (n, d) and index them; as ``VectorIndex.build``, with half floats stored."""
         column = ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string())
         index = cls.begin(column, unit_rows(ids, vectors, "fp16"), parameters=parameters, later=np.array([], np.int64))
         index.finish()
@@ -132,6 +132,11 @@ class ApproximateIndex(SearchIndex):
         """Read what ``save`` wrote; see ``VectorIndex.load``.
 
         With ``device="cuda"`` searches without ``allowed`` are exact, over all vectors on the GPU.
+
+        Raises
+        ------
+        UserError
+            As ``VectorIndex.load``; also if the files do not belong together.
         """
         if threads is not None:
             faiss.omp_set_num_threads(threads)
@@ -251,7 +256,7 @@ class ApproximateIndex(SearchIndex):
     def exact(
         self, unit: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.int64] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Return the true positions and scores (q, at most k) of unit queries, by a scan of the stored rows."""
+        """Return the true positions and scores (q, at most k) of unit queries (q, d), by a scan of the stored rows."""
         available = len(self) if allowed is None else len(allowed)
         return self._search_exactly(unit, min(k, available), available, self._scan(allowed))
 

@@ -212,7 +212,7 @@ class ItemCatalog:
         return (mean / length).astype(np.float32)
 
     def nearest(self, queries: npt.ArrayLike, n: int, among: Positions) -> Hits:
-        """Return the n items among some that are nearest to each query, as ``VectorIndex.search`` does."""
+        """Return the n items among some (m,) that are nearest to each query (q, d), as ``VectorIndex.search`` does."""
         return self.index.search(queries, n, allowed=among)
 
     def picture(self, position: int) -> npt.NDArray[np.uint8] | None:

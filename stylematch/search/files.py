@@ -21,7 +21,13 @@ PICTURE_COLUMN = "picture"
 
 
 def write_faiss(index: Any, directory: Path) -> None:
-    """Write ``index.faiss`` without a second copy in memory."""
+    """Write ``index.faiss`` without a second copy in memory.
+
+    Raises
+    ------
+    StylematchError
+        The file cannot be written.
+    """
     path = directory / INDEX_FILE
     with durable_file(path) as file:
         try:

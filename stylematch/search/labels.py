@@ -49,7 +49,7 @@ class Labels:
         return np.where(labels < 0, -1, self._positions[labels])
 
     def bitmap(self, positions: npt.NDArray[np.int64] | None) -> npt.NDArray[np.uint8]:
-        """Return a bit a label, as FAISS's ``IDSelectorBitmap`` takes them: set for those at some positions, or all."""
+        """Return a bit a label, as FAISS's ``IDSelectorBitmap`` takes them: set for those at positions (m,), or all."""
         wanted = np.zeros(self.given, np.bool_)
         wanted[self.by_position if positions is None else self[positions]] = True
         return np.packbits(wanted, bitorder="little")

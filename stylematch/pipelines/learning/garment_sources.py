@@ -24,7 +24,13 @@ _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training spli
 
 
 def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
-    """Open Fashion-MNIST; the last twentieth of its training split is watched."""
+    """Open Fashion-MNIST; the last twentieth of its training split is watched.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or too few pictures are wanted.
+    """
     del input_px, cache  # the whole data set is one file in memory
     root = Path(data.root) if data.root else None
     examples = fashion_mnist_examples(root, "train", limit=data.limit)
