@@ -14,7 +14,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.indexing.shards import EMBEDDINGS_FILE as EMBEDDINGS_FILE
 from stylematch.pipelines.indexing.shards import read_description, read_embeddings
 from stylematch.search.base import SearchIndex
-from stylematch.search.directory import INFOS_FILE, LABELS_KEY, SPEED_KEY, index_info, save_index_directory
+from stylematch.search.directory import INFOS_FILE, LABELS_KEY, SPEED_KEY, Origin, index_info, save_index_directory
 from stylematch.search.index import VectorIndex
 from stylematch.search.plan import GIB, make_plan
 from stylematch.search.tuning import build_tuned, queries_per_s
@@ -86,18 +86,7 @@ def build_index(
         search = {"target_recall": settings.target_recall, **recall.as_dict()}
         speed = queries_per_s(index)
     with INDEX.replaced(out) as staged:
-        return save_index_directory(
-            staged,
-            index,
-            rows,
-            kind=description["kind"],
-            labels=description[LABELS_KEY[description["kind"]]],
-            bundle_sha256=description["bundle_sha256"],
-            source=description["source"],
-            licence=description["licence"],
-            search=search,
-            speed=speed,
-        )
+        return save_index_directory(staged, index, rows, Origin.of(description), search=search, speed=speed)
 
 
 def describe_index(path: Path) -> str:

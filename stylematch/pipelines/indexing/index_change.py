@@ -8,7 +8,7 @@ what it was; and the speed. Inverted lists are built again where more than a fif
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from stylematch.pipelines.indexing.catalog_files import catalog_of
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
 from stylematch.pipelines.indexing.index import INDEX
 from stylematch.pipelines.indexing.shards import read_embeddings
-from stylematch.search.directory import LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.directory import LABELS_KEY, Origin, StoredIndex, load_index_directory, save_index_directory
 from stylematch.search.tuning import queries_per_s, refreshed
 from stylematch.tables.disk import shown
 
@@ -189,20 +189,10 @@ def _replace(
         index, measured = refreshed(index, target_recall=target, recall_before=search["recall_at_10"])
         search = {"target_recall": target, **measured.as_dict()}
         recall, speed = measured.at_10, queries_per_s(index)
-    infos = stored.infos
+    before = Origin.of(stored.infos)
+    origin = replace(before, labels=labels, source=before.source if source is None else source)
     with INDEX.replaced(directory) as staged:
-        save_index_directory(
-            staged,
-            index,
-            rows,
-            kind=infos["kind"],
-            labels=labels,
-            bundle_sha256=infos["bundle_sha256"],
-            source=infos["source"] if source is None else source,
-            licence=infos["licence"],
-            search=search,
-            speed=speed,
-        )
+        save_index_directory(staged, index, rows, origin, search=search, speed=speed)
     return recall
 
 
