@@ -46,7 +46,7 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
         with the line where they stand.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before it
         data = tomllib.loads(text)
     except FileNotFoundError as error:
         raise UserError(f"The job file {path} does not exist; name one, such as those in jobs/.") from error
