@@ -18,8 +18,9 @@ from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.judging import fit_of, load_judge
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.recommend import FaceQuery, Recommender
-from stylematch.search.catalog import ItemCatalog, read_rows
+from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
+from stylematch.search.files import read_rows
 from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.judge import Judgement

@@ -22,8 +22,8 @@ from stylematch.data.item_table import RejectedItem
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.item_tags import CATEGORY, CATEGORY_PREDICTED, probability_of
 from stylematch.report.item_pictures import PICTURES_FILE
-from stylematch.search.catalog import read_rows
 from stylematch.search.directory import INFOS_FILE, index_info
+from stylematch.search.files import read_rows
 from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.replace import DirectoryKind
