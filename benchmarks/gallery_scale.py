@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from browser import Browser, Page, find_chromium
 from machine import RESULTS, report
 
-from stylematch.report.gallery import write_gallery
+from stylematch.report.gallery import GalleryWriter
+from stylematch.report.join import read_photos
 from stylematch.report.pictures import make_thumbnail
 from stylematch.tables.contract import LANDMARKS, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.manifest import Stage
@@ -183,13 +184,10 @@ def measured(run: Path, photos: int, repeats: int) -> dict[str, object]:
     random = np.random.default_rng(0)
     noise = (random.integers(0, 255, (200, 256, 3)).astype(np.uint8) for _ in range(100))
     thumbnails = itertools.cycle([base64.b64encode(make_thumbnail(pixels)).decode() for pixels in noise])
-    index = write_gallery(
-        run,
-        item_picture=lambda _: grey,
-        title="Scale",
-        stages=stages,
-        thumbnails=lambda _: next(thumbnails),
-    )
+    writer = GalleryWriter(run, item_picture=lambda _: grey, thumbnails=lambda _: next(thumbnails))
+    for photo in read_photos(run):
+        writer.add(photo)
+    index = writer.finish("Scale", {}, stages)
     figures: dict[str, object] = {
         "photos": photos,
         "write the gallery, s": round(time.perf_counter() - started, 1),

@@ -22,10 +22,11 @@ from train_throughput import BusyShare, busy_command
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.face_batches import Reading, face_batches
+from stylematch.pipelines.face_batches import face_batches
+from stylematch.pipelines.face_pieces import Reading
 from stylematch.pipelines.indexing.embed import embed
 from stylematch.settings import EmbedJob
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.environment import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.stored_network import load_network
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylematch.tables.manifest import code_version, describe_host, package_versions
+from stylematch.tables.environment import code_version, describe_host, package_versions
 
 RESULTS = Path(__file__).parent / "results"
 

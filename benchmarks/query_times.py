@@ -29,7 +29,8 @@ from machine import RESULTS, report
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import LANDMARKS, TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.manifest import Manifest, count_tables, write_manifest
+from stylematch.tables.counts import count_tables
+from stylematch.tables.manifest import Manifest, write_manifest
 from stylematch.tables.query import run_query
 from stylematch.tables.views import open_views
 from stylematch.tables.writer import ShardWriter

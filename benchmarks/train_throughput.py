@@ -29,7 +29,8 @@ import torch
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.pipelines.learning.sources import open_source
-from stylematch.pipelines.learning.train import first_network, read_train_job
+from stylematch.pipelines.learning.starting import first_network
+from stylematch.pipelines.learning.train_job import read_train_job
 from stylematch.settings import TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from browser import Browser, require_chromium
+from galleries import write_gallery
 from program import call
 from test_gallery import HOSTILE_NAMES, face_row, item_picture, item_row, photo_row, write_run
 
 from stylematch.pipelines.compare import compare
-from stylematch.report.gallery import write_gallery
 from stylematch.report.pictures import make_thumbnail
-from stylematch.tables.manifest import Manifest, count_tables, write_manifest
+from stylematch.tables.counts import count_tables
+from stylematch.tables.manifest import Manifest, write_manifest
 
 
 def finished(run, photos, faces, items, *, rules: str = "r", **settings):

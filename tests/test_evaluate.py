@@ -1,10 +1,12 @@
 """``evaluate`` with the shipped attribute model: what it says of the data, and the plots that it leaves."""
 
 import json
+import shutil
+import sys
 
 import pytest
 from PIL import Image
-from program import DEFAULT_INDEX
+from program import DEFAULT_INDEX, call, digests
 from tiny import write_celeba
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
@@ -48,3 +50,26 @@ def test_a_binary_group_has_bars_reliability_and_confusion(evaluated):
     for path in plots:
         with Image.open(path) as picture:
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+
+
+def test_only_an_earlier_evaluation_gives_way(evaluated, tmp_path):
+    data, out = evaluated.parent / "mine", tmp_path / "out"
+    bundle = shutil.copytree(DEFAULT_INDEX / "attributes", tmp_path / "bundle")
+    before = digests(bundle)
+    refused = call("evaluate", bundle, data, "--split", "all", "--out", bundle)
+    assert (refused.code, "holds bundle.json beside an evaluation" in refused.sentence) == (2, True)
+    assert digests(bundle) == before
+    shutil.copytree(evaluated, out)
+    (out / "plots" / "older-attributes.png").touch()
+    again = call("evaluate", bundle, data, "--split", "all", "--out", out)
+    assert again.code == 0, again.err
+    assert digests(out) == digests(evaluated)
+
+
+def test_without_matplotlib_there_are_figures_and_no_plots(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    data, out = evaluated.parent / "mine", tmp_path / "out"
+    done = call("evaluate", DEFAULT_INDEX / "attributes", data, "--split", "all", "--out", out)
+    assert done.code == 0, done.err
+    assert "plots left out: Drawing plots needs the 'train' extra" in done.out
+    assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "figures.json"]

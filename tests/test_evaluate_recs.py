@@ -99,6 +99,18 @@ def test_a_smaller_report_replaces_a_larger_one_and_touches_nothing_else(items, 
     plots = {path.name for path in (tmp_path / "out" / "plots").iterdir()}
     assert plots == {"instance.png", "items.png", "mine.png"}
     assert "**A quick try**" in (tmp_path / "out" / "report.md").read_text()
+    again = call("evaluate-recs", "--out", tmp_path / "out", "--fashion-mnist", items, "--limit", 20)
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.json"])
+def test_somebody_elses_report_is_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("[]")
+    refused = call("evaluate-recs", "--out", tmp_path)
+    assert (refused.code, f"holds {name}, which evaluate-recs did not write" in refused.sentence) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    refused = call("evaluate-recs", "--out", tmp_path / name)
+    assert (refused.code, "is a file" in refused.sentence) == (2, True)
 
 
 @pytest.mark.usefixtures("no_torch")

@@ -11,7 +11,8 @@ from hostile import EXAMPLES
 from stylematch.data.photo_file import photo_id_of
 from stylematch.errors import StylematchError
 from stylematch.pipelines import face_batches as module
-from stylematch.pipelines.face_batches import Reading, face_batches
+from stylematch.pipelines.face_batches import face_batches
+from stylematch.pipelines.face_pieces import Reading
 
 NAMES = ["astronaut.jpg", "group.jpg", "grace_hopper.jpg", "none.png", "torn.jpg", "missing.jpg"]
 

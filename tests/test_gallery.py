@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from galleries import write_gallery
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,7 +25,6 @@ from PIL import Image
 from stylematch.errors import StylematchError, UserError
 from stylematch.report.chunks import write_page
 from stylematch.report.finding import FindingColumns
-from stylematch.report.gallery import write_gallery
 from stylematch.report.join import read_photos
 from stylematch.report.packed import GalleryPictures
 from stylematch.report.page_rows import LabelledFace, NearestFaces

@@ -5,9 +5,9 @@ import base64
 import numpy as np
 import pytest
 from browser import Browser, require_chromium
+from galleries import write_gallery
 from test_gallery import HOSTILE_NAMES, STYLES, face_row, item_picture, item_row, photo_row, write_run
 
-from stylematch.report.gallery import write_gallery
 from stylematch.report.page_rows import LabelledFace, NearestFaces
 from stylematch.report.pictures import make_thumbnail
 from stylematch.tables.manifest import Stage

@@ -159,7 +159,7 @@ def test_update_and_remove_by_the_command_line(tmp_path, kind, capsys):
     np.testing.assert_allclose(hits.scores[:, 0], 1, atol=2e-3)
     assert [stored.index.ids[p] for p in hits.positions[:, 0]] == ids
 
-    (tmp_path / "gone.txt").write_text(f"{ids[1]}\n{ids[0]}\n\n{ids[0]}\nnobody\n", encoding="utf-8")
+    (tmp_path / "gone.txt").write_text(f"\ufeff{ids[1]}\n{ids[0]}\n\n{ids[0]}\nnobody\n", encoding="utf-8")
     command = ["index", "remove", str(index), "--ids", str(tmp_path / "gone.txt")]
     assert run(command) == 2
     assert "1 of 3 ids are not in" in capsys.readouterr().err

@@ -20,7 +20,8 @@ from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write
 
 from stylematch.cli import run
 from stylematch.pipelines.learning.dry_run import describe_training
-from stylematch.pipelines.learning.train import learn, open_job, read_train_job
+from stylematch.pipelines.learning.train import learn
+from stylematch.pipelines.learning.train_job import open_job, read_train_job
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.stored_network import load_network
 

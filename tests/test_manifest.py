@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 
 from stylematch import __version__
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.manifest import (
-    PACKAGES,
-    Counts,
-    Manifest,
-    Stage,
-    code_version,
-    compute_run_id,
-    count_tables,
-    read_manifest,
-    write_manifest,
-)
+from stylematch.tables.counts import Counts, count_tables
+from stylematch.tables.environment import PACKAGES, code_version
+from stylematch.tables.manifest import Manifest, Stage, compute_run_id, read_manifest, write_manifest
 from stylematch.tables.writer import ShardWriter
 
 PARTS = {

@@ -42,7 +42,7 @@ def folder(tmp_path):
     (root / "list_landmarks_align_celeba.txt").write_text(list_text(LANDMARKS, points))
     boxes = [("a.jpg", 1, 2, 30, 40), ("d.jpg", 5, 6, 7, 8)]
     (root / "list_bbox_celeba.txt").write_text(list_text(["image_id", *BOX], boxes))
-    (root / "identity_CelebA.txt").write_text("d.jpg 10177\nx.jpg 3\n\na.jpg 0\n")
+    (root / "identity_CelebA.txt").write_text("\ufeffd.jpg 10177\nx.jpg 3\n\na.jpg 0\n")
     (tmp_path / "hats.toml").write_text(RULES)
     return root
 

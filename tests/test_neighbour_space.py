@@ -8,7 +8,7 @@ import torch
 
 from stylematch.data import celeba
 from stylematch.errors import UserError
-from stylematch.pipelines.learning.train import open_job
+from stylematch.pipelines.learning.train_job import open_job
 from stylematch.settings import Model, TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.export import write_bundle

@@ -26,7 +26,7 @@ from test_export import job_file, kept_ids
 from stylematch.data.listing import MIN_PARTITION_PHOTOS
 from stylematch.data.photo_file import unescape_path
 from stylematch.tables.contract import TABLES, Reason
-from stylematch.tables.writer import is_done, shard_path
+from stylematch.tables.shards import is_done, shard_path
 
 LONG = os.environ.get("STYLEMATCH_LONG") == "1"
 KILLS = 50 if LONG else 4
@@ -521,7 +521,7 @@ def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     from stylematch.pipelines.score import _check_limit
     from stylematch.pipelines.score_summary import ScoreSummary
     from stylematch.settings import ExportJob, ScoreSettings
-    from stylematch.tables.manifest import Counts
+    from stylematch.tables.counts import Counts
 
     def summary(found, rejected, **ignored):
         counts = Counts(

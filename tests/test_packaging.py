@@ -33,7 +33,8 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.manifest import Counts, Manifest, read_manifest, write_manifest
+from stylematch.tables.counts import Counts
+from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]

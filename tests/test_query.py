@@ -10,10 +10,12 @@ import pytest
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.manifest import Manifest, count_tables, write_manifest
+from stylematch.tables.counts import count_tables
+from stylematch.tables.manifest import Manifest, write_manifest
 from stylematch.tables.query import run_query
+from stylematch.tables.shards import shard_path
 from stylematch.tables.views import open_views
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.writer import ShardWriter
 
 PHOTOS = 2500
 NAMES = ['it\'s "<script>", \x1b[31m\n.jpg', "ö\u202e.jpg"]

@@ -43,7 +43,7 @@ from stylematch.engines.ray_cluster import crew_shape
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.on_engine import _load_where_all_is_seen, _Seen
 from stylematch.tables.contract import KEYS, TABLES
-from stylematch.tables.manifest import code_version
+from stylematch.tables.environment import code_version
 
 ray = pytest.importorskip("ray")
 

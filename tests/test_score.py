@@ -54,7 +54,7 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
-from stylematch.tables.manifest import OPTIONAL_PACKAGES, PACKAGES, code_version
+from stylematch.tables.environment import OPTIONAL_PACKAGES, PACKAGES, code_version
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.yunet import YUNET_FILE
 

@@ -49,6 +49,8 @@ def test_a_job_is_read_and_frozen(job_file):
     assert (job.augment.flip, job.schedule.precision, job.model.weights) == (0.5, "auto", "none")
     with pytest.raises(ValidationError):
         job.schedule.epochs = 3
+    job_file.write_text("\ufeff" + JOB)
+    assert load_job(job_file, TrainJob) == job
 
 
 def test_all_shipped_jobs_load(repository):

@@ -10,11 +10,13 @@ import pytest
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
+from stylematch.tables.counts import count_tables
 from stylematch.tables.exchange import exchange
-from stylematch.tables.manifest import Manifest, count_tables, read_manifest, write_manifest
+from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
 from stylematch.tables.out import check_out, output_of
+from stylematch.tables.shards import shard_path, sidecar_path
 from stylematch.tables.staging import Decision, Staging
-from stylematch.tables.writer import ShardWriter, shard_path, sidecar_path
+from stylematch.tables.writer import ShardWriter
 
 SCHEMAS = dict(zip(TABLES, [photos_schema(), faces_schema(["Smiling"], 4), recommendations_schema()], strict=True))
 RUN_A = "a" * 32

@@ -11,7 +11,7 @@ from tiny import write_celeba, write_flixstock
 
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.sources import open_source
-from stylematch.pipelines.learning.train import TRAIN_PACKAGES, open_job, read_train_job
+from stylematch.pipelines.learning.train_job import TRAIN_PACKAGES, open_job, read_train_job
 from stylematch.settings import TrainData
 
 JOB = REPOSITORY / "jobs" / "celeba-mobilenet.toml"

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
-from stylematch.tables.writer import ROW_GROUP_ROWS, ShardWriter, is_done, read_sidecar, shard_path, sidecar_path
+from stylematch.tables.shards import is_done, read_sidecar, shard_path, sidecar_path
+from stylematch.tables.writer import ROW_GROUP_ROWS, ShardWriter
 
 SCHEMA = pa.schema(
     [

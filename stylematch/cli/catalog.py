@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylematch.cli.options import DeviceOption, WorkersOption
+from stylematch.cli.options import DeviceOption, MissingOkOption, WorkersOption
 
 if TYPE_CHECKING:
     from stylematch.pipelines.indexing.catalog_items import ItemSource
@@ -77,7 +77,7 @@ def catalog_add(
 def catalog_remove(
     index: IndexOption,
     ids: Annotated[Path, typer.Option(metavar="FILE", help="The ids of the items to remove, one a line (UTF-8).")],
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
+    missing_ok: MissingOkOption = False,
 ) -> None:
     """Remove items and their pictures from a collection, without building it again."""
     from stylematch.pipelines.indexing.catalog_change import remove_from_catalog

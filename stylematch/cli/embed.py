@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.cli.options import DeviceOption, FashionMnistOption
-from stylematch.errors import UserError
-from stylematch.tables.disk import shown
 
 app = typer.Typer()
 
@@ -43,7 +41,6 @@ def embed(
     ] = None,
 ) -> None:
     """Embed a data set or a directory of pictures into Parquet shards."""
-    from stylematch.data.celeba import SPLITS
     from stylematch.pipelines.indexing.embed import embed as run
     from stylematch.pipelines.indexing.embed import embed_job, settings_of
 
@@ -54,9 +51,6 @@ def embed(
     else:
         if out is None:
             raise typer.BadParameter("is needed for a source that is no job file", param_hint="--out")
-        for name in split or ():  # the settings would call it by their own name
-            if name not in SPLITS:
-                raise UserError(f"--split {shown(name)}: the splits are {', '.join(SPLITS)}; name one of them.")
         settings = settings_of(
             source,
             out,

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from stylematch.cli.options import OverridesOption
+
 app = typer.Typer()
 
 
@@ -22,9 +24,7 @@ def export(
     verify_content: Annotated[
         bool, typer.Option("--verify-content", help="Hash every file again, whatever its size and time say.")
     ] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
-    ] = None,
+    overrides: OverridesOption = None,
 ) -> None:
     """Score what is new since last night, keep what is not, and publish a dated snapshot."""
     from stylematch.cli.logs import say

@@ -7,12 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
+from stylematch.cli.options import MissingOkOption
+from stylematch.tables.disk import shown
+
 index_app = typer.Typer(help="Indexes: build one from embeddings, change it, say what it holds.", no_args_is_help=True)
+
+IndexArgument = Annotated[Path, typer.Argument(metavar="DIR", help="An index; replaced when all is done.")]
+EmbeddingsArgument = Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="A directory that embed wrote.")]
 
 
 @index_app.command("build")
 def index_build(
-    embeddings: Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="A directory that embed wrote.")],
+    embeddings: EmbeddingsArgument,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The index's directory, such as indexes/NAME.")],
     kind: Annotated[
         Literal["auto", "exact", "hnsw", "ivf", "ivfpq"],
@@ -32,15 +38,15 @@ def index_build(
 
     settings = validated(IndexSettings, OPTIONS, kind=kind, target_recall=target_recall, max_memory_gb=max_memory_gb)
     infos = build_index(embeddings, out, settings, on_plan=lambda lines: typer.echo("\n".join(lines)))
-    typer.echo(f"{infos['count']:,} {infos['kind']} of {infos['dim']} dimensions in {out}")
+    typer.echo(f"{infos['count']:,} {infos['kind']} of {infos['dim']} dimensions in {shown(out)}")
     if infos["kind"] == "faces" and not infos["attribute_names"]:
         typer.echo("these faces have no labels: score cannot vote with them (its gallery is embedded from celeba)")
 
 
 @index_app.command("add")
 def index_add(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An index; replaced when all is done.")],
-    embeddings: Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="A directory that embed wrote.")],
+    directory: IndexArgument,
+    embeddings: EmbeddingsArgument,
     update: Annotated[bool, typer.Option("--update", help="Replace the vectors of ids that are there.")] = False,
 ) -> None:
     """Add embeddings to an index, without building it again."""
@@ -52,9 +58,9 @@ def index_add(
 
 @index_app.command("remove")
 def index_remove(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An index; replaced when all is done.")],
+    directory: IndexArgument,
     ids: Annotated[Path, typer.Option(metavar="FILE", help="The ids to remove, one a line (UTF-8).")],
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
+    missing_ok: MissingOkOption = False,
 ) -> None:
     """Remove vectors from an index by id, without building it again."""
     from stylematch.pipelines.indexing.index_change import remove_from_index

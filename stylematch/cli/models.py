@@ -18,8 +18,10 @@ from stylematch.cli.options import (
     MaxFileOption,
     MaxMegapixelsOption,
     MinFaceOption,
+    OverridesOption,
     PhotosArgument,
     PhotoTimeoutOption,
+    RunOutOption,
     photos_path,
 )
 
@@ -29,9 +31,7 @@ app = typer.Typer()
 @app.command()
 def train(
     job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
-    ] = None,
+    overrides: OverridesOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be trained, on how much, and how long it takes.")
     ] = False,
@@ -42,8 +42,8 @@ def train(
     fashion_mnist: FashionMnistOption = None,
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
-    from stylematch.pipelines.learning.train import read_train_job
     from stylematch.pipelines.learning.train import train as run
+    from stylematch.pipelines.learning.train_job import read_train_job
 
     read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
     if dry_run:
@@ -126,7 +126,7 @@ def predict(
         Path, typer.Argument(metavar="BUNDLE", help="A model bundle, such as indexes/default/attributes.")
     ],
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-predictions"),
+    out: RunOutOption = Path("stylematch-predictions"),
     faces: Annotated[
         Literal["find", "aligned"] | None,
         typer.Option(help="For a model of faces: search for them (the default), or take each picture for a face crop."),

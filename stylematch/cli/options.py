@@ -14,6 +14,19 @@ from stylematch.tables.place import place_of
 PhotosArgument = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")
 ]
+RunOutOption = Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")]
+PartsOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
+]
+FacesOption = Annotated[
+    Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
+]
+TopKOption = Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
+]
 RulesOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")]
 ScoreRulesOption = Annotated[
     str | None,
@@ -49,6 +62,10 @@ PhotoTimeoutOption = Annotated[
     float, typer.Option(min=0, metavar="S", help="Reject photos that take longer, in seconds; 0 waits for ever.")
 ]
 FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links among the photos.")]
+OverridesOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
+]
+MissingOkOption = Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")]
 FashionMnistOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder of Fashion-MNIST's IDX files.")
 ]

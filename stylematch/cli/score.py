@@ -14,14 +14,19 @@ from stylematch.cli.options import (
     BatchSizeOption,
     DeviceOption,
     EngineOption,
+    FacesOption,
     FollowLinksOption,
     LimitOption,
     MaxFileOption,
     MaxMegapixelsOption,
     MinFaceOption,
+    PartsOption,
     PhotosArgument,
     PhotoTimeoutOption,
+    RunOutOption,
     ScoreRulesOption,
+    TopKOption,
+    WhereOption,
     WithoutOption,
     WorkersOption,
     photos_path,
@@ -33,27 +38,19 @@ app = typer.Typer()
 @app.command()
 def score(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option(metavar="OUT", help="Where the run goes.")] = Path("stylematch-out"),
-    top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
-    index: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
-    ] = None,
+    out: RunOutOption = Path("stylematch-out"),
+    top_k: TopKOption = 5,
+    index: PartsOption = None,
     rules: ScoreRulesOption = None,
     without: WithoutOption = None,
-    faces: Annotated[
-        Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
-    ] = "find",
+    faces: FacesOption = "find",
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 32,
     workers: WorkersOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = None,
     limit: LimitOption = None,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
-    ] = None,
+    where: WhereOption = None,
     weight_similarity: Annotated[
         float, typer.Option(metavar="X", help="How much it counts that an item looks like what is worn.")
     ] = 0.6,

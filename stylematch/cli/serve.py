@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from stylematch.cli.interrupts import interrupt_heard
 from stylematch.cli.options import (
     DeviceOption,
+    FacesOption,
     MaxFileOption,
     MaxMegapixelsOption,
     MinFaceOption,
+    PartsOption,
     ScoreRulesOption,
+    TopKOption,
+    WhereOption,
     WithoutOption,
 )
 from stylematch.errors import MissingExtraError
@@ -23,10 +27,7 @@ app = typer.Typer()
 
 @app.command()
 def serve(
-    index: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="An index or collection that replaces parts of the default; repeatable."),
-    ] = None,
+    index: PartsOption = None,
     host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="The port; 0 is any free one.")] = 8000,
     allowed_host: Annotated[
@@ -40,14 +41,9 @@ def serve(
     ] = None,
     rules: ScoreRulesOption = None,
     without: WithoutOption = None,
-    top_k: Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")] = 5,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
-    ] = None,
-    faces: Annotated[
-        Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
-    ] = "find",
+    top_k: TopKOption = 5,
+    where: WhereOption = None,
+    faces: FacesOption = "find",
     device: DeviceOption = "auto",
     min_face_px: MinFaceOption = 24,
     max_megapixels: MaxMegapixelsOption = 50.0,

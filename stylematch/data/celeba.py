@@ -146,7 +146,9 @@ def read_celeba(root: Path) -> CelebaFolder:
     attribute_file = root / ATTRIBUTES_FILE
     image_ids, values = _read_list(attribute_file, ATTRIBUTES)
     if (strange := np.flatnonzero((np.abs(values) != 1).any(axis=1))).size:
-        raise UserError(f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1.")
+        raise UserError(
+            f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1; mend its line."
+        )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     return CelebaFolder(
         pictures=_picture_folder(root, image_ids),
@@ -202,8 +204,8 @@ def _points_source(root: Path) -> str:
     """Return whose a folder's landmarks are, empty where nothing tells."""
     says, points = root / POINTS_SOURCE_FILE, root / POINTS_FILE
     if says.is_file():
-        return next((line.strip() for line in _read_lines(says) if line.strip()), "")
-    for line in _read_lines(points) if points.is_file() else ():
+        return next((line.strip() for line in label_lines(says) if line.strip()), "")
+    for line in label_lines(points) if points.is_file() else ():
         row = line.split()
         digest, source = _KNOWN_POINTS.get(row[0] if row else "", ("", ""))
         if digest and hashlib.sha256(" ".join(row).encode()).hexdigest().startswith(digest):
@@ -213,7 +215,7 @@ def _points_source(root: Path) -> str:
 
 def _read_split(path: Path, row_of: dict[str, int]) -> npt.NDArray[np.int8]:
     split = np.full(len(row_of), -1, np.int8)
-    for number, line in enumerate(_read_lines(path) if path.is_file() else (), start=1):
+    for number, line in enumerate(label_lines(path) if path.is_file() else (), start=1):
         if not line.strip():
             continue
         name, *value = line.split()
@@ -224,18 +226,25 @@ def _read_split(path: Path, row_of: dict[str, int]) -> npt.NDArray[np.int8]:
     return split
 
 
-def _read_lines(path: Path) -> list[str]:
+def label_lines(path: Path) -> list[str]:
+    """Return the lines of a label file in UTF-8, of which a byte order mark is no part.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors put a mark before it
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        raise UserError(f"{path} cannot be read: {error}; it has to be text in UTF-8.") from error
 
 
 def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     """Return image ids and the numbers (n, columns) of one of CelebA's list files."""
     if not path.is_file():
         raise UserError(f"{path} is missing: this is not a folder in CelebA's layout.")
-    lines = _read_lines(path)
+    lines = label_lines(path)
     header = lines[1].split() if len(lines) > 1 else []
     if header[:1] == ["image_id"]:
         header = header[1:]

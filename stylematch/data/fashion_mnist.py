@@ -116,9 +116,9 @@ def read_fashion_mnist(folder: Path, split: str) -> FashionMnist:
     pictures = _read_idx(_file(folder, f"{_PREFIX[split]}-images-idx3-ubyte"))
     labels = _read_idx(_file(folder, f"{_PREFIX[split]}-labels-idx1-ubyte"))
     if pictures.shape != (len(labels), 28, 28) or labels.ndim != 1:
-        raise UserError(f"{folder}: the {split} files do not hold as many labels as 28x28 pictures.")
+        raise UserError(f"{folder}: the {split} files do not hold as many labels as 28x28 pictures; get them again.")
     if labels.size and labels.max() >= len(CLASSES):
-        raise UserError(f"{folder}: the {split} labels name classes over {len(CLASSES) - 1}.")
+        raise UserError(f"{folder}: the {split} labels name classes over {len(CLASSES) - 1}; get them again.")
     item_ids = tuple(f"fashion-mnist-{split}-{position:05d}" for position in range(len(labels)))
     return FashionMnist(item_ids, pictures, labels.astype(np.int64))
 
@@ -147,14 +147,14 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
         if path.suffix == ".gz":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}; it is damaged or cut short.") from error
+        raise UserError(f"{path} cannot be read: {error}; it is damaged or cut short, so get it again.") from error
     ndim = data[3] if len(data) > 3 else 0
     if data[:3] != b"\0\0\x08" or ndim == 0 or len(data) < 4 + 4 * ndim:
-        raise UserError(f"{path} is not an IDX file of bytes.")
+        raise UserError(f"{path} is not an IDX file of bytes; get it again.")
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", count=ndim, offset=4))
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * ndim)
     if values.size != math.prod(shape):
-        raise UserError(f"{path} holds {values.size} values, its header says {shape}.")
+        raise UserError(f"{path} holds {values.size} values, its header says {shape}; get it again.")
     return values.reshape(shape)
 
 

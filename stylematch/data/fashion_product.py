@@ -68,7 +68,7 @@ class FashionProduct:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The pictures' file names."""
+        """The pictures' file names; put them there."""
         return tuple(f"{product}.jpg" for product in self.ids)
 
 
@@ -101,7 +101,9 @@ def read_fashion_product(root: Path) -> FashionProduct:
             for name, values in columns.items():
                 values.append(row[name])
     if not columns["id"]:
-        raise UserError(f"{root / 'images'} has none of the pictures (ID.jpg) that {root / TABLE} names.")
+        raise UserError(
+            f"{root / 'images'} has none of the pictures (ID.jpg) that {root / TABLE} names; put them there."
+        )
     coded = {group: _coded(columns[group]) for group in GROUPS}
     return FashionProduct(
         pictures=root / "images",
@@ -174,13 +176,14 @@ def class_counts(products: FashionProduct, group: str, rows: Rows | None = None)
     return np.bincount(labels[labels >= 0], minlength=len(products.classes[group]))
 
 
-def split_by_year(
-    products: FashionProduct, validation: float = 0.1, seed: int = 0, group: str = "articleType"
-) -> YearSplit:
-    """Train on even years, test on odd ones; ``validation`` of the even years, stratified, is set apart."""
+def split_by_year(products: FashionProduct, validation: float = 0.1, seed: int = 0) -> YearSplit:
+    """Train on even years, test on odd ones; the share ``validation`` of the even years is set apart.
+
+    It is stratified by article type.
+    """
     known = products.year >= 0
     even = np.flatnonzero(known & (products.year % 2 == 0))
-    train, held = split_stratified(products.labels[group][even], validation, seed)
+    train, held = split_stratified(products.labels["articleType"][even], validation, seed)
     return YearSplit(
         train=even[train],
         validation=even[held],

@@ -102,7 +102,7 @@ def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -
         elif row is not None:
             names[row[0]] = row[1]
     if not names:
-        raise UserError(f"{root / 'images'} has none of the pictures that {root / TABLE} names.")
+        raise UserError(f"{root / 'images'} has none of the pictures that {root / TABLE} names; put them there.")
     codes = np.array(list(names.values()), np.int64)
     labels = {group: codes[:, place].copy() for place, group in enumerate(GROUPS)}
     classes = {group: tuple(str(number) for number in range(count)) for group, count in GROUPS.items()}

@@ -22,19 +22,25 @@ def read_lines(table: Path, what: str) -> list[str]:
     except FileNotFoundError as error:
         raise UserError(f"{table} is missing: this is not a folder of {what}.") from error
     except OSError as error:
-        raise UserError(f"{table} cannot be read: {error.strerror}.") from error
+        raise UserError(f"{table} cannot be read: {error.strerror}; mend that.") from error
     return text.replace("\r\n", "\n").split("\n")
 
 
 def picture_files(folder: Path) -> dict[str, Path]:
-    """List the regular files of a folder by name, at once: most rows of the table have none, and to ask is slow."""
+    """List the regular files of a folder by name, at once: most rows of the table have none, and to ask is slow.
+
+    Raises
+    ------
+    UserError
+        If the folder is missing or cannot be listed.
+    """
     try:
         with os.scandir(folder) as entries:
             return {entry.name: Path(entry.path) for entry in entries if entry.is_file()}
     except FileNotFoundError as error:
         raise UserError(f"{folder} is missing; the pictures belong there.") from error
     except OSError as error:
-        raise UserError(f"{folder} cannot be listed: {error.strerror}.") from error
+        raise UserError(f"{folder} cannot be listed: {error.strerror}; mend that.") from error
 
 
 def why_no_picture(path: Path | None) -> str | None:

@@ -39,7 +39,15 @@ def crew_shape(nodes: list[dict[str, Any]], workers: int, on_gpus: bool) -> tupl
 
 @contextlib.contextmanager
 def connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
-    """Connect to a cluster, or start one on this machine, for as long as the block lasts; nothing is sent outside."""
+    """Connect to a cluster, or start one on this machine, for as long as the block lasts; nothing is sent outside.
+
+    Raises
+    ------
+    UserError
+        If no cluster answers at the address.
+    StylematchError
+        If none can be started here.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of its own future
     import ray

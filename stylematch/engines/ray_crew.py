@@ -59,7 +59,25 @@ class _Worker:
 
 
 class Crew:
-    """The actors of one run, and what is still to be done."""
+    """The actors of one run, and what is still to be done.
+
+    Parameters
+    ----------
+    ray : module
+        Connected.
+    start : callable
+        Starts one more actor and returns its handle.
+    todo : deque of Task
+        What is to be done, taken from the left.
+    waiting : iterator
+        More of it, of which as much is taken as there are hands.
+    size : int
+        How many actors at most.
+    on_done : callable
+        Given a partition and its result, in this process.
+    on_progress : callable
+        Told how many more photos are done.
+    """
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from stylematch.evaluate.scores import (
     binary_scores,
     categorical_scores,
     landmark_errors,
+    published,
     ranking_scores,
     ratio,
 )
@@ -81,14 +82,14 @@ def binary_figures(
     if thresholds is not None:
         columns["threshold"] = np.asarray(thresholds, np.float64)
     per_label: dict[str, dict[str, float | int | None]] = {
-        name: {key: _rounded(values[position]) for key, values in columns.items()} | {"count": int(known[position])}
+        name: {key: published(values[position]) for key, values in columns.items()} | {"count": int(known[position])}
         for position, name in enumerate(names)
     }
     one_class = (known > 0) & (majority == 1)
     return {
         "count": len(labels),
-        **{MEANS[key]: _rounded(_mean(values)) for key, values in scores.items()},
-        "majority_accuracy": _rounded(_mean(majority)),
+        **{MEANS[key]: published(_mean(values)) for key, values in scores.items()},
+        "majority_accuracy": published(_mean(majority)),
         "unknown_labels": int((known == 0).sum()),
         "one_class_labels": int(one_class.sum()),
         "per_label": per_label,
@@ -137,26 +138,26 @@ def categorical_figures(
     figures: dict[str, Any] = {
         "count": len(labels),
         "unknown": int((~rows).sum()),
-        "accuracy": _rounded(scores["accuracy"]),
-        **{mean: _rounded(_mean(scores[key])) for key, mean in CLASS_MEANS.items()},
-        "majority_accuracy": _rounded(_share(falling[0], len(labels))),
-        "majority_balanced_accuracy": _rounded(_share(1, int((support > 0).sum()))),
-        "expected_calibration_error": _rounded(scores["expected_calibration_error"]),
+        "accuracy": published(scores["accuracy"]),
+        **{mean: published(_mean(scores[key])) for key, mean in CLASS_MEANS.items()},
+        "majority_accuracy": published(_share(falling[0], len(labels))),
+        "majority_balanced_accuracy": published(_share(1, int((support > 0).sum()))),
+        "expected_calibration_error": published(scores["expected_calibration_error"]),
     }
     if "top5_accuracy" in scores:
-        figures["top5_accuracy"] = _rounded(scores["top5_accuracy"])
-        figures["majority_top5_accuracy"] = _rounded(_share(falling[:TOP].sum(), len(labels)))
+        figures["top5_accuracy"] = published(scores["top5_accuracy"])
+        figures["majority_top5_accuracy"] = published(_share(falling[:TOP].sum(), len(labels)))
     if trained_counts is not None:
         figures |= _seen_and_not(probabilities.argmax(1) == labels, labels, support, names, trained_counts)
     per_class = {key: scores[key] for key in ("precision", "recall", "f1", "average_precision")}
     per_label: dict[str, dict[str, float | int | None]] = {
-        name: {key: _rounded(values[k]) for key, values in per_class.items()} | {"support": int(support[k])}
+        name: {key: published(values[k]) for key, values in per_class.items()} | {"support": int(support[k])}
         for k, name in enumerate(names)
     }
     occurring = [k for k in range(len(names)) if support[k]]
     best = sorted(occurring, key=lambda k: (-scores["recall"][k], -support[k], k))[:_BEST]
     figures["best_classes"] = [
-        {"name": names[k], "recall": _rounded(scores["recall"][k]), "support": int(support[k])} for k in best
+        {"name": names[k], "recall": published(scores["recall"][k]), "support": int(support[k])} for k in best
     ]
     return {**figures, "per_label": per_label}
 
@@ -189,9 +190,9 @@ def landmark_figures(
     return {
         "count": int(known.sum()),
         "unknown": int((~known).sum()),
-        "normalised_mean_error": _rounded(_mean(errors)),
-        "mean_shape_error": None if baseline is None else _rounded(_mean(baseline)),
-        "own_mean_shape_error": _rounded(_mean(own)),
+        "normalised_mean_error": published(_mean(errors)),
+        "mean_shape_error": None if baseline is None else published(_mean(baseline)),
+        "own_mean_shape_error": published(_mean(own)),
     }
 
 
@@ -222,8 +223,8 @@ def coordinate_figures(
     columns["mean_answer_error"] = _column_means(np.abs((np.nan if mean_answer is None else mean_answer) - truth))
     return {
         "count": int(np.isfinite(truth).any(1).sum()),
-        **{key: _rounded(_mean(values)) for key, values in columns.items()},
-        "per_label": {name: {key: _rounded(v[k]) for key, v in columns.items()} for k, name in enumerate(names)},
+        **{key: published(_mean(values)) for key, values in columns.items()},
+        "per_label": {name: {key: published(v[k]) for key, v in columns.items()} for k, name in enumerate(names)},
     }
 
 
@@ -239,11 +240,11 @@ def _seen_and_not(
     count = int(seen.sum())
     return {
         "count_seen": count,
-        "accuracy_seen": _rounded(_share(right[seen].sum(), count)),
-        "majority_accuracy_seen": _rounded(_share(support[trained].max(initial=0), count)),
+        "accuracy_seen": published(_share(right[seen].sum(), count)),
+        "majority_accuracy_seen": published(_share(support[trained].max(initial=0), count)),
         "never_trained": {
             "count": len(labels) - count,
-            "accuracy": _rounded(_share(right[~seen].sum(), len(labels) - count)),
+            "accuracy": published(_share(right[~seen].sum(), len(labels) - count)),
             "classes": {names[k]: int(support[k]) for k in np.flatnonzero(~trained).tolist()},
         },
     }
@@ -264,7 +265,3 @@ def _column_means(values: npt.NDArray[np.floating]) -> Floats:
 def _mean(values: npt.NDArray[np.floating]) -> float:
     values = values[np.isfinite(values)]
     return float(values.mean(dtype=np.float64)) if len(values) else float("nan")
-
-
-def _rounded(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None

@@ -163,3 +163,8 @@ def _counts(weights: Weights, mask: npt.NDArray[np.bool_]) -> Floats:
 def ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
     """Return ``part / whole``, NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def published(value: float) -> float | None:
+    """Return a figure as reports have it: four digits behind the point, None where it is undefined."""
+    return round(float(value), 4) if np.isfinite(value) else None

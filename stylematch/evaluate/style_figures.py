@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stylematch.evaluate.calibration import calibration_errors
 from stylematch.evaluate.intervals import Weights, bootstrap
-from stylematch.evaluate.scores import categorical_scores
+from stylematch.evaluate.scores import categorical_scores, published
 
 LEAST_FACES = 30
 Floats = NDArray[np.float64]
@@ -73,7 +73,7 @@ def opinion_figures(
         return values
 
     names, person = np.unique(people, return_inverse=True)
-    figures = {name: _rounded(values[0]) for name, values in scores(np.ones((1, len(truth)), np.float32)).items()}
+    figures = {name: published(values[0]) for name, values in scores(np.ones((1, len(truth)), np.float32)).items()}
     over_pictures = bootstrap(scores, len(truth))
     over_people = bootstrap(lambda weights: scores(weights[:, person]), len(names))
     return {
@@ -83,9 +83,9 @@ def opinion_figures(
         "opinions": {
             name: {
                 "log_loss": figures[f"{name}/log_loss"],
-                "accuracy": _rounded((said.argmax(1) == truth).mean()),
+                "accuracy": published((said.argmax(1) == truth).mean()),
                 "macro_f1": figures[f"{name}/macro_f1"],
-                "expected_calibration_error": _rounded(calibration_errors(said, truth)[0]),
+                "expected_calibration_error": published(calibration_errors(said, truth)[0]),
                 "intervals": {score: over_pictures[f"{name}/{score}"] for score in ("log_loss", "macro_f1")},
                 "per_style": _per_style(said, losses[name], truth, styles),
             }
@@ -112,12 +112,8 @@ def _per_style(
     f1 = categorical_scores(said, truth, np.ones((1, len(truth)), np.float32))["f1"][0]
     return {
         style: {
-            "log_loss": _rounded(losses[truth == place].mean()) if (truth == place).any() else None,
-            "f1": _rounded(f1[place]),
+            "log_loss": published(losses[truth == place].mean()) if (truth == place).any() else None,
+            "f1": published(f1[place]),
         }
         for place, style in enumerate(styles)
     }
-
-
-def _rounded(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None

@@ -18,16 +18,20 @@ from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.judging import fit_of, load_judge
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.recommend import FaceQuery, Recommender
-from stylematch.search.catalog import ItemCatalog, read_rows
+from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
+from stylematch.search.files import read_rows
 from stylematch.search.where import positions_where
 from stylematch.settings import ScoreSettings
 from stylematch.style.judge import Judgement
 from stylematch.style.neighbours import Vote
 from stylematch.style.rules import load_rules
-from stylematch.tables.contract import recommendations_schema
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
+
+# The columns of recommendations that are the face's, and those that are the item's.
+_OF_FACE = ("path", "photo_id", "face", "style", "style_score", "rule")
+_OF_ITEM = ("rank", "item_id", "category", "score", "similarity", "query", "tag_fit", "reason")
 
 
 def allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
@@ -161,33 +165,16 @@ class Adviser:
         return columns
 
     def _item_rows(self, faces: Rows, worn: list[npt.NDArray[np.float32] | None], run_id: str) -> Rows:
-        columns = (faces[name] for name in ("path", "photo_id", "face", "style", "style_score", "rule"))
-        keys = list(zip(*columns, strict=True))
+        keys = list(zip(*(faces[name] for name in _OF_FACE), strict=True))
         queries = [
             FaceQuery(photo_id, face, style, float(style_score), rule, clothes)
             for (_, photo_id, face, style, style_score, rule), clothes in zip(keys, worn, strict=True)
         ]
         answers = self.recommender.recommend_all(queries)
-        rows = [
-            (
-                run_id,
-                path,
-                photo_id,
-                face,
-                item.rank,
-                item.item_id,
-                item.category,
-                item.score,
-                item.similarity,
-                item.query,
-                item.tag_fit,
-                style,
-                float(style_score),
-                rule,
-                item.reason,
-            )
-            for (path, photo_id, face, style, style_score, rule), items in zip(keys, answers, strict=True)
-            for item in items
-        ]
-        names = recommendations_schema().names
-        return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {n: [] for n in names}
+        items = [item for of_face in answers for item in of_face]
+        owners = [key for key, of_face in zip(keys, answers, strict=True) for _ in of_face]
+        return {
+            "run_id": [run_id] * len(items),
+            **{name: [owner[place] for owner in owners] for place, name in enumerate(_OF_FACE)},
+            **{name: [getattr(item, name) for item in items] for name in _OF_ITEM},
+        }

@@ -33,7 +33,7 @@ from stylematch.pipelines.partitions import PartitionResult
 from stylematch.search.directory import load_index_directory
 from stylematch.settings import ScoreSettings, data_root
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import describe_host, package_versions, usable_cores
+from stylematch.tables.environment import describe_host, package_versions, usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 

@@ -20,7 +20,8 @@ from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.settings import PhotoSettings
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import Stage, usable_cores
+from stylematch.tables.environment import usable_cores
+from stylematch.tables.manifest import Stage
 from stylematch.tables.out import check_out, output_of
 
 Row = dict[str, Any]
@@ -100,7 +101,7 @@ def read_listed(root: Path, photo: FoundPhoto, max_file_mb: float) -> bytes:
 
 
 def reader_of_listed(root: Path, partition: Partition, max_file_mb: float) -> Callable[[FoundPhoto], bytes]:
-    """Return a function that reads a photo of the partition; see ``read_listed``. Lost photos are rejected unread."""
+    """Return a function that reads a photo of the partition and raises as ``read_listed``; lost photos are not read."""
     lost = {photo.path: photo for photo in partition.lost}
 
     def read(photo: FoundPhoto) -> bytes:

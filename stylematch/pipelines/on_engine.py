@@ -24,7 +24,8 @@ from stylematch.errors import UserError
 from stylematch.pipelines.partitions import PartitionResult, run_listing, shared_cores
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.disk import explained, shown, temporary_path
-from stylematch.tables.manifest import Stage, code_version, usable_cores
+from stylematch.tables.environment import code_version, usable_cores
+from stylematch.tables.manifest import Stage
 
 State = TypeVar("State")
 

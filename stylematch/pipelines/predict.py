@@ -38,13 +38,13 @@ from stylematch.pipelines.predict_partition import (
 from stylematch.pipelines.predictions import predictions_schema
 from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture, subject_of, write_contact_sheet
 from stylematch.settings import PredictSettings
-from stylematch.tables import manifest
 from stylematch.tables.contract import Status
 from stylematch.tables.disk import shown, unnamed_file
-from stylematch.tables.manifest import Manifest, Stage, code_version, read_manifest
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
 from stylematch.tables.out import check_out
+from stylematch.tables.shards import shard_path
 from stylematch.tables.staging import Decision, Staging
-from stylematch.tables.writer import shard_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 
@@ -126,7 +126,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
     with unnamed_file() as lines:
         listing, counts, listed = list_inputs(photos, out, lines, settings)
         stages = {"list": listed}
-        run_id = manifest.compute_run_id(
+        run_id = compute_run_id(
             inputs=listing.sha256, settings=named, bundles=model.sha256, index="", rules="", code=code_version()
         )
         complete = not settings.sheet or (out / SHEET).is_file()
@@ -140,7 +140,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                 made = _count(staging.directory, dict(counts.ignored))
                 if settings.sheet:
                     stages["sheet"] = _sheet(job, model, listing, made)
-                manifest.write_manifest(
+                write_manifest(
                     staging.directory,
                     Manifest(
                         run_id=run_id,
@@ -149,7 +149,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                         code_version=code_version(),
                         sha256={
                             "bundle": model.sha256,
-                            "settings": manifest.json_sha256(named),
+                            "settings": json_sha256(named),
                             "inputs": listing.sha256,
                         },
                         settings={"command": COMMAND, "bundle": model.name, **settings.model_dump()},

@@ -23,10 +23,13 @@ from stylematch.report.join import read_photos
 from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
 from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails
 from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
-from stylematch.search.catalog import ItemCatalog, read_rows
+from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
+from stylematch.search.files import read_rows
+from stylematch.tables.counts import Counts
 from stylematch.tables.disk import explained, shown
-from stylematch.tables.manifest import Counts, Stage, code_version
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Stage
 from stylematch.vision.bundle import Bundle
 
 _FACTS = ("title", "price", "url")

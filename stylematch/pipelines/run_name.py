@@ -14,7 +14,8 @@ from stylematch.pipelines.judging import described, fit_of
 from stylematch.search.directory import index_info
 from stylematch.settings import ScoreSettings
 from stylematch.style.rules import load_rules
-from stylematch.tables.manifest import code_version, compute_run_id, json_sha256
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import compute_run_id, json_sha256
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.yunet import YUNET_SHA256
 
@@ -22,7 +23,10 @@ from stylematch.vision.yunet import YUNET_SHA256
 def run_digests(
     settings: ScoreSettings, assets: Assets, device: str, allowed: npt.NDArray[np.int64] | None
 ) -> dict[str, Any]:
-    """Return the digests of all that a run's tables follow from, but for the photos."""
+    """Return the digests of all that a run's tables follow from, but for the photos.
+
+    ``allowed`` (m,) are the positions of the items that may be recommended; None is all.
+    """
     names = Bundle.open(assets.attributes).schema.group("attributes").labels
     rules = load_rules(
         settings.rules,

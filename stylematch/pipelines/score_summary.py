@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stylematch.tables.counts import Counts
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import Counts
 
 
 @dataclass(frozen=True)

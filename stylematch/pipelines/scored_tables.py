@@ -13,7 +13,8 @@ from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.partitions import PartitionResult, waiting_partitions
 from stylematch.pipelines.run_gallery import RunGallery
 from stylematch.pipelines.score_partition import ScoreJob, is_shown
-from stylematch.tables.manifest import Counts, Stage, count_tables
+from stylematch.tables.counts import Counts, count_tables
+from stylematch.tables.manifest import Stage
 from stylematch.tables.staging import Staging
 
 State = TypeVar("State")

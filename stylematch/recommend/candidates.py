@@ -48,7 +48,7 @@ class Candidates:
     is_whole: bool
 
     def only(self, kept: npt.NDArray[np.int64]) -> Candidates:
-        """Return some of them, by their places here."""
+        """Return some of them, by their places here: int64 (kept,)."""
         return Candidates(
             self.positions[kept],
             self.place[kept],

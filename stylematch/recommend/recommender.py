@@ -158,6 +158,11 @@ class Recommender:
         list of list of Recommendation
             For each face its items by rank: ``top_k`` of them or all that there are, no item twice, and none that
             looks like another as long as there are others.
+
+        Raises
+        ------
+        UserError
+            If a face has a style that the recommender does not know.
         """
         answers: list[list[Recommendation]] = [[] for _ in faces]
         by_style: dict[str, list[int]] = {}

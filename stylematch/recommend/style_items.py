@@ -75,7 +75,7 @@ class StyleItems:
         return self._other_prototype
 
     def other_candidates(self, query: npt.NDArray[np.float32]) -> Candidates:
-        """Return all items of other categories."""
+        """Return all items of other categories, by their nearness to a query (d,)."""
         hits = self._catalog.nearest(query[None], len(self.other_items), self.other_items)
         return gather(self._catalog, [self.other_items], [hits], 0, self.fit, first_place=len(self.categories))
 

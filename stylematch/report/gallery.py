@@ -22,7 +22,7 @@ from pathlib import Path
 from stylematch.errors import UserError
 from stylematch.report.chunks import ChunkFolder, write_page
 from stylematch.report.finding import LIKELY, FindingColumns
-from stylematch.report.join import JoinedPhoto, Row, attribute_names, read_photos
+from stylematch.report.join import JoinedPhoto, Row, attribute_names
 from stylematch.report.packed import ItemPictureChunks
 from stylematch.report.page_rows import ItemFacts, ItemPicture, Nearest, PageRows, meaning
 from stylematch.tables.contract import Status
@@ -31,75 +31,33 @@ from stylematch.tables.manifest import Stage
 Thumbnails = Callable[[str], str | None]
 
 
-def write_gallery(
-    run: Path,
-    *,
-    item_picture: ItemPicture,
-    title: str,
-    item_facts: ItemFacts | None = None,
-    nearest: Nearest | None = None,
-    thumbnails: Thumbnails | None = None,
-    summary: Mapping[str, str] | None = None,
-    stages: Mapping[str, Stage] | None = None,
-    page_size: int = 60,
-    advance: Callable[[int], object] | None = None,
-) -> Path:
-    """Write ``run/report`` from the run's tables and return the path of its ``index.html``.
+class GalleryWriter:
+    """Writes ``run/report`` as the photos come, in their order: ``add`` each, then ``finish``.
 
-    What lies in ``report/data`` and ``report/assets`` is replaced; ``index.html`` comes last.
+    At least the first partition's tables must be there. What lies in ``report/data`` and ``report/assets`` is replaced;
+    ``index.html`` comes last.
 
     Parameters
     ----------
-    run : Path
-        The run's directory, staged or published, with its three tables.
+    run : pathlib.Path
+        The run's directory, staged or published.
     item_picture : callable
         Takes an item_id, returns its picture as uint8 of shape (28, 28) grey or (height, width, 3) RGB, or
         None where there is none. Called once for every different item.
-    title : str
-        The page's heading.
     item_facts : callable, optional
         Takes an item_id, returns what else the catalogue says of it: any of ``title``, ``price`` and ``url``.
     nearest : callable, optional
         Takes faces, returns for each the labelled faces nearest to it; without it the page shows none.
     thumbnails : callable, optional
         Takes a photo's path, returns its thumbnail in base64, or None where there is none: then the page shows a
-        placeholder. Asked for each photo once, in the tables' order.
-    summary : mapping of str to str, optional
-        What the page says about the run besides the counts, which it takes from the tables: label and value,
-        in order.
-    stages : mapping of str to Stage, optional
-        How long the run's steps took.
+        placeholder. Asked for each photo once, in their order.
     page_size : int
         Photos a page, at least 1.
-    advance : callable, optional
-        Told how many more photos are done.
 
     Raises
     ------
     UserError
         If ``page_size`` is below 1.
-    StylematchError
-        If the tables do not belong together.
-    """
-    writer = GalleryWriter(
-        run,
-        item_picture=item_picture,
-        item_facts=item_facts,
-        nearest=nearest,
-        thumbnails=thumbnails,
-        page_size=page_size,
-    )
-    for photo in read_photos(run):
-        writer.add(photo)
-        if advance is not None:
-            advance(1)
-    return writer.finish(title, summary or {}, stages or {})
-
-
-class GalleryWriter:
-    """Writes ``run/report`` as the photos come, in their order; parameters and errors as of ``write_gallery``.
-
-    At least the first partition's tables must be there.
     """
 
     def __init__(
@@ -127,7 +85,18 @@ class GalleryWriter:
         self._data.add(photo)
 
     def finish(self, title: str, summary: Mapping[str, str], stages: Mapping[str, Stage]) -> Path:
-        """Write what is left; return the path of ``index.html``."""
+        """Write what is left; return the path of ``index.html``.
+
+        Parameters
+        ----------
+        title : str
+            The page's heading.
+        summary : mapping of str to str
+            What the page says about the run besides the counts, which follow from the photos: label and value, in
+            order.
+        stages : mapping of str to Stage
+            How long the run's steps took.
+        """
         self._data.finish(title, summary)
         self._items.flush()
         self._chunks.write("timing", {"stages": [_described(name, stage) for name, stage in stages.items()]})

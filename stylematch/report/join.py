@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import CLUSTERED, KEYS, LANDMARKS
-from stylematch.tables.writer import shard_path, shard_paths
+from stylematch.tables.shards import shard_path, shard_paths
 
 _BATCH_ROWS = 1024
 _PHOTO_COLUMNS = [

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from stylematch.report.chunks import CHUNK_ERRORS, ChunkFolder, read_chunk
 from stylematch.report.pictures import encode_item_picture
+from stylematch.tables.shards import shard_paths
 from stylematch.tables.views import refuse_link
-from stylematch.tables.writer import shard_paths
 
 _CHUNK_LETTERS = 256 * 1024  # what a browser reads to show one
 
@@ -43,7 +43,7 @@ class ItemPictureChunks:
         self._letters = 0
 
     def add(self, item_id: str, pixels: NDArray[np.uint8]) -> tuple[int, int]:
-        """Return in which chunk, and where in it, an item's picture is going to be."""
+        """Return in which chunk, and where in it, an item's picture (h, w, 3) or (28, 28) is going to be."""
         if item_id not in self._places:
             self._places[item_id] = self._chunks.written["pictures"] + 1, len(self._pending)
             self._pending[item_id] = base64.b64encode(encode_item_picture(pixels)).decode()

@@ -60,7 +60,7 @@ class PageRows:
     names : tuple of str
         The attributes, in the table's order.
     item_picture, item_facts, nearest : callable
-        As ``write_gallery`` takes them.
+        As ``GalleryWriter`` takes them.
     """
 
     def __init__(

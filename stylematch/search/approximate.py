@@ -1,7 +1,6 @@
 """What the approximate kinds share: FAISS proposes labels, stored half floats decide, and filters stay filters.
 
-- A *label* is FAISS's number of a vector: given once, never moved. ``labels.npy`` says which label stands at which
-  position, so that positions close up after a removal while FAISS's structure stays.
+- FAISS knows vectors by their labels (``search/labels``), so its structure stays where positions close up.
 - Candidates are rescored in float64 from the stored halves: the refinement of a product quantiser, and what makes
   equal scores stand by id. Every step looks at one query alone, so batches and threads change nothing.
 - A query whose candidates run short, and every search among less than a twentieth of the vectors, is answered
@@ -34,16 +33,16 @@ from stylematch.search.files import (
     write_faiss,
     write_rows,
 )
+from stylematch.search.labels import Labels
 from stylematch.search.names import all_but, appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.parameters import SEARCH_FILE, Parameters, read_search
-from stylematch.search.units import unit_rows
+from stylematch.search.units import unit_rows, widened
 from stylematch.tables.disk import shown, write_durably
 
 LABELS_FILE = "labels.npy"
 EXACT_BELOW = 0.05
 """A search among a smaller share of the vectors than this is exact."""
-BLOCK_ROWS = 2**16
 Made = TypeVar("Made", bound="ApproximateIndex")
 
 
@@ -68,13 +67,13 @@ class ApproximateIndex(SearchIndex):
         self.parameters = parameters
         self._faiss: Any = None
         self._gpu: Proposer | None = None
-        self._set_labels(np.arange(len(ids), dtype=np.int32))
+        self._label(np.arange(len(ids), dtype=np.int32))
 
     @classmethod
     def build(
         cls: type[Made], ids: Sequence[str] | pa.Array, vectors: npt.ArrayLike, *, parameters: Parameters
     ) -> Made:
-        """Normalise vectors and index them; as ``VectorIndex.build``, with half floats stored."""
+        """Normalise vectors (n, d) and index them; as ``VectorIndex.build``, with half floats stored."""
         column = ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string())
         index = cls.begin(column, unit_rows(ids, vectors, "fp16"), parameters=parameters, later=np.array([], np.int64))
         index.finish()
@@ -106,7 +105,7 @@ class ApproximateIndex(SearchIndex):
         first = all_but(len(ids), later)
         labels = np.empty(len(ids), np.int32)
         labels[np.concatenate([first, later])] = np.arange(len(ids), dtype=np.int32)
-        index._set_labels(labels)
+        index._label(labels)
         index._later = (halves, later)
         index._make(halves, first)
         return index
@@ -115,12 +114,12 @@ class ApproximateIndex(SearchIndex):
         """Add what ``begin`` left out."""
         halves, later = self._later
         self._later = (halves[:0], later[:0])
-        self._insert(blocks(halves, later), self._labels[later])
+        self._insert(widened(halves, later), self._labels[later])
 
     def save(self, directory: Path, rows: pa.Table | None = None) -> tuple[str, ...]:
         """Write the index's files; see ``VectorIndex.save``."""
         write_faiss(self._faiss, directory)
-        write_array(directory / LABELS_FILE, self._labels)
+        write_array(directory / LABELS_FILE, self._labels.by_position)
         document = {"kind": self.kind, "dim": self.dim, **asdict(self.parameters)}
         write_durably(directory / SEARCH_FILE, (json.dumps(document, indent=2) + "\n").encode())
         write_rows(self._ids, rows, directory)
@@ -133,6 +132,11 @@ class ApproximateIndex(SearchIndex):
         """Read what ``save`` wrote; see ``VectorIndex.load``.
 
         With ``device="cuda"`` searches without ``allowed`` are exact, over all vectors on the GPU.
+
+        Raises
+        ------
+        UserError
+            As ``VectorIndex.load``; also if the files do not belong together.
         """
         if threads is not None:
             faiss.omp_set_num_threads(threads)
@@ -140,9 +144,9 @@ class ApproximateIndex(SearchIndex):
         ids = read_ids(directory)
         dim = document.pop("dim")
         if document.pop("kind") != cls.kind:
-            raise UserError(f"{shown(directory)} is no index of kind {cls.kind}.")
+            raise UserError(f"{shown(directory)} is no index of kind {cls.kind}; build it again.")
         index = cls(ids, Parameters(**document))
-        index._set_labels(read_array(directory / LABELS_FILE, (len(ids),), np.int32, mapped=False))
+        index._label(read_array(directory / LABELS_FILE, (len(ids),), np.int32, mapped=False))
         index._faiss, index._mapped = read_faiss(directory, mapped=mapped), mapped
         if not index._fits() or index._faiss.d != dim:
             raise UserError(f"{shown(directory / INDEX_FILE)} is not the index of {SEARCH_FILE}; build it again.")
@@ -162,7 +166,7 @@ class ApproximateIndex(SearchIndex):
     @property
     def memory_bytes(self) -> int:
         """FAISS's structure and the labels; halves that are stored apart stay on disk."""
-        return int(self._structure_bytes() + self._labels.nbytes + self._places.nbytes)
+        return int(self._structure_bytes() + self._labels.nbytes)
 
     @property
     def is_worn(self) -> bool:
@@ -178,11 +182,11 @@ class ApproximateIndex(SearchIndex):
         halves = unit_rows(ids, vectors, "fp16")
         self._check_new(ids, halves)
         self._own()
-        labels = self._new_labels(len(halves))
-        self._insert(blocks(halves, np.arange(len(halves))), labels)
+        labels = self._labels.new(len(halves))
+        self._insert(widened(halves, np.arange(len(halves))), labels)
         self._keep(halves)
         self._set_ids(appended(self._ids, ids))
-        self._changed(np.concatenate([self._labels, labels]))
+        self._changed(np.concatenate([self._labels.by_position, labels]))
 
     def remove(self, ids: Sequence[str] | pa.Array) -> npt.NDArray[np.int64]:
         """Remove vectors by id; returns and raises as ``VectorIndex.remove``."""
@@ -201,11 +205,11 @@ class ApproximateIndex(SearchIndex):
         positions = self._known(ids)
         self._check_dim(halves)
         self._own()
-        new = self._new_labels(len(halves))
+        new = self._labels.new(len(halves))
         self._forget(self._labels[positions])
-        self._insert(blocks(halves, np.arange(len(halves))), new)
+        self._insert(widened(halves, np.arange(len(halves))), new)
         self._overwrite(positions, halves)
-        labels = self._labels.copy()
+        labels = self._labels.by_position.copy()
         labels[positions] = new
         self._changed(labels)
 
@@ -226,8 +230,7 @@ class ApproximateIndex(SearchIndex):
             Their share of all labels; the effort grows as it shrinks.
         """
         wanted = k * self.parameters.candidates + MARGIN
-        labels = self._propose(unit, wanted, selector, share)
-        return np.where(labels < 0, -1, self._places[labels])
+        return self._labels.positions_of(self._propose(unit, wanted, selector, share))
 
     def found_scores(
         self, unit: npt.NDArray[np.float64], k: int, own: npt.NDArray[np.int64] | None = None
@@ -253,7 +256,7 @@ class ApproximateIndex(SearchIndex):
     def exact(
         self, unit: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.int64] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Return the true positions and scores (q, at most k) of unit queries, by a scan of the stored rows."""
+        """Return the true positions and scores (q, at most k) of unit queries (q, d), by a scan of the stored rows."""
         available = len(self) if allowed is None else len(allowed)
         return self._search_exactly(unit, min(k, available), available, self._scan(allowed))
 
@@ -263,7 +266,7 @@ class ApproximateIndex(SearchIndex):
         available = len(self) if allowed is None else len(allowed)
         if self._gpu is not None and allowed is None and (self._gpu.max_k is None or k + MARGIN <= self._gpu.max_k):
             return self._search_exactly(unit, k, available, self._gpu.search)
-        share = available / (len(self._places) if self.keeps_removed else len(self))
+        share = available / (self._labels.given if self.keeps_removed else len(self))
         wanted = k * self.parameters.candidates + MARGIN
         if share < EXACT_BELOW or wanted > EXACT_BELOW * available:
             return self._search_exactly(unit, k, available, self._scan(allowed))
@@ -278,30 +281,22 @@ class ApproximateIndex(SearchIndex):
 
     def _selector(self, allowed: npt.NDArray[np.int64] | None) -> Any:
         """Return what FAISS may propose: the allowed, and never a tombstone."""
-        if allowed is None and (len(self) == len(self._places) or not self.keeps_removed):
+        if allowed is None and (len(self) == self._labels.given or not self.keeps_removed):
             return None
-        wanted = np.zeros(len(self._places), np.bool_)
-        wanted[self._labels if allowed is None else self._labels[allowed]] = True
-        return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))  # type: ignore[call-arg, arg-type]
+        return faiss.IDSelectorBitmap(self._labels.bitmap(allowed))  # type: ignore[call-arg, arg-type]
 
-    def _set_labels(self, labels: npt.NDArray[np.int32]) -> None:
-        self._labels = labels
-        total = max(int(labels.max(initial=-1)) + 1, self._label_count())
-        self._places = np.full(total, -1, np.int32)
-        self._places[labels] = np.arange(len(labels), dtype=np.int32)
+    def _label(self, by_position: npt.NDArray[np.int32]) -> None:
+        self._labels = Labels(by_position, self._label_count())
 
     def _changed(self, labels: npt.NDArray[np.int32]) -> None:
         self._gpu = None  # it holds the vectors of before
-        self._set_labels(labels)
+        self._label(labels)
         self._after_change()
 
     def _own(self) -> None:
         """Take FAISS's structure into memory: what is mapped cannot change."""
         if self._mapped:
             self._faiss, self._mapped = faiss.deserialize_index(faiss.serialize_index(self._faiss)), False
-
-    def _new_labels(self, count: int) -> npt.NDArray[np.int32]:
-        return np.arange(len(self._places), len(self._places) + count, dtype=np.int32)
 
     def _label_count(self) -> int:
         """Return how many labels FAISS has given, where it counts the removed too."""
@@ -350,9 +345,3 @@ class ApproximateIndex(SearchIndex):
 
     def _overwrite(self, positions: npt.NDArray[np.int64], halves: npt.NDArray[np.float16]) -> None:
         """Replace rows of the stored halves, where they are stored apart."""
-
-
-def blocks(halves: npt.NDArray[np.float16], positions: npt.NDArray[np.int64]) -> Iterable[npt.NDArray[np.float32]]:
-    """Yield rows widened to float32, a fixed number at a time."""
-    for start in range(0, len(positions), BLOCK_ROWS):
-        yield np.ascontiguousarray(halves[positions[start : start + BLOCK_ROWS]], np.float32)

@@ -236,7 +236,7 @@ class SearchIndex(ABC):
         positions = self.positions_of(ids)
         missing = [str(ids[int(row)]) for row in np.flatnonzero(positions < 0)]
         if missing:
-            raise UserError(f"{len(missing)} ids are not in the index: {some(missing)}.")
+            raise UserError(f"{len(missing)} ids are not in the index: {some(missing)}; leave them out.")
         if len(np.unique(positions)) != len(positions):
             raise UserError("An id is named twice; name each once.")
         return positions
@@ -245,7 +245,9 @@ class SearchIndex(ABC):
         self._check_dim(rows)
         there = [str(ids[int(row)]) for row in np.flatnonzero(self.positions_of(ids) >= 0)]
         if there:
-            raise UserError(f"{len(there)} ids are in the index already: {some(there)}.")
+            raise UserError(
+                f"{len(there)} ids are in the index already: {some(there)}; leave them out, or update them."
+            )
 
     def _check_dim(self, rows: npt.NDArray[Any]) -> None:
         if rows.shape[1] != self.dim:

@@ -18,21 +18,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from stylematch.data.item_words import names_of
 from stylematch.errors import UserError
 from stylematch.search.base import Hits
 from stylematch.search.directory import PICTURE_SIDE_PX, StoredIndex
-from stylematch.search.files import PICTURE_COLUMN, ROWS_FILE
-from stylematch.tables.disk import shown
+from stylematch.search.files import PICTURE_COLUMN
 
 NEAR_EQUAL_CORRELATION = 0.98
 TYPICAL_ITEMS = 20
@@ -44,22 +41,6 @@ _KEPT_LOOKS = 2000  # 6 MB
 Positions = npt.NDArray[np.int64]
 Tags = Mapping[str, Sequence[str]]
 _Look = tuple[npt.NDArray[np.int32], int, int]
-
-
-def read_rows(directory: Path) -> pa.Table:
-    """Read what an index directory knows of its items, by position, without their pictures.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
-    path = directory / ROWS_FILE
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read(columns=[name for name in file.schema_arrow.names if name != PICTURE_COLUMN])
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
 
 
 class ItemCatalog:
@@ -212,7 +193,7 @@ class ItemCatalog:
         return (mean / length).astype(np.float32)
 
     def nearest(self, queries: npt.ArrayLike, n: int, among: Positions) -> Hits:
-        """Return the n items among some that are nearest to each query, as ``VectorIndex.search`` does."""
+        """Return the n items among some (m,) that are nearest to each query (q, d), as ``VectorIndex.search`` does."""
         return self.index.search(queries, n, allowed=among)
 
     def picture(self, position: int) -> npt.NDArray[np.uint8] | None:

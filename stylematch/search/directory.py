@@ -9,7 +9,7 @@ add ``search.json``, ``labels.npy`` and, for inverted lists, ``vectors.npy``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,41 @@ PICTURE_TYPE = pa.binary(PICTURE_SIDE_PX * PICTURE_SIDE_PX)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What the vectors of an index show, and where they come from.
+
+    Attributes
+    ----------
+    kind : {"faces", "items"}
+        What they show.
+    labels : sequence of str
+        Attribute columns (faces) or categories (items) of their rows.
+    bundle_sha256 : str
+        The model bundle that made them: only its embeddings can be compared with them.
+    source, licence : str
+        Where the pictures come from and on what terms.
+    """
+
+    kind: Kind
+    labels: Sequence[str]
+    bundle_sha256: str
+    source: str
+    licence: str
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> Origin:
+        """Return what ``infos.json`` or ``embeddings.json`` says of it."""
+        kind: Kind = description["kind"]
+        return cls(
+            kind,
+            description[LABELS_KEY[kind]],
+            description["bundle_sha256"],
+            description["source"],
+            description["licence"],
+        )
+
+
+@dataclass(frozen=True)
 class StoredIndex:
     """A loaded index directory.
 
@@ -66,12 +101,8 @@ def save_index_directory(
     directory: Path,
     index: SearchIndex,
     rows: pa.Table,
+    origin: Origin,
     *,
-    kind: Kind,
-    labels: Sequence[str],
-    bundle_sha256: str,
-    source: str,
-    licence: str,
     search: dict[str, Any] | None = None,
     speed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -85,14 +116,8 @@ def save_index_directory(
         The vectors.
     rows : pyarrow.Table
         One row a vector, in the index's order.
-    kind : {"faces", "items"}
-        What the vectors show.
-    labels : sequence of str
-        Attribute columns (faces) or categories (items) of ``rows``.
-    bundle_sha256 : str
-        The model bundle that made the vectors: only its embeddings can be compared with them.
-    source, licence : str
-        Where the pictures come from and on what terms.
+    origin : Origin
+        What the vectors show, and where they come from.
     search : dict, optional
         What was asked and measured of the answers: target and recall.
     speed : dict, optional
@@ -106,29 +131,29 @@ def save_index_directory(
     Raises
     ------
     UserError
-        If ``rows`` lacks a column of this kind or a category is not among ``labels``.
+        If ``rows`` lacks a column of this kind or a category is not among its labels.
     StylematchError
         If a file cannot be written.
     """
-    _check_rows(rows, kind, labels, len(index))
+    _check_rows(rows, origin.kind, origin.labels, len(index))
     with explained("write", directory):
         files = {
             name: {"bytes": (directory / name).stat().st_size, "sha256": file_sha256(directory / name)}
             for name in index.save(directory, rows)
         }
     infos: dict[str, Any] = {
-        "kind": kind,
+        "kind": origin.kind,
         "count": len(index),
         "dim": index.dim,
         "metric": "cosine",
         "faiss": index.factory,
         "storage": index.storage,
         "bytes_per_vector": index.bytes_per_vector,
-        "bundle_sha256": bundle_sha256,
-        "source": source,
-        "licence": licence,
+        "bundle_sha256": origin.bundle_sha256,
+        "source": origin.source,
+        "licence": origin.licence,
         "files": files,
-        LABELS_KEY[kind]: list(labels),
+        LABELS_KEY[origin.kind]: list(origin.labels),
     }
     if search is not None:
         on_disk = sum((directory / name).stat().st_size for name in files if name != ROWS_FILE)
@@ -218,9 +243,14 @@ def _check_rows(rows: pa.Table, kind: Kind, labels: Sequence[str], count: int) -
         if name not in rows.column_names:
             raise UserError(f"An index of {kind} needs a column {name!r} ({column_type}); embed the data again.")
         if rows.schema.field(name).type != column_type:
-            raise UserError(f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}.")
+            raise UserError(
+                f"Column {name!r} of {kind} must be {column_type}, not {rows.schema.field(name).type}; embed the data "
+                "again."
+            )
         if name != "picture" and rows[name].null_count:
-            raise UserError(f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells.")
+            raise UserError(
+                f"Column {name!r} of an index of {kind} has {rows[name].null_count} empty cells; embed the data again."
+            )
     if kind == "items":
         unknown = sorted(set(rows["category"].unique().to_pylist()) - set(labels))
         if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +22,13 @@ PICTURE_COLUMN = "picture"
 
 
 def write_faiss(index: Any, directory: Path) -> None:
-    """Write ``index.faiss`` without a second copy in memory."""
+    """Write ``index.faiss`` without a second copy in memory.
+
+    Raises
+    ------
+    StylematchError
+        The file cannot be written.
+    """
     path = directory / INDEX_FILE
     with durable_file(path) as file:
         try:
@@ -99,12 +106,31 @@ def read_ids(directory: Path) -> pa.Array:
     UserError
         If it is missing, damaged or has none.
     """
+    table = _read_columns(directory, lambda _: ["id"])
+    if not table.num_columns:
+        raise UserError(f"{shown(directory / ROWS_FILE)} has no column id; build the index again.")
+    return pa.concat_arrays(table["id"].chunks or [pa.array([], pa.string())])
+
+
+def read_rows(directory: Path) -> pa.Table:
+    """Read what an index directory knows of its vectors, by position, without their pictures.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    return _read_columns(directory, lambda names: [name for name in names if name != PICTURE_COLUMN])
+
+
+def _read_columns(directory: Path, wanted: Callable[[list[str]], list[str]]) -> pa.Table:
     path = directory / ROWS_FILE
     try:
         with pq.ParquetFile(path) as file:
-            return pa.concat_arrays(file.read(columns=["id"])["id"].chunks or [pa.array([], pa.string())])
-    except (OSError, pa.ArrowException, KeyError) as error:
+            table = file.read(columns=wanted(file.schema_arrow.names))
+    except (OSError, pa.ArrowException) as error:
         raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
+    return table
 
 
 def _name_of(file: IO[bytes]) -> str:

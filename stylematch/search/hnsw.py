@@ -15,9 +15,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.search.approximate import ApproximateIndex, blocks
+from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import IndexKind
 from stylematch.search.index import halves_of
+from stylematch.search.units import widened
 
 MAX_TOMBSTONES = 0.2
 """The share of removed nodes above which the graph is built again."""
@@ -40,7 +41,7 @@ class HnswIndex(ApproximateIndex):
             halves.shape[1], faiss.ScalarQuantizer.QT_fp16, self.parameters.links, faiss.METRIC_INNER_PRODUCT
         )
         self._faiss.hnsw.efConstruction = self.parameters.build_effort
-        self._insert(blocks(halves, positions), self._labels[positions])
+        self._insert(widened(halves, positions), self._labels[positions])
 
     def _insert(self, rows: Iterable[npt.NDArray[np.float32]], labels: npt.NDArray[np.int32]) -> None:
         if labels.size and labels[0] != self._faiss.ntotal:
@@ -53,14 +54,11 @@ class HnswIndex(ApproximateIndex):
         pass  # a label without a position is a tombstone
 
     def _after_change(self) -> None:
-        if len(self) < (1 - MAX_TOMBSTONES) * len(self._places):
+        if len(self) < (1 - MAX_TOMBSTONES) * self._labels.given:
             halves = self.halves()
-            self._set_labels_afresh()
+            self._faiss = None
+            self._label(np.arange(len(self), dtype=np.int32))
             self._make(halves, np.arange(len(self)))
-
-    def _set_labels_afresh(self) -> None:
-        self._faiss = None
-        self._set_labels(np.arange(len(self), dtype=np.int32))
 
     def _label_count(self) -> int:
         return 0 if self._faiss is None else int(self._faiss.ntotal)
@@ -88,8 +86,8 @@ class HnswIndex(ApproximateIndex):
     def _fits(self) -> bool:
         if not isinstance(self._faiss, faiss.IndexHNSWSQ):
             return False
-        self._set_labels(self._labels)  # tombstones count from here on
-        return bool(self._faiss.ntotal == len(self._places))
+        self._label(self._labels.by_position)  # tombstones count from here on
+        return bool(self._faiss.ntotal == self._labels.given)
 
 
 @contextmanager

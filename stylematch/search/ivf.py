@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import UserError
-from stylematch.search.approximate import ApproximateIndex, blocks
+from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import IndexKind
 from stylematch.search.files import read_array, write_array
 from stylematch.search.hnsw import one_thread
+from stylematch.search.units import widened
 
 VECTORS_FILE = "vectors.npy"
 TRAINING_ROWS_PER_LIST = 64
@@ -49,7 +50,7 @@ class IvfIndex(ApproximateIndex):
     def is_worn(self) -> bool:
         """Whether more than a fifth of the vectors were added or updated since the centroids were trained."""
         built_of = self.parameters.built_of
-        return built_of > 0 and int((self._labels >= built_of).sum()) > MAX_LATER * len(self)
+        return built_of > 0 and int((self._labels.by_position >= built_of).sum()) > MAX_LATER * len(self)
 
     def _empty(self, dim: int) -> Any:
         return faiss.IndexIVFScalarQuantizer(
@@ -74,7 +75,7 @@ class IvfIndex(ApproximateIndex):
         with one_thread():
             self._faiss.train(np.ascontiguousarray(halves[sample], np.float32))
         self._centroids_found()
-        self._insert(blocks(halves, positions), self._labels[positions])
+        self._insert(widened(halves, positions), self._labels[positions])
 
     def _insert(self, rows: Iterable[npt.NDArray[np.float32]], labels: npt.NDArray[np.int32]) -> None:
         start = 0

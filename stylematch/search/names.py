@@ -17,7 +17,7 @@ def appended(old: pa.Array, new: Sequence[str] | pa.Array) -> pa.Array:
 
 
 def staying(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the positions that stay when those in ``gone`` go.
+    """Return the positions, ascending, that stay of ``count`` when those in ``gone`` (m,) go.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def all_but(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the positions up to a count without some, ascending; sorted sets would take five times the memory."""
+    """Return the positions up to a count without some (m,), ascending; sets would take five times the memory."""
     stay = np.ones(count, np.bool_)
     stay[gone] = False
     return np.flatnonzero(stay)

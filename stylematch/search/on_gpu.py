@@ -83,7 +83,15 @@ class TorchFlat:
 
 
 def proposer_on_gpu(flat: Any, vectors: npt.NDArray[np.float32]) -> Proposer | None:
-    """Return FAISS's search on the first GPU where the installed FAISS has one, else torch's, else None."""
+    """Return FAISS's search on the first GPU where the installed FAISS has one, else torch's, else None.
+
+    Parameters
+    ----------
+    flat : faiss.IndexFlatIP
+        What FAISS copies to the GPU.
+    vectors : ndarray of float32, shape (n, d)
+        The same vectors, which torch copies.
+    """
     if faiss.get_num_gpus() > 0:
         return FaissOnGpu(flat)
     try:

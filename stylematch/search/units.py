@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stylematch.errors import UserError
+from stylematch.search.names import some
 
 Storage = Literal["fp16", "fp32"]
 _BLOCK_VALUES = 2**21  # 16 MiB of float64, of which there are a few at a time
+_WIDENED_ROWS = 2**16  # fixed: what is built of them may follow from their number
 
 
 def normalise(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -78,6 +80,12 @@ def unit_rows(
     return rows
 
 
+def widened(halves: npt.NDArray[np.float16], positions: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the rows at some positions (p,) of stored halves (n, d) as float32, a fixed number at a time."""
+    for start in range(0, len(positions), _WIDENED_ROWS):
+        yield np.ascontiguousarray(halves[positions[start : start + _WIDENED_ROWS]], np.float32)
+
+
 def _check_unique(ids: Sequence[str] | pa.Array) -> None:
     column = pa.array(ids, pa.string()) if not isinstance(ids, pa.Array) else ids
     distinct = pc.count_distinct(column).as_py()
@@ -86,5 +94,4 @@ def _check_unique(ids: Sequence[str] | pa.Array) -> None:
         return
     counts = column.value_counts()
     repeated = sorted(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
-    named = ", ".join(repr(name) for name in repeated[:5]) + (", ..." if len(repeated) > 5 else "")
-    raise UserError(f"{len(repeated)} ids occur more than once: {named}. Give every embedding its own id.")
+    raise UserError(f"{len(repeated)} ids occur more than once: {some(repeated)}. Give every embedding its own id.")

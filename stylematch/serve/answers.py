@@ -31,8 +31,8 @@ class Refusal(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-def _meaning(table: str, column: str, default: Any = ...) -> Any:
-    return Field(default, description=COLUMN_MEANINGS[table][column])
+def _meaning(table: str, column: str) -> Any:
+    return Field(description=COLUMN_MEANINGS[table][column])
 
 
 class Problem(BaseModel):

@@ -46,12 +46,12 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
         with the line where they stand.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before it
         data = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise UserError(f"The job file {path} does not exist.") from error
+        raise UserError(f"The job file {path} does not exist; name one, such as those in jobs/.") from error
     except OSError as error:
-        raise UserError(f"The job file {path} cannot be read: {error}.") from error
+        raise UserError(f"The job file {path} cannot be read: {error}; mend that, or name another.") from error
     # Among the ValueErrors are bytes that are no UTF-8, what is no TOML, and Python's own limit on a number's digits.
     except (ValueError, RecursionError) as error:
         raise UserError(f"The job file {path} cannot be read: {error}; mend it, it has to be TOML in UTF-8.") from error
@@ -97,7 +97,9 @@ def _override(data: dict[str, Any], override: str) -> None:
             whole = ".".join(tables[:depth])
             raise UserError(f"--set {override}: {whole} is a list, which is set as a whole: --set '{whole}=[...]'.")
         if not isinstance(data, dict):
-            raise UserError(f"--set {override}: {table} is no table of the job.")
+            raise UserError(
+                f"--set {override}: {table} is no table of the job, but a value; leave out what follows it."
+            )
     data[name] = value
 
 

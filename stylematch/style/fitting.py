@@ -162,7 +162,7 @@ def fit_weights(
 
 
 def mean_log_loss(distribution: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """Return the mean of -log of what each row (n, S) gives its true style."""
+    """Return the mean of -log of what each row (n, S) gives its true style (n,), in nats."""
     return float(-np.log(distribution[np.arange(len(truth)), truth]).mean())
 
 

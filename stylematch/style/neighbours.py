@@ -186,7 +186,10 @@ def count_votes(
 
 
 def nearness(similarities: NDArray[np.float64], settings: VoteSettings) -> NDArray[np.float64]:
-    """Return the logarithm of what each neighbour that is asked counts by its similarity alone; the nearest's is 0."""
+    """Return the logarithm of what each neighbour that is asked counts by its similarity (n, m) alone: (n, k).
+
+    The nearest's is 0.
+    """
     asked = similarities[:, : settings.k]
     return np.asarray((asked - asked[:, :1]) / settings.temperature)
 

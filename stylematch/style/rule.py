@@ -66,13 +66,13 @@ class Vocabulary:
         The attributes of the model.
     categories : sequence of str or None
         The items' categories; None checks none.
-    tags : mapping of str to sequence of str, or None
-        By tag of the items its values; None checks none.
+    tags : mapping of str to sequence of str
+        By tag of the items its values.
     without : collection of str
         Attributes that are switched off: no rule may ask for them.
     """
 
     attributes: Sequence[str]
     categories: Sequence[str] | None
-    tags: Mapping[str, Sequence[str]] | None
+    tags: Mapping[str, Sequence[str]]
     without: Collection[str] = ()

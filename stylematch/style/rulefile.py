@@ -226,11 +226,10 @@ class _Reader:
             path = f"{key}.{tag}"
             if not self.problems.tried("", self.read_name, tag, path):
                 continue
-            if self.known.tags is not None and tag not in self.known.tags:
+            if tag not in self.known.tags:
                 self.problems.check_known(tag, self.known.tags, "tag", path)
                 continue
-            known = None if self.known.tags is None else self.known.tags[tag]
-            if_empty = "leave a tag out that may be anything"
+            known, if_empty = self.known.tags[tag], "leave a tag out that may be anything"
             read.append((tag, self.problems.tried((), self.read_names, values, path, known, "value", if_empty)))
         return tuple(read)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -26,7 +26,6 @@ def load_rules(
     *,
     attribute_names: Sequence[str],
     categories: Sequence[str] | None = None,
-    tags: Mapping[str, Sequence[str]] | None = TAGS,
     without: Sequence[str] = (),
 ) -> RuleSet:
     """Load and check a rule set.
@@ -39,8 +38,6 @@ def load_rules(
         The attributes that rules may ask for, in the order of the arrays' columns.
     categories : sequence of str, optional
         The categories that items may name; without it they are not checked.
-    tags : mapping of str to sequence of str, optional
-        By tag the values that rules may ask for; None checks none.
     without : sequence of str
         Attributes that are switched off; a rule that asks for one is refused.
 
@@ -76,6 +73,6 @@ def load_rules(
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{label} is not UTF-8 text (byte {error.start}); save it as UTF-8 TOML") from error
-    vocabulary = Vocabulary(attribute_names, categories, tags, without)
+    vocabulary = Vocabulary(attribute_names, categories, TAGS, without)
     name, rules, diagram = parse_rules(text, label=label, default_name=default_name, vocabulary=vocabulary)
     return RuleSet(name, hashlib.sha256(data).hexdigest(), tuple(attribute_names), rules, diagram)

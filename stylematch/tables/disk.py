@@ -53,11 +53,15 @@ def explained(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or str(error)
-        raise StylematchError(
-            f"could not {doing} {shown(path)}: {shown(why)}; mend that and run the same command again: "
-            "it goes on where it stopped"
-        ) from error
+        raise failure(doing, shown(path), error) from error
+
+
+def failure(doing: str, where: str, error: OSError) -> StylematchError:
+    """Return what says that something could not be done: what, where, why, and that the same command goes on."""
+    why = shown(error.strerror or str(error))
+    return StylematchError(
+        f"could not {doing} {where}: {why}; mend that and run the same command again: it goes on where it stopped"
+    )
 
 
 def sync_directory(directory: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from stylematch.errors import StylematchError, UserError
-from stylematch.tables.disk import explained, shown, sync_directory, write_durably
+from stylematch.tables.disk import explained, failure, shown, sync_directory, write_durably
 
 _COPIED_BYTES = 8 << 20
 # A secret may hold a "/", which ends the host of a URL unless it is escaped; a "/" before the ":" is a path's.
@@ -94,7 +94,7 @@ class Place:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._failed("read", name, error) from error
+            raise failure("read", f"{self}/{shown(name)}", error) from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file so that either the old or the whole new one is there."""
@@ -146,14 +146,7 @@ class Place:
         try:
             yield
         except OSError as error:
-            raise self._failed(doing, name, error) from error
-
-    def _failed(self, doing: str, name: str, error: OSError) -> StylematchError:
-        why = error.strerror or str(error)
-        return StylematchError(
-            f"could not {doing} {self}/{shown(name)}: {shown(why)}; mend that and run the same command again: "
-            "it goes on where it stopped"
-        )
+            raise failure(doing, f"{self}/{shown(name)}", error) from error
 
 
 def place_of(text: str, what: str) -> Place:

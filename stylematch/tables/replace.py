@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.errors import UserError
@@ -17,73 +18,79 @@ from stylematch.tables.disk import explained, shown, sync_directory
 from stylematch.tables.exchange import exchange
 
 
-def check_replaceable(out: Path, marker: str, is_ours: Callable[[Path, str], bool], what: str) -> Path:
-    """Return OUT with links resolved, or say why no ``what`` can be put there.
+@dataclass(frozen=True)
+class DirectoryKind:
+    """A kind of directory that is written whole.
 
-    Parameters
+    Attributes
     ----------
-    out : pathlib.Path
-        Absent, empty, or a directory of ours.
-    marker : str
-        The file by which one of ours is known.
-    is_ours : callable
-        ``is_ours(directory, name)``: whether an entry beside the marker is part of it.
     what : str
-        What is to be written, for the sentence: "an index".
-
-    Raises
-    ------
-    UserError
-        OUT is a file, or a non-empty directory that is not ours or holds more than ours.
+        What it holds, for sentences: "an index".
+    marker : str
+        The file by which one is known.
+    is_part : callable
+        ``is_part(directory, name)``: whether an entry beside the marker is part of it.
     """
-    real = Path(os.path.realpath(out))
-    if not real.exists():
+
+    what: str
+    marker: str
+    is_part: Callable[[Path, str], bool]
+
+    def check(self, out: Path) -> Path:
+        """Return OUT with links resolved, or say why nothing of this kind can be put there; changes nothing.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Absent, empty, or a directory of this kind.
+
+        Raises
+        ------
+        UserError
+            OUT is a file, or a non-empty directory that is not of this kind or holds more.
+        """
+        real = Path(os.path.realpath(out))
+        if not real.exists():
+            return real
+        if not real.is_dir():
+            raise UserError(f"{shown(out)} is a file; name a directory for {self.what}.")
+        entries = {entry.name for entry in real.iterdir()}
+        if entries and self.marker not in entries:
+            raise UserError(f"{shown(out)} is not empty and does not hold {self.what}; name another directory.")
+        foreign = sorted(name for name in entries - {self.marker} if not self.is_part(real, name))
+        if foreign:
+            raise UserError(
+                f"{shown(out)} holds {shown(foreign[0])} beside {self.what}, which replacing it would delete: move it "
+                "away or name another directory."
+            )
         return real
-    if not real.is_dir():
-        raise UserError(f"{shown(out)} is a file; name a directory for {what}.")
-    entries = {entry.name for entry in real.iterdir()}
-    if entries and marker not in entries:
-        raise UserError(f"{shown(out)} is not empty and does not hold {what}; name another directory.")
-    foreign = sorted(name for name in entries - {marker} if not is_ours(real, name))
-    if foreign:
-        raise UserError(
-            f"{shown(out)} holds {shown(foreign[0])} beside {what}, which replacing it would delete: move it away or "
-            "name another directory."
-        )
-    return real
 
+    @contextmanager
+    def replaced(self, out: Path) -> Iterator[Path]:
+        """Yield an empty directory to fill; when the block ends without an error it becomes OUT.
 
-@contextmanager
-def replaced_directory(out: Path, marker: str, is_ours: Callable[[Path, str], bool], what: str) -> Iterator[Path]:
-    """Yield an empty directory to fill; when the block ends without an error it becomes OUT.
-
-    Parameters
-    ----------
-    out, marker, is_ours, what
-        As in ``check_replaceable``.
-
-    Raises
-    ------
-    UserError
-        OUT cannot be replaced.
-    StylematchError
-        OUT cannot be written.
-    """
-    real = check_replaceable(out, marker, is_ours, what)
-    with explained("write", real):
-        real.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{real.name}.stylematch-", dir=real.parent) as beside:
-            staged = Path(beside) / "new"
-            staged.mkdir()
-            yield staged
-            sync_directory(staged)
-            if not (real / marker).is_file():
-                staged.rename(real)
-            elif not exchange(staged, real):
-                old = real.rename(Path(beside) / "old")
-                try:
+        Raises
+        ------
+        UserError
+            OUT cannot be replaced.
+        StylematchError
+            OUT cannot be written.
+        """
+        real = self.check(out)
+        with explained("write", real):
+            real.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{real.name}.stylematch-", dir=real.parent) as beside:
+                staged = Path(beside) / "new"
+                staged.mkdir()
+                yield staged
+                sync_directory(staged)
+                if not (real / self.marker).is_file():
                     staged.rename(real)
-                except OSError:
-                    old.rename(real)
-                    raise
-            sync_directory(real.parent)
+                elif not exchange(staged, real):
+                    old = real.rename(Path(beside) / "old")
+                    try:
+                        staged.rename(real)
+                    except OSError:
+                        old.rename(real)
+                        raise
+                sync_directory(real.parent)

@@ -29,7 +29,7 @@ from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.out import HIDDEN, check_out
-from stylematch.tables.writer import is_done, shard_path, sidecar_path
+from stylematch.tables.shards import is_done, shard_path, sidecar_path
 
 _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
 

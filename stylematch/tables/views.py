@@ -29,7 +29,7 @@ from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import MANIFEST, read_manifest
-from stylematch.tables.writer import shard_paths
+from stylematch.tables.shards import shard_paths
 
 PREDICT_TABLES = ("photos", "predictions")
 SNAPSHOTS = "snapshots"

@@ -6,20 +6,15 @@
   then a row group holds few styles, its statistics say which, and a reader that asks for one skips most others.
 - The file is written under a temporary name of this writer's own, fsynced and renamed; a reader never sees half a
   shard, and two writers of one shard (a worker that was given up lives on) leave what either would have left.
-- Then its sidecar ``_done/part-NNNNN.json`` (rows, bytes, sha256) appears: a shard is done when its sidecar
-  exists and fits it. One that is written again stays done until the new one takes its place.
-- Readers of the folder as one data set (pyarrow, pandas, DuckDB, Spark) skip names that start with ``_`` or
-  ``.``.
+- Then its sidecar appears, by which it is done (``tables/shards``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -28,40 +23,16 @@ import numpy as np
 import pyarrow as pa
 
 from stylematch.tables.contract import CLUSTERED
-from stylematch.tables.disk import explained, file_sha256, sync_directory, temporary_path, write_durably
+from stylematch.tables.disk import explained, file_sha256, sync_directory, temporary_path
+from stylematch.tables.shards import ShardInfo, shard_path, sidecar_path, write_sidecar
 
 # A face row is about 1 KB, so a row group is at most 8 MB in memory and a few MB on disk; a reader that asks
 # for a few rows decodes no more than that.
 ROW_GROUP_ROWS = 8192
 # Of a dozen styles each has some hundred rows of a block; in smaller groups columns compress worse.
 CLUSTERED_GROUP_ROWS = 1024
-DONE_DIRECTORY = "_done"
 
 Column = Sequence[Any] | np.ndarray  # or a pyarrow.Array, which mypy knows nothing of
-
-
-@dataclass(frozen=True)
-class ShardInfo:
-    """What a sidecar says about its shard."""
-
-    rows: int
-    bytes: int
-    sha256: str
-
-
-def shard_path(directory: Path, number: int) -> Path:
-    """Return where partition ``number``'s shard of the table in ``directory`` lies."""
-    return directory / f"part-{number:05d}.parquet"
-
-
-def shard_paths(directory: Path) -> list[Path]:
-    """Return the shards of the table in ``directory`` by name, which is the order of their paths."""
-    return sorted(directory.glob("*.parquet"))
-
-
-def sidecar_path(directory: Path, number: int) -> Path:
-    """Return where the sidecar of partition ``number``'s shard lies."""
-    return directory / DONE_DIRECTORY / f"part-{number:05d}.json"
 
 
 class ShardWriter:
@@ -76,9 +47,8 @@ class ShardWriter:
     schema : pyarrow.Schema
         Columns, types and nullability, in the file's order.
     row_group_rows : int
-        Rows in a block; at most this many rows plus one batch are held in memory.
-    cluster_by : sequence of str, optional
-        Columns by which a block is sorted; by default those that the contract names for a table of the folder's name.
+        Rows in a block, which is sorted by the columns that the contract names for a table of the folder's name; at
+        most this many rows plus one batch are held in memory.
 
     Attributes
     ----------
@@ -100,16 +70,14 @@ class ShardWriter:
         schema: pa.Schema,
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
-        cluster_by: Sequence[str] | None = None,
     ) -> None:
         self.path = shard_path(directory, number)
-        self._sidecar = sidecar_path(directory, number)
+        self._directory, self._number = directory, number
         self._temporary = temporary_path(self.path)
         self._schema = schema
         self._is_finished = False
         self.row_group_rows = row_group_rows
-        wanted = CLUSTERED.get(directory.name, ()) if cluster_by is None else cluster_by
-        self._cluster_by = [name for name in wanted if name in schema.names]
+        self._cluster_by = [name for name in CLUSTERED.get(directory.name, ()) if name in schema.names]
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.rows = 0
@@ -118,7 +86,7 @@ class ShardWriter:
         import pyarrow.parquet as pq
 
         with explained("write", self.path):
-            self._sidecar.parent.mkdir(parents=True, exist_ok=True)
+            sidecar_path(self._directory, self._number).parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self._temporary.open("wb")
         self._writer = pq.ParquetWriter(
             self._file,
@@ -205,7 +173,7 @@ class ShardWriter:
             info = ShardInfo(self.rows, self._temporary.stat().st_size, file_sha256(self._temporary))
             self._temporary.replace(self.path)
             sync_directory(self.path.parent)
-        write_durably(self._sidecar, (json.dumps(asdict(info), sort_keys=True) + "\n").encode())
+        write_sidecar(self._directory, self._number, info)
 
 
 def finish_together(writers: Sequence[ShardWriter], files: Sequence[Callable[[], None]] = ()) -> None:
@@ -240,33 +208,6 @@ def clustered_order(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
     place = "\0place"  # a name that no column has
     keys = rows.select(list(columns)).append_column(place, pa.array(np.arange(len(rows))))
     return pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in (*columns, place)])
-
-
-def read_sidecar(directory: Path, number: int) -> ShardInfo | None:
-    """Return what the sidecar of a shard says, or None if there is none that can be read."""
-    try:
-        return parse_sidecar(sidecar_path(directory, number).read_bytes())
-    except OSError:
-        return None
-
-
-def parse_sidecar(data: bytes | None) -> ShardInfo | None:
-    """Return what a sidecar's bytes say, or None if they say nothing."""
-    try:
-        fields = json.loads(data or b"")
-        return ShardInfo(int(fields["rows"]), int(fields["bytes"]), str(fields["sha256"]))
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def is_done(directory: Path, number: int) -> bool:
-    """Return whether a shard has a sidecar and is, byte for byte, what the sidecar says."""
-    info = read_sidecar(directory, number)
-    path = shard_path(directory, number)
-    try:
-        return info is not None and path.stat().st_size == info.bytes and file_sha256(path) == info.sha256
-    except OSError:
-        return False
 
 
 def to_arrow(values: Column, field: pa.Field) -> pa.Array:

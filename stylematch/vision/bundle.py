@@ -54,7 +54,9 @@ class Bundle:
         """
         for name in (DESCRIPTION, WEIGHTS, GRAPH):
             if not (directory / name).is_file():
-                raise UserError(f"{directory} is not a model bundle: it has no {name}.")
+                raise UserError(
+                    f"{directory} is not a model bundle: it has no {name}; name the folder bundle/ of a training."
+                )
         # An ONNX graph may take weights from any file beside it, and such a file would not count in the digest.
         if foreign := sorted(
             {path.name for path in directory.iterdir()} - {DESCRIPTION, WEIGHTS, GRAPH, FIGURES, CARD}
@@ -63,7 +65,7 @@ class Bundle:
         try:
             description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{directory / DESCRIPTION} cannot be read: {error}.") from error
+            raise UserError(f"{directory / DESCRIPTION} cannot be read: {error}; get it again.") from error
         found = description.get("format") if isinstance(description, dict) else None
         if found != FORMAT:
             raise UserError(

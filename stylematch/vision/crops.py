@@ -40,7 +40,7 @@ class Square:
     side: float
 
     def place(self, points_px: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """Return points of the photo, x before y, in units of this square: 0 to 1 within it."""
+        """Return points of the photo, shape (2 * points,), x before y, in units of this square: 0 to 1 within it."""
         origin = np.tile((self.x, self.y), len(points_px) // 2)
         return ((points_px - origin) / self.side).astype(np.float32)
 

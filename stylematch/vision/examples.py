@@ -62,7 +62,7 @@ class Examples:
         return len(self.ids)
 
     def subset(self, rows: npt.NDArray[np.integer]) -> Examples:
-        """Return only the given rows; the pictures of consecutive rows stay memory-mapped."""
+        """Return only some rows, shape (m,), in their order; the pictures of consecutive rows stay memory-mapped."""
         consecutive = len(rows) > 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
         fields = self.fields[rows[0] : rows[-1] + 1] if consecutive else self.fields[rows]
         return replace(

@@ -22,6 +22,7 @@ from stylematch.vision.garments import cut_garment, cut_torso
 
 Shown = Literal["torso", "garment"]
 Pixels = npt.NDArray[np.uint8]
+_MAX_MEGAPIXELS = 200.0  # a catalogue's pictures that claim more are rejected
 _FACE_SIDE_PX = 224  # one look: a face that is smaller in a shop picture has no torso worth a look
 
 
@@ -59,12 +60,10 @@ class ItemPictureReader:
         Of the model's input.
     torsos : bool
         Whether the model knows worn clothes (``sees_clothes``).
-    max_megapixels : float
-        Pictures that claim more are rejected.
     """
 
-    def __init__(self, input_px: int, channels: int, *, torsos: bool, max_megapixels: float = 200.0) -> None:
-        self._input_px, self._channels, self._max_megapixels = input_px, channels, max_megapixels
+    def __init__(self, input_px: int, channels: int, *, torsos: bool) -> None:
+        self._input_px, self._channels = input_px, channels
         self._locator = YunetLocator(sides_px=(_FACE_SIDE_PX,)) if torsos else None
 
     def read(self, data: bytes, *, may_be_worn: bool = True) -> ItemPicture:
@@ -80,9 +79,9 @@ class ItemPictureReader:
         Raises
         ------
         PhotoRejectedError
-            If the bytes are no picture that can be decoded.
+            If the bytes are no picture that can be decoded, or claim too many pixels.
         """
-        photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=self._max_megapixels)
+        photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=_MAX_MEGAPIXELS)
         faces = self._locator.locate(photo).boxes if self._locator is not None and may_be_worn else ()
         torso = cut_torso(photo, faces[0], self._input_px) if faces else None
         crop = cut_garment(photo.pixels, self._input_px) if torso is None else torso

@@ -90,7 +90,8 @@ class Network(nn.Module):
         if model.embedding_layer > len(self.backbone):
             children = len(self.backbone)
             raise UserError(
-                f"model.embedding_layer: {model.backbone} has {children} children, not {model.embedding_layer}."
+                f"model.embedding_layer: {model.backbone} has {children} children, not {model.embedding_layer}; name "
+                "a lower number."
             )
         self.space: NeighbourSpace | None = None
         self.freeze(model.frozen)
@@ -107,7 +108,9 @@ class Network(nn.Module):
         """
         count = {"none": 0, "backbone": len(self.backbone)}.get(what, what) if isinstance(what, str) else what
         if int(count) > len(self.backbone):
-            raise UserError(f"model.frozen: {self.model.backbone} has {len(self.backbone)} children, not {count}.")
+            raise UserError(
+                f"model.frozen: {self.model.backbone} has {len(self.backbone)} children, not {count}; name fewer."
+            )
         self.requires_grad_(True)
         # Not a submodule: it is a part of the backbone, under whose name its weights are stored.
         object.__setattr__(self, "frozen", self.backbone[: int(count)].requires_grad_(False))

@@ -21,11 +21,14 @@ from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.vision.crops import Square, cut
 from stylematch.vision.cut_cache import Cut, cut_once
 from stylematch.vision.examples import Examples, Targets, field_px
+from stylematch.vision.face_reader import FINDER_SIDE_PX
 from stylematch.vision.faces import YunetLocator
 from stylematch.vision.garments import cut_garment, cut_torso
 
 MODES = ("squash", "pad", "garment")
 WORN = "worn"
+LABELLED_MEGAPIXELS = 100.0
+"""Labelled pictures that claim more are rejected."""
 _FINER = 4  # what is trimmed is decoded so many times larger, or little would be left
 # Raised with every change of read_whole that changes its pixels, so that no cached array is mistaken for new.
 _VERSION = 2
@@ -64,7 +67,7 @@ def resize_whole(pixels: npt.NDArray[np.uint8], size_px: int, mode: str) -> npt.
     return np.asarray(Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
-def decode_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 100.0) -> DecodedPhoto:
+def decode_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = LABELLED_MEGAPIXELS) -> DecodedPhoto:
     """Decode a picture so large that nothing of it has to be enlarged to ``size_px``, if it is that large at all.
 
     Raises
@@ -78,7 +81,7 @@ def decode_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float 
     return decode_photo(data, max_side_px=math.ceil(wanted_px * long / max(short, 1)), max_megapixels=max_megapixels)
 
 
-def read_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 100.0) -> npt.NDArray[np.uint8]:
+def read_whole(data: bytes, size_px: int, mode: str) -> npt.NDArray[np.uint8]:
     """Decode a picture's bytes and resize the whole of it to a square: what the model sees.
 
     Parameters
@@ -89,8 +92,6 @@ def read_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 
         Side of the result.
     mode : str
         As in ``resize_whole``.
-    max_megapixels : float
-        Pictures that claim more are rejected.
 
     Returns
     -------
@@ -99,11 +100,11 @@ def read_whole(data: bytes, size_px: int, mode: str, *, max_megapixels: float = 
     Raises
     ------
     PhotoRejectedError
-        If the bytes are no picture that can be decoded.
+        If the bytes are no picture that can be decoded, or claim more than ``LABELLED_MEGAPIXELS``.
     UserError
         If there is no such mode.
     """
-    return resize_whole(decode_whole(data, size_px, mode, max_megapixels=max_megapixels).pixels, size_px, mode)
+    return resize_whole(decode_whole(data, size_px, mode).pixels, size_px, mode)
 
 
 def whole_picture_examples(
@@ -114,7 +115,6 @@ def whole_picture_examples(
     input_px: int,
     mode: str,
     cache: Path,
-    ids: Sequence[str] | None = None,
     workers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Examples:
@@ -128,7 +128,7 @@ def whole_picture_examples(
     pictures : pathlib.Path
         The folder of the pictures.
     names : sequence of str
-        Files in it, n of them.
+        Files in it, n of them; the examples are called by them.
     targets : dict of str to ndarray, shape (n, ...)
         By label group.
     input_px : int
@@ -138,8 +138,6 @@ def whole_picture_examples(
         out pictures without.
     cache : pathlib.Path
         Folder for the array.
-    ids : sequence of str, optional
-        What the examples are called; their file names by default.
     workers : int
         Processes that decode; changes no result.
     progress : callable
@@ -166,10 +164,12 @@ def whole_picture_examples(
         progress=progress,
     )
     if not len(cuts.rows) and mode != WORN:  # a shop may well show nobody
-        raise UserError(f"none of the {len(names):,} pictures looked for in {pictures} can be decoded.")
-    named = names if ids is None else ids
+        raise UserError(
+            f"none of the {len(names):,} pictures looked for in {pictures} can be decoded; name the folder that holds "
+            "them."
+        )
     return Examples(
-        ids=tuple(named[row] for row in cuts.rows),
+        ids=tuple(names[row] for row in cuts.rows),
         fields=cuts.fields,
         targets={group: values[cuts.rows] for group, values in targets.items()},
         dropped=len(names) - len(cuts.rows),
@@ -185,7 +185,7 @@ def _cut_one(input_px: int, stored_px: int, mode: str, path: Path) -> Cut | None
             photo = decode_whole(data, input_px, mode)
             return cut_garment(photo.pixels, stored_px, growth), whole
         if mode == WORN:
-            photo = decode_photo(data, max_side_px=640, max_megapixels=100.0)
+            photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=LABELLED_MEGAPIXELS)
             faces = YunetLocator().locate(photo).boxes
             torso = cut_torso(photo, faces[0], stored_px, growth) if faces else None
             return None if torso is None else (torso, whole)

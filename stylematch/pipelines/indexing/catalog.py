@@ -14,11 +14,10 @@ from pathlib import Path
 
 from stylematch.pipelines.assets import default_index
 from stylematch.pipelines.indexing.catalog_files import (
-    CATALOG_FILE,
+    CATALOG,
     GARMENTS,
     ITEMS,
     REJECTED_FILE,
-    is_part,
     rejected_table,
     write_catalog,
 )
@@ -29,7 +28,6 @@ from stylematch.report.item_pictures import PICTURES_FILE
 from stylematch.search.plan import EXACT_UP_TO
 from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown
-from stylematch.tables.replace import check_replaceable, replaced_directory
 from stylematch.vision.bundle import Bundle
 
 
@@ -100,10 +98,10 @@ def build_catalog(source: ItemSource, out: Path, *, bundle_dir: Path | None = No
     UserError
         If the table, the bundle or OUT is wrong, or no row gives an item.
     """
-    check_replaceable(out, CATALOG_FILE, is_part, "a catalogue")
+    CATALOG.check(out)
     bundle = Bundle.open(bundle_dir or default_index() / GARMENTS)
     with (
-        replaced_directory(out, CATALOG_FILE, is_part, "a catalogue") as staged,
+        CATALOG.replaced(out) as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
         embedded = embed_items(source, bundle, Path(scratch))

@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 
 from stylematch.pipelines.indexing.catalog import rows_told
 from stylematch.pipelines.indexing.catalog_files import (
-    CATALOG_FILE,
+    CATALOG,
     GARMENTS,
     ITEMS,
-    is_part,
     read_catalog,
     read_rejected,
     rejected_table,
@@ -30,7 +29,6 @@ from stylematch.pipelines.indexing.catalog_items import EmbeddedItems, ItemSourc
 from stylematch.pipelines.indexing.index_change import IndexChange, add_to_index, remove_from_index
 from stylematch.report.item_pictures import PICTURES_FILE, ItemPictures, write_pictures_of
 from stylematch.search.files import read_ids
-from stylematch.tables.replace import check_replaceable, replaced_directory
 from stylematch.vision.bundle import Bundle
 
 
@@ -75,7 +73,7 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
     content, rejected = _opened(directory)
     bundle = Bundle.open(directory / GARMENTS)
     with (
-        replaced_directory(directory, CATALOG_FILE, is_part, "a catalogue") as staged,
+        CATALOG.replaced(directory) as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
         embedded = embed_items(source, bundle, Path(scratch))
@@ -102,7 +100,7 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
 def remove_from_catalog(directory: Path, ids_file: Path, *, missing_ok: bool = False) -> IndexChange:
     """Remove items from a collection, with their pictures; parameters and errors as of ``remove_from_index``."""
     content, rejected = _opened(directory)
-    with replaced_directory(directory, CATALOG_FILE, is_part, "a catalogue") as staged:
+    with CATALOG.replaced(directory) as staged:
         change = remove_from_index(directory / ITEMS, ids_file, missing_ok=missing_ok, out=staged / ITEMS)
         _copy_rest(directory, staged)
         write_catalog(staged, sources=content["sources"], given=content["given"], rejected=rejected)
@@ -111,7 +109,7 @@ def remove_from_catalog(directory: Path, ids_file: Path, *, missing_ok: bool = F
 
 def _opened(directory: Path) -> tuple[dict[str, list[str]], pa.Table]:
     content = read_catalog(directory)
-    check_replaceable(directory, CATALOG_FILE, is_part, "a catalogue")
+    CATALOG.check(directory)
     return content, read_rejected(directory)
 
 

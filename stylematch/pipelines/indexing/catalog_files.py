@@ -22,10 +22,11 @@ from stylematch.data.item_table import RejectedItem
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.item_tags import CATEGORY, CATEGORY_PREDICTED, probability_of
 from stylematch.report.item_pictures import PICTURES_FILE
-from stylematch.search.catalog import read_rows
 from stylematch.search.directory import INFOS_FILE, index_info
+from stylematch.search.files import read_rows
 from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.replace import DirectoryKind
 
 CATALOG_FILE, REJECTED_FILE = "catalog.json", "rejected.parquet"
 ITEMS, GARMENTS = "items", "garments"
@@ -33,6 +34,7 @@ _CATALOG = DescriptionFile(
     CATALOG_FILE, "a catalogue", "catalog build", "build the catalogue again", ("sources", "given")
 )
 _PARTS = frozenset({ITEMS, GARMENTS, PICTURES_FILE, REJECTED_FILE})
+CATALOG = DirectoryKind("a catalogue", CATALOG_FILE, lambda _, name: name in _PARTS)
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
@@ -44,11 +46,6 @@ REJECTED_SCHEMA = pa.schema(
     ]
 )
 """Of ``rejected.parquet``."""
-
-
-def is_part(_: Path, name: str) -> bool:
-    """Return whether an entry beside ``catalog.json`` is part of the catalogue."""
-    return name in _PARTS
 
 
 def rejected_table(source: str, rejected: Sequence[RejectedItem]) -> pa.Table:

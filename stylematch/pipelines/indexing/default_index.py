@@ -22,10 +22,13 @@ from stylematch.search.directory import index_info
 from stylematch.settings import EmbedJob
 from stylematch.style.fits import STYLE_FILE
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.replace import check_replaceable, replaced_directory
+from stylematch.tables.replace import DirectoryKind
 from stylematch.vision.bundle import Bundle
 
 COLLECTION_FILE, LICENCES_FILE = "collection.json", "LICENCES.md"
+COLLECTION = DirectoryKind(
+    "a collection", COLLECTION_FILE, lambda _, name: name in PARTS or name in (LICENCES_FILE, STYLE_FILE)
+)
 
 
 def build_default(
@@ -52,7 +55,7 @@ def build_default(
     UserError
         If a bundle or a data set is missing, or OUT holds something else.
     """
-    check_replaceable(out, COLLECTION_FILE, _is_part, "a collection")
+    COLLECTION.check(out)
     for bundle in (attributes, garments):
         if not bundle.is_dir():
             raise UserError(f"there is no model bundle {shown(bundle)}: train the model first, or name another bundle.")
@@ -62,7 +65,7 @@ def build_default(
         "items": ("fashion-mnist", garments, "test", fashion_mnist),
     }
     with (
-        replaced_directory(out, COLLECTION_FILE, _is_part, "a collection") as staged,
+        COLLECTION.replaced(out) as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
         for name, bundle in (("attributes", attributes), ("garments", garments)):
@@ -83,10 +86,6 @@ def build_default(
         write_durably(staged / COLLECTION_FILE, (json.dumps(digests, indent=2, sort_keys=True) + "\n").encode())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return [f"{shown(out)}: {', '.join(PARTS)}; {size / 1e6:.2f} MB in all"]
-
-
-def _is_part(_: Path, name: str) -> bool:
-    return name in PARTS or name in (LICENCES_FILE, STYLE_FILE)
 
 
 def _licences(staged: Path) -> str:

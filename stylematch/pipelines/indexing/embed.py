@@ -19,22 +19,29 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from stylematch.data.celeba import SPLITS
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.assets import default_index
 from stylematch.pipelines.indexing.embed_sources import Batch, EmbedSource, Rows, Skipped, open_embed_source
-from stylematch.pipelines.indexing.index import EMBEDDINGS_FILE, build_index, check_index_out
+from stylematch.pipelines.indexing.index import EMBEDDINGS_FILE, INDEX, build_index
 from stylematch.settings import OPTIONS, EmbedJob, load_job, validated
 from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
-from stylematch.tables.replace import replaced_directory
-from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
+from stylematch.tables.environment import usable_cores
+from stylematch.tables.replace import DirectoryKind
+from stylematch.tables.shards import DONE_DIRECTORY
+from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches
 
 SHARD_ROWS = 16_384
 SKIPPED_FILE = "skipped.csv"
+EMBEDDINGS = DirectoryKind(
+    "embeddings",
+    EMBEDDINGS_FILE,
+    lambda _, name: name in (SKIPPED_FILE, DONE_DIRECTORY) or (name.startswith("part-") and name.endswith(".parquet")),
+)
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,14 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
         If the source, the bundle or OUT is wrong.
     """
     out, index = Path(job.embeddings), Path(job.index) if job.index else None
+    EMBEDDINGS.check(out)
     if index:
-        check_index_out(index)
+        INDEX.check(index)
     bundle = Bundle.open(_bundle_path(job))
     cores = usable_cores()
     device = resolve_device(device)
     source = open_embed_source(job, bundle, device, cores)
-    with replaced_directory(out, EMBEDDINGS_FILE, _is_embeddings_file, "embeddings") as staged:
+    with EMBEDDINGS.replaced(out) as staged:
         rows = _embedded(source, lambda: load_runtime(bundle, device, threads=cores), job.batch_size)
         count, skipped = _write(source, rows, bundle.embedding_dim, staged)
         if not count:
@@ -114,10 +122,6 @@ def _bundle_path(job: EmbedJob) -> Path:
     if job.bundle:
         return Path(job.bundle)
     return default_index() / ("garments" if job.source == "fashion-mnist" else "attributes")
-
-
-def _is_embeddings_file(_: Path, name: str) -> bool:
-    return name in (SKIPPED_FILE, DONE_DIRECTORY) or (name.startswith("part-") and name.endswith(".parquet"))
 
 
 def _write(
@@ -196,6 +200,9 @@ def settings_of(
     ):
         if given and not has_meaning:
             raise UserError(f"{option} has no meaning for {shown(source)}; leave it out.")
+    for name in splits or ():  # the settings would call it by their own name
+        if name not in SPLITS:
+            raise UserError(f"--split {shown(name)}: the splits are {', '.join(SPLITS)}; name one of them.")
     root = fashion_mnist or celeba
     values = {
         "source": source,

@@ -15,7 +15,8 @@ import pyarrow as pa
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.photos import FindCounts, find_photos, photo_root
 from stylematch.errors import UserError
-from stylematch.pipelines.face_batches import FaceBatch, Reading, face_batches
+from stylematch.pipelines.face_batches import FaceBatch, face_batches
+from stylematch.pipelines.face_pieces import Reading
 from stylematch.pipelines.indexing.item_tags import tag_columns, tag_fields, tag_names
 from stylematch.search.directory import PICTURE_TYPE
 from stylematch.settings import EmbedJob, usual_folder

@@ -14,16 +14,17 @@ from stylematch.errors import UserError
 from stylematch.pipelines.indexing.shards import EMBEDDINGS_FILE as EMBEDDINGS_FILE
 from stylematch.pipelines.indexing.shards import read_description, read_embeddings
 from stylematch.search.base import SearchIndex
-from stylematch.search.directory import INFOS_FILE, LABELS_KEY, SPEED_KEY, index_info, save_index_directory
+from stylematch.search.directory import INFOS_FILE, LABELS_KEY, SPEED_KEY, Origin, index_info, save_index_directory
 from stylematch.search.index import VectorIndex
 from stylematch.search.plan import GIB, make_plan
 from stylematch.search.tuning import build_tuned, queries_per_s
 from stylematch.search.units import unit_rows
 from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown
-from stylematch.tables.replace import check_replaceable, replaced_directory
+from stylematch.tables.replace import DirectoryKind
 from stylematch.vision.bundle import Bundle
 
+INDEX = DirectoryKind("an index", INFOS_FILE, lambda directory, name: name in index_info(directory)["files"])
 _COLLECTION = (("attributes", "faces"), ("garments", "items"))  # a model bundle and the index that it made
 
 
@@ -60,7 +61,7 @@ def build_index(
     StylematchError
         If OUT cannot be written.
     """
-    check_index_out(out)
+    INDEX.check(out)
     plan = None
     if settings is not None:  # before anything is read: reading may already want more memory than there is
         stated = read_description(embeddings_dir)
@@ -84,24 +85,8 @@ def build_index(
         index, recall = build_tuned(plan, ids, halves, target_recall=settings.target_recall)
         search = {"target_recall": settings.target_recall, **recall.as_dict()}
         speed = queries_per_s(index)
-    with replaced_directory(out, INFOS_FILE, is_index_file, "an index") as staged:
-        return save_index_directory(
-            staged,
-            index,
-            rows,
-            kind=description["kind"],
-            labels=description[LABELS_KEY[description["kind"]]],
-            bundle_sha256=description["bundle_sha256"],
-            source=description["source"],
-            licence=description["licence"],
-            search=search,
-            speed=speed,
-        )
-
-
-def check_index_out(out: Path) -> None:
-    """Raise a UserError if no index can be put at ``out``; changes nothing."""
-    check_replaceable(out, INFOS_FILE, is_index_file, "an index")
+    with INDEX.replaced(out) as staged:
+        return save_index_directory(staged, index, rows, Origin.of(description), search=search, speed=speed)
 
 
 def describe_index(path: Path) -> str:
@@ -178,8 +163,3 @@ def _describe_search(infos: dict[str, Any]) -> list[str]:
             f"{speed['threads']} threads"
         )
     return lines
-
-
-def is_index_file(directory: Path, name: str) -> bool:
-    """Return whether a file of an index directory is part of the index."""
-    return name in index_info(directory)["files"]

@@ -8,7 +8,7 @@ what it was; and the speed. Inverted lists are built again where more than a fif
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,12 @@ import pyarrow as pa
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.catalog_files import catalog_of
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
-from stylematch.pipelines.indexing.index import check_index_out, is_index_file
+from stylematch.pipelines.indexing.index import INDEX
 from stylematch.pipelines.indexing.shards import read_embeddings
-from stylematch.search.directory import INFOS_FILE, LABELS_KEY, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.directory import LABELS_KEY, Origin, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.names import some
 from stylematch.search.tuning import queries_per_s, refreshed
 from stylematch.tables.disk import shown
-from stylematch.tables.replace import replaced_directory
-
-_SHOWN_IDS = 5
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,10 @@ def add_to_index(
     positions = index.positions_of(embeddings.ids)
     there, fresh = np.flatnonzero(positions >= 0), np.flatnonzero(positions < 0)
     if there.size and not update:
-        named = ", ".join(repr(embeddings.ids[int(row)].as_py()) for row in there[:_SHOWN_IDS])
+        named = shown(some(embeddings.ids.take(pa.array(there)).to_pylist()))
         raise UserError(
-            f"{there.size} ids are in {shown(directory)} already: {shown(named)}{', ...' * (len(there) > _SHOWN_IDS)}. "
-            "Leave them out, or replace them with --update."
+            f"{there.size} ids are in {shown(directory)} already: {named}. Leave them out, or replace them with "
+            "--update."
         )
     if there.size:
         index.update(embeddings.ids.take(pa.array(there)), embeddings.vectors[there])
@@ -151,10 +149,9 @@ def remove_from_index(
     positions = stored.index.positions_of(ids)
     missing = [name for name, position in zip(ids, positions, strict=True) if position < 0]
     if missing and not missing_ok:
-        named = ", ".join(repr(name) for name in missing[:_SHOWN_IDS])
         raise UserError(
-            f"{shown(ids_file)}: {len(missing)} of {len(ids)} ids are not in {shown(directory)}: {shown(named)}"
-            f"{', ...' * (len(missing) > _SHOWN_IDS)}. Mend the file, or pass over them with --missing-ok."
+            f"{shown(ids_file)}: {len(missing)} of {len(ids)} ids are not in {shown(directory)}: "
+            f"{shown(some(missing))}. Mend the file, or pass over them with --missing-ok."
         )
     there = [name for name, position in zip(ids, positions, strict=True) if position >= 0]
     labels = stored.infos[LABELS_KEY[stored.infos["kind"]]]
@@ -171,7 +168,7 @@ def _check_changeable(directory: Path, out: Path | None) -> None:
     """Refuse what is no index of its own: that of a catalogue changes together with what lies beside it."""
     if out is not None:
         return
-    check_index_out(directory)
+    INDEX.check(directory)
     if (catalog := catalog_of(directory)) is not None:
         raise UserError(
             f"{shown(directory)} is the index of the catalogue {shown(catalog)}, whose pictures and counts would not "
@@ -190,20 +187,10 @@ def _replace(
         index, measured = refreshed(index, target_recall=target, recall_before=search["recall_at_10"])
         search = {"target_recall": target, **measured.as_dict()}
         recall, speed = measured.at_10, queries_per_s(index)
-    infos = stored.infos
-    with replaced_directory(directory, INFOS_FILE, is_index_file, "an index") as staged:
-        save_index_directory(
-            staged,
-            index,
-            rows,
-            kind=infos["kind"],
-            labels=labels,
-            bundle_sha256=infos["bundle_sha256"],
-            source=infos["source"] if source is None else source,
-            licence=infos["licence"],
-            search=search,
-            speed=speed,
-        )
+    before = Origin.of(stored.infos)
+    origin = replace(before, labels=labels, source=before.source if source is None else source)
+    with INDEX.replaced(directory) as staged:
+        save_index_directory(staged, index, rows, origin, search=search, speed=speed)
     return recall
 
 
@@ -236,7 +223,7 @@ def _behind(rows: pa.Table, new_rows: pa.Table) -> pa.Table:
 
 def _read_ids(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before it
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown(path)} cannot be read ({error}); give a text file of one id a line.") from error
     ids = list(dict.fromkeys(line for line in text.split("\n") if line.strip()))

@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterator
 
 from stylematch.pipelines.learning.source import Source
-from stylematch.pipelines.learning.train import check_train_extra, first_network, load_teachers, open_job, trainings
+from stylematch.pipelines.learning.starting import first_network, load_teachers
+from stylematch.pipelines.learning.train import trainings
+from stylematch.pipelines.learning.train_job import check_train_extra, open_job
 from stylematch.settings import TrainJob
 
 _STEPS = 2

@@ -6,7 +6,6 @@ figure means the same in both.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,20 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
-from stylematch.data.labels import LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
-from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot_label_confusion
-from stylematch.evaluate.card import POINTS_SOURCE, card_text
+from stylematch.evaluate.card import POINTS_SOURCE
 from stylematch.evaluate.measure import measure
-from stylematch.evaluate.plots import plot_confusion, plot_reliability
+from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
 from stylematch.pipelines.learning.labelled import find_garments, labelled_garments
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings import TrainData
-from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.disk import shown
+from stylematch.tables.environment import usable_cores
 from stylematch.vision.alignment import check_face_crops
-from stylematch.vision.bundle import CARD, FIGURES, Bundle
+from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
 
@@ -109,14 +106,18 @@ def headlines(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What ``evaluate`` measured, and where it wrote it."""
+    """What ``evaluate`` measured, where it wrote it, and why there are no plots, if there are none."""
 
     out: Path
     measured: dict[str, Any]
+    no_plots: str | None = None
 
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
-        return [*headlines(self.measured), f"figures, card and plots: {shown(self.out)}"]
+        first = headlines(self.measured)
+        if self.no_plots is not None:
+            return [*first, f"plots left out: {self.no_plots}", f"figures and card: {shown(self.out)}"]
+        return [*first, f"figures, card and plots: {shown(self.out)}"]
 
 
 def evaluate(
@@ -139,7 +140,7 @@ def evaluate(
         A folder in CelebA's layout, or of Fashion-MNIST, Fashion Product Images or FlixStock; or, where it is at its
         usual place, a data set's name; or a table of labelled pictures, its columns called as the bundle's labels.
     out : pathlib.Path
-        Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; created.
+        Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; an earlier evaluation there is replaced.
     split : {"train", "val", "test", "all"}
         Which part of a CelebA folder; folders without partitions are measured whole. Of garments, "test" is what the
         bundle did not learn from: the held-out part of its own folder, all of another.
@@ -153,8 +154,10 @@ def evaluate(
     Raises
     ------
     UserError
-        If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops.
+        If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops,
+        or OUT holds something else than an evaluation.
     """
+    EVALUATION.check(out)
     bundle = Bundle.open(directory)
     if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
         check_face_crops(Path(data))
@@ -162,18 +165,14 @@ def evaluate(
     trained = bundle.description.get("trained", {})
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
-    measured: dict[str, Any] = {}
+    measured: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
         for title, examples in _labelled(bundle, data, Path(cache), split, faces, images, limit):
             heads = predict_examples(runtime, examples).heads
-            measured[title] = _figures(bundle, heads, examples, shapes, counts)
-            _draw(bundle.schema, heads, examples, measured[title], out / "plots", title)
-    known = _read_json(bundle.directory / FIGURES)
-    figures = {**known, "measured": measured}
-    out.mkdir(parents=True, exist_ok=True)
-    write_durably(out / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
-    write_durably(out / CARD, card_text(bundle, figures).encode())
-    return EvaluationSummary(out, measured)
+            figures = _figures(bundle, heads, examples, shapes, counts)
+            measured.append(Measured(title, heads, examples.targets, figures))
+    no_plots = write_evaluation(out, bundle, measured)
+    return EvaluationSummary(out, {part.title: part.figures for part in measured}, no_plots)
 
 
 def _labelled(
@@ -212,40 +211,5 @@ def _celeba_split(root: Path, split: str) -> int | None:
     if (parts == number).any():
         return number
     if (parts >= 0).any() and split != "test":
-        raise UserError(f"--split {split}: {shown(root)} has no such pictures.")
+        raise UserError(f"--split {split}: {shown(root)} has no such pictures; name another split, or all.")
     return None
-
-
-def _draw(
-    schema: LabelSchema,
-    heads: Mapping[str, npt.NDArray[np.floating]],
-    examples: Examples,
-    figures: Mapping[str, Any],
-    folder: Path,
-    title: str,
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = "".join(c if c.isalnum() else "-" for c in title).strip("-")
-    for group in schema.groups:
-        if group.kind == "points" or group.name not in examples.targets:
-            continue
-        said, truth = heads[group.name], examples.targets[group.name]
-        bars, confusion = (folder / f"{stem}-{group.name}{part}.png" for part in ("", "-confusion"))
-        if group.kind == "binary":
-            plot_label_bars(bars, figures[group.name]["per_label"], title)
-            plot_label_confusion(confusion, said, truth, group.labels, title)
-            known = truth >= 0
-            confidence, hit = said[known], truth[known] == 1
-        else:
-            plot_class_bars(bars, figures[group.name]["per_label"], title)
-            plot_confusion(confusion, said, truth, group.labels, title)
-            known = truth >= 0
-            confidence, hit = said[known].max(1), said[known].argmax(1) == truth[known]
-        plot_reliability(folder / f"{stem}-{group.name}-reliability.png", {group.name: (confidence, hit)}, title)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}

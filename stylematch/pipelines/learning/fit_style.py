@@ -37,7 +37,7 @@ from stylematch.style.neighbours import VoteSettings, style_frequencies
 from stylematch.style.rules import load_rules, shipped_rule_sets
 from stylematch.style.ruleset import RuleSet
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.environment import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import OnnxRuntime
@@ -218,7 +218,10 @@ def _examples(
         with Progress(None, "pictures", f"cut {title}") as progress:
             examples = celeba_examples(root / "celeba", split, input_px=input_px, cache=cache, progress=progress.update)
         if not len(examples):
-            raise UserError(f"{shown(root / 'celeba')} has no faces of split {split}, which {title} is measured on.")
+            raise UserError(
+                f"{shown(root / 'celeba')} has no faces of split {split}, which {title} is measured on; "
+                "list_eval_partition.txt has to name some."
+            )
         yield title, examples, _people(examples, person)
     if (root / "photos").is_dir():
         for title, examples in photo_faces(root / "photos", input_px):

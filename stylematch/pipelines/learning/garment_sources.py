@@ -24,13 +24,22 @@ _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training spli
 
 
 def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
-    """Open Fashion-MNIST; the last twentieth of its training split is watched."""
+    """Open Fashion-MNIST; the last twentieth of its training split is watched.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or too few pictures are wanted.
+    """
     del input_px, cache  # the whole data set is one file in memory
     root = Path(data.root) if data.root else None
     examples = fashion_mnist_examples(root, "train", limit=data.limit)
     watched = len(examples) // _FASHION_VALIDATION_SHARE
     if watched == 0:
-        raise UserError("fashion-mnist needs at least 20 pictures (data.limit).")
+        raise UserError(
+            f"data.limit: fashion-mnist needs at least {_FASHION_VALIDATION_SHARE} pictures, of which one is watched; "
+            "raise it."
+        )
     rows = np.arange(len(examples))
 
     def tests() -> Iterator[tuple[str, Examples]]:

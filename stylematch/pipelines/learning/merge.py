@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stylematch.data.celeba import ATTRIBUTES, LICENCE, CelebaFolder, read_celeba
+from stylematch.data.celeba import ATTRIBUTES, LICENCE, CelebaFolder, label_lines, read_celeba
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
 from stylematch.style.rules import load_rules
@@ -123,11 +123,7 @@ def _identities(path: Path, folder: CelebaFolder) -> pa.Array:
     """Return the number of the person in each picture, null where the file has no row or does not exist."""
     row_of = {image_id: row for row, image_id in enumerate(folder.image_ids)}
     identity: npt.NDArray[np.int64] = np.full(len(row_of), -1, np.int64)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(label_lines(path) if path.is_file() else (), start=1):
         words = line.split()
         if not words:
             continue

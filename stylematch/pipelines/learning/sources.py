@@ -26,7 +26,7 @@ from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.table_source import folders_source, table_source
 from stylematch.settings import TrainData, usual_folder
 from stylematch.tables.disk import shown
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.environment import usable_cores
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from stylematch.tables.contract import UNSETTLED
-from stylematch.tables.manifest import package_versions
+from stylematch.tables.environment import package_versions
 from stylematch.tables.snapshots import SNAPSHOTS, Snapshots
 
 

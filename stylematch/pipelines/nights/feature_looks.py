@@ -16,7 +16,8 @@ from stylematch.data.looks import Look, Looks
 from stylematch.errors import StylematchError
 from stylematch.pipelines.nights.feature_store import FeatureStore
 from stylematch.tables.disk import file_sha256
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.shards import shard_path
+from stylematch.tables.writer import ShardWriter
 
 _ROWS = 8192
 

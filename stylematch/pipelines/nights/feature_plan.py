@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from stylematch.data.listing import Listing
+from stylematch.pipelines.nights import feature_sql as sql
 from stylematch.pipelines.nights.feature_footers import Footers
 from stylematch.pipelines.nights.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
 from stylematch.pipelines.nights.night_lists import PLAN_COLUMNS, TODO_COLUMNS, write_plan, write_todo
@@ -103,61 +104,12 @@ class FeaturePlan:
             self.damaged |= damaged
             connection.register(name, data)
         connection.register("found", ds.dataset(found))
-        seen_last = "QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, photo_id) = 1"
-        connection.execute(f"CREATE TABLE known AS FROM (FROM files UNION ALL FROM pending) {seen_last}")
-        connection.execute(
-            """
-            CREATE TABLE kept AS
-            SELECT photo_id, shard, "row", list_contains($unsettled, reason) AS unsettled FROM features
-            WHERE has_thumbnail OR status = 'rejected' OR NOT $thumbnails
-            QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY unsettled, shard DESC, "row") = 1
-            """,
-            {"thumbnails": thumbnails, "unsettled": sorted(UNSETTLED)},
-        )
-        connection.execute(
-            """
-            CREATE TABLE plan AS
-            SELECT found.number, found.path, found.bytes, found.stamp, known.seen, known.photo_id,
-                known.reason, known.message, kept.shard, kept."row",
-                found.bytes <= $max_bytes AND (kept.unsettled IS NULL OR kept.unsettled) AS unsettled
-            FROM found
-            LEFT JOIN known ON known.path = found.path AND known.bytes = found.bytes AND known.stamp = found.stamp
-                AND found.bytes <= $max_bytes
-            LEFT JOIN kept ON kept.photo_id = known.photo_id
-            """,
-            {"max_bytes": max_bytes},
-        )
+        connection.execute(sql.KNOWN)
+        connection.execute(sql.KEPT, {"thumbnails": thumbnails, "unsettled": sorted(UNSETTLED)})
+        connection.execute(sql.PLAN, {"max_bytes": max_bytes})
         connection.register("not_looked_at", pa.table({"place": pa.array(not_looked_at, pa.string())}))
-        # By a hash join, since both sides may be many.
-        connection.execute(
-            """
-            CREATE TABLE unseen AS
-            SELECT DISTINCT path FROM (
-                SELECT path, array_to_string(parts[1:depth], '/') AS place
-                FROM (
-                    SELECT path, string_split(path, '/') AS parts
-                    FROM (SELECT path FROM files UNION ALL SELECT path FROM pending)
-                    WHERE EXISTS (FROM not_looked_at)
-                ), unnest(range(1, len(parts) + 1)) AS depths(depth))
-            SEMI JOIN not_looked_at USING (place)
-            """
-        )
-        # A row that names no contents is of a try that failed, which says nothing of the file.
-        connection.execute(
-            """
-            CREATE TABLE spared AS
-            FROM (FROM files UNION ALL FROM pending)
-            WHERE path IN (SELECT path FROM unseen) AND photo_id IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, photo_id) = 1
-            """
-        )
-        connection.execute(
-            """
-            CREATE VIEW live AS
-            SELECT number, photo_id, shard, "row" FROM plan WHERE shard IS NOT NULL
-            UNION ALL SELECT NULL, kept.photo_id, kept.shard, kept."row" FROM spared JOIN kept USING (photo_id)
-            """
-        )
+        for statement in (sql.UNSEEN, sql.SPARED, sql.LIVE):
+            connection.execute(statement)
 
     def __enter__(self) -> FeaturePlan:
         return self

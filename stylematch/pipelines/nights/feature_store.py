@@ -24,9 +24,11 @@ from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import LANDMARKS, faces_schema, photos_schema
-from stylematch.tables.manifest import json_sha256, package_versions, sources_sha256
+from stylematch.tables.environment import package_versions, sources_sha256
+from stylematch.tables.manifest import json_sha256
 from stylematch.tables.place import Place
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.shards import shard_path
+from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
 
 FILES, PENDING = "store/files", "store/pending"

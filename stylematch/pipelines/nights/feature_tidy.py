@@ -21,7 +21,8 @@ from stylematch.pipelines.nights.feature_store import (
     FeatureStore,
     files_schema,
 )
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.shards import shard_path
+from stylematch.tables.writer import ShardWriter
 
 _SMALL_PHOTOS, _MANY_SMALL = MAX_SHARD_PHOTOS // 4, 16
 

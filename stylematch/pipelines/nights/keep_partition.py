@@ -34,7 +34,8 @@ from stylematch.pipelines.partitions import PartitionResult
 from stylematch.report.pictures import make_thumbnail
 from stylematch.settings import ScoreSettings
 from stylematch.tables.contract import Reason
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.shards import shard_path
+from stylematch.tables.writer import ShardWriter
 
 _READ_AT_ONCE = 8
 _BATCH_BYTES = 64_000_000

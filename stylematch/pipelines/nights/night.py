@@ -38,7 +38,8 @@ from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.settings import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably
-from stylematch.tables.manifest import Manifest, Stage, code_version, write_manifest
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Manifest, Stage, write_manifest
 from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
 from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
@@ -47,7 +48,24 @@ from stylematch.vision.runtime import resolve_device
 
 
 class Night:
-    """One night: what does not change while it runs, and its steps."""
+    """One night: what does not change while it runs, and its steps.
+
+    Parameters
+    ----------
+    job : ExportJob
+        What every night does.
+    place, out : Place
+        Where the photos are, and where the snapshots go.
+    day : datetime.date
+        The night's name.
+    verify_content : bool
+        Read every file, whatever its size and time say.
+
+    Raises
+    ------
+    UserError
+        If photos, models, indexes, rules or the condition on items are wrong.
+    """
 
     def __init__(self, job: ExportJob, place: Place, out: Place, day: date, verify_content: bool) -> None:
         self.job, self.place, self.out, self.day, self.verify = job, place, out, day, verify_content

@@ -18,7 +18,8 @@ import pyarrow as pa
 from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
 from stylematch.data.photo_file import unescape_path
 from stylematch.data.photos import FoundPhoto
-from stylematch.tables.writer import ShardWriter, shard_path
+from stylematch.tables.shards import shard_path
+from stylematch.tables.writer import ShardWriter
 
 _WRITTEN_ROWS = 10_000
 _FOUND = pa.schema(

@@ -43,8 +43,9 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
+from stylematch.tables.shards import parse_sidecar, shard_path, sidecar_path
 from stylematch.tables.snapshots import SNAPSHOTS
-from stylematch.tables.writer import ShardWriter, parse_sidecar, shard_path, sidecar_path
+from stylematch.tables.writer import ShardWriter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,8 @@ def evaluate_recs(
     Parameters
     ----------
     out : pathlib.Path
-        Where ``report.json``, ``report.md``, ``plots/`` and ``cache/`` go; created.
+        Where ``report.json``, ``report.md``, ``plots/`` and ``cache/`` go; created. An earlier report there is
+        replaced, all else stays.
     garments : pathlib.Path, optional
         The encoder's bundle; the default index's, if none is named.
     fashion_mnist, fashion_product : pathlib.Path, optional
@@ -77,9 +78,10 @@ def evaluate_recs(
     Raises
     ------
     UserError
-        If what was named is not there, or nothing could be measured.
+        If what was named is not there, or nothing could be measured, or OUT is a file or holds somebody else's report.
     """
     # Everything that was named is looked at before minutes of work.
+    _check_out(out)
     bundle = Bundle.open(garments or default_index() / "garments")
     encoder = BundleEncoder(bundle)
     if fashion_mnist is not None:
@@ -126,6 +128,24 @@ def evaluate_recs(
     return RecsSummary(out, report)
 
 
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {shown(out)} is a file; name a folder.")
+    there = [name for name in (REPORT, TEXT) if (out / name).exists()]
+    if there and not _is_report(out / REPORT):
+        raise UserError(
+            f"--out {shown(out)} holds {there[0]}, which evaluate-recs did not write and would replace: move it away "
+            "or name another folder."
+        )
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return {"encoder", "parts", "left_out"} <= set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _write(out: Path, report: dict[str, Any]) -> None:
     folder = out / PLOTS
     with explained("write", folder):
@@ -138,5 +158,6 @@ def _write(out: Path, report: dict[str, Any]) -> None:
     for part in PARTS:
         if part not in drawn:  # an earlier report's, of a part that this one leaves out
             (folder / plot_name(part)).unlink(missing_ok=True)
-    write_durably(out / TEXT, report_text(report, {part: f"{PLOTS}/{name}" for part, name in drawn.items()}).encode())
+    # The first says whose the second is.
     write_durably(out / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+    write_durably(out / TEXT, report_text(report, {part: f"{PLOTS}/{name}" for part, name in drawn.items()}).encode())

@@ -1,0 +1,121 @@
+"""The networks that a training starts from and listens to: new, of a bundle, or of teachers' bundles.
+
+``check_networks`` looks at all of them without making the training's own, so that a mistake is told before pictures are
+cut.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylematch.data.labels import LabelSchema
+from stylematch.errors import UserError
+from stylematch.settings import TrainJob
+from stylematch.tables.disk import shown
+from stylematch.vision.bundle import Bundle
+
+if TYPE_CHECKING:
+    from stylematch.vision.networks import Network
+
+
+def check_networks(job: TrainJob) -> None:
+    """Look at what a job starts from and listens to.
+
+    Raises
+    ------
+    UserError
+        If the backbone, its weights or a bundle are missing or do not fit; the key is named.
+    """
+    from stylematch.vision.networks import Network
+
+    bare = Network(job.model.model_copy(update={"instance_dim": 0, "embedded": ()}), LabelSchema(()))
+    for step in job.in_steps():
+        bare.freeze(step.model.frozen)
+    if job.model.embedding_layer:
+        bare.give_space(1)
+    if job.model.start_from is not None:
+        _named_bundle("model.start_from", job.model.start_from)
+    _teacher_bundles(job)
+
+
+def first_network(job: TrainJob, schema: LabelSchema) -> Network:
+    """Return the network that a training starts from: it follows from the job's seed, its weights or its bundle.
+
+    Raises
+    ------
+    UserError
+        If the bundle has another architecture or other labels.
+    """
+    import torch
+
+    from stylematch.vision.networks import Network
+    from stylematch.vision.stored_network import architecture, load_network
+    from stylematch.vision.training import AFTERWARDS
+
+    torch.manual_seed(job.schedule.seed)
+    network = Network(job.model, schema)
+    if job.model.start_from is None:
+        return network
+    bundle = _named_bundle("model.start_from", job.model.start_from)
+    started = load_network(bundle, job.model.dropout)
+    started.space = None  # it follows from the layers, and is fitted again after the training
+    found, wanted = (
+        {key: value for key, value in architecture(one).items() if key not in AFTERWARDS} for one in (started, network)
+    )
+    if bundle.schema != schema or found != wanted:
+        raise UserError(
+            f"model.start_from: {shown(bundle.directory)} has another architecture or other labels than this job; name "
+            "the bundle of a job with the same model and data set."
+        )
+    network.load_state_dict(started.state_dict())
+    return network
+
+
+def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
+    """Return the networks that a training listens to.
+
+    Raises
+    ------
+    UserError
+        If a teacher has other labels or takes pictures of another size.
+    """
+    from stylematch.vision.networks import Network
+    from stylematch.vision.stored_network import load_network
+
+    teachers = []
+    for bundle in _teacher_bundles(job):
+        if bundle is None:
+            teachers.append(Network(job.model.model_copy(update={"frozen": "none"}), schema))
+            continue
+        if bundle.schema != schema:
+            raise UserError(
+                f"distill.teachers: {shown(bundle.directory)} has other labels than this job; name bundles of jobs on "
+                "the same data set."
+            )
+        teachers.append(load_network(bundle))
+    return teachers
+
+
+def _named_bundle(key: str, place: str) -> Bundle:
+    """Open a bundle that a setting names; the setting is said where it cannot be."""
+    path = Path(place)
+    if not path.is_dir():
+        raise UserError(f"{key}: there is no bundle at {shown(path)}; train the job that makes it, or name another.")
+    try:
+        return Bundle.open(path)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
+def _teacher_bundles(job: TrainJob) -> list[Bundle | None]:
+    """Return the bundles that a job listens to; None is an untrained network."""
+    named = () if job.distill is None else job.distill.teachers
+    bundles = [None if teacher == "none" else _named_bundle("distill.teachers", teacher) for teacher in named]
+    for bundle in bundles:
+        if bundle is not None and bundle.input_px != job.model.input_px:
+            raise UserError(
+                f"distill.teachers: {shown(bundle.directory)} has another model.input_px ({bundle.input_px}) than this "
+                "job; name bundles of jobs on the same pictures."
+            )
+    return bundles

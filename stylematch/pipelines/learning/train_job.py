@@ -1,0 +1,92 @@
+"""A training's job before it trains: read, and its packages, networks and data looked at.
+
+What can be known to be wrong is told here, before a picture is cut or a step is done.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from stylematch.errors import MissingExtraError, UserError
+from stylematch.pipelines.learning.source import Source
+from stylematch.pipelines.learning.sources import open_source
+from stylematch.pipelines.learning.starting import check_networks
+from stylematch.settings import TrainJob, load_job
+from stylematch.tables.disk import shown
+
+TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")
+"""What every training imports of the train extra; the rest of it draws plots and writes logs that a job may ask for."""
+
+
+def read_train_job(
+    job_file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    smoke: bool = False,
+    celeba: Path | None = None,
+    fashion_mnist: Path | None = None,
+) -> TrainJob:
+    """Read a job and what the command line changes in it.
+
+    Parameters
+    ----------
+    job_file : pathlib.Path
+        A TOML file, see ``stylematch.settings.TrainJob``.
+    overrides : sequence of str
+        ``key=value`` each.
+    smoke : bool
+        A try of a few steps instead of the training.
+    celeba, fashion_mnist : pathlib.Path, optional
+        The folder of the job's data set, in place of its ``data.root``.
+
+    Raises
+    ------
+    UserError
+        If something in it is wrong.
+    """
+    job = load_job(job_file, TrainJob, overrides)
+    roots = {"celeba": celeba, "fashion-mnist": fashion_mnist}
+    root = roots.pop(job.data.dataset, None)
+    if any(other is not None for other in roots.values()):
+        raise UserError(
+            f"{shown(job_file)} learns from {job.data.dataset}; give that data set's folder, not another's."
+        )
+    if root is not None:
+        job = job.model_copy(update={"data": job.data.model_copy(update={"root": str(root)})})
+    return job.smoke() if smoke else job
+
+
+def check_train_extra() -> None:
+    """Refuse to train where a package that training imports is absent, before data are read or a line is printed.
+
+    A look-up, not an import, which takes seconds; and of each package, for the gpu extra brings some of them.
+
+    Raises
+    ------
+    MissingExtraError
+        If one is absent.
+    """
+    if any(importlib.util.find_spec(package) is None for package in TRAIN_PACKAGES):
+        raise MissingExtraError("Training a model", "train")
+
+
+def open_job(job: TrainJob) -> Source:
+    """Open a job's data set, after looking at what it starts from and listens to: cutting pictures can take long.
+
+    Raises
+    ------
+    UserError
+        If the backbone, its weights, a bundle or the data set are missing or do not fit.
+    """
+    check_networks(job)
+    source = open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
+    if not source.pictures or not len(source.val):
+        which = "list_eval_partition.txt says which of celeba's are learned from (0) and watched (1)"
+        advice = which if job.data.dataset == "celeba" else "add pictures, or raise data.limit or data.validation"
+        raise UserError(
+            f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
+            f"one of each at least; {advice}."
+        )
+    return source

@@ -1,0 +1,86 @@
+"""What a run is made by: this package's code, the packages under it, the host and the cores that it may use."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+# The dependencies that every run needs; a test holds them to pyproject.toml.
+PACKAGES = (
+    "duckdb",
+    "faiss-cpu",
+    "numpy",
+    "onnxruntime",
+    "pandas",
+    "pillow",
+    "orjson",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "simplejpeg",
+    "tqdm",
+    "typer",
+)
+OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "pi-heif", "torch")
+"""Packages of the extras that change what a run computes, named where they are installed."""
+
+
+@functools.cache
+def code_version() -> str:
+    """Return the package's version and 12 digits of the SHA-256 of its sources: ``0.1.0+0123456789ab``.
+
+    The version alone would not tell two checkouts apart, and a run's results follow from the code.
+    """
+    from stylematch import __version__
+
+    return f"{__version__}+{sources_sha256()[:12]}"
+
+
+def sources_sha256(*parts: str) -> str:
+    """Return the SHA-256 of the package's sources, or of those parts of it (folders and files, such as ``vision``)."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
+        name = path.relative_to(root)
+        if not parts or any(name.is_relative_to(part) for part in parts):
+            source = path.read_bytes()
+            digest.update(f"{name.as_posix()}\0{len(source)}\0".encode())
+            digest.update(source)
+    return digest.hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions: of every runtime dependency (``"absent"`` where there is none), and of extras."""
+    versions = {}
+    for name in PACKAGES + OPTIONAL_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if name in PACKAGES:
+                versions[name] = "absent"
+    return dict(sorted(versions.items()))
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_host() -> dict[str, str | int | None]:
+    """Return the host's name, system, processor, usable cores and Python version."""
+    try:
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    return {
+        "name": platform.node(),
+        "system": platform.platform(),
+        "processor": match.group(1) if match else platform.processor() or platform.machine(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+    }
