@@ -10,6 +10,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,6 +279,17 @@ def test_verify_content_finds_what_size_and_time_hide(folder, tmp_path):
     snapshot, summary, _ = night(folder, THIRD, "--verify-content")
     assert (summary["changes"]["changed"], summary["changes"]["kept"], summary["changes"]["read"]) == (1, 10, 11)
     assert_is_what_score_makes(snapshot, folder / "photos", tmp_path / "out")
+
+
+def test_a_clock_that_goes_back_hides_no_change(folder, tmp_path, monkeypatch):
+    night(folder, FIRST)
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18)  # of 2001
+    shutil.copy(EXAMPLES / "grace_hopper.jpg", folder / "photos/astronaut.jpg")
+    snapshot, summary, _ = night(folder, SECOND)
+    assert summary["changes"]["read"] == 1
+    assert_is_what_score_makes(snapshot, folder / "photos", tmp_path / "score")
+    _, summary, _ = night(folder, THIRD, "--verify-content")
+    assert summary["changes"]["read"] == summary["photos"]["found"]
 
 
 def test_another_face_finder_reads_all_again(folder):

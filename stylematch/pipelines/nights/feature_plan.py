@@ -179,6 +179,11 @@ class FeaturePlan:
         gone, before = self._connection.execute(query).fetchone() or (0, 0)
         return gone, before
 
+    def last_seen(self) -> int:
+        """Return when the last of what is known of files was seen, in nanoseconds since 1970; 0 where nothing is."""
+        query = "SELECT coalesce(max(seen), 0) FROM (SELECT seen FROM files UNION ALL SELECT seen FROM pending)"
+        return (self._connection.execute(query).fetchone() or (0,))[0]
+
     def spared(self) -> int:
         """Return how many known photos may not be looked at tonight."""
         return (self._connection.execute("SELECT count(*) FROM spared").fetchone() or (0,))[0]

@@ -54,7 +54,6 @@ class Night:
         self.photos = photo_folder(place, job.score.photo_timeout_s or None)
         self.settings = job.score
         self.started, self.seen = datetime.now(UTC), time.time_ns()
-        self.name = f"{self.seen}-{secrets.token_hex(4)}"
         self.assets = resolve_assets([Path(directory) for directory in job.index])
         self.device = resolve_device(self.settings.device)
         self.allowed = allowed_items(self.settings, self.assets)
@@ -64,7 +63,13 @@ class Night:
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
         self.spared, self.damaged = 0, set[str]()
+        self._suffix = secrets.token_hex(4)
         self.stages: dict[str, Stage] = {}
+
+    @property
+    def name(self) -> str:
+        """What the names of tonight's files in the store begin with; later nights' sort after it."""
+        return f"{self.seen}-{self._suffix}"
 
     def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
         """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
@@ -113,6 +118,8 @@ class Night:
     def _keep(self, found: Path, scratch: Path) -> None:
         """Read what has to be read, and keep the features of contents that are new."""
         with self._plan(found, scratch) as plan:
+            # What is seen tonight counts before all that is known, though the clock may have gone back since.
+            self.seen = max(self.seen, plan.last_seen() + 1)
             gone, before = plan.gone()
             self.spared, self.damaged = plan.spared(), plan.damaged
             self._check_gone(gone, before, "are gone")
