@@ -25,7 +25,7 @@ from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.face_batches import Reading, face_batches
 from stylematch.pipelines.indexing.embed import embed
 from stylematch.settings import EmbedJob
-from stylematch.tables.manifest import usable_cores
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.stored_network import load_network
 

@@ -26,13 +26,13 @@ from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.settings import ScoreSettings
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.manifest import (
     Counts,
     Manifest,
     code_version,
     read_manifest,
-    usable_cores,
     write_manifest,
 )
 from stylematch.tables.staging import Decision, Staging

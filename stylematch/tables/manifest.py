@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import platform
 import re
 from collections import Counter
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.tables.contract import Status
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import write_durably
 
 MANIFEST = "manifest.json"
@@ -218,11 +218,6 @@ def package_versions() -> dict[str, str]:
             if name in PACKAGES:
                 versions[name] = "absent"
     return dict(sorted(versions.items()))
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_host() -> dict[str, str | int | None]:

@@ -26,8 +26,8 @@ from stylematch.pipelines.indexing.embed_sources import Batch, EmbedSource, Rows
 from stylematch.pipelines.indexing.index import EMBEDDINGS_FILE, build_index, check_index_out
 from stylematch.settings import OPTIONS, EmbedJob, load_job, validated
 from stylematch.settings.index import IndexSettings
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
 from stylematch.tables.replace import replaced_directory
 from stylematch.tables.writer import DONE_DIRECTORY, ShardWriter
 from stylematch.vision.bundle import Bundle

@@ -27,8 +27,8 @@ from stylematch.evaluate.plots import plot_confusion, plot_reliability
 from stylematch.pipelines.learning.labelled import find_garments, labelled_garments
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings import TrainData
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.manifest import usable_cores
 from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import CARD, FIGURES, Bundle
 from stylematch.vision.examples import Examples, celeba_examples
