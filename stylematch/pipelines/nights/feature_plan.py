@@ -31,7 +31,8 @@ class Changes:
     Attributes
     ----------
     new, changed, kept, gone : int
-        Paths that were not there, whose contents differ, whose contents are equal, and that are no longer there.
+        Paths that were not there, whose contents differ, whose contents are equal or may not be read tonight, and that
+        are no longer there.
     before : int
         Files of the last snapshot.
     """
@@ -194,8 +195,9 @@ class FeaturePlan:
             SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new AND differs),
                 count(*) FILTER (NOT is_new AND NOT differs)
             FROM (
-                SELECT files.path IS NULL AS is_new, files.photo_id IS DISTINCT FROM plan.photo_id
-                    OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes) AS differs
+                SELECT files.path IS NULL AS is_new, plan.path NOT IN (SELECT path FROM spared)
+                    AND (files.photo_id IS DISTINCT FROM plan.photo_id
+                        OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes)) AS differs
                 FROM plan LEFT JOIN files ON files.path = plan.path)
         """
         new, changed, kept = self._connection.execute(query).fetchone() or (0, 0, 0)
