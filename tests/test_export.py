@@ -366,6 +366,23 @@ def test_a_damaged_file_of_the_store_costs_what_it_held(folder, pattern, size):
     assert (kept_ids(folder / "out"), file.exists()) == (kept, False)
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text('{"half')])
+def test_a_lost_summary_is_written_again_and_stops_no_night(folder, damage):
+    snapshot = folder / "out" / "snapshots" / FIRST
+    before = table_digests(snapshot)
+    damage(snapshot / "summary.json")
+    _, summary, _ = night(folder, SECOND)
+    assert summary["drift"]["psi"] is None  # nothing is known of the first
+    _, summary, _ = night(folder, FIRST)
+    assert (summary["snapshot_date"], summary["photos"]["found"]) == (FIRST, 11)
+    assert table_digests(snapshot) == before
+
+
+def test_the_root_of_a_volume_can_be_out(folder):
+    (folder / "volume" / "lost+found").mkdir(parents=True)
+    assert call("export", job_file(folder, out=f"{folder}/volume"), "--date", FIRST).code == 0
+
+
 def test_half_a_shard_is_removed(folder):
     (faces,) = (folder / "out" / "store").glob("features-*/faces")
     whole = {path.name for path in faces.iterdir()}

@@ -170,7 +170,8 @@ class Night:
             staged_out.parent.mkdir(parents=True, exist_ok=True)
         there = already_published(self.snapshots, self.day, run_id, with_gallery=self.settings.report)
         if there is None:
-            complete = not self.settings.report or (staged_out / "report" / "index.html").is_file()
+            staged = Snapshots(Place(str(local), local))
+            complete = already_published(staged, self.day, run_id, with_gallery=self.settings.report) is not None
             with Staging(staged_out, run_id, overwrite=not complete) as staging:
                 if staging.check() is not Decision.NOTHING:
                     as_before = None if plan.unsettled() else with_equal_tables(self.snapshots, run_id, self.store.key)
