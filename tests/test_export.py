@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import signal
 import struct
@@ -27,13 +28,16 @@ from stylematch.data.listing import LostPhoto
 from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import LocalFolder
 from stylematch.data.photos import FoundPhoto
+from stylematch.errors import UserError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
+from stylematch.pipelines.nights.export import _work_folder
 from stylematch.pipelines.nights.keep_partition import _look
 from stylematch.report.packed import GalleryPictures
-from stylematch.settings import ScoreSettings
+from stylematch.settings import ExportJob, ScoreSettings, validated
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
+from stylematch.tables.place import Place
 
 IN_OPEN, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x4000, 0x40000000
 FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
@@ -482,6 +486,15 @@ def test_a_folder_that_is_closed_for_a_night_costs_no_features(folder, fails, th
     assert kept_ids(folder / "out") == kept
     snapshot, summary, _ = night(folder, THIRD)
     assert (len(rows(snapshot, "photos")), summary["changes"]["read"]) == (11, 0)
+
+
+def test_a_user_without_a_home_is_asked_for_a_work_folder(monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    job = validated(ExportJob, "job.toml", photos="photos", out="s3://bucket/out")
+    with pytest.raises(UserError, match="work: this user has no home folder"):
+        _work_folder(job, Place(job.out, None))
 
 
 def test_one_night_at_a_time_and_no_stale_lock(folder):
