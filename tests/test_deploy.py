@@ -120,8 +120,11 @@ def test_kubernetes_cronjob():
     assert pod["restartPolicy"] == "Never"  # what a podFailurePolicy asks for
     assert pod["securityContext"]["runAsNonRoot"]
     assert container()["securityContext"]["readOnlyRootFilesystem"]
-    rule = spec["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]
-    assert (rule["containerName"], rule["values"]) == (container()["name"], [2, 4])
+    disrupted, mistaken = spec["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert (disrupted["action"], disrupted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+    rule = mistaken["onExitCodes"]
+    assert (mistaken["action"], rule["containerName"], rule["values"]) == ("FailJob", container()["name"], [2, 4])
+    assert container()["resources"]["limits"]["cpu"]  # else there would be a process for each core of the node
     assert {mount["name"] for mount in container()["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 

@@ -6,10 +6,12 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import signal
 import struct
 import subprocess
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,13 +28,16 @@ from stylematch.data.listing import LostPhoto
 from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import LocalFolder
 from stylematch.data.photos import FoundPhoto
+from stylematch.errors import UserError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
+from stylematch.pipelines.nights.export import _work_folder
 from stylematch.pipelines.nights.keep_partition import _look
 from stylematch.report.packed import GalleryPictures
-from stylematch.settings import ScoreSettings
+from stylematch.settings import ExportJob, ScoreSettings, validated
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
+from stylematch.tables.place import Place
 
 IN_OPEN, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x4000, 0x40000000
 FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
@@ -280,6 +285,17 @@ def test_verify_content_finds_what_size_and_time_hide(folder, tmp_path):
     assert_is_what_score_makes(snapshot, folder / "photos", tmp_path / "out")
 
 
+def test_a_clock_that_goes_back_hides_no_change(folder, tmp_path, monkeypatch):
+    night(folder, FIRST)
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18)  # of 2001
+    shutil.copy(EXAMPLES / "grace_hopper.jpg", folder / "photos/astronaut.jpg")
+    snapshot, summary, _ = night(folder, SECOND)
+    assert summary["changes"]["read"] == 1
+    assert_is_what_score_makes(snapshot, folder / "photos", tmp_path / "score")
+    _, summary, _ = night(folder, THIRD, "--verify-content")
+    assert summary["changes"]["read"] == summary["photos"]["found"]
+
+
 def test_another_face_finder_reads_all_again(folder):
     (before,) = (folder / "out" / "store").glob("features-*")
     _, summary, _ = night(folder, SECOND, score={"min_face_px": 60})
@@ -352,6 +368,23 @@ def test_a_damaged_file_of_the_store_costs_what_it_held(folder, pattern, size):
     _, summary, result = night(folder, THIRD)
     assert (summary["changes"]["read"], "warning" in result.err) == (0, False)
     assert (kept_ids(folder / "out"), file.exists()) == (kept, False)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text('{"half')])
+def test_a_lost_summary_is_written_again_and_stops_no_night(folder, damage):
+    snapshot = folder / "out" / "snapshots" / FIRST
+    before = table_digests(snapshot)
+    damage(snapshot / "summary.json")
+    _, summary, _ = night(folder, SECOND)
+    assert summary["drift"]["psi"] is None  # nothing is known of the first
+    _, summary, _ = night(folder, FIRST)
+    assert (summary["snapshot_date"], summary["photos"]["found"]) == (FIRST, 11)
+    assert table_digests(snapshot) == before
+
+
+def test_the_root_of_a_volume_can_be_out(folder):
+    (folder / "volume" / "lost+found").mkdir(parents=True)
+    assert call("export", job_file(folder, out=f"{folder}/volume"), "--date", FIRST).code == 0
 
 
 def test_half_a_shard_is_removed(folder):
@@ -448,11 +481,20 @@ def test_a_folder_that_is_closed_for_a_night_costs_no_features(folder, fails, th
         shown = rows(snapshot, "photos")
         assert len([row for row in shown if row["path"].startswith("more photos/")]) == rejected
         assert {row["status"] for row in shown if row["path"].startswith("more photos/")} <= {"rejected"}
-        assert summary["changes"]["gone"] == 0
+        assert (summary["changes"]["gone"], summary["changes"]["changed"]) == (0, 0)
         assert "2 known photos may not be read any more" in result.err
     assert kept_ids(folder / "out") == kept
     snapshot, summary, _ = night(folder, THIRD)
     assert (len(rows(snapshot, "photos")), summary["changes"]["read"]) == (11, 0)
+
+
+def test_a_user_without_a_home_is_asked_for_a_work_folder(monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    job = validated(ExportJob, "job.toml", photos="photos", out="s3://bucket/out")
+    with pytest.raises(UserError, match="work: this user has no home folder"):
+        _work_folder(job, Place(job.out, None))
 
 
 def test_one_night_at_a_time_and_no_stale_lock(folder):

@@ -187,6 +187,8 @@ def test_health_follows_the_worker(scorer):
     with serving(scorer) as healthy:
         assert healthy.ask("GET", "/health/live").json() == {"status": "alive"}
         assert healthy.ask("GET", "/health/ready").json() == {"status": "ready"}
+        probed = healthy.ask("HEAD", "/health/ready")
+        assert (probed.status_code, probed.content) == (200, b"")
     answer = healthy.ask("GET", "/health/ready")
     assert (answer.status_code, answer.json()) == (503, {"status": "closing"})
     assert healthy.ask("GET", "/health/live").status_code == 200

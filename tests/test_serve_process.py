@@ -1,6 +1,7 @@
 """The service as it is started: real requests over loopback, many at once, and an orderly end."""
 
 import asyncio
+import json
 import random
 import signal
 import socket
@@ -88,6 +89,19 @@ def test_broken_connections_leave_no_trace(address):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert httpx.post(f"{address}/score", content=example("coffee.jpg"), headers=JPEG, timeout=PATIENCE_S).is_success
+
+
+def test_what_is_logged_of_odd_clients_is_json_where_that_is_asked_for(tmp_path):
+    upgrade = b"GET /score HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    with started(tmp_path, "--log-format", "json") as (address, _):
+        host, port = address.removeprefix("http://").split(":")
+        for sent in (b"no HTTP at all\r\n\r\n", upgrade):
+            with closing(socket.create_connection((host, int(port)), PATIENCE_S)) as connection:
+                connection.sendall(sent)
+                assert connection.recv(12).startswith(b"HTTP/1.1 4")
+    told = [json.loads(line) for line in (tmp_path / "serve.err").read_text().splitlines()]
+    assert {line["logger"] for line in told} == {"uvicorn.error"}
+    assert not any("pip install" in line["message"] for line in told)
 
 
 def test_a_taken_port_is_told_in_a_sentence(address):

@@ -231,7 +231,7 @@ def test_a_fault_names_its_line(job_file, old, new, line, fault, newline):
     with pytest.raises(UserError, match=f"(^|; ){place}: {fault}"):
         load_job(job_file, TrainJob)
     # What --set gave is not in the file, where another value may stand.
-    with pytest.raises(UserError, match=f"{job_file}: --set augment.flip: "):
+    with pytest.raises(UserError, match=f"{job_file}: (model: is missing; set it; )?--set augment.flip: "):
         load_job(job_file, TrainJob, ["augment.flip=2"])
 
 

@@ -1,6 +1,7 @@
 """Whatever is wrong with a setting is told in this project's words, never in pydantic's."""
 
 import copy
+import re
 import tomllib
 from collections.abc import Iterator
 from datetime import date, datetime, time
@@ -147,3 +148,13 @@ def test_one_fault_has_a_name_of_its_own_in_a_job_file_and_on_the_command_line()
         validated(ExportJob, "job.toml", photos="a", out="b", score={"address": "here:6379"})
     with pytest.raises(UserError, match=r"^job.toml: score.without: a name is empty"):
         validated(ExportJob, "job.toml", photos="a", out="b", score={"without": "Male,"})
+
+
+def test_the_faults_of_a_job_file_are_told_in_the_order_of_its_lines(tmp_path):
+    job = tmp_path / "job.toml"
+    score = ["[score]", "batch_size = 0", "device = 'tpu'", "top_k = 0", "foo = 1", "min_face_px = 0", "rules = 3"]
+    job.write_text("\n".join(["photos = 'photos'", "out = 'out'", "drift_warning = -1", *score]))
+    with pytest.raises(UserError) as caught:
+        load_job(job, ExportJob)
+    lines = [int(number) for number in re.findall(r"job\.toml:(\d+)", str(caught.value))]
+    assert lines == [3, 5, 6, 7, 8, 9, 10]

@@ -54,12 +54,13 @@ def use_log_format(log_format: LogFormat) -> None:
     # What other packages warn of becomes objects too.
     logging.captureWarnings(as_json)
     for name in ("py.warnings", "lightning"):
-        logging.getLogger(name).handlers = [_json_handler()] if as_json else []
+        logging.getLogger(name).handlers = [_handler(formatter)] if as_json else []
+    logging.getLogger("uvicorn").handlers = [_handler(formatter)]  # which has none of its own here
 
 
-def _json_handler() -> logging.Handler:
+def _handler(formatter: logging.Formatter) -> logging.Handler:
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonFormatter())
+    handler.setFormatter(formatter)
     return handler
 
 

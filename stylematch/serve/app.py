@@ -156,6 +156,9 @@ def _add_health(app: FastAPI, service: Service, scorer: Scorer, *, has_gallery: 
         response.status_code = 503
         return Health(status="closing")
 
+    for path, answer in (("/health/live", live), ("/health/ready", ready)):  # probes ask with HEAD, too
+        app.head(path, include_in_schema=False)(answer)
+
     @app.get("/info", summary="What the service is made of and takes")
     async def info() -> Info:
         rules = scorer.adviser.judge.rules

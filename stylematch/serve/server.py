@@ -7,6 +7,7 @@ sentence and no half-alive service; whoever connects meanwhile waits.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ def serve(
             lifespan="off",
             timeout_graceful_shutdown=int(serving.upload_timeout_s + serving.timeout_s) + 1,
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_advice)
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         server = _Server(config, lambda: on_ready(f"http://{host}:{listener.getsockname()[1]}/"))
         try:
@@ -66,6 +68,11 @@ def serve(
             # uvicorn has shut down in order and repeats the signal; to stop is what a service is told to do.
             if not server.should_exit:
                 raise
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Say whether a line is none of uvicorn's advice on what answers a client's upgrade, which nothing here needs."""
+    return "WebSocket library" not in record.getMessage()
 
 
 class _Server(uvicorn.Server):

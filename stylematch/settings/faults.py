@@ -87,7 +87,12 @@ def told(
     lines : KeyLines, optional
         Of the job file, for ``FILE:LINE``.
     """
-    places = itertools.groupby(_sentences(error, where, kind_of_job, overridden, lines), key=operator.itemgetter(0))
+    # By line, as whoever mends the file goes through it; those without a line keep pydantic's order, before them.
+    sentences = sorted(
+        _sentences(error, where, kind_of_job, overridden, lines),
+        key=lambda said: int(said[0].removeprefix(f"{where}:") if said[0] != where else 0),
+    )
+    places = itertools.groupby(sentences, key=operator.itemgetter(0))
     return "; ".join(f"{place}: {'; '.join(sentence for _, sentence in said)}" for place, said in places)
 
 

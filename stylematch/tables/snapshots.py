@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from stylematch.errors import StylematchError, UserError
+from stylematch.errors import UserError
 from stylematch.tables.disk import explained, shown, sync_directory, temporary_path
 from stylematch.tables.manifest import MANIFEST, TOOL
 from stylematch.tables.place import Place
@@ -53,7 +53,8 @@ class Snapshots:
             except OSError as error:
                 raise UserError(f"out: {self.place} cannot be made: {error.strerror}; name another folder.") from error
         if self.place.read(MARKER) is None:
-            foreign = [name for name in self.place.list() if not name.startswith(".")]
+            own = "lost+found"  # of the root of a volume, not of anybody
+            foreign = [name for name in self.place.list() if not name.startswith(".") and name != own]
             if foreign:
                 raise UserError(
                     f"out: {self.place} holds {shown(foreign[0])} and no earlier export: name a folder of its own."
@@ -69,11 +70,11 @@ class Snapshots:
         }
 
     def summary(self, name: str) -> dict[str, Any]:
-        """Return the summary of a snapshot; empty where it cannot be read."""
+        """Return the summary of a snapshot; empty where there is none, or it is damaged."""
         return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{SUMMARY}"))
 
     def manifest(self, name: str) -> dict[str, Any]:
-        """Return the manifest of a snapshot; empty where there is none."""
+        """Return the manifest of a snapshot; empty where there is none, or it is damaged."""
         return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}"))
 
     def run_id(self, name: str) -> str | None:
@@ -172,8 +173,9 @@ class Snapshots:
 
 
 def _json_of(data: bytes | None) -> dict[str, Any]:
+    """Return what a file holds; a damaged one counts as not there, and the next night writes it, or passes it over."""
     try:
         content = json.loads(data or b"{}")
-    except ValueError as error:
-        raise StylematchError(f"a file of an export is no JSON: {error}; remove it and run again") from error
+    except ValueError:
+        return {}
     return content if isinstance(content, dict) else {}

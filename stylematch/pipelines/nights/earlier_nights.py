@@ -17,7 +17,8 @@ def already_published(snapshots: Snapshots, day: date, run_id: str, *, with_gall
         (
             name
             for name in ours
-            if not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report")
+            if snapshots.summary(name)
+            and (not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report"))
         ),
         None,
     )

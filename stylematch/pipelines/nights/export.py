@@ -79,7 +79,10 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
     elif job.work is not None:
         work = Path(job.work)
     else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        try:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError as error:  # a container's or a service's user that no list of users knows
+            raise UserError("work: this user has no home folder for what is not finished; name a folder.") from error
         work = cache / "stylematch" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,8 @@ class Changes:
     Attributes
     ----------
     new, changed, kept, gone : int
-        Paths that were not there, whose contents differ, whose contents are equal, and that are no longer there.
+        Paths that were not there, whose contents differ, whose contents are equal or may not be read tonight, and that
+        are no longer there.
     before : int
         Files of the last snapshot.
     """
@@ -131,6 +132,11 @@ class FeaturePlan:
         gone, before = self._connection.execute(query).fetchone() or (0, 0)
         return gone, before
 
+    def last_seen(self) -> int:
+        """Return when the last of what is known of files was seen, in nanoseconds since 1970; 0 where nothing is."""
+        query = "SELECT coalesce(max(seen), 0) FROM (SELECT seen FROM files UNION ALL SELECT seen FROM pending)"
+        return (self._connection.execute(query).fetchone() or (0,))[0]
+
     def spared(self) -> int:
         """Return how many known photos may not be looked at tonight."""
         return (self._connection.execute("SELECT count(*) FROM spared").fetchone() or (0,))[0]
@@ -141,8 +147,9 @@ class FeaturePlan:
             SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new AND differs),
                 count(*) FILTER (NOT is_new AND NOT differs)
             FROM (
-                SELECT files.path IS NULL AS is_new, files.photo_id IS DISTINCT FROM plan.photo_id
-                    OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes) AS differs
+                SELECT files.path IS NULL AS is_new, plan.path NOT IN (SELECT path FROM spared)
+                    AND (files.photo_id IS DISTINCT FROM plan.photo_id
+                        OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes)) AS differs
                 FROM plan LEFT JOIN files ON files.path = plan.path)
         """
         new, changed, kept = self._connection.execute(query).fetchone() or (0, 0, 0)

@@ -72,7 +72,6 @@ class Night:
         self.photos = photo_folder(place, job.score.photo_timeout_s or None)
         self.settings = job.score
         self.started, self.seen = datetime.now(UTC), time.time_ns()
-        self.name = f"{self.seen}-{secrets.token_hex(4)}"
         self.assets = resolve_assets([Path(directory) for directory in job.index])
         self.device = resolve_device(self.settings.device)
         self.allowed = allowed_items(self.settings, self.assets)
@@ -82,7 +81,13 @@ class Night:
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
         self.spared, self.damaged = 0, set[str]()
+        self._suffix = secrets.token_hex(4)
         self.stages: dict[str, Stage] = {}
+
+    @property
+    def name(self) -> str:
+        """What the names of tonight's files in the store begin with; later nights' sort after it."""
+        return f"{self.seen}-{self._suffix}"
 
     def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
         """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
@@ -131,6 +136,8 @@ class Night:
     def _keep(self, found: Path, scratch: Path) -> None:
         """Read what has to be read, and keep the features of contents that are new."""
         with self._plan(found, scratch) as plan:
+            # What is seen tonight counts before all that is known, though the clock may have gone back since.
+            self.seen = max(self.seen, plan.last_seen() + 1)
             gone, before = plan.gone()
             self.spared, self.damaged = plan.spared(), plan.damaged
             self._check_gone(gone, before, "are gone")
@@ -181,7 +188,8 @@ class Night:
             staged_out.parent.mkdir(parents=True, exist_ok=True)
         there = already_published(self.snapshots, self.day, run_id, with_gallery=self.settings.report)
         if there is None:
-            complete = not self.settings.report or (staged_out / "report" / "index.html").is_file()
+            staged = Snapshots(Place(str(local), local))
+            complete = already_published(staged, self.day, run_id, with_gallery=self.settings.report) is not None
             with Staging(staged_out, run_id, overwrite=not complete) as staging:
                 if staging.check() is not Decision.NOTHING:
                     as_before = None if plan.unsettled() else with_equal_tables(self.snapshots, run_id, self.store.key)

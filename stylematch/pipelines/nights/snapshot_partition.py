@@ -104,6 +104,9 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
         for table, rows in before.items():
             with result.timed("write", len(rows), "rows"):
                 _write_dated(writers[table], rows, job.snapshot_date)
+        if before and votes is None:  # all is written; reading the plan would take longer than that did
+            advance(partition.photos)
+            planned = iter(())
         while chunk := list(islice(planned, ROW_GROUP_ROWS)):
             for table, columns in _tables(state, chunk, not before, thumbnails, votes, result).items():
                 if columns and (count := len(columns["path"])):
@@ -152,8 +155,6 @@ def _tables(
     result: PartitionResult,
 ) -> dict[str, Rows]:
     """Return the rows that are not taken over; where there is a gallery, write what it needs of all."""
-    if not is_new and votes is None:
-        return {}
     kept = [entry for entry in chunk if entry.shard is not None]
     with result.timed("read features", len(chunk), "photos"):
         taken = state.reader.take(_kept(chunk))
