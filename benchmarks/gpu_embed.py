@@ -26,7 +26,7 @@ from stylematch.pipelines.face_batches import face_batches
 from stylematch.pipelines.face_pieces import Reading
 from stylematch.pipelines.indexing.embed import embed
 from stylematch.settings import EmbedJob
-from stylematch.tables.environment import usable_cores
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.stored_network import load_network
 

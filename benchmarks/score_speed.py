@@ -23,7 +23,7 @@ from machine import RESULTS, copy_photos, linked_pictures, pictures_in, report, 
 from stages_alone import stage_rates
 
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.tables.environment import usable_cores
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import load_runtime, run_in_batches
 

@@ -30,7 +30,7 @@ from stylematch.engines.ray_cluster import connected, crew_shape
 from stylematch.engines.ray_crew import Crew, Task, take_next
 from stylematch.engines.ray_worker import StylematchWorker
 from stylematch.errors import MissingExtraError
-from stylematch.tables.environment import usable_cores
+from stylematch.tables.cores import usable_cores
 
 
 def check_ray() -> None:

@@ -32,8 +32,9 @@ from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.search.directory import load_index_directory
 from stylematch.settings import ScoreSettings, data_root
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
-from stylematch.tables.environment import describe_host, package_versions, usable_cores
+from stylematch.tables.environment import describe_host, package_versions
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 

@@ -19,8 +19,8 @@ from stylematch.engines.watch import watched
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.settings import PhotoSettings
 from stylematch.tables.contract import Reason, Status
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
-from stylematch.tables.environment import usable_cores
 from stylematch.tables.manifest import Stage
 from stylematch.tables.out import check_out, output_of
 

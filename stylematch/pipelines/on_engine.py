@@ -23,8 +23,9 @@ from stylematch.engines.attempts import Guard
 from stylematch.errors import UserError
 from stylematch.pipelines.partitions import PartitionResult, run_listing, shared_cores
 from stylematch.settings.engine import EngineChoice
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import explained, shown, temporary_path
-from stylematch.tables.environment import code_version, usable_cores
+from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Stage
 
 State = TypeVar("State")

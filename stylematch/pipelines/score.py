@@ -26,9 +26,10 @@ from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.settings import ScoreSettings
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import shown, unnamed_file
-from stylematch.tables.environment import code_version, usable_cores
+from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device

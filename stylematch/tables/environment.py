@@ -1,14 +1,15 @@
-"""What a run is made by: this package's code, the packages under it, the host and the cores that it may use."""
+"""What a run is made by: this package's code, the packages under it, and the host."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import platform
 import re
 from importlib import metadata
 from pathlib import Path
+
+from stylematch.tables.cores import usable_cores
 
 # The dependencies that every run needs; a test holds them to pyproject.toml.
 PACKAGES = (
@@ -64,11 +65,6 @@ def package_versions() -> dict[str, str]:
             if name in PACKAGES:
                 versions[name] = "absent"
     return dict(sorted(versions.items()))
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_host() -> dict[str, str | int | None]:

@@ -33,8 +33,8 @@ from stylematch.pipelines.indexing.item_tags import (
 from stylematch.pipelines.indexing.shards import EMBEDDINGS_FILE
 from stylematch.report.item_pictures import PICTURES_FILE, ItemPicturesWriter
 from stylematch.search.directory import PICTURE_TYPE
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.environment import usable_cores
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches

@@ -19,7 +19,7 @@ from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.indexing.item_tags import CATEGORY
 from stylematch.report.pictures import make_thumbnail
 from stylematch.search.directory import PICTURE_SIDE_PX
-from stylematch.tables.environment import usable_cores
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.item_picture import ItemPictureReader, grey, sees_clothes
 

@@ -27,8 +27,8 @@ from stylematch.pipelines.indexing.embed_sources import Batch, EmbedSource, Rows
 from stylematch.pipelines.indexing.index import EMBEDDINGS_FILE, INDEX, build_index
 from stylematch.settings import OPTIONS, EmbedJob, load_job, validated
 from stylematch.settings.index import IndexSettings
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
-from stylematch.tables.environment import usable_cores
 from stylematch.tables.replace import DirectoryKind
 from stylematch.tables.shards import DONE_DIRECTORY
 from stylematch.tables.writer import ShardWriter

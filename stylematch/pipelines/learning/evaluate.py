@@ -24,8 +24,8 @@ from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured,
 from stylematch.pipelines.learning.labelled import find_garments, labelled_garments
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings import TrainData
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
-from stylematch.tables.environment import usable_cores
 from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples

@@ -25,8 +25,8 @@ from stylematch.pipelines.learning.garment_sources import (
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.table_source import table_source
 from stylematch.settings import TrainData, usual_folder
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
-from stylematch.tables.environment import usable_cores
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.engines.progress import Progress
-from stylematch.tables.environment import usable_cores
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.examples import Examples
 from stylematch.vision.whole_pictures import whole_picture_examples
 

@@ -21,7 +21,7 @@ from stylematch.data.fashion_product import FashionProduct
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.recs.encoders import SIDE_PX
-from stylematch.tables.environment import usable_cores
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.crops import Square
 from stylematch.vision.cut_cache import Cut, Cuts, cut_once
 from stylematch.vision.face_reader import FINDER_SIDE_PX

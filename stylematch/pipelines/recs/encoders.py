@@ -17,8 +17,8 @@ import numpy.typing as npt
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.search.units import has_direction, normalise
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import temporary_path
-from stylematch.tables.environment import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.item_picture import grey
 from stylematch.vision.runtime import OnnxRuntime, run_in_batches
