@@ -26,7 +26,7 @@ from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train_job import check_train_extra, open_job
 from stylematch.settings import Step, TrainJob
-from stylematch.tables.disk import file_sha256, shown
+from stylematch.tables.disk import file_sha256, shown, write_durably
 from stylematch.vision.bundle import FIGURES, Bundle
 from stylematch.vision.examples import Examples
 from stylematch.vision.runtime import OnnxRuntime
@@ -102,7 +102,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
         "calibration": calibration,
         "measured": {title: measure_examples(runtime, test, means, counts) for title, test in source.tests()},
     }
-    (bundle.directory / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_durably(bundle.directory / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
     write_card(bundle, figures)
     return TrainSummary(bundle, figures)
 
