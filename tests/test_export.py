@@ -370,6 +370,20 @@ def test_a_damaged_file_of_the_store_costs_what_it_held(folder, pattern, size):
     assert (kept_ids(folder / "out"), file.exists()) == (kept, False)
 
 
+def test_a_store_that_forgot_its_files_says_so_and_still_sees_a_disk_that_is_not_mounted(folder):
+    shutil.rmtree(folder / "out" / "store" / "files")
+    (folder / "photos").rename(folder / "elsewhere")
+    (folder / "photos").mkdir()
+    result = call("export", job_file(folder, max_gone_share=0.5), "--date", SECOND)
+    assert (result.code, "11 of last night's 11 photos are gone" in result.sentence) == (3, True)
+    (folder / "photos").rmdir()
+    (folder / "elsewhere").rename(folder / "photos")
+    _, summary, result = night(folder, SECOND, max_gone_share=0.5)
+    assert (summary["changes"]["new"], "photos is lost (store/files)" in result.err) == (11, True)
+    _, summary, _ = night(folder, THIRD)
+    assert (summary["changes"]["kept"], summary["warnings"]) == (11, [])
+
+
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text('{"half')])
 def test_a_lost_summary_is_written_again_and_stops_no_night(folder, damage):
     snapshot = folder / "out" / "snapshots" / FIRST

@@ -38,6 +38,12 @@ def with_equal_tables(snapshots: Snapshots, run_id: str, features: str) -> str |
     return None
 
 
+def found_last(snapshots: Snapshots) -> int:
+    """Return how many photos the newest snapshot has; 0 where there is none, or nothing can be said."""
+    name = next(reversed(snapshots.finished()), None)
+    return snapshots.summary(name).get("photos", {}).get("found", 0) if name else 0
+
+
 def styles_before(snapshots: Snapshots, day: date) -> tuple[str | None, dict[str, int]]:
     """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
     earlier = snapshots.before(day)

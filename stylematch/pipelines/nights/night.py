@@ -21,7 +21,12 @@ from stylematch.errors import StylematchError
 from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.nights.drift import style_drift
-from stylematch.pipelines.nights.earlier_nights import already_published, styles_before, with_equal_tables
+from stylematch.pipelines.nights.earlier_nights import (
+    already_published,
+    found_last,
+    styles_before,
+    with_equal_tables,
+)
 from stylematch.pipelines.nights.export_summary import ExportSummary, drift_warning, faces_by_style, style_mix
 from stylematch.pipelines.nights.feature_footers import Footers
 from stylematch.pipelines.nights.feature_looks import KeptLooks
@@ -80,7 +85,7 @@ class Night:
         self.footers = Footers(out)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
-        self.spared, self.damaged = 0, set[str]()
+        self.spared, self.forgotten, self.damaged = 0, 0, set[str]()
         self._suffix = secrets.token_hex(4)
         self.stages: dict[str, Stage] = {}
 
@@ -139,6 +144,8 @@ class Night:
             # What is seen tonight counts before all that is known, though the clock may have gone back since.
             self.seen = max(self.seen, plan.last_seen() + 1)
             gone, before = plan.gone()
+            if not before and (before := found_last(self.snapshots)):
+                self.forgotten, gone = before, max(0, before - self.stages["list"].items)
             self.spared, self.damaged = plan.spared(), plan.damaged
             self._check_gone(gone, before, "are gone")
             self._check_gone(self.spared, before, "cannot be read any more")
@@ -272,6 +279,11 @@ class Night:
         if self.damaged:
             names = ", ".join(map(shown, sorted(self.damaged)))
             warnings.append(f"damaged, so what they held was read again: {names}")
+        if self.forgotten:
+            warnings.append(
+                f"what was known of the files of the last snapshot's {self.forgotten:,} photos is lost (store/files), "
+                "so all are read again and count as new"
+            )
         if self.spared:
             warnings.append(
                 f"{self.spared:,} known photos may not be read any more: rejected or left out tonight, but their "
