@@ -116,14 +116,20 @@ def test_rare_labels_become_unknown(pictures):
     rows = [f"pictures/{number}.png,{label}" for number, label in enumerate("abacab")]
     read = read_label_table(written(pictures, "image,kind", *rows), LabelColumns(("kind",))).without_rare(2)
     assert read.classes["kind"] == ("a", "b")
-    assert read.labels["kind"].tolist() == [0, 1, 0, -1, 0, 1]
+    assert read.labels["kind"].tolist() == [0, 1, 0, 0, 1]
+    assert read.dropped["rare_label"] == 1
 
 
 @pytest.mark.parametrize(
     ("header", "row", "columns", "sentence"),
     [
         ("image,kind", "pictures/1.png,a", COLUMNS, "has no column type; its columns are image, kind."),
-        ("picture,kind", "pictures/1.png,a", LabelColumns(("kind",)), "Say in data.image_column which of them names"),
+        (
+            "picture,kind",
+            "pictures/1.png,a",
+            LabelColumns(("kind",)),
+            "Say which of them names the pictures: data.image_column",
+        ),
         (
             "image,hooded",
             "pictures/1.png,maybe",
@@ -272,4 +278,4 @@ def test_a_label_that_predict_could_not_table_is_refused_before_the_training(pic
     pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
     path = written(pictures, "image,kind,path", "pictures/0.png,a,yes", "pictures/1.png,b,no", "pictures/2.png,b,no")
     assert trained(path, pictures / "run", "data.groups=['kind']", "data.tags=['path']") == 2
-    assert "is called as a column of predict's tables is; rename it" in capsys.readouterr().err
+    assert "predict's tables would have two columns path" in capsys.readouterr().err

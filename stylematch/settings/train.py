@@ -147,6 +147,10 @@ def _check_table(data: TrainData) -> None:
     named = [*data.groups, *data.tags]
     if doubled := next((name for name in named if named.count(name) > 1), None):
         raise ValueError(f"data.groups: '{doubled}' is named twice, here or in data.tags")
+    part = data.split_column if data.split == "column" else None
+    for key, column in (("image_column", data.image_column), ("split_column", part)):
+        if column in named:
+            raise ValueError(f"data.{key}: '{column}' is a label in data.groups or data.tags, too; leave it out there")
     # A group's name is part of a file's name and of a weight's.
     if strange := [name for name in data.groups if not _GROUP.fullmatch(name)]:
         raise ValueError(f"data.groups: '{strange[0]}' has more than letters, digits, blanks, _, -; rename the column")

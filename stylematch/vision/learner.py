@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryF1Score,
     MulticlassAccuracy,
     MulticlassF1Score,
     MultilabelAccuracy,
@@ -249,7 +251,10 @@ def _metrics(schema: LabelSchema) -> dict[str, Metric]:
     """Return what is watched while training, by ``GROUP_METRIC``; unknown labels are left out."""
     metrics: dict[str, Metric] = {}
     for group in schema.groups:
-        if group.kind == "binary":
+        if group.kind == "binary" and group.width == 1:  # torchmetrics calls two labels and more multilabel
+            metrics[f"{group.name}_accuracy"] = BinaryAccuracy(ignore_index=_UNKNOWN)
+            metrics[f"{group.name}_f1"] = BinaryF1Score(ignore_index=_UNKNOWN)
+        elif group.kind == "binary":
             metrics[f"{group.name}_accuracy"] = MultilabelAccuracy(group.width, ignore_index=_UNKNOWN)
             metrics[f"{group.name}_f1"] = MultilabelF1Score(group.width, ignore_index=_UNKNOWN)
         elif group.kind == "categorical":

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import fashion_mnist, fashion_product, flixstock
-from stylematch.data.label_table import LabelColumns, read_label_table
+from stylematch.data.label_table import LabelColumns, LabelTable, read_label_table
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
@@ -54,6 +54,8 @@ class GarmentData:
         Where that lies; of a table of somebody's own, the file.
     images : pathlib.Path, optional
         The folder of that table's pictures, where it is not the table's.
+    image_column : str, optional
+        The column of that table that names them; by default as the bundle learned it, or what it usually is called.
     """
 
     named: str
@@ -61,9 +63,10 @@ class GarmentData:
     kind: str | None
     folder: Path
     images: Path | None = None
+    image_column: str | None = None
 
 
-def find_garments(data: str, images: Path | None = None) -> GarmentData | None:
+def find_garments(data: str, images: Path | None = None, image_column: str | None = None) -> GarmentData | None:
     """Return what lies there of the data that ``labelled_garments`` reads, None where there is none of it.
 
     Parameters
@@ -72,18 +75,19 @@ def find_garments(data: str, images: Path | None = None) -> GarmentData | None:
         A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
         (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two. Or a file:
         a table of labelled pictures.
-    images : pathlib.Path, optional
-        The folder of that table's pictures.
+    images, image_column : pathlib.Path, str, optional
+        The folder of that table's pictures, and its column that names them.
 
     Raises
     ------
     UserError
-        If ``images`` are named beside anything but a table.
+        If one of these is named beside anything but a table.
     """
     if Path(data).is_file():
-        return GarmentData(data, False, TABLE, Path(data), images)
-    if images is not None:
-        raise UserError("--images is for a table of labelled pictures (DATA as a .csv or .parquet file).")
+        return GarmentData(data, False, TABLE, Path(data), images, image_column)
+    for option, value in (("--images", images), ("--image-column", image_column)):
+        if value is not None:
+            raise UserError(f"{option} is for a table of labelled pictures (DATA as a .csv or .parquet file).")
     if data == "fashion-mnist":
         return GarmentData(data, True, None, Path(data))
     if data in (_GARMENTS, *_FOLDERS):
@@ -133,12 +137,17 @@ def labelled_garments(
     if data.kind is None:
         return
     kind, folder = data.kind, data.folder
+    names: Sequence[str]
+    told_apart: Sequence[str]
     if kind == TABLE:
-        pictures, names, labels = _table(folder, bundle, data.images)
+        table, told_apart = _table(data, bundle)
+        pictures, names = table.pictures, table.names
+        labels: Labels = {name: (table.labels[name], table.classes[name]) for name in table.classes}
     else:
         pictures, names, labels = (_product if kind == "fashion-product" else _flixstock)(folder, bundle)
+        told_apart = names
     targets, unknown = _as_known(labels, bundle.schema, data.named)
-    rows = _rows(bundle, kind, names, split, folder)[:limit]
+    rows = _rows(bundle, kind, told_apart, split, folder)[:limit]
     for mode in _modes(bundle, kind):
         cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None, folder.name)
         title = f"{folder.resolve().name}, {_SAID[split]}" + {WORN: ", below a face", "garment": ", as shops show"}.get(
@@ -157,7 +166,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     kind : {"fashion-product", "flixstock", "table"}
         The data set that the pictures are of.
     names : sequence of str
-        The pictures' file names, n of them.
+        What tells the n pictures apart as the training told them: file names, or hashes of contents (table).
 
     Raises
     ------
@@ -205,14 +214,14 @@ def _flixstock(root: Path, bundle: Bundle) -> tuple[Path, Sequence[str], Labels]
     return garments.pictures, garments.names, labels
 
 
-def _table(source: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
+def _table(data: GarmentData, bundle: Bundle) -> tuple[LabelTable, Sequence[str]]:
     if takes_faces(bundle):
         raise UserError(f"{shown(bundle.directory)} looks at faces; measure it on a folder in CelebA's layout.")
     groups = tuple(group.name for group in bundle.schema.groups if group.kind == "categorical")
     tags = tuple(label for group in bundle.schema.groups if group.kind == "binary" for label in group.labels)
-    column = bundle.description.get("data", {}).get("image_column")
-    table = read_label_table(source, LabelColumns(groups, tags, column), images, whichever=True)
-    return table.pictures, table.names, {name: (table.labels[name], table.classes[name]) for name in table.classes}
+    usual = bundle.description.get("data", {}).get("image_column")
+    columns = LabelColumns(groups, tags, data.image_column, usual)
+    return read_label_table(data.folder, columns, data.images, whichever=True).without_copies()
 
 
 def _as_known(
@@ -248,7 +257,8 @@ def _rows(bundle: Bundle, kind: str, names: Sequence[str], split: str, folder: P
         new = np.ones(len(names), np.bool_)
     rows = np.flatnonzero(~new if split == "train" else new)
     if not len(rows):
-        raise UserError(f"--split {split}: {shown(folder)} has no such pictures.")
+        what = {"train": "that the bundle learned from", "test": "that the bundle did not learn from"}[split]
+        raise UserError(f"--split {split}: {shown(folder)} has no pictures {what}; ask for --split all.")
     return rows
 
 
