@@ -13,6 +13,7 @@ from stylematch.errors import UserError
 from stylematch.tables.disk import shown
 
 UNKNOWN = -1
+MAX_LABEL_CHARACTERS = 1000
 _WHOLE = re.compile(r"(-?\d+)(\.0+)?")
 YES_NO = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
 PART_WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
@@ -57,10 +58,21 @@ class LabelCells:
             cell = cells[place]
             value = UNKNOWN if cell is None and empty else known.get((cell or "").casefold())
             if value is None:
-                where = f"{shown(self.source)}, {self.rows.counted} {self.rows.numbers[place]:,}, column {shown(name)}"
-                raise UserError(f"{where}: '{shown(cell or '')}' is none of {said}.")
+                raise UserError(f"{self._at(name, place)}: '{shown(cell or '')}' is none of {said}.")
             values.append(value)
         return values
+
+    def check_short(self, name: str, cells: Sequence[str | None], places: Sequence[int]) -> None:
+        """Refuse a label that is no name any more, with a ``UserError``: it would stand in every table and card."""
+        for cell, place in zip(cells, places, strict=True):
+            if cell is not None and len(cell) > MAX_LABEL_CHARACTERS:
+                raise UserError(
+                    f"{self._at(name, place)}: a label of {len(cell):,} characters; the longest has "
+                    f"{MAX_LABEL_CHARACTERS:,}: is it a column of classes?"
+                )
+
+    def _at(self, name: str, place: int) -> str:
+        return f"{shown(self.source)}, {self.rows.counted} {self.rows.numbers[place]:,}, column {shown(name)}"
 
 
 def _whole(cells: list[str | None]) -> list[str | None]:

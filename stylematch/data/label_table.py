@@ -195,6 +195,7 @@ def read_label_table(
     classes: dict[str, tuple[str, ...]] = {}
     for name in groups:
         given = [cells[name][place] for place in labelled]
+        table.check_short(name, given, labelled)
         classes[name] = _in_order({cell for cell in given if cell is not None})
         number: dict[str | None, int] = {label: place for place, label in enumerate(classes[name])}
         labels[name] = np.array([number.get(cell, UNKNOWN) for cell in given], np.int64)

@@ -234,9 +234,10 @@ class Learner(lightning.LightningModule):
         rates = torch.optim.lr_scheduler
         match schedule.rate:
             case "one_cycle":
-                rate = rates.OneCycleLR(
-                    optimizer, max_lr=schedule.learning_rate, total_steps=self.steps + 1, pct_start=schedule.warmup
-                )
+                total = self.steps + 1
+                # torch divides by the length of a warm-up that ends with its first step: 0.2 of 5.
+                warmup = schedule.warmup * (1 - 1e-9 * (schedule.warmup * total == 1))
+                rate = rates.OneCycleLR(optimizer, max_lr=schedule.learning_rate, total_steps=total, pct_start=warmup)
                 return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
             case "cosine":
                 cosine = rates.CosineAnnealingLR(optimizer, T_max=self.steps)

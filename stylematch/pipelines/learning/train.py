@@ -228,9 +228,9 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     """Return the network that a training starts from: it follows from the job's seed, its weights or its bundle."""
     import torch
 
+    from stylematch.vision.begun import AFTERWARDS
     from stylematch.vision.networks import Network
     from stylematch.vision.stored_network import architecture, load_network
-    from stylematch.vision.training import AFTERWARDS
 
     torch.manual_seed(job.schedule.seed)
     network = Network(job.model, schema)
