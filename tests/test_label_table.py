@@ -11,11 +11,14 @@ import pytest
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tiny import write_label_table
 
 from stylematch.cli import run
 from stylematch.data.label_table import LabelColumns, read_label_table
 from stylematch.errors import UserError
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.model_pictures import picture_reader
 
 COLUMNS = LabelColumns(("kind", "type"), ("hooded", "lined"))
 
@@ -271,14 +274,31 @@ def test_what_was_learned_is_known_by_its_contents(bundle, table, pictures, caps
 
 @pytest.mark.train
 @pytest.mark.slow
-def test_one_tag_alone_is_learned_and_the_card_says_which(table, tmp_path, capsys):
+def test_one_tag_alone_and_a_category_are_learned_for_a_catalogue(table, tmp_path, capsys):
     pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
-    changes = ["data.groups=[]", "data.tags=['lined']", "data.split='random'"]
-    assert trained(table, tmp_path / "run", *changes) == 0
-    card = (tmp_path / "run-smoke" / "bundle" / "MODEL_CARD.md").read_text()
+    frame = pd.read_csv(table, keep_default_na=False).rename(columns={"kind": "category"})
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    images = str(table.parent)
+    changes = ["data.groups=['category']", "data.tags=['lined']", f"data.images='{images}'"]
+    assert trained(tmp_path / "labels.csv", tmp_path / "run", *changes) == 0
+    bundle = tmp_path / "run-smoke" / "bundle"
+    card = (bundle / "MODEL_CARD.md").read_text()
     assert "Predicting, yes or no, lined, of pictures like those" in card
     assert "labelled in a table" in card
+    assert "Fashion-MNIST" not in card  # whose group is called category, too
+    # A catalogue's pictures are seen as the model learned to see them: whole, as predict shows them.
+    frame[["image"]].assign(item_id=frame["image"]).to_csv(tmp_path / "items.csv", index=False)
+    catalogue = ["--images", images, "--bundle", str(bundle), "--out", str(tmp_path / "items")]
+    assert run(["catalog", "build", str(tmp_path / "items.csv"), *catalogue]) == 0
+    items = pq.read_table(tmp_path / "items" / "items" / "rows.parquet").to_pylist()
+    reader = picture_reader(Bundle.open(bundle), faces=None, invert=False, min_face_px=24, max_megapixels=200.0)
+    assert len(items) == 60
+    for item in items:
+        seen = Image.fromarray(reader.read((table.parent / item["id"]).read_bytes()).crops[0]).convert("L")
+        assert item["picture"] == seen.resize((28, 28), Image.Resampling.BILINEAR).tobytes()
     capsys.readouterr()
+    assert run(["embed", images, "--bundle", str(bundle), "--out", str(tmp_path / "embedded")]) == 2
+    assert "takes whole pictures, and embed crops of faces" in capsys.readouterr().err
 
 
 @pytest.mark.train
