@@ -64,7 +64,7 @@ def read_table(source: Path) -> TableRows:
         return _read_parquet(source)
     if source.suffix.lower() in (".csv", ".tsv"):
         return _read_csv(source)
-    raise UserError(f"{shown(source)} is no .csv, no .parquet and no directory of pictures.")
+    raise UserError(f"{shown(source)} is no .csv, .tsv or .parquet file; save the table as one of them.")
 
 
 def _read_parquet(source: Path) -> TableRows:

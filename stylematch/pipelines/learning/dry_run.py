@@ -71,7 +71,8 @@ def _describe_data(source: Source) -> Iterator[str]:
     for group in source.schema.groups:
         yield f"labels: {shown(group.name)} ({group.kind}, {group.width}){_answers(source, group)}"
     for name, value in source.notes.items():
-        yield f"data: {shown(name)}: {value:,}" if isinstance(value, int) else f"data: {shown(name)}: {value}"
+        said = f"{value:,}" if isinstance(value, int) else ", ".join(value) if isinstance(value, list) else value
+        yield f"data: {shown(name)}: {shown(str(said))}"
 
 
 def _answers(source: Source, group: Group) -> str:
