@@ -270,6 +270,8 @@ def test_what_was_learned_is_known_by_its_contents(bundle, table, pictures, caps
     assert figures["pictures"]["measured"] == 36
     assert run([*arguments, "--image-column", "none"]) == 2
     assert "has no column none" in capsys.readouterr().err
+    assert run(["evaluate", str(bundle), str(pictures / "none.csv")]) == 2
+    assert "There is no table at" in capsys.readouterr().err
 
 
 @pytest.mark.train

@@ -19,6 +19,7 @@ from stylematch.data import fashion_mnist, fashion_product, flixstock
 from stylematch.data.label_table import LabelColumns, LabelTable, read_label_table
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
+from stylematch.data.table_rows import TABLE_SUFFIXES
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.whole_source import cut_whole
 from stylematch.settings import data_root
@@ -83,7 +84,8 @@ def find_garments(data: str, images: Path | None = None, image_column: str | Non
     UserError
         If one of these is named beside anything but a table.
     """
-    if Path(data).is_file():
+    root = Path(data)
+    if root.is_file() or (root.suffix.lower() in TABLE_SUFFIXES and not root.is_dir()):
         return GarmentData(data, False, TABLE, Path(data), images, image_column)
     for option, value in (("--images", images), ("--image-column", image_column)):
         if value is not None:
@@ -93,7 +95,6 @@ def find_garments(data: str, images: Path | None = None, image_column: str | Non
     if data in (_GARMENTS, *_FOLDERS):
         kind = "fashion-product" if data == _GARMENTS else data
         return GarmentData(data, data == _GARMENTS, kind, data_root() / _FOLDERS[kind])
-    root = Path(data)
     kinds = (kind for table, kind in _TABLES.items() if (root / table).is_file())
     found = GarmentData(data, fashion_mnist.holds_fashion_mnist(root), next(kinds, None), root)
     return found if found.fashion_mnist or found.kind else None
