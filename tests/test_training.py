@@ -331,6 +331,18 @@ def test_a_checkpoint_of_another_job_is_not_gone_on_with(uninterrupted):
         train_tiny(out, learning_rate=1e-3)
 
 
+def test_a_checkpoint_of_other_labels_is_not_gone_on_with(tmp_path):
+    train_tiny(tmp_path, count=16)
+    note = tmp_path / "data.json"
+    begun = note.read_text()
+    train_tiny(tmp_path, count=16)
+    assert note.read_text() == begun
+    note.unlink()  # of a training that was begun before there was one
+    train_tiny(tmp_path, count=16)
+    with pytest.raises(UserError, match="learned from other pictures or labels"):
+        train_tiny(tmp_path, count=24)
+
+
 def test_a_checkpoint_is_gone_on_with_though_a_setting_was_added_since(tmp_path):
     train_tiny(tmp_path, count=16)
     note = tmp_path / "job.json"

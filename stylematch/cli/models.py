@@ -67,7 +67,7 @@ def evaluate(
     ),
     split: Annotated[
         Literal["train", "val", "test", "all"],
-        typer.Option(help="Which part; of garments, test is what the bundle did not learn from."),
+        typer.Option(help="Which part; of garments and tables, test is what the bundle did not learn from."),
     ] = "test",
     faces: Annotated[
         Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")
@@ -75,12 +75,17 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of a table's pictures; by default the table's.")
     ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A table's column of pictures; by default image.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures.")] = None,
 ) -> None:
     """Measure a model on labelled pictures: figures with intervals, a model card, plots."""
     from stylematch.pipelines.learning.evaluate import evaluate as run
 
-    for line in run(bundle, data, out, split=split, faces=faces, images=images, limit=limit).lines():
+    for line in run(
+        bundle, data, out, split=split, faces=faces, images=images, image_column=image_column, limit=limit
+    ).lines():
         typer.echo(line)
 
 

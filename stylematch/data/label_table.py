@@ -8,28 +8,29 @@ misread labels would take longer to notice.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from stylematch.data.label_cells import PART_WORDS, UNKNOWN, YES_NO, LabelCells
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
+from stylematch.data.photo_file import hash_photo
 from stylematch.data.splits import Rows
 from stylematch.data.table_pictures import TablePictures
-from stylematch.data.table_rows import RowReason, TableRows, read_table
-from stylematch.errors import UserError
+from stylematch.data.table_rows import RowReason, read_table
+from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.settings.train_data import TAGS
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
 
 PARTS = ("train", "val", "test")
-UNKNOWN = -1
-_YES_NO = {"1": 1, "true": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "no": 0, "n": 0}
-_PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 _SAID = "yes, no, true, false, 1, 0 and, where it is unknown, nothing"
 _WHOLE = re.compile(r"-?\d+")
 _IMAGE, _IDS = "image", ("item_id", "id")
@@ -47,6 +48,8 @@ class LabelColumns:
         Columns of yes and no.
     image : str, optional
         The column of the pictures' paths; without one ``image``, or else the pictures are called as ``item_id``.
+    usual_image : str, optional
+        The same, where the table has such a column.
     part : str, optional
         The column that says which rows are learned from (``train``), watched (``val``) and tested on (``test``).
     """
@@ -54,6 +57,7 @@ class LabelColumns:
     groups: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     image: str | None = None
+    usual_image: str | None = None
     part: str | None = None
 
 
@@ -101,7 +105,7 @@ class LabelTable:
         )
 
     def without_rare(self, min_count: int) -> LabelTable:
-        """Return the same, with classes of fewer than ``min_count`` rows unknown, and forgotten."""
+        """Return the same with classes of fewer than ``min_count`` rows unknown; rows without another are dropped."""
         labels, classes = dict(self.labels), dict(self.classes)
         for name, values in self.labels.items():
             if values.ndim == 1:
@@ -111,7 +115,36 @@ class LabelTable:
                 places[kept] = np.arange(len(kept))
                 labels[name] = places[values]
                 classes[name] = tuple(classes[name][place] for place in kept)
-        return replace(self, labels=labels, classes=classes)
+        known = np.any([np.atleast_2d(values.T >= 0).any(0) for values in labels.values()], axis=0)
+        return replace(self, labels=labels, classes=classes)._only(known, "rare_label")
+
+    def without_copies(self) -> tuple[LabelTable, tuple[str, ...]]:
+        """Return the same less rows whose picture equals an earlier one's, and what tells the others' pictures apart.
+
+        That is a hash of their contents: a copy that is tested on while its like is learned from would flatter a
+        figure, whatever the two are called. A picture that cannot be read goes by its name.
+        """
+        with ThreadPoolExecutor(usable_cores()) as threads:
+            contents = list(threads.map(self._content, self.names))
+        first = np.zeros(len(self), np.bool_)
+        first[list({content: place for place, content in reversed(list(enumerate(contents)))}.values())] = True
+        return self._only(first, "duplicate_picture"), tuple(contents[place] for place in np.flatnonzero(first))
+
+    def _content(self, name: str) -> str:
+        try:
+            return hash_photo(self.pictures, os.fsencode(name))
+        except PhotoRejectedError:
+            return name
+
+    def _only(self, kept: npt.NDArray[np.bool_], reason: str) -> LabelTable:
+        """Return the same with some of its rows, the others counted as dropped."""
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in np.flatnonzero(kept)),
+            labels={name: values[kept] for name, values in self.labels.items()},
+            parts=None if self.parts is None else self.parts[kept],
+            dropped={**self.dropped, reason: int((~kept).sum())},
+        )
 
 
 def read_label_table(
@@ -140,7 +173,7 @@ def read_label_table(
     folder = source.parent if images is None else images
     if not folder.is_dir():
         raise UserError(f"{shown(folder)}, where the pictures should lie, is no directory.")
-    table = _Table(source, read_table(source))
+    table = LabelCells(source, read_table(source))
     there = set(table.names) if whichever else {*columns.groups, *columns.tags}
     groups, tags = ([name for name in names if name in there] for names in (columns.groups, columns.tags))
     if not groups and not tags:
@@ -148,83 +181,57 @@ def read_label_table(
         raise UserError(f"{shown(source)} has none of the columns {shown(wanted)}, {table.has()}")
     cells = {name: table.cells(name) for name in (*groups, *tags)}
     dropped = Counter({str(RowReason.MALFORMED_ROW): len(table.rows.damaged)})
-    pictures = _pictured(table, columns.image, TablePictures(folder, allow_outside=False), dropped)
+    image = _image_column(table, columns)
+    by_id = image in _IDS and image not in (columns.image, columns.usual_image)
+    pictures = _pictured(table.cells(image), by_id, TablePictures(folder, allow_outside=False), dropped)
     labelled = [place for place in pictures if any(column[place] for column in cells.values())]
     dropped["no_label"] = len(pictures) - len(labelled)
     if not labelled:
         why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items()) if count) or "no rows"
-        raise UserError(f"{shown(source)} has no row with a label and a picture in {shown(folder)}: {why}.")
+        first = next((cell for cell in table.cells(image) if cell is not None), None)
+        said = f"; the first of its pictures is said to be {shown(first)!r}" if first and not pictures else ""
+        raise UserError(f"{shown(source)} has no row with a label and a picture in {shown(folder)}: {why}{said}.")
     labels: dict[str, npt.NDArray[np.integer]] = {}
     classes: dict[str, tuple[str, ...]] = {}
     for name in groups:
         given = [cells[name][place] for place in labelled]
+        table.check_short(name, given, labelled)
         classes[name] = in_order({cell for cell in given if cell is not None})
         number: dict[str | None, int] = {label: place for place, label in enumerate(classes[name])}
         labels[name] = np.array([number.get(cell, UNKNOWN) for cell in given], np.int64)
     if tags:
-        labels[TAGS] = np.array([table.meant(name, labelled, _YES_NO, _SAID) for name in tags], np.int8).T
+        labels[TAGS] = np.array([table.meant(name, labelled, YES_NO, _SAID) for name in tags], np.int8).T
         classes[TAGS] = tuple(tags)
     parts = None
     if columns.part is not None:
-        parts = np.array(table.meant(columns.part, labelled, _PARTS, ", ".join(PARTS), empty=False), np.int64)
+        parts = np.array(table.meant(columns.part, labelled, PART_WORDS, ", ".join(PARTS), empty=False), np.int64)
     names = tuple(pictures[place] for place in labelled)
     return LabelTable(source, folder, names, labels, classes, parts, dict(dropped))
 
 
-class _Table:
-    """A table's columns, as text."""
-
-    def __init__(self, source: Path, rows: TableRows) -> None:
-        self.source, self.rows, self.names = source, rows, rows.table.column_names
-
-    def has(self) -> str:
-        """Say which columns there are."""
-        return f"its columns are {shown(', '.join(self.names))}."
-
-    def cells(self, name: str) -> list[str | None]:
-        """Return a column as text, None where it says nothing."""
-        if name not in self.names:
-            raise UserError(f"{shown(self.source)} has no column {shown(name)}; {self.has()}")
-        column = self.rows.table[name]
-        if pa.types.is_floating(column.type):  # whole numbers with gaps, most likely
-            values = [None if value is None or value != value else value for value in column.to_pylist()]
-            if all(value is None or value == value // 1 for value in values):
-                return [None if value is None else f"{value:.0f}" for value in values]
-        try:
-            texts = column.cast(pa.string()).to_pylist()
-        except pa.ArrowException as error:
-            raise UserError(
-                f"{shown(self.source)}: column {shown(name)} is {column.type}, which is no text."
-            ) from error
-        return [text.strip() or None if text is not None else None for text in texts]
-
-    def meant(
-        self, name: str, places: Sequence[int], known: Mapping[str, int], said: str, *, empty: bool = True
-    ) -> list[int]:
-        """Return what a column's cells mean at some places; a ``UserError`` names the first that means nothing."""
-        cells, values = self.cells(name), []
-        for place in places:
-            cell = cells[place]
-            value = UNKNOWN if cell is None and empty else known.get((cell or "").casefold())
-            if value is None:
-                where = f"{shown(self.source)}, {self.rows.counted} {self.rows.numbers[place]:,}, column {shown(name)}"
-                raise UserError(f"{where}: '{shown(cell or '')}' is none of {said}.")
-            values.append(value)
-        return values
-
-
-def _pictured(table: _Table, image: str | None, find: TablePictures, dropped: Counter[str]) -> dict[int, str]:
-    """Return the rows that have a picture of their own, with its path; count the others."""
-    name = image or next((column for column in (_IMAGE, *_IDS) if column in table.names), None)
+def _image_column(table: LabelCells, columns: LabelColumns) -> str:
+    """Return the column that names the pictures: the one that was asked for, or what such a column is called."""
+    usual = (column for column in (columns.usual_image, _IMAGE, *_IDS) if column in table.names)
+    name = columns.image or next(usual, None)
     if name is None:
         raise UserError(
-            f"{shown(table.source)} has no column {_IMAGE}; {table.has()} Say in data.image_column which of them names "
-            "the pictures."
+            f"{shown(table.source)} has no column {_IMAGE}; {table.has()} Say which of them names the pictures: "
+            "data.image_column of a training, --image-column of evaluate."
         )
-    by_id = image is None and name in _IDS
+    if name in (*columns.groups, *columns.tags):
+        raise UserError(
+            f"{shown(table.source)}: column {shown(name)} names the pictures, so it is no label; leave it out."
+        )
+    return name
+
+
+def _pictured(cells: Sequence[str | None], by_id: bool, find: TablePictures, dropped: Counter[str]) -> dict[int, str]:
+    """Return the rows that have a picture of their own, with its path; count the others."""
     found: dict[str, int] = {}
-    for place, cell in enumerate(table.cells(name)):
-        path = (RowReason.NO_IMAGE, "") if cell is None else find.by_id(cell) if by_id else find.by_path(cell)
+    for place, cell in enumerate(cells):
+        path = (RowReason.NO_IMAGE, "") if cell is None else find.by_id(cell) if by_id else find.in_folder(cell)
+        if by_id and isinstance(path, str):
+            path = find.in_folder(path)
         if not isinstance(path, str):
             dropped[path[0]] += 1
         elif path in found:

@@ -17,18 +17,25 @@ class TablePictures:
     def __init__(self, folder: Path, allow_outside: bool) -> None:
         self._folder, self._allow_outside = folder, allow_outside
         self._root = os.path.realpath(folder)
+        self._within = os.path.join(self._root, "")  # noqa: PTH118 - Path would drop the final slash
         self._by_stem: dict[str, str] | None = None
 
     def by_path(self, image: str) -> str | tuple[str, str]:
         """Return the path, or reason and message."""
+        found = self.in_folder(image)
+        return image if isinstance(found, str) else found
+
+    def in_folder(self, image: str) -> str | tuple[str, str]:
+        """Return where the file lies, the same however its path is written, or reason and message."""
         if "\0" in image or "://" in image:
             return RowReason.MISSING_PICTURE, "image is no path of a file; download the picture and name the file"
         real = os.path.realpath(os.path.join(self._root, image))  # noqa: PTH118 - Path would drop a final slash
-        if not self._allow_outside and not real.startswith(os.path.join(self._root, "")):  # noqa: PTH118
+        inside = real.startswith(self._within)
+        if not self._allow_outside and not inside:
             return RowReason.OUTSIDE_FOLDER, "the path leaves the pictures' folder; --allow-outside permits that"
         if not os.path.isfile(real):  # noqa: PTH113 - no pathlib object for each of a million rows
             return RowReason.MISSING_PICTURE, "there is no such file in the pictures' folder"
-        return image
+        return real[len(self._within) :] if inside else real
 
     def by_id(self, item_id: str) -> str | tuple[str, str]:
         """Return the name of the picture that is called as an item, or reason and message."""

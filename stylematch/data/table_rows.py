@@ -15,6 +15,9 @@ from stylematch.data.table_csv import read_csv
 from stylematch.errors import UserError
 from stylematch.tables.disk import shown
 
+_CSV, _PARQUET = (".csv", ".tsv"), ".parquet"
+TABLE_SUFFIXES = (*_CSV, _PARQUET)
+
 
 class RowReason(StrEnum):
     """Why a row gave nothing, besides the codes of ``stylematch.tables.contract.Reason`` for unreadable pictures."""
@@ -60,11 +63,11 @@ def read_table(source: Path) -> TableRows:
     UserError
         If it is none of them, cannot be read, or names a column twice.
     """
-    if source.suffix.lower() == ".parquet":
+    if source.suffix.lower() == _PARQUET:
         return _read_parquet(source)
-    if source.suffix.lower() in (".csv", ".tsv"):
+    if source.suffix.lower() in _CSV:
         return _read_csv(source)
-    raise UserError(f"{shown(source)} is no .csv, no .parquet and no directory of pictures.")
+    raise UserError(f"{shown(source)} is no .csv, .tsv or .parquet file; save the table as one of them.")
 
 
 def _read_parquet(source: Path) -> TableRows:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stylematch.data.labels import Group
 from stylematch.evaluate.markdown import UNDEFINED, markdown_table, markdown_text, shown_interval, shown_number
+from stylematch.settings.train_data import TABLE, TAGS
 from stylematch.tables.disk import write_durably
 from stylematch.vision.bundle import CARD, Bundle
 
@@ -31,6 +33,7 @@ _INTENDED = {
     "pattern": "Telling the pattern of a garment in a picture of a shop.",
 }
 _ANY_INTENDED = "Predicting the group {} of pictures like those that it learned from."
+_ANY_TAGS = "Predicting, yes or no, {}, of pictures like those that it learned from."
 _FACES = (
     "Not for identifying people, not for any decision about a person, not for surveillance. CelebA's people are "
     "celebrities, mostly light-skinned and young; expect worse figures on others."
@@ -60,6 +63,10 @@ _DATA = {
     "garments": (
         "Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), MIT licence, and Fashion Product Images (Kaggle), whose pictures "
         "carry no licence that would let them be passed on: trimmed, negated and reduced to 28x28 pixels alike."
+    ),
+    TABLE: (
+        "Pictures that whoever trained it labelled in a table. Where they come from, who labelled them and how, and "
+        "what they lack, only that person knows, and should say here."
     ),
     "flixstock": (
         "FlixStock's garment attributes: neck, sleeve length and pattern. The pictures carry no licence that would let "
@@ -124,7 +131,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
     groups = bundle.schema.groups
     job = figures.get("job", {})  # a bundle that was copied without its figures has none
     dataset = job.get("settings", bundle.description).get("data", {}).get("dataset")
-    intended = [_INTENDED.get(g.name) or _ANY_INTENDED.format(markdown_text(g.name)) for g in groups]
+    own = dataset == TABLE  # what a group means that is called as a known one is its owner's to say
     lines = [
         f"# {markdown_text(bundle.name)}",
         "",
@@ -137,11 +144,11 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         "",
         "## Intended use",
         "",
-        *_unique(intended),
+        *_unique((None if own else _INTENDED.get(group.name)) or _any_intended(group) for group in groups),
         "",
         "## Must not be used for",
         "",
-        *_unique(_NOT_FOR.get(g.name, _ANY_NOT_FOR) for g in groups),
+        *_unique(_ANY_NOT_FOR if own else _NOT_FOR.get(group.name, _ANY_NOT_FOR) for group in groups),
         "",
         "## Data",
         "",
@@ -150,7 +157,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         *_notes(figures.get("data", {})),
         "## Figures",
         "",
-        _HOW,
+        _HOW if figures["measured"] else "Nothing was measured: the data had no part to test on.",
         "",
     ]
     for data_set, by_group in figures["measured"].items():
@@ -159,6 +166,12 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
             lines += _group_lines(group, values)
     lines += _calibration_lines(figures.get("calibration", {}), bundle.description.get("thresholds", {}))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _any_intended(group: Group) -> str:
+    if group.name == TAGS:
+        return _ANY_TAGS.format(", ".join(markdown_text(label) for label in group.labels))
+    return _ANY_INTENDED.format(markdown_text(group.name))
 
 
 def _notes(notes: Mapping[str, Any]) -> list[str]:

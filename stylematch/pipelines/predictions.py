@@ -12,6 +12,7 @@ import pyarrow as pa
 from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
+from stylematch.tables.disk import shown
 from stylematch.vision.faces import FaceBox
 
 TOP_CLASSES = 5
@@ -30,8 +31,23 @@ def predictions_schema(labels: LabelSchema) -> pa.Schema:
     Raises
     ------
     UserError
-        If two columns would have one name.
+        If two columns would have one name, whatever their case.
     """
+    if doubled := doubled_column(labels):
+        raise UserError(
+            f"two columns of the table would be called '{shown(doubled)}', case apart, after the model's labels: "
+            "rename that label in its bundle.json."
+        )
+    return pa.schema(_fields(labels))
+
+
+def doubled_column(labels: LabelSchema) -> str | None:
+    """Return a column that the table would have twice, in the eyes of DuckDB, which overlooks case."""
+    names = [field.name.lower() for field in _fields(labels)]
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+def _fields(labels: LabelSchema) -> list[pa.Field]:
     fields = [
         pa.field("path", pa.string(), nullable=False),
         pa.field("photo_id", pa.string(), nullable=False),
@@ -45,14 +61,7 @@ def predictions_schema(labels: LabelSchema) -> pa.Schema:
             fields.append(pa.field(f"{group.name}_top{TOP_CLASSES}", _TOP, nullable=False))
         else:
             fields += [pa.field(label, pa.float32(), nullable=False) for label in group.labels]
-    names = [field.name for field in fields]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UserError(
-            f"two columns of the table would be called '{doubled[0]}', after the model's labels: rename that label "
-            "in its bundle.json."
-        )
-    return pa.schema(fields)
+    return fields
 
 
 def box_columns(boxes: Sequence[FaceBox | None]) -> dict[str, list[float | None]]:

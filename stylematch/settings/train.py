@@ -18,7 +18,10 @@ from stylematch.settings.train_method import Augment, Distill, Loss, Schedule, S
 from stylematch.settings.train_model import Model
 
 _WITHOUT_CLASSES = {"attributes", TAGS, "landmarks", "box"}
-_GROUP = re.compile(r"[\w -]+")
+_GROUP = re.compile(r"[\w -]{1,60}")
+# What figures, the training's log and the graph's outputs call something else.
+_TAKEN = _WITHOUT_CLASSES | {"embedding", "instance", "loss", "pictures"}
+_WATCHED = ("accuracy", "f1")
 _SMOKE_PICTURES, _SMOKE_BATCH, _SMOKE_PX, _SMOKE_EPOCHS = 24, 4, 64, 2
 
 
@@ -153,10 +156,17 @@ def _check_own(data: TrainData) -> None:
     named = [*data.groups, *data.tags]
     if doubled := next((name for name in named if named.count(name) > 1), None):
         raise ValueError(f"data.groups: '{doubled}' is named twice, here or in data.tags")
+    part = data.split_column if data.split == "column" else None
+    for key, column in (("image_column", data.image_column), ("split_column", part)):
+        if column in named:
+            raise ValueError(f"data.{key}: '{column}' is a label in data.groups or data.tags, too; leave it out there")
     # A group's name is part of a file's name and of a weight's.
     if strange := [name for name in data.groups if not _GROUP.fullmatch(name)]:
-        raise ValueError(f"data.groups: '{strange[0]}' has more than letters, digits, blanks, _, -; rename the column")
-    if taken := [name for name in data.groups if name in _WITHOUT_CLASSES]:
-        raise ValueError(f"data.groups: '{taken[0]}' is the name of a group without classes; rename the column")
+        raise ValueError(
+            f"data.groups: '{strange[0]}' is no name of 1 to 60 letters, digits, blanks, _, -; rename the column"
+        )
+    taken = _TAKEN | {f"{name}_{watched}" for name in data.label_groups for watched in _WATCHED}
+    if strange := [name for name in data.groups if name in taken]:
+        raise ValueError(f"data.groups: '{strange[0]}' is what a training calls something else; rename the column")
     if data.split == "stratified" and data.dataset == TABLE and not data.groups:
         raise ValueError('data.split: "stratified" is by the first of data.groups; write "random" where there is none')

@@ -23,7 +23,7 @@ from stylematch.errors import PhotoRejectedError
 from stylematch.vision import crops
 from stylematch.vision.cut_cache import Cut, cut_once
 from stylematch.vision.faces import FaceBox, YunetLocator, labelled_face
-from stylematch.vision.item_picture import grey
+from stylematch.vision.grey import grey
 
 _VERSION = 2  # raised with every change of what is cut
 _MARGIN = 8  # the share of the input's side that a field is wider on every side: 1/8, in whole pixels

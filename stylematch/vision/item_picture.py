@@ -1,7 +1,8 @@
 """From a catalogue picture's bytes to what the garment encoder sees of it.
 
 Where a person shows the clothes, the torso below the face is cut out as it is from photos of people; else the garment
-is trimmed as in a shop picture. So worn clothes meet worn clothes where the catalogue has such pictures.
+is trimmed as in a shop picture. So worn clothes meet worn clothes where the catalogue has such pictures. A model that
+learned from whole pictures sees them whole.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from stylematch.data.decode import DecodedPhoto, decode_photo
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FINDER_SIDE_PX
 from stylematch.vision.faces import YunetLocator
 from stylematch.vision.garments import cut_garment, cut_torso
+from stylematch.vision.grey import grey
+from stylematch.vision.whole_pictures import read_whole
 
 Shown = Literal["torso", "garment"]
 Pixels = npt.NDArray[np.uint8]
@@ -30,6 +32,12 @@ def sees_clothes(bundle: Bundle) -> bool:
     """Return whether a bundle knows coloured garments, worn ones too; else it knows Fashion-MNIST's grey ones alone."""
     settings: Mapping[str, Any] = bundle.description["input"]
     return settings.get("resize") == "garment" and bundle.channels == 3
+
+
+def resize_of(bundle: Bundle) -> str:
+    """Return how a bundle of garments learned to see a picture; one of Fashion-MNIST alone does not say."""
+    settings: Mapping[str, Any] = bundle.description["input"]
+    return str(settings.get("resize", "garment"))
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,12 @@ class ItemPictureReader:
         Of the model's input.
     torsos : bool
         Whether the model knows worn clothes (``sees_clothes``).
+    resize : {"garment", "squash", "pad"}
+        How the model learned to see a picture (``resize_of``).
     """
 
-    def __init__(self, input_px: int, channels: int, *, torsos: bool) -> None:
-        self._input_px, self._channels = input_px, channels
+    def __init__(self, input_px: int, channels: int, *, torsos: bool, resize: str = "garment") -> None:
+        self._input_px, self._channels, self._resize = input_px, channels, resize
         self._locator = YunetLocator(sides_px=(_FACE_SIDE_PX,)) if torsos else None
 
     def read(self, data: bytes, *, may_be_worn: bool = True) -> ItemPicture:
@@ -84,14 +94,10 @@ class ItemPictureReader:
         photo = decode_photo(data, max_side_px=FINDER_SIDE_PX, max_megapixels=_MAX_MEGAPIXELS)
         faces = self._locator.locate(photo).boxes if self._locator is not None and may_be_worn else ()
         torso = cut_torso(photo, faces[0], self._input_px) if faces else None
-        crop = cut_garment(photo.pixels, self._input_px) if torso is None else torso
+        if self._resize != "garment":
+            crop = read_whole(data, self._input_px, self._resize)
+        else:
+            crop = cut_garment(photo.pixels, self._input_px) if torso is None else torso
         if self._channels == 1:
             crop = grey(crop)[..., None]
         return ItemPicture(photo, crop, "garment" if torso is None else "torso")
-
-
-def grey(pixels: Pixels) -> Pixels:
-    """Return the luma (ITU-R 601) of RGB pixels (h, w, 3) as uint8 (h, w); grey ones (h, w, 1) as they are."""
-    if pixels.shape[2] == 1:
-        return pixels[..., 0]
-    return np.asarray(Image.fromarray(pixels).convert("L"))

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryF1Score,
     MulticlassAccuracy,
     MulticlassF1Score,
     MultilabelAccuracy,
@@ -232,9 +234,10 @@ class Learner(lightning.LightningModule):
         rates = torch.optim.lr_scheduler
         match schedule.rate:
             case "one_cycle":
-                rate = rates.OneCycleLR(
-                    optimizer, max_lr=schedule.learning_rate, total_steps=self.steps + 1, pct_start=schedule.warmup
-                )
+                total = self.steps + 1
+                # torch divides by the length of a warm-up that ends with its first step: 0.2 of 5.
+                warmup = schedule.warmup * (1 - 1e-9 * (schedule.warmup * total == 1))
+                rate = rates.OneCycleLR(optimizer, max_lr=schedule.learning_rate, total_steps=total, pct_start=warmup)
                 return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
             case "cosine":
                 cosine = rates.CosineAnnealingLR(optimizer, T_max=self.steps)
@@ -249,7 +252,10 @@ def _metrics(schema: LabelSchema) -> dict[str, Metric]:
     """Return what is watched while training, by ``GROUP_METRIC``; unknown labels are left out."""
     metrics: dict[str, Metric] = {}
     for group in schema.groups:
-        if group.kind == "binary":
+        if group.kind == "binary" and group.width == 1:  # torchmetrics calls two labels and more multilabel
+            metrics[f"{group.name}_accuracy"] = BinaryAccuracy(ignore_index=_UNKNOWN)
+            metrics[f"{group.name}_f1"] = BinaryF1Score(ignore_index=_UNKNOWN)
+        elif group.kind == "binary":
             metrics[f"{group.name}_accuracy"] = MultilabelAccuracy(group.width, ignore_index=_UNKNOWN)
             metrics[f"{group.name}_f1"] = MultilabelF1Score(group.width, ignore_index=_UNKNOWN)
         elif group.kind == "categorical":

@@ -18,7 +18,7 @@ from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox
 from stylematch.vision.garments import garment_square
-from stylematch.vision.item_picture import grey
+from stylematch.vision.grey import grey
 from stylematch.vision.whole_pictures import MODES, decode_whole, resize_whole
 
 

@@ -6,7 +6,6 @@ bundle.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from torch.utils.data import DataLoader
 from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import UserError
 from stylematch.settings import TrainJob
-from stylematch.tables.disk import TEMPORARY_SUFFIX
 from stylematch.vision.batches import Batch, Batches, EpochOrder
+from stylematch.vision.begun import check_data, last_checkpoint, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, label_weights, point_ranges, soft_targets
@@ -31,10 +30,6 @@ from stylematch.vision.networks import Network
 from stylematch.vision.trainer import training_trainer
 
 logger = logging.getLogger(__name__)
-# What may change between a training and its going on, since it changes how it runs and not what is learned.
-_RUNNING = ("compile", "devices", "workers", "log")
-AFTERWARDS = ("instance_share", "embedding_layer")
-"""Settings of the model that change what is made of the network, and not what is learned."""
 WATCHED_BATCH = 128
 """Pictures of a batch that is watched, at most."""
 
@@ -67,12 +62,14 @@ def train_network(
     Raises
     ------
     UserError
-        If the examples do not fill a batch, there are none to watch, or the checkpoint is of another job.
+        If the examples do not fill a batch, there are none to watch, or the checkpoint is of
+        another job or of other data.
     StylematchError
         If the loss is no longer finite.
     """
-    last = _last_checkpoint(job, out)
-    trainer = training_trainer(job.schedule, out, 0 if last is None else _steps_of(last))
+    last = last_checkpoint(job, out)
+    check_data(network.schema, parts, val, out, begun=last is not None)
+    trainer = training_trainer(job.schedule, out, 0 if last is None else steps_of(last))
     fit = prepare(network, job, parts, val, teachers, rank=trainer.global_rank, processes=trainer.world_size)
     if last is not None:
         logger.info("going on from %s", last)
@@ -219,31 +216,3 @@ def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt
     ]
     chances = torch.cat(rarity, 1).nanmean(1).nan_to_num(1.0)
     return chances.double().numpy()
-
-
-def _steps_of(checkpoint: Path) -> int:
-    """Return how many steps a checkpoint has taken; its weights are not read."""
-    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
-
-
-def _last_checkpoint(job: TrainJob, out: Path) -> Path | None:
-    """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
-    hidden: Any = {"out": True, "schedule": set(_RUNNING), "model": set(AFTERWARDS)}
-    note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
-    if last.is_file() and note.is_file():
-        try:
-            # Read as a job, so that settings that were added since have their defaults.
-            then = TrainJob.model_validate({**json.loads(note.read_text(encoding="utf-8")), "out": job.out})
-        except ValueError:
-            then = None
-        if then is None or then.model_dump(exclude=hidden) != job.model_dump(exclude=hidden):
-            raise UserError(
-                f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete "
-                f"{out}."
-            )
-    for unfinished in last.parent.glob(f".*{TEMPORARY_SUFFIX}"):  # of a kill while a checkpoint was written
-        unfinished.unlink(missing_ok=True)
-    described = job.model_dump(mode="json", exclude=hidden)
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return last if last.is_file() else None

@@ -21,7 +21,8 @@ from stylematch.report.pictures import make_thumbnail
 from stylematch.search.directory import PICTURE_SIDE_PX
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.item_picture import ItemPictureReader, grey, sees_clothes
+from stylematch.vision.grey import grey
+from stylematch.vision.item_picture import ItemPictureReader, resize_of, sees_clothes
 
 _CHUNK_ITEMS = 64
 _CHUNKS_A_WORKER = 4  # to start a process takes as long as to read some hundred pictures
@@ -78,7 +79,12 @@ def read_in_order(table: ItemTable, bundle: Bundle, workers: int, take: Callable
             wanted,
             workers=min(workers or usable_cores(), max(1, len(wanted) // _CHUNKS_A_WORKER)),
             setup=functools.partial(
-                _reading, table.images, bundle.input_px, bundle.channels, torsos=sees_clothes(bundle)
+                _reading,
+                table.images,
+                bundle.input_px,
+                bundle.channels,
+                torsos=sees_clothes(bundle),
+                resize=resize_of(bundle),
             ),
             on_done=on_done,
             on_progress=progress.update,
@@ -96,8 +102,8 @@ def _chunks(table: ItemTable) -> Iterator[_Wanted]:
         yield _Wanted(number, start, tuple(images[part]), worn)
 
 
-def _reading(images: Path, input_px: int, channels: int, *, torsos: bool) -> _Reading:
-    return _Reading(images, ItemPictureReader(input_px, channels, torsos=torsos))
+def _reading(images: Path, input_px: int, channels: int, *, torsos: bool, resize: str) -> _Reading:
+    return _Reading(images, ItemPictureReader(input_px, channels, torsos=torsos, resize=resize))
 
 
 def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]) -> ReadItems:

@@ -23,6 +23,7 @@ from stylematch.settings import EmbedJob, usual_folder
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.item_picture import sees_clothes
+from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.runtime import Predictions
 
 _MIN_FACE_PX = 24
@@ -95,6 +96,11 @@ def open_embed_source(job: EmbedJob, bundle: Bundle, device: str, workers: int) 
         return _fashion_mnist(job, bundle)
     if bundle.channels != 3 or sees_clothes(bundle):
         raise UserError(f"{shown(bundle.directory)} takes garments; faces need the attribute model.")
+    if not takes_faces(bundle):
+        raise UserError(
+            f"{shown(bundle.directory)} takes whole pictures, and embed crops of faces; catalog build --bundle embeds "
+            "pictures of items with a model that has a group category."
+        )
     batches_of = partial(face_batches, batch_size=job.batch_size, workers=workers, on_gpu=device == "cuda")
     return (_celeba if job.source == "celeba" else _directory)(job, bundle, batches_of)
 

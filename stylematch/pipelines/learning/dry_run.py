@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import numpy as np
+
+from stylematch.data.labels import Group
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train import trainings
 from stylematch.pipelines.learning.train_job import check_train_extra, open_job
 from stylematch.settings import TrainJob
+from stylematch.tables.disk import shown
 
 _STEPS = 2
+_MOST_ANSWERS = 20
 _GIB = 2**30
 
 
@@ -62,10 +67,22 @@ def _looked_at(job: TrainJob) -> str:
 
 def _describe_data(source: Source) -> Iterator[str]:
     for number, (part, times) in enumerate(source.parts, start=1):
-        shown = f", each shown {times} times an epoch" if times > 1 else ""
-        yield f"data: part {number} has {len(part):,} pictures{shown}, {part.dropped:,} left out"
+        repeated = f", each shown {times} times an epoch" if times > 1 else ""
+        yield f"data: part {number} has {len(part):,} pictures{repeated}, {part.dropped:,} left out"
     yield f"data: {len(source.val):,} pictures are watched"
     for group in source.schema.groups:
-        yield f"labels: {group.name} ({group.kind}, {group.width})"
+        yield f"labels: {shown(group.name)} ({group.kind}, {group.width}){_answers(source, group)}"
     for name, value in source.notes.items():
-        yield f"data: {name}: {value}"
+        said = f"{value:,}" if isinstance(value, int) else ", ".join(value) if isinstance(value, list) else value
+        yield f"data: {shown(name)}: {shown(str(said))}"
+
+
+def _answers(source: Source, group: Group) -> str:
+    """Say how many pictures that are learned from have each answer, the most frequent first."""
+    if group.kind == "points":
+        return ""
+    values = np.concatenate([part.targets[group.name] for part, _ in source.parts])
+    counts = (values == 1).sum(0) if values.ndim == 2 else np.bincount(values[values >= 0], minlength=group.width)
+    order = np.argsort(-counts, kind="stable")
+    said = [f"{shown(group.labels[place])} {counts[place]:,}" for place in order[:_MOST_ANSWERS]]
+    return f": {', '.join(said)}" + (f", and {len(order) - len(said):,} more" if len(order) > len(said) else "")

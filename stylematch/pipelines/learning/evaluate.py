@@ -21,7 +21,8 @@ from stylematch.errors import UserError
 from stylematch.evaluate.card import POINTS_SOURCE
 from stylematch.evaluate.measure import measure
 from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
-from stylematch.pipelines.learning.labelled import find_garments, labelled_garments
+from stylematch.pipelines.learning.labelled import labelled_garments
+from stylematch.pipelines.learning.labelled_data import LabelledData, find_labelled
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings import TrainData
 from stylematch.tables.cores import usable_cores
@@ -128,6 +129,7 @@ def evaluate(
     split: Literal["train", "val", "test", "all"] = "test",
     faces: Literal["aligned", "find"] = "aligned",
     images: Path | None = None,
+    image_column: str | None = None,
     limit: int | None = None,
 ) -> EvaluationSummary:
     """Measure a bundle on a labelled data set; write figures, a model card and plots.
@@ -148,6 +150,8 @@ def evaluate(
         Pictures are face crops already, or whole photos whose faces are found as scoring finds them (CelebA).
     images : pathlib.Path, optional
         The folder that the paths in a table are relative to; by default the table's.
+    image_column : str, optional
+        The table's column of these paths; by default the one that the bundle learned by, or ``image``.
     limit : int, optional
         Only the first so many pictures.
 
@@ -161,13 +165,14 @@ def evaluate(
     bundle = Bundle.open(directory)
     if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
         check_face_crops(Path(data))
+    garments = find_labelled(data, bundle, images, image_column)
     runtime = OnnxRuntime(bundle, threads=usable_cores())
     trained = bundle.description.get("trained", {})
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
     measured: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
-        for title, examples in _labelled(bundle, data, Path(cache), split, faces, images, limit):
+        for title, examples in _labelled(bundle, data, garments, Path(cache), split, faces, limit):
             heads = predict_examples(runtime, examples).heads
             figures = _figures(bundle, heads, examples, shapes, counts)
             measured.append(Measured(title, heads, examples.targets, figures))
@@ -176,7 +181,7 @@ def evaluate(
 
 
 def _labelled(
-    bundle: Bundle, data: str, cache: Path, split: str, faces: str, images: Path | None, limit: int | None
+    bundle: Bundle, data: str, garments: LabelledData | None, cache: Path, split: str, faces: str, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
     root = Path(data)
     if (root / ATTRIBUTES_FILE).is_file():
@@ -189,7 +194,7 @@ def _labelled(
         title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
         yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
         return
-    if garments := find_garments(data, bundle, images):
+    if garments:
         yield from labelled_garments(bundle, garments, cache, split, limit)
         return
     if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:

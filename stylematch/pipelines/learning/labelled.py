@@ -7,107 +7,38 @@ of another. Labels that it does not know are unknown, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data import fashion_mnist, fashion_product, flixstock
-from stylematch.data.class_folders import read_class_folders
-from stylematch.data.label_table import LabelColumns, read_label_table
+from stylematch.data import fashion_mnist
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
+from stylematch.pipelines.learning.labelled_data import GARMENTS, LabelledData, Labels, read_labelled
 from stylematch.pipelines.learning.whole_source import cut_whole
-from stylematch.settings import data_root
 from stylematch.settings.train_data import FOLDERS, TABLE
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, fashion_mnist_examples
-from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.whole_pictures import WORN
 
 LEARNED_NAMES = "learned_names"
-_GARMENTS = "garments"
-_FOLDERS = {"fashion-product": "fashion_product", "flixstock": "flixstock"}
 _LEARN = {
-    "fashion-product": ("fashion-product", _GARMENTS),
+    "fashion-product": ("fashion-product", GARMENTS),
     "flixstock": ("flixstock",),
     TABLE: (TABLE,),
     FOLDERS: (FOLDERS,),
 }
-_TABLES = {fashion_product.TABLE: "fashion-product", flixstock.TABLE: "flixstock"}
 _SAID = {"test": "not learned from", "train": "learned from", "all": "all"}
-Labels = Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]]
-
-
-@dataclass(frozen=True)
-class GarmentData:
-    """What a name or a folder of labelled garments holds; see ``find_garments``.
-
-    Attributes
-    ----------
-    named : str
-        As the user named it.
-    fashion_mnist : bool
-        Whether Fashion-MNIST is among it.
-    kind : {"fashion-product", "flixstock", "table", "folders"} or None
-        Which table of pictures is, if any, or folders of them.
-    folder : pathlib.Path
-        Where that lies; of a table of somebody's own, the file.
-    images : pathlib.Path, optional
-        The folder of that table's pictures, where it is not the table's.
-    """
-
-    named: str
-    fashion_mnist: bool
-    kind: str | None
-    folder: Path
-    images: Path | None = None
-
-
-def find_garments(data: str, bundle: Bundle, images: Path | None = None) -> GarmentData | None:
-    """Return what lies there of the data that ``labelled_garments`` reads, None where there is none of it.
-
-    Parameters
-    ----------
-    data : str
-        A folder of Fashion-MNIST (IDX files), Fashion Product Images (``styles.csv``) or FlixStock
-        (``attributes.csv``), or the name of one that is at its usual place; "garments" are the first two. Or a file:
-        a table of labelled pictures.
-    bundle : Bundle
-        The model to measure; for one that learned from folders of classes any other folder is one of those.
-    images : pathlib.Path, optional
-        The folder of that table's pictures.
-
-    Raises
-    ------
-    UserError
-        If ``images`` are named beside anything but a table.
-    """
-    if Path(data).is_file():
-        return GarmentData(data, False, TABLE, Path(data), images)
-    if images is not None:
-        raise UserError("--images is for a table of labelled pictures (DATA as a .csv or .parquet file).")
-    if data == "fashion-mnist":
-        return GarmentData(data, True, None, Path(data))
-    if data in (_GARMENTS, *_FOLDERS):
-        kind = "fashion-product" if data == _GARMENTS else data
-        return GarmentData(data, data == _GARMENTS, kind, data_root() / _FOLDERS[kind])
-    root = Path(data)
-    kinds = (kind for table, kind in _TABLES.items() if (root / table).is_file())
-    found = GarmentData(data, fashion_mnist.holds_fashion_mnist(root), next(kinds, None), root)
-    if found.fashion_mnist or found.kind:
-        return found
-    by_folders = root.is_dir() and bundle.description.get("data", {}).get("dataset") == FOLDERS
-    return replace(found, kind=FOLDERS) if by_folders else None
 
 
 def labelled_garments(
-    bundle: Bundle, data: GarmentData, cache: Path, split: str, limit: int | None
+    bundle: Bundle, data: LabelledData, cache: Path, split: str, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
     """Give labelled pictures of garments as a bundle sees them.
 
@@ -115,8 +46,8 @@ def labelled_garments(
     ----------
     bundle : Bundle
         Whose labels and input they take.
-    data : GarmentData
-        From ``find_garments``.
+    data : LabelledData
+        From ``find_labelled``.
     cache : pathlib.Path
         Folder for the cut pictures.
     split : {"train", "val", "test", "all"}
@@ -144,11 +75,13 @@ def labelled_garments(
     if data.kind is None:
         return
     kind, folder = data.kind, data.folder
-    pictures, names, labels = _READERS[kind](folder, bundle, data.images)
-    targets, unknown = _as_known(labels, bundle.schema, data.named)
-    rows = _rows(bundle, kind, names, split, folder)[:limit]
+    read = read_labelled(data, bundle)
+    targets, unknown = _as_known(read.labels, bundle.schema, data.named)
+    rows = _rows(bundle, kind, read.told_apart, split, folder)[:limit]
     for mode in _modes(bundle, kind):
-        cut = cut_whole(pictures, names, targets, tuple(targets), bundle.input_px, cache, mode, None, folder.name)
+        cut = cut_whole(
+            read.pictures, read.names, targets, tuple(targets), bundle.input_px, cache, mode, None, folder.name
+        )
         title = f"{folder.resolve().name}, {_SAID[split]}" + {WORN: ", below a face", "garment": ", as shops show"}.get(
             mode, ""
         )
@@ -165,7 +98,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     kind : {"fashion-product", "flixstock", "table", "folders"}
         The data set that the pictures are of.
     names : sequence of str
-        The pictures' file names, n of them.
+        What tells the n pictures apart as the training told them: file names, or hashes of contents (table).
 
     Raises
     ------
@@ -188,51 +121,12 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
 
 def _fashion_mnist(bundle: Bundle, data: str, split: str, limit: int | None) -> Iterator[tuple[str, Examples]]:
     group = fashion_mnist.SCHEMA.groups[0]
-    root = None if data in ("fashion-mnist", _GARMENTS) else Path(data)
+    root = None if data in ("fashion-mnist", GARMENTS) else Path(data)
     for part in ("train", "test") if split == "all" else (split,):
         examples = fashion_mnist_examples(root, part, limit=limit)
         targets, unknown = _as_known({group.name: (examples.targets[group.name], group.labels)}, bundle.schema, data)
         counted = {name: int(values.sum()) for name, values in unknown.items()}
         yield f"fashion-mnist {part}", replace(examples, targets=targets, unknown=counted)
-
-
-def _product(root: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
-    del bundle, images
-    products = fashion_product.read_fashion_product(root)
-    labels = {group: (products.labels[group], products.classes[group]) for group in fashion_product.GROUPS}
-    labels["category"] = fashion_product.fashion_mnist_categories(products), fashion_mnist.CLASSES
-    return products.pictures, products.names, labels
-
-
-def _flixstock(root: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
-    del images
-    # "N/A" is a class where the bundle has it for one.
-    groups = [group for group in bundle.schema.groups if group.name in flixstock.GROUPS]
-    answers = any(flixstock.NOT_APPLICABLE in group.labels for group in groups)
-    garments = flixstock.read_flixstock(root, "category" if answers else "unknown")
-    labels = {group: (garments.labels[group], garments.classes[group]) for group in flixstock.GROUPS}
-    return garments.pictures, garments.names, labels
-
-
-def _table(source: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
-    if takes_faces(bundle):
-        raise UserError(f"{shown(bundle.directory)} looks at faces; measure it on a folder in CelebA's layout.")
-    groups = tuple(group.name for group in bundle.schema.groups if group.kind == "categorical")
-    tags = tuple(label for group in bundle.schema.groups if group.kind == "binary" for label in group.labels)
-    column = bundle.description.get("data", {}).get("image_column")
-    table = read_label_table(source, LabelColumns(groups, tags, column), images, whichever=True)
-    return table.pictures, table.names, {name: (table.labels[name], table.classes[name]) for name in table.classes}
-
-
-def _folders(root: Path, bundle: Bundle, images: Path | None) -> tuple[Path, Sequence[str], Labels]:
-    del images
-    (group,) = bundle.schema.groups
-    read = read_class_folders(root, group.name)
-    return read.pictures, read.names, {group.name: (read.labels[group.name], read.classes[group.name])}
-
-
-_READERS = {"fashion-product": _product, "flixstock": _flixstock, TABLE: _table, FOLDERS: _folders}
-"""By kind what reads its folder, names and labels: of a data set as a bundle numbers them."""
 
 
 def _as_known(
@@ -268,7 +162,8 @@ def _rows(bundle: Bundle, kind: str, names: Sequence[str], split: str, folder: P
         new = np.ones(len(names), np.bool_)
     rows = np.flatnonzero(~new if split == "train" else new)
     if not len(rows):
-        raise UserError(f"--split {split}: {shown(folder)} has no such pictures.")
+        what = {"train": "that the bundle learned from", "test": "that the bundle did not learn from"}[split]
+        raise UserError(f"--split {split}: {shown(folder)} has no pictures {what}; ask for --split all.")
     return rows
 
 

@@ -34,7 +34,8 @@ class Source:
     notes : dict
         What a person should know of the data: what was dropped or left out, by name.
     learned_names : tuple of str
-        The pictures that are learned from or watched, where this training shared the data set out by itself.
+        What tells the pictures that are learned from or watched apart, where this training shared the data set out by
+        itself: their names, or, of a table, hashes of their contents.
     """
 
     schema: LabelSchema

@@ -49,9 +49,9 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     """
     import torch
 
+    from stylematch.vision.begun import AFTERWARDS
     from stylematch.vision.networks import Network
     from stylematch.vision.stored_network import architecture, load_network
-    from stylematch.vision.training import AFTERWARDS
 
     torch.manual_seed(job.schedule.seed)
     network = Network(job.model, schema)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
-from stylematch.pipelines.predictions import predictions_schema
+from stylematch.pipelines.predictions import doubled_column
 from stylematch.settings import TrainData
 from stylematch.tables.disk import shown
 from stylematch.vision.examples import Examples
@@ -26,7 +25,7 @@ _LICENCE = "Learned from {}, somebody's own labelled pictures; under which licen
 def label_columns(data: TrainData) -> LabelColumns:
     """Return which columns a job reads."""
     part = data.split_column if data.split == "column" else None
-    return LabelColumns(data.groups, data.tags, data.image_column, part)
+    return LabelColumns(data.groups, data.tags, data.image_column, part=part)
 
 
 def table_source(data: TrainData, input_px: int, cache: Path) -> Source:
@@ -39,25 +38,27 @@ def table_source(data: TrainData, input_px: int, cache: Path) -> Source:
 def folders_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open a folder of classes, split by folders above them, at random, or stratified."""
     assert data.root is not None
-    table = read_class_folders(Path(data.root), data.label_groups[0])
-    if data.split == "folders" and table.parts is None:
+    read = read_class_folders(Path(data.root), data.label_groups[0])
+    if data.split == "folders" and read.parts is None:
         raise UserError(
             f"{shown(data.root)} has not just the folders train, val and test, of which train is needed; "
             'write data.split = "stratified" to have them shared out.'
         )
     if data.split != "folders":
-        table = replace(table, parts=None)
-    return _source(table, data, input_px, cache)
+        read = replace(read, parts=None)
+    return _source(read, data, input_px, cache)
 
 
-def _source(table: LabelTable, data: TrainData, input_px: int, cache: Path) -> Source:
-    table, source = table.without_rare(data.min_label_count), table.source
-    _check_classes(table, data.min_label_count)
+def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path) -> Source:
+    source = read.source
+    table, contents = read.without_rare(data.min_label_count).without_copies()
+    _check_columns(table, data.min_label_count)
     train, val, test = _split(table, data)
-    notes: dict[str, Any] = dropped_rows(table.dropped)
-    for group in table.schema.groups:
-        if group.kind == "categorical" and (untrained := _never_trained(table, group.name, train, test)):
-            notes[f"{group.name} that no training picture has"] = untrained
+    if not len(train) or not len(val):
+        raise UserError(
+            f"{shown(source)} has {len(train):,} pictures to learn from and {len(val):,} to watch, and there has to be "
+            f"one of each at least{_dropped(table)}; add pictures, raise data.validation, or split them at random."
+        )
     cut = cut_whole(
         table.pictures,
         table.names,
@@ -85,27 +86,34 @@ def _source(table: LabelTable, data: TrainData, input_px: int, cache: Path) -> S
         tests,
         _LICENCE.format(source.name),
         {"input": {"resize": data.resize}},
-        notes | undecodable(learned, watched),
-        tuple(table.names[row] for rows in (train, val) for row in rows),
+        {"pictures to test on": len(test[: data.limit])}
+        | dropped_rows(table.dropped)
+        | _too_rare(read, table, data.min_label_count)
+        | _never_learned(table, train)
+        | undecodable(learned, watched),
+        tuple(contents[row] for rows in (train, val) for row in rows),
     )
 
 
-def _check_classes(table: LabelTable, min_label_count: int) -> None:
+def _check_columns(table: LabelTable, min_label_count: int) -> None:
     """Refuse what cannot be learned or tabled, before any picture is cut."""
-    for name, classes in table.classes.items():
-        if table.labels[name].ndim == 1 and len(classes) < 2:
-            rare = f" that {min_label_count:,} pictures have" if min_label_count > 1 else ""
-            answers = f"only one answer{rare}, '{shown(classes[0])}'" if classes else f"no answer{rare}"
-            raise UserError(
-                f"{shown(table.source)}: column {shown(name)} has {answers}; there have to be two to learn."
-            )
-    try:
-        predictions_schema(table.schema)
-    except UserError as error:
+    rare = f" that {min_label_count:,} pictures have" if min_label_count > 1 else ""
+    for group in table.schema.groups:
+        values = table.labels[group.name]
+        columns = dict(zip(group.labels, values.T, strict=True)) if group.kind == "binary" else {group.name: values}
+        said = ("no", "yes") if group.kind == "binary" else group.labels
+        for name, column in columns.items():
+            answers = [said[answer] for answer in np.unique(column[column >= 0])]
+            if len(answers) < 2:
+                few = f"only one answer{rare}, '{shown(answers[0])}'" if answers else f"no answer{rare}"
+                raise UserError(
+                    f"{shown(table.source)}: column {shown(name)} has {few}; there have to be two to learn."
+                )
+    if doubled := doubled_column(table.schema):
         raise UserError(
-            f"{shown(table.source)}: a column of its labels is called as a column of predict's tables is; rename it: "
-            f"{error}"
-        ) from error
+            f"{shown(table.source)}: predict's tables would have two columns {shown(doubled)}, case apart: one is a "
+            "label, or follows from one; rename that column."
+        )
 
 
 def _split(table: LabelTable, data: TrainData) -> tuple[Rows, Rows, Rows]:
@@ -128,7 +136,35 @@ def _split(table: LabelTable, data: TrainData) -> tuple[Rows, Rows, Rows]:
     return train, val, test
 
 
-def _never_trained(table: LabelTable, group: str, train: Rows, test: Rows) -> list[str]:
-    """Return the classes that are tested and not learned."""
-    learned, tested = (set(table.labels[group][rows].tolist()) for rows in (train, test))
-    return [table.classes[group][label] for label in sorted(tested - learned - {-1})]
+def _too_rare(read: LabelTable, kept: LabelTable, min_label_count: int) -> dict[str, str]:
+    """Return the classes that have become unknown, by group."""
+    rare = {
+        name: [label for label in classes if label not in kept.classes[name]] for name, classes in read.classes.items()
+    }
+    return {
+        f"{name} that fewer than {min_label_count:,} pictures have": shown(", ".join(labels))
+        for name, labels in rare.items()
+        if labels
+    }
+
+
+def _never_learned(table: LabelTable, train: Rows) -> dict[str, str]:
+    """Return the classes, and the answers to yes or no, that no picture is learned from has, by what lacks them."""
+    notes = {}
+    for group in table.schema.groups:
+        values = table.labels[group.name][train]
+        if group.kind == "categorical":
+            counts = np.bincount(values[values >= 0], minlength=group.width)
+            if not counts.all():
+                lacking = ", ".join(shown(group.labels[place]) for place in np.flatnonzero(counts == 0))
+                notes[f"{group.name} that no training picture has"] = lacking
+            continue
+        for answer, said in enumerate(("no", "yes")):
+            if empty := ", ".join(np.array(group.labels, object)[~(values == answer).any(0)]):
+                notes[f"{group.name} that no training picture has as {said}"] = shown(empty)
+    return notes
+
+
+def _dropped(table: LabelTable) -> str:
+    rows = ", ".join(f"{reason} {count:,}" for reason, count in sorted(table.dropped.items()) if count)
+    return f" (rows dropped: {rows})" if rows else ""

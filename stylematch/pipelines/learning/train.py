@@ -45,7 +45,8 @@ class TrainSummary:
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
         first = f"bundle: {shown(self.bundle.directory)} ({self.bundle.description['parameters']:,} parameters)"
-        return [first, *headlines(self.figures["measured"])]
+        unmeasured = "not measured, for the data have no part to test on; evaluate BUNDLE DATA measures it on others"
+        return [first, *(headlines(self.figures["measured"]) if self.figures["measured"] else [unmeasured])]
 
 
 def train(job: TrainJob, job_file: Path) -> TrainSummary:

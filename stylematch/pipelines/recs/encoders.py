@@ -20,7 +20,7 @@ from stylematch.search.units import has_direction, normalise
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import temporary_path
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.item_picture import grey
+from stylematch.vision.grey import grey
 from stylematch.vision.runtime import OnnxRuntime, run_in_batches
 
 SIDE_PX = 28

@@ -1,0 +1,77 @@
+"""A training that was begun: which checkpoint it goes on from, and that its job and its data are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stylematch.data.labels import LabelSchema
+from stylematch.errors import UserError
+from stylematch.settings import TrainJob
+from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.vision.examples import Examples
+
+# What may change between a training and its going on, since it changes how it runs and not what is learned.
+_RUNNING = ("compile", "devices", "workers", "log")
+AFTERWARDS = ("instance_share", "embedding_layer")
+"""Settings of the model that change what is made of the network, and not what is learned."""
+
+
+def steps_of(checkpoint: Path) -> int:
+    """Return how many steps a checkpoint has taken; its weights are not read."""
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+
+
+def last_checkpoint(job: TrainJob, out: Path) -> Path | None:
+    """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
+    hidden: Any = {"out": True, "schedule": set(_RUNNING), "model": set(AFTERWARDS)}
+    note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
+    if last.is_file() and note.is_file():
+        try:
+            # Read as a job, so that settings that were added since have their defaults.
+            then = TrainJob.model_validate({**json.loads(note.read_text(encoding="utf-8")), "out": job.out})
+        except ValueError:
+            then = None
+        if then is None or then.model_dump(exclude=hidden) != job.model_dump(exclude=hidden):
+            raise UserError(
+                f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete "
+                f"{out}."
+            )
+    for unfinished in last.parent.glob(f".*{TEMPORARY_SUFFIX}"):  # of a kill while a checkpoint was written
+        unfinished.unlink(missing_ok=True)
+    described = job.model_dump(mode="json", exclude=hidden)
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    return last if last.is_file() else None
+
+
+def check_data(
+    schema: LabelSchema, parts: list[tuple[Examples, int]], val: Examples, out: Path, *, begun: bool
+) -> None:
+    """Refuse to go on, or to end, with pictures or labels that have changed, and note which these are.
+
+    Else a training whose table was edited would end at once, and its old weights be measured on a new split: on
+    pictures that they learned from.
+    """
+    digest = hashlib.sha256(json.dumps(schema.to_json()).encode())
+    for part, times in (*parts, (val, 1)):
+        digest.update(json.dumps([times, part.ids]).encode())
+        for name in sorted(part.targets):
+            digest.update(name.encode() + np.ascontiguousarray(part.targets[name]).tobytes())
+    note, now = out / "data.json", {"sha256": digest.hexdigest()}
+    if begun and note.is_file():
+        try:
+            then = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:
+            then = None
+        if then != now:
+            raise UserError(
+                f"{out / 'checkpoints'} learned from other pictures or labels than the data have now; name another "
+                f"out, or delete {out}."
+            )
+    note.write_text(json.dumps(now) + "\n", encoding="utf-8")
