@@ -12,7 +12,7 @@ from typing import Any
 
 from stylematch.data.labels import Group
 from stylematch.evaluate.markdown import UNDEFINED, markdown_table, markdown_text, shown_interval, shown_number
-from stylematch.settings.train_data import TABLE, TAGS
+from stylematch.settings.train_data import FOLDERS, TABLE, TAGS
 from stylematch.tables.disk import write_durably
 from stylematch.vision.bundle import CARD, Bundle
 
@@ -67,6 +67,10 @@ _DATA = {
     TABLE: (
         "Pictures that whoever trained it labelled in a table. Where they come from, who labelled them and how, and "
         "what they lack, only that person knows, and should say here."
+    ),
+    FOLDERS: (
+        "Pictures that whoever trained it sorted into folders. Where they come from, who sorted them and how, and what "
+        "they lack, only that person knows, and should say here."
     ),
     "flixstock": (
         "FlixStock's garment attributes: neck, sleeve length and pattern. The pictures carry no licence that would let "
@@ -131,7 +135,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
     groups = bundle.schema.groups
     job = figures.get("job", {})  # a bundle that was copied without its figures has none
     dataset = job.get("settings", bundle.description).get("data", {}).get("dataset")
-    own = dataset == TABLE  # what a group means that is called as a known one is its owner's to say
+    own = dataset in (TABLE, FOLDERS)  # what a group means that is called as a known one is its owner's to say
     lines = [
         f"# {markdown_text(bundle.name)}",
         "",

@@ -54,8 +54,9 @@ def describe_training(job: TrainJob) -> Iterator[str]:
             f"{which}: {cost.step_s * 1000:,.0f} ms a step on {where}, {cost.pictures_per_s:,.0f} pictures/s"
             f"{_looked_at(step)}, memory {cost.memory_bytes / _GIB:.1f} GiB"
         )
-    steps, minutes = sum(cost.steps for cost in costs), sum(cost.total_s for cost in costs) / 60
-    yield f"in all: at most {steps:,} steps, {minutes:,.0f} minutes, with the validation after each epoch"
+    steps, seconds = sum(cost.steps for cost in costs), sum(cost.total_s for cost in costs)
+    time = f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
+    yield f"in all: at most {steps:,} steps, {time}, with the validation after each epoch"
 
 
 def _looked_at(job: TrainJob) -> str:

@@ -31,8 +31,8 @@ LEARNED_NAMES = "learned_names"
 _LEARN = {
     "fashion-product": ("fashion-product", GARMENTS),
     "flixstock": ("flixstock",),
-    TABLE: (TABLE,),
-    FOLDERS: (FOLDERS,),
+    TABLE: (TABLE, FOLDERS),
+    FOLDERS: (TABLE, FOLDERS),
 }
 _SAID = {"test": "not learned from", "train": "learned from", "all": "all"}
 
@@ -98,7 +98,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     kind : {"fashion-product", "flixstock", "table", "folders"}
         The data set that the pictures are of.
     names : sequence of str
-        What tells the n pictures apart as the training told them: file names, or hashes of contents (table).
+        What tells the n pictures apart as the training told them: file names, or hashes of contents (table, folders).
 
     Raises
     ------
