@@ -106,9 +106,8 @@ def _check_columns(table: LabelTable, min_label_count: int) -> None:
             answers = [said[answer] for answer in np.unique(column[column >= 0])]
             if len(answers) < 2:
                 few = f"only one answer{rare}, '{shown(answers[0])}'" if answers else f"no answer{rare}"
-                raise UserError(
-                    f"{shown(table.source)}: column {shown(name)} has {few}; there have to be two to learn."
-                )
+                where = shown(name) if table.source.is_dir() else f"column {shown(name)}"
+                raise UserError(f"{shown(table.source)}: {where} has {few}; there have to be two to learn.")
     if doubled := doubled_column(table.schema):
         raise UserError(
             f"{shown(table.source)}: predict's tables would have two columns {shown(doubled)}, case apart: one is a "
