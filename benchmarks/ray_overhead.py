@@ -109,7 +109,8 @@ def table(result: dict[str, dict]) -> list[tuple[object, ...]]:
             rows.append((f"{figures['photos']} photos: {unit}", local, ray, f"{ray - local:.1f}"))
         each = {engine: (many[f"{engine}_{name}"] - few[f"{engine}_{name}"]) / photos for engine in ("local", "ray")}
         shown = (f"{1000 * each[engine]:.2f} ms" for engine in ("local", "ray"))
-        rows.append((f"a further photo: {unit.split(',')[0]}", *shown, f"{each['ray'] / each['local'] - 1:+.1%}"))
+        more = f"{each['ray'] / each['local'] - 1:+.1%}" if each["local"] > 0 else "too few photos to say"
+        rows.append((f"a further photo: {unit.split(',')[0]}", *shown, more))
     return rows
 
 

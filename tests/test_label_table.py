@@ -327,7 +327,11 @@ def test_a_model_of_own_labels_predicts(bundle, table, tmp_path, capsys):
     rows = pq.read_table(out / "predictions")
     assert len(rows) == 60
     assert {"Größe 1-2", "Größe 1-2_score", "type", "hooded", "lined"} <= set(rows.column_names)
-    capsys.readouterr()
+    said = capsys.readouterr().err
+    assert "60 of 60" in said
+    assert "faces" not in said
+    assert run(["evaluate", str(bundle), str(table), "--faces", "find", "--out", str(tmp_path / "no")]) == 2
+    assert "--faces find has no meaning for own-labels, which takes whole pictures" in capsys.readouterr().err
 
 
 @pytest.mark.train

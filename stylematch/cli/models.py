@@ -67,7 +67,7 @@ def evaluate(
     ),
     split: Annotated[
         Literal["train", "val", "test", "all"],
-        typer.Option(help="Which part; of garments and tables, test is what the bundle did not learn from."),
+        typer.Option(help="Which part; of garments and of your own, test is what the bundle did not learn from."),
     ] = "test",
     faces: Annotated[
         Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")

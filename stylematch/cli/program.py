@@ -61,7 +61,7 @@ def main() -> NoReturn:
         claim_process()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # it came before the command began
-        code = _say_interrupted()
+        code = _say_interrupted(sys.argv[1:])
     ignore_interrupts()
     from stylematch.tables.contract import ExitCode
 
@@ -95,14 +95,14 @@ def run(arguments: list[str]) -> int:
         say(shown(str(error)))  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _say_interrupted()
+        return _say_interrupted(arguments)
     except SystemExit as error:
         # Typer leaves so when a pipe is closed, Lightning when a training is interrupted.
         if isinstance(error.__context__, BrokenPipeError):
             return _reader_has_gone()
         if not follows_an_interrupt(error):
             raise
-        return _say_interrupted()
+        return _say_interrupted(arguments)
     except BrokenPipeError:
         return _reader_has_gone()
     except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
@@ -110,7 +110,7 @@ def run(arguments: list[str]) -> int:
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:
         if follows_an_interrupt(error):
-            return _say_interrupted()
+            return _say_interrupted(arguments)
         show = getattr(error, "show", None)
         if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on
             if speaks_json():
@@ -124,15 +124,17 @@ def run(arguments: list[str]) -> int:
             show()  # a usage error, which knows the command's usage line
         return ExitCode.USER_ERROR
     if result == ExitCode.INTERRUPTED:
-        return _say_interrupted()
+        return _say_interrupted(arguments)
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _say_interrupted() -> int:
+def _say_interrupted(arguments: list[str]) -> int:
     interrupt_heard()
-    from stylematch.tables.contract import ExitCode
+    from stylematch.tables.contract import GOING_ON, ExitCode
 
-    say("interrupted; the same command goes on where it stopped", level="warning")
+    goes_on = any(argument in GOING_ON for argument in arguments[:3])  # behind --log-format json
+    how = "goes on where it stopped" if goes_on else "begins again"
+    say(f"interrupted; the same command {how}", level="warning")
     return ExitCode.INTERRUPTED
 
 

@@ -64,7 +64,7 @@ def rules_fit(
     report: Annotated[Path, typer.Option(metavar="DIR", help="Where figures go.")] = Path("stylematch-style"),
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a training keeps its cut faces.")] = None,
 ) -> None:
-    """Fit how rules and neighbours are pooled, on people that neither has seen, and measure what each is worth."""
+    """Fit how rules and neighbours are pooled, into style.json beside the gallery, and measure what each is worth."""
     from stylematch.pipelines.learning.fit_style import fit_style
 
     for line in fit_style(rules or (), report, indexes=index or (), root=root, cache=cache).lines():

@@ -24,7 +24,7 @@ from stylematch.settings import PredictSettings
 from stylematch.tables.contract import photos_schema
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.model_pictures import ModelPictures, PictureReader, picture_reader
+from stylematch.vision.model_pictures import ModelPictures, PictureReader, picture_reader, takes_faces
 from stylematch.vision.runtime import Runtime, load_runtime, run_in_batches
 
 TABLES = ("photos", "predictions")
@@ -124,7 +124,8 @@ def predict_partition(state: PredictState, partition: Partition, advance: Callab
                 photos.write(columns)
                 if rows:
                     predictions.write(rows)
-            advance(batch_done(columns, len(rows.get("path", ())), result))
+            faces = len(rows.get("path", ())) if takes_faces(state.runtime.bundle) else 0
+            advance(batch_done(columns, faces, result))
     return result
 
 

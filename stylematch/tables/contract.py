@@ -43,12 +43,15 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+GOING_ON = ("score", "predict", "export", "train")
+"""Commands that keep what is done when they are stopped; what others write appears whole or not at all."""
+_GO_ON = f"{', '.join(GOING_ON)} go on where they stopped, others begin again"
 EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.DONE: "done; an empty directory too, with zero rows",
     ExitCode.USER_ERROR: "the user's mistake, told in one sentence on standard error",
-    ExitCode.FAILED_RESUMABLE: "failed; the same command goes on where it stopped",
+    ExitCode.FAILED_RESUMABLE: f"failed; mend what the sentence names and give the same command again: {_GO_ON}",
     ExitCode.OVER_LIMIT: "done and published, but over a limit that was asked for (--max-reject-share)",
-    ExitCode.INTERRUPTED: "interrupted; the same command goes on where it stopped",
+    ExitCode.INTERRUPTED: f"interrupted; give the same command again: {_GO_ON}",
 }
 
 

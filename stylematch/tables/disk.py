@@ -59,9 +59,7 @@ def explained(doing: str, path: Path) -> Iterator[None]:
 def failure(doing: str, where: str, error: OSError) -> StylematchError:
     """Return what says that something could not be done: what, where, why, and that the same command goes on."""
     why = shown(error.strerror or str(error))
-    return StylematchError(
-        f"could not {doing} {where}: {why}; mend that and run the same command again: it goes on where it stopped"
-    )
+    return StylematchError(f"could not {doing} {where}: {why}; mend that and run the same command again")
 
 
 def sync_directory(directory: Path) -> None:

@@ -106,6 +106,8 @@ def cut_once(
             fields.flush()
         with _published(marker) as part, part.open("wb") as file:
             np.save(file, np.array(placed, np.float64).reshape(-1, 4), allow_pickle=False)
+    else:
+        progress(len(tasks))  # all of them were cut before
     found = np.load(marker, allow_pickle=False)
     fields = np.load(stored, mmap_mode="r", allow_pickle=False)[: len(found)]
     return Cuts(fields, found[:, 0].astype(np.int64), found[:, 1:])

@@ -169,8 +169,10 @@ def prepare(
     )
     if len(order) == 0 or len(val) == 0:
         raise UserError(
-            f"{order.total} pictures to learn from do not fill a batch of schedule.batch_size = "
-            f"{schedule.batch_size}, or none of {len(val)} is left to watch; use more pictures (data.limit)."
+            f"{order.total:,} pictures to learn from do not fill a batch of schedule.batch_size = "
+            f"{schedule.batch_size}: lower it, or use more pictures."
+            if len(val)
+            else "No picture is left to watch; use more, or raise data.validation."
         )
     # As many batches for every process: Lightning refuses a process that has none.
     each = -(-len(val) // (WATCHED_BATCH * processes))

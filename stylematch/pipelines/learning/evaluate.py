@@ -30,6 +30,7 @@ from stylematch.tables.disk import shown
 from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
+from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
 
 _BATCH = 64
@@ -194,6 +195,8 @@ def _labelled(
         title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
         yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
         return
+    if faces == "find" and not takes_faces(bundle):
+        raise UserError(f"--faces find has no meaning for {shown(bundle.name)}, which takes whole pictures.")
     if garments:
         yield from labelled_garments(bundle, garments, cache, split, limit)
         return
@@ -201,7 +204,7 @@ def _labelled(
         raise UserError(
             f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
             "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, a data set, or a "
-            "table of labelled pictures (.csv, .parquet)."
+            "table of labelled pictures (.csv, .parquet); a folder for each class, where the bundle learned from such."
         )
     if split != "test":
         raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")
