@@ -39,20 +39,21 @@ class PartitionResult:
             self.units[stage] = unit
 
 
-def batch_done(photos: Mapping[str, Sequence[Any]], faces: int, result: PartitionResult) -> Tally:
+def batch_done(photos: Mapping[str, Sequence[Any]], faces: int | None, result: PartitionResult) -> Tally:
     """Count a batch in a partition's result, and return what ``advance`` is to be told of it.
 
     Parameters
     ----------
     photos : mapping of str to sequence
         The batch's rows of ``photos``; of interest is ``status``.
-    faces : int
-        How many faces they have.
+    faces : int or None
+        How many faces they have; None where none are looked for.
     result : PartitionResult
         Of the batch's partition.
     """
     statuses = photos["status"]
-    tally = Tally(len(statuses), faces=faces, rejected=sum(status == Status.REJECTED for status in statuses))
+    found = {} if faces is None else {"faces": faces}
+    tally = Tally(len(statuses), **found, rejected=sum(status == Status.REJECTED for status in statuses))
     result.found.update(tally.found)
     return tally
 

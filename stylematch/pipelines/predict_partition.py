@@ -124,7 +124,7 @@ def predict_partition(state: PredictState, partition: Partition, advance: Callab
                 photos.write(columns)
                 if rows:
                     predictions.write(rows)
-            faces = len(rows.get("path", ())) if takes_faces(state.runtime.bundle) else 0
+            faces = len(rows.get("path", ())) if takes_faces(state.runtime.bundle) else None
             advance(batch_done(columns, faces, result))
     return result
 
