@@ -34,6 +34,7 @@ from typer.main import get_command
 
 import stylematch
 from stylematch.cli import app, run
+from stylematch.cli.program import _say_interrupted
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.vision.bundle import Bundle
 
@@ -378,6 +379,19 @@ def run(_):
 program.run = run
 program.main()
 """
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how"),
+    [
+        (["--log-format", "text", "export", "job.toml"], "goes on where it stopped"),
+        (["train", "job.toml", "--log-format=text"], "goes on where it stopped"),
+        (["catalog", "build", "score"], "begins again"),
+    ],
+)
+def test_who_goes_on_after_an_interrupt_is_told_by_the_command_alone(arguments, how, capsys):
+    assert _say_interrupted(arguments) == 130
+    assert capsys.readouterr().err.endswith(f"interrupted; the same command {how}\n")
 
 
 def test_an_interrupt_of_text_that_is_run_has_the_same_code(tmp_path):

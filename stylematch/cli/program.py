@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 import typer
 
@@ -132,8 +132,8 @@ def _say_interrupted(arguments: list[str]) -> int:
     interrupt_heard()
     from stylematch.tables.contract import GOING_ON, ExitCode
 
-    goes_on = any(argument in GOING_ON for argument in arguments[:3])  # behind --log-format json
-    how = "goes on where it stopped" if goes_on else "begins again"
+    command = next((word for word in arguments if not word.startswith("-") and word not in get_args(LogFormat)), "")
+    how = "goes on where it stopped" if command in GOING_ON else "begins again"
     say(f"interrupted; the same command {how}", level="warning")
     return ExitCode.INTERRUPTED
 

@@ -102,6 +102,11 @@ class Bundle:
         architecture = self.description["architecture"]
         return int(architecture.get(SPACE_DIM, architecture["embedding_dim"]))
 
+    @property
+    def learned(self) -> dict[str, Any]:
+        """The settings of the data that the model learned from; empty where the bundle does not say."""
+        return dict(self.description.get("data", {}))
+
     @cached_property
     def schema(self) -> LabelSchema:
         """The label groups that the model predicts."""

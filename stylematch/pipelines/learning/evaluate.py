@@ -200,7 +200,7 @@ def _labelled(
     if garments:
         yield from labelled_garments(bundle, garments, cache, split, limit)
         return
-    if data != "celeba" or bundle.description.get("data", {}).get("dataset") != data:
+    if data != "celeba" or bundle.learned.get("dataset") != data:
         raise UserError(
             f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
             "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, a data set, or a "

@@ -105,7 +105,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     UserError
         If the bundle does not say, though it learned from such data, or what it says is damaged.
     """
-    if bundle.description.get("data", {}).get("dataset") not in _LEARN[kind]:
+    if bundle.learned.get("dataset") not in _LEARN[kind]:
         return None
     text = bundle.description.get(LEARNED_NAMES)
     if text is None:

@@ -113,7 +113,7 @@ def find_labelled(
     found = LabelledData(data, fashion_mnist.holds_fashion_mnist(root), next(kinds, None), root)
     if found.fashion_mnist or found.kind:
         return found
-    by_folders = root.is_dir() and bundle.description.get("data", {}).get("dataset") == FOLDERS
+    by_folders = root.is_dir() and bundle.learned.get("dataset") == FOLDERS
     return replace(found, kind=FOLDERS) if by_folders else None
 
 
@@ -151,7 +151,7 @@ def _table(data: LabelledData, bundle: Bundle) -> LabelledPictures:
         raise UserError(f"{shown(bundle.directory)} looks at faces; measure it on a folder in CelebA's layout.")
     groups = tuple(group.name for group in bundle.schema.groups if group.kind == "categorical")
     tags = tuple(label for group in bundle.schema.groups if group.kind == "binary" for label in group.labels)
-    usual = bundle.description.get("data", {}).get("image_column")
+    usual = bundle.learned.get("image_column")
     columns = LabelColumns(groups, tags, data.image_column, usual)
     return _own(read_label_table(data.folder, columns, data.images, whichever=True))
 

@@ -22,17 +22,13 @@ from stylematch.vision.examples import Examples
 _LICENCE = "Learned from {}, somebody's own labelled pictures; under which licence they are, their owner knows."
 
 
-def label_columns(data: TrainData) -> LabelColumns:
-    """Return which columns a job reads."""
-    part = data.split_column if data.split == "column" else None
-    return LabelColumns(data.groups, data.tags, data.image_column, part=part)
-
-
 def table_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open a table of labelled pictures, split by a column of it, at random, or stratified by its first group."""
     assert data.root is not None  # TrainJob sees to it
     images = None if data.images is None else Path(data.images)
-    return _source(read_label_table(Path(data.root), label_columns(data), images), data, input_px, cache)
+    part = data.split_column if data.split == "column" else None
+    columns = LabelColumns(data.groups, data.tags, data.image_column, part=part)
+    return _source(read_label_table(Path(data.root), columns, images), data, input_px, cache)
 
 
 def folders_source(data: TrainData, input_px: int, cache: Path) -> Source:
