@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from engine_jobs import load, square
 from program import PATIENCE_S, command, environment, wait_for
@@ -112,6 +113,28 @@ def test_how_a_forked_process_ended_is_known():
         assert other.join(PATIENCE_S)
         assert (one.exit_code(), other.exit_code()) == (0, 7)
         assert one.exit_code() is None  # it is told once
+    finally:
+        template.end()
+
+
+def tell_blas_threads(pipe):
+    # By what the library did: every thread but the first waits for products.
+    np.ones((300, 300)) @ np.ones((300, 300))
+    os.write(pipe, f"{os.environ.get('OPENBLAS_NUM_THREADS')} {len([*Path('/proc/self/task').iterdir()])}".encode())
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="a single core has no others to take")
+@pytest.mark.parametrize(("set_to", "threads"), [(None, 1), ("2", 2)])
+def test_products_of_a_worker_keep_to_one_core_unless_told_otherwise(monkeypatch, set_to, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", set_to)
+    template, (read, write) = Template(), os.pipe()
+    try:
+        assert os.environ.get("OPENBLAS_NUM_THREADS") == set_to
+        template.fork(tell_blas_threads, [write], __name__)
+        assert os.read(read, 20).decode() == f"{set_to or 1} {threads}"
     finally:
         template.end()
 

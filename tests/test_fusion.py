@@ -76,7 +76,7 @@ def drawn(count: int, seed: int, *, overconfident: float = 1.0, rules_see: float
     styles = np.where(keeps, truth[:, None], rng.integers(0, S, (count, 200)))
     similarities = -np.sort(rng.random((count, 200)) * 0.2, axis=1)
     prior = np.full(S, 1 / S)
-    nothing = Known(np.empty((count, 0)), np.empty((count, 200, 0), np.bool_), np.empty(0))
+    nothing = Known(np.empty((count, 0)), np.empty((0, 200, count), np.bool_), np.empty(0))
     people = np.arange(count) // 5
     return HeldOut(rules / rules.sum(axis=1, keepdims=True), styles, similarities, prior, truth, people, nothing)
 
@@ -249,7 +249,7 @@ def world(count: int, seed: int, *, faces: int = 300, seen: float = 1.5):
         first, second, third = np.moveaxis(labels, -1, 0)
         return np.where(first & second, 0, np.where(first | second, 1, np.where(third, 2, 3)))
 
-    known = Known(said, others, np.array([0.5, 0.5, 0.3]))
+    known = Known(said, np.ascontiguousarray(others.T), np.array([0.5, 0.5, 0.3]))
     similarities = np.ones((count, faces))
     return HeldOut(by_rules, style(others), similarities, PRIOR, style(own), np.arange(count), known)
 
@@ -290,7 +290,7 @@ def test_informed_votes_do_not_depend_on_the_batch(seed, agreement):
     whole = faces.informed(some)
     for row in range(9):
         one = slice(row, row + 1)
-        known = Known(faces.known.said[one], faces.known.true[one], faces.known.usual)
+        known = Known(faces.known.said[one], faces.known.true[..., one], faces.known.usual)
         alone = informed_votes(known, faces.neighbour_styles[one], faces.similarities[one], faces.rules[one], some)
         assert alone.tobytes() == whole[one].tobytes()
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.index import build_index, describe_index
+from stylematch.search import scan
 from stylematch.search.directory import load_index_directory
 from stylematch.search.index import VectorIndex
 
@@ -53,6 +54,25 @@ def assert_exact(index, queries, hits, k, allowed=None):
         assert keys == sorted(keys)
     assert (hits.positions[:, found:] == -1).all()
     assert np.isneginf(hits.scores[:, found:]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 60), st.integers(0, 10_000), st.data())
+def test_the_best_products_are_found_however_many_are_asked(queries, rows, seed, data):
+    count = data.draw(st.integers(1, rows))
+    rng = np.random.default_rng(seed)
+    # Small whole numbers: products are exact in float32, and many are equal.
+    unit = rng.integers(-3, 4, (queries, 5)).astype(np.float32)
+    stored = rng.integers(-3, 4, (rows, 5)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_PRODUCTS", 3 * rows)  # several parts
+        scores, found = scan.best_products(unit, stored, count)
+    products = unit @ stored.T
+    assert scores.shape == found.shape == (queries, count)
+    assert all(len(set(row)) == count for row in found.tolist())
+    np.testing.assert_array_equal(scores, np.take_along_axis(products, found, axis=1))
+    np.testing.assert_array_equal(np.sort(scores, axis=1)[:, ::-1], np.sort(products, axis=1)[:, ::-1][:, :count])
+    np.testing.assert_array_equal(scores[:, -1], scores.min(axis=1))
 
 
 def names(n):

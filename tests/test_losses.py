@@ -188,6 +188,20 @@ def test_label_weights_are_inverse_frequencies():
     assert "landmarks" not in weights
 
 
+@pytest.mark.parametrize("power", [0.1, 0.5, 1.0])
+def test_a_power_of_the_label_weights_compensates_in_part(power):
+    targets = {
+        "attributes": torch.tensor([[1, 0, 1]] + [[0, 0, 1]] * 19 + [[0, 1, -1]] * 4, dtype=torch.int8),
+        "category": torch.tensor([0] * 16 + [1] * 4 + [-1] * 4),
+        "landmarks": torch.zeros(24, 2),
+    }
+    weights = label_weights(SCHEMA, soft_targets(SCHEMA, targets), power)
+    torch.testing.assert_close(weights["attributes"], torch.tensor([10.0, 5.0, 0.1]) ** power)
+    frequent, rare = weights["category"].tolist()
+    assert rare / frequent == pytest.approx(4**power)
+    assert 16 * frequent + 4 * rare == pytest.approx(20)  # a picture counts 1 in the mean, so the rate stays
+
+
 @pytest.mark.parametrize("kind", ["focal", "asymmetric"])
 def test_easy_labels_count_less(kind):
     schema = LabelSchema((BinaryGroup("attributes", ("a",)),))

@@ -4,6 +4,8 @@
   copied broken: these come with models, indexes and searches, which a worker loads and does itself. (numpy's and
   pyarrow's libraries, which have a thread from the start, stop or mend it around a fork.)
 - It is spawned, so it has none of the threads and locks of the process that starts it, either.
+- Its BLAS keeps to one core: each worker has its share of them, and products that took them all would wait for each
+  other, twice as long as alone.
 - It ends with that process, and the workers end with it.
 """
 
@@ -33,6 +35,7 @@ STOP_S = 3.0
 _REAP_S = 1.0
 _ASK_EVERY_S = 0.002
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 class Template:
@@ -58,7 +61,7 @@ class Template:
         # only and prints no traceback of its own; nor may an interrupt by either signal leave it half started.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            with main_unseen():
+            with main_unseen(), blas_on_one_core():
                 self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -181,6 +184,22 @@ def main_unseen() -> Iterator[None]:
         yield
     finally:
         vars(main).update(kept)
+
+
+@contextlib.contextmanager
+def blas_on_one_core() -> Iterator[None]:
+    """Have processes that are started in the block load BLAS (numpy's, FAISS's) with one thread, or as the user says.
+
+    Later than at its loading it could be told, too, but not before its threads had waited for work on all cores.
+    """
+    is_ours = not any(name in os.environ for name in (_BLAS_THREADS, "OMP_NUM_THREADS"))
+    if is_ours:
+        os.environ[_BLAS_THREADS] = "1"
+    try:
+        yield
+    finally:
+        if is_ours:
+            del os.environ[_BLAS_THREADS]
 
 
 def die_with_parent() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +48,14 @@ class Candidates:
     fit: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.float64]
     is_whole: bool
+
+    @cached_property
+    def groups(self) -> list[tuple[int, slice]]:
+        """Each category's place, and where its items lie here; categories without any are left out."""
+        if not len(self.place):
+            return []
+        bounds = [0, *(np.flatnonzero(np.diff(self.place)) + 1).tolist(), len(self.place)]
+        return [(int(self.place[start]), slice(start, end)) for start, end in pairwise(bounds)]
 
     def only(self, kept: npt.NDArray[np.int64]) -> Candidates:
         """Return some of them, by their places here: int64 (kept,)."""
@@ -139,10 +149,9 @@ def preferred(
     """
     chosen = np.zeros(len(scores), np.bool_)
     hashes = _mixed(item_keys[candidates.positions] ^ np.uint64(face_key))
-    for place in np.unique(candidates.place):
-        members = np.flatnonzero(candidates.place == place)
+    for place, members in candidates.groups:
         near_equal = max(2 * top_k, min(NEAREST, int(_NEAR_EQUAL_SHARE * sizes[place])))
-        best = members[np.argsort(-scores[members], kind="stable")[:near_equal]]
+        best = members.start + np.argsort(-scores[members], kind="stable")[:near_equal]
         count = max(top_k, int(_PREFERRED_SHARE * len(best)))
         chosen[best[np.argsort(hashes[best], kind="stable")[:count]]] = True
     return chosen

@@ -49,7 +49,7 @@ class Choice:
         eligible: npt.NDArray[np.bool_],
         *,
         looks_alike: bool = False,
-    ) -> None:
+    ) -> list[int]:
         """Take eligible candidates as long as items are missing.
 
         Parameters
@@ -62,57 +62,63 @@ class Choice:
             Which of them may be taken.
         looks_alike : bool
             Also take what looks like a chosen item.
+
+        Returns
+        -------
+        list of int
+            The candidates that were taken, in turn.
         """
         if self.is_full:
-            return
-        free = eligible & ~np.isin(candidates.positions, self.positions)
-        slots = np.bincount(candidates.place[np.isin(candidates.positions, self.positions)])
-        kept = np.flatnonzero(free)
-        candidates, scores, free = candidates.only(kept), scores[kept], free[kept]
-        nearest = np.full(len(scores), -np.inf)
+            return []
+        slots = np.zeros(0, np.int64)
+        if self.positions:
+            chosen = np.isin(candidates.positions, self.positions)
+            slots, eligible = np.bincount(candidates.place[chosen]), eligible & ~chosen
+        kept = np.flatnonzero(eligible)
+        candidates, relevance = candidates.only(kept), self._lambda * scores[kept]
+        nearest = np.full(len(kept), -np.inf)
         for vector in self._vectors:
             np.maximum(nearest, _cosines(candidates.vectors, vector), out=nearest)
+        taken: list[int] = []
         members = self._turns(candidates, slots)
         while members and not self.is_full:
             left = []
             for group in members:
-                item = None if self.is_full else self._best(candidates, scores, nearest, free, group, looks_alike)
+                item = None if self.is_full else self._best(candidates, relevance, nearest, group, looks_alike)
                 if item is None:
                     continue
                 left.append(group)
-                free[item] = False
+                relevance[item] = -np.inf
+                taken.append(int(kept[item]))
                 self.positions.append(int(candidates.positions[item]))
                 self._vectors.append(candidates.vectors[item])
-                np.maximum(nearest, _cosines(candidates.vectors, candidates.vectors[item]), out=nearest)
+                if not self.is_full:
+                    np.maximum(nearest, _cosines(candidates.vectors, candidates.vectors[item]), out=nearest)
             members = left
+        return taken
 
-    def _turns(self, candidates: Candidates, slots: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    def _turns(self, candidates: Candidates, slots: npt.NDArray[np.int64]) -> list[slice]:
         """Return the categories' candidates in the order of their turns: who has fewest slots so far is first."""
-        places = np.unique(candidates.place).tolist()
-        order = sorted(places, key=lambda place: (int(slots[place]) if place < len(slots) else 0, place))
-        return [np.flatnonzero(candidates.place == place) for place in order]
+        order = sorted(candidates.groups, key=lambda group: int(slots[group[0]]) if group[0] < len(slots) else 0)
+        return [members for _, members in order]
 
     def _best(
         self,
         candidates: Candidates,
-        scores: npt.NDArray[np.float64],
+        relevance: npt.NDArray[np.float64],
         nearest: npt.NDArray[np.float64],
-        free: npt.NDArray[np.bool_],
-        group: npt.NDArray[np.int64],
+        group: slice,
         looks_alike: bool,
     ) -> int | None:
-        """Return the best free item of a group; what looks like a chosen one is not free any more."""
-        relevance = self._lambda * scores[group]
+        """Return the best item of a group, -inf being none; what looks like a chosen one is none any more."""
+        value = relevance[group]
         if self.positions:
-            relevance = relevance - (1.0 - self._lambda) * nearest[group]
-        relevance[~free[group]] = -np.inf
-        while np.isfinite(best := relevance.max(initial=-np.inf)):
-            place = int(np.argmax(relevance == best))  # the first is the least id
-            item = int(group[place])
+            value = value - (1.0 - self._lambda) * nearest[group]
+        while value[place := int(value.argmax())] > -np.inf:  # the first of equals is the least id
+            item = group.start + place
             if looks_alike or not self._is_seen(int(candidates.positions[item]), self.positions):
                 return item
-            relevance[place] = -np.inf
-            free[item] = False
+            value[place] = relevance[item] = -np.inf
         return None
 
     def _is_seen(self, position: int, chosen: Sequence[int]) -> bool:

@@ -2,7 +2,7 @@
 
 - The query is the embedding of the worn clothes where these can be seen, else for each of the style's categories its
   *prototype*: the mean of those of its items whose tags fit the style best.
-- FAISS brings the 200 items of each category that are nearest to the query (400, 800, ... where k needs them).
+- The index brings the 200 items of each category that are nearest to the query (400, 800, ... where k needs them).
 - score = weighted mean of the similarity, the tags' fit times the style's score, and the category's place in the rule.
 - Slots go round the categories; each takes the item of highest marginal relevance (``choose``).
 - The chosen are ranked by score, then by id. Other categories come in only where the style's own run out.
@@ -27,6 +27,8 @@ from stylematch.search.catalog import ItemCatalog, Tags
 from stylematch.settings.score import Ranking
 
 Query = Literal["worn", "style"]
+_Taken = tuple[Candidates, npt.NDArray[np.float64], list[int]]
+"""Candidates, their scores, and which of them were taken."""
 
 
 @dataclass(frozen=True)
@@ -182,39 +184,36 @@ class Recommender:
         return answers
 
     def _answer(self, style: StyleItems, face: FaceQuery, candidates: Candidates) -> list[Recommendation]:
-        choice = Choice(self._catalog, self.top_k, self.ranking.mmr_lambda)
         size = NEAREST
         while True:
+            # Nothing is taken twice, so a larger choice starts again: its lists must not depend on NEAREST's multiples.
+            choice = Choice(self._catalog, self.top_k, self.ranking.mmr_lambda)
             scores = candidates.scores(face.style_score, style.priors, self.ranking)
             everything = np.ones(len(scores), np.bool_)
+            taken = []
             if face.worn is None:
-                choice.fill(candidates, scores, self._preferred(style, face, candidates, scores))
-            choice.fill(candidates, scores, everything)
+                taken += choice.fill(candidates, scores, self._preferred(style, face, candidates, scores))
+            taken += choice.fill(candidates, scores, everything)
             if choice.is_full or candidates.is_whole:
                 break
-            # Nothing is taken twice, so a larger choice starts again: its lists must not depend on NEAREST's multiples.
             size *= 2
-            choice = Choice(self._catalog, self.top_k, self.ranking.mmr_lambda)
             candidates = (
                 style.typical(size) if face.worn is None else style.candidates(style.search(face.worn[None], size), 0)
             )
-        choice.fill(candidates, scores, everything, looks_alike=True)
-        parts = [(candidates, scores)]
+        taken += choice.fill(candidates, scores, everything, looks_alike=True)
+        parts: list[_Taken] = [(candidates, scores, taken)]
         if not choice.is_full and len(style.other_items):
             parts.append(self._fill_up(style, face, choice))
-        return self._ranked(style, face, choice, parts)
+        return self._ranked(style, face, parts)
 
-    def _fill_up(
-        self, style: StyleItems, face: FaceQuery, choice: Choice
-    ) -> tuple[Candidates, npt.NDArray[np.float64]]:
+    def _fill_up(self, style: StyleItems, face: FaceQuery, choice: Choice) -> _Taken:
         """Fill the list with the nearest items of other categories, all of them looked at."""
         query = style.other_prototype if face.worn is None else face.worn
         candidates = style.other_candidates(query)
         scores = candidates.scores(face.style_score, style.priors, self.ranking)
         everything = np.ones(len(scores), np.bool_)
-        choice.fill(candidates, scores, everything)
-        choice.fill(candidates, scores, everything, looks_alike=True)
-        return candidates, scores
+        taken = choice.fill(candidates, scores, everything)
+        return candidates, scores, taken + choice.fill(candidates, scores, everything, looks_alike=True)
 
     def _preferred(
         self, style: StyleItems, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
@@ -226,17 +225,10 @@ class Recommender:
     def _item_keys(self) -> npt.NDArray[np.uint64]:
         return np.fromiter(map(key_of, self._catalog.item_ids), np.uint64, len(self._catalog))
 
-    def _ranked(
-        self,
-        style: StyleItems,
-        face: FaceQuery,
-        choice: Choice,
-        parts: Sequence[tuple[Candidates, npt.NDArray[np.float64]]],
-    ) -> list[Recommendation]:
-        chosen = set(choice.positions)
+    def _ranked(self, style: StyleItems, face: FaceQuery, parts: Sequence[_Taken]) -> list[Recommendation]:
         found = []
-        for part, (candidates, scores) in enumerate(parts):
-            for item in np.flatnonzero(np.isin(candidates.positions, list(chosen))).tolist():
+        for part, (candidates, scores, taken) in enumerate(parts):
+            for item in taken:
                 position = int(candidates.positions[item])
                 found.append((-float(scores[item]), self._catalog.item_ids[position], part, item, position))
         query: Query = "style" if face.worn is None else "worn"

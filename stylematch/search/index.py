@@ -1,8 +1,9 @@
 """Exact nearest neighbours by cosine, over FAISS's flat index.
 
 Vectors are L2-normalised and stored once, as half floats (FAISS ``IndexScalarQuantizer``, ``QT_fp16``); on
-loading they are widened into an ``IndexFlatIP``, whose search runs in BLAS batches, or, memory-mapped, left on
-disk and widened a block at a time. FAISS only proposes; see ``search/base`` for how the answers are made.
+loading they are widened into an ``IndexFlatIP``, whose rows are searched in batches (``search/scan``), or,
+memory-mapped, left on disk and widened a block at a time. That only proposes; see ``search/base`` for how the answers
+are made.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stylematch.search.base import Hits, IndexKind, SearchIndex
 from stylematch.search.files import INDEX_FILE, ROWS_FILE, read_faiss, read_ids, write_faiss, write_rows
 from stylematch.search.names import appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
-from stylematch.search.scan import Propose
+from stylematch.search.scan import MANY_QUERIES, Propose, best_products
 from stylematch.search.units import Storage, unit_rows
 from stylematch.tables.disk import shown
 
@@ -224,11 +225,14 @@ class VectorIndex(SearchIndex):
         self, unit: npt.NDArray[np.float32], proposals: int, allowed: npt.NDArray[np.int64] | None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         if allowed is not None:
+            if len(unit) >= MANY_QUERIES:
+                return self._scan(allowed)(unit, proposals)
+            # A copy of the rows, as a scan makes it, would take a few queries longer than the search itself.
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorArray(allowed))  # type: ignore[call-arg]
             return self._flat.search(unit, proposals, params=parameters)
         if self._gpu is not None and (self._gpu.max_k is None or proposals <= self._gpu.max_k):
             return self._gpu.search(unit, proposals)
-        return self._flat.search(unit, proposals)
+        return best_products(unit, self._vectors, proposals)
 
     def _widen(self, rows: npt.NDArray[Any]) -> None:
         self._flat: Any = faiss.IndexFlatIP(rows.shape[1])

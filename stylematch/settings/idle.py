@@ -78,7 +78,8 @@ def _idle(
             data.dataset == "table" and data.split != "column",
             f'where data.split is "{data.split}"',
         ),
-        (["data.balance"], groups <= _POINTS, "on points alone"),
+        (["data.balance", "data.balance_power"], groups <= _POINTS, "on points alone"),
+        (["data.balance_power"], data.balance == "none", 'where data.balance is "none"'),
         (
             ["model.weights"],
             model.start_from is not None and model.weights != "none",

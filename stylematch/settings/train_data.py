@@ -81,6 +81,9 @@ class TrainData(Section):
         ``garments`` always are.
     balance : str
         Rare labels are compensated by nothing (``none``), ``weights`` in the loss, or a ``sampler``.
+    balance_power : float
+        How much of that: what a label counts is raised to this power. 1 makes frequent and rare ones count the same;
+        0.5 is the square root of their frequencies (Mahajan et al., ECCV 2018).
     limit : int, optional
         Only the first so many pictures of each part, for a quick try.
     """
@@ -103,6 +106,7 @@ class TrainData(Section):
     missing: Literal["category", "unknown"] = "unknown"
     resize: Literal["squash", "pad", "garment"] = "squash"
     balance: Literal["none", "weights", "sampler"] = "none"
+    balance_power: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 1.0
     limit: Count | None = None
 
     @property

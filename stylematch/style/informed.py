@@ -38,7 +38,7 @@ class Known:
     ----------
     said : ndarray of float64, shape (n, u)
         What the model says of n faces: probabilities.
-    true : ndarray of bool, shape (n, k, u)
+    true : ndarray of bool, shape (u, k, n)
         What the neighbours of each have in truth, nearest first.
     usual : ndarray of float64, shape (u,)
         The share of the gallery's faces that have each.
@@ -62,13 +62,13 @@ class GalleryAttributes:
 
     def __init__(self, rules: RuleSet, labels: NDArray[np.bool_]) -> None:
         self._columns = np.array([rules.attribute_names.index(name) for name in rules.attributes], np.int64)
-        self._true = np.ascontiguousarray(labels[:, self._columns])
-        self._usual = self._true.mean(axis=0)
+        self._true = np.ascontiguousarray(labels[:, self._columns].T)
+        self._usual = self._true.mean(axis=1)
 
     def known(self, probabilities: NDArray[np.floating], positions: NDArray[np.int64]) -> Known:
         """Return what is known of n faces, by their probabilities (n, a), and of their neighbours' rows (n, k)."""
         said = probabilities[:, self._columns].astype(np.float64)
-        return Known(said, self._true[positions], self._usual)
+        return Known(said, self._true.take(positions.T, axis=1), self._usual)
 
 
 def informed_votes(
@@ -98,16 +98,15 @@ def informed_votes(
     ndarray of float64, shape (n, S)
         Probability of each style; rows sum to 1 up to rounding. A row does not depend on the others.
     """
-    near = nearness(similarities, settings)
-    asked = near.shape[1]
-    weights, score = np.exp(near), near.copy()
+    score = np.ascontiguousarray(nearness(similarities, settings).T)  # a face's values below one another, from here on
+    weights = np.exp(score)
     total = in_order(weights) + settings.pseudo_count
     for column, usual in enumerate(known.usual):
-        true = known.true[:, :asked, column]
+        true = known.true[column, : len(score)]
         there = (in_order(np.where(true, weights, 0.0)) + settings.pseudo_count * usual) / total
         gain = settings.agreement * (_log_odds(known.said[:, column]) - _log_odds(there))
-        score += np.where(true, gain[:, None], 0.0)
-    return tally(styles, np.exp(score - score.max(axis=1, keepdims=True)), by_rules, settings.pseudo_count)
+        score += np.where(true, gain, 0.0)
+    return tally(styles, np.exp(score - score.max(axis=0)).T, by_rules, settings.pseudo_count)
 
 
 def _log_odds(share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -213,18 +213,21 @@ def tally(
     pseudo_count : float
         Above 0.
     """
-    asked = styles[:, : weights.shape[1]]
-    shares = np.empty((len(styles), towards.shape[-1]))
-    total = in_order(weights) + pseudo_count
-    for style in range(shares.shape[1]):
-        counted = in_order(np.where(asked == style, weights, 0.0))
-        shares[:, style] = (counted + pseudo_count * towards[..., style]) / total
-    return shares
+    count, asked = weights.shape
+    width = towards.shape[-1]
+    place = np.arange(count)[:, None] * width + styles[:, :asked]
+    # One after the other, as they come: a face's sums do not depend on those of others.
+    counted = np.bincount(place.ravel(), weights.ravel(), count * width).reshape(count, width)
+    total = in_order(np.ascontiguousarray(weights.T)) + pseudo_count
+    return np.asarray((counted + pseudo_count * towards) / total[:, None])
 
 
 def in_order(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums of rows (n, k), each added up from its first to its last.
+    """Return the sums of the columns of a contiguous array (k, n), each added up from its first row to its last.
 
-    numpy's own sum may group a row's values otherwise in another batch, and round otherwise.
+    numpy adds row to row while rows have more than one value; a column that stands alone it would add up by halves,
+    and round otherwise than among others.
     """
-    return np.asarray(np.add.accumulate(values, axis=1)[:, -1])
+    if values.shape[1] > 1:
+        return np.asarray(np.add.reduce(values, axis=0))
+    return np.asarray(np.add.accumulate(values, axis=0)[-1])

@@ -196,8 +196,8 @@ def instance_loss(views: Tensor, pictures: int, temperature: float) -> Tensor:
     return functional.cross_entropy(similarity[torch.cat([first, other])], torch.cat([other, first]))
 
 
-def label_weights(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
-    """Return what labels count so that rare ones are heard: the inverse of their frequency.
+def label_weights(schema: LabelSchema, targets: Targets, power: float = 1.0) -> dict[str, Tensor]:
+    """Return what labels count so that rare ones are heard: the inverse of their frequency, or a power of that.
 
     Binary: negatives over positives, at most 10 (and at least 1/10). Categorical: the mean is 1 over the pictures, as
     scikit-learn's "balanced"; a class without pictures counts 0.
@@ -208,6 +208,8 @@ def label_weights(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
         The groups.
     targets : dict of str to Tensor of float, shape (n, width)
         Soft targets of the training split.
+    power : float
+        1 compensates a label's frequency in full, less of it in part (0.5: Mahajan et al., ECCV 2018).
     """
     weights: dict[str, Tensor] = {}
     for group in schema.groups:
@@ -218,10 +220,11 @@ def label_weights(schema: LabelSchema, targets: Targets) -> dict[str, Tensor]:
         known = (~target.isnan()).sum(0)
         if group.kind == "binary":
             ratio = (known - positive) / positive.clamp(min=1)
-            weights[group.name] = ratio.clamp(1 / _LARGEST_WEIGHT, _LARGEST_WEIGHT)
+            weights[group.name] = ratio.clamp(1 / _LARGEST_WEIGHT, _LARGEST_WEIGHT) ** power
         else:
             present = positive > 0
-            weights[group.name] = torch.where(present, known / (present.sum() * positive.clamp(min=1)), 0.0)
+            rarity = torch.where(present, 1 / positive.clamp(min=1), 0.0) ** power
+            weights[group.name] = rarity * known / (rarity * positive).sum().clamp(min=torch.finfo(torch.float32).tiny)
     return weights
 
 

@@ -156,14 +156,14 @@ def prepare(
     loss = SchemaLoss(
         network.schema,
         job.loss,
-        label_weights(network.schema, targets) if job.data.balance == "weights" else {},
+        label_weights(network.schema, targets, job.data.balance_power) if job.data.balance == "weights" else {},
         point_ranges(network.schema, targets),
     )
     order = EpochOrder(
         [(len(part), times) for part, times in parts],
         schedule.batch_size,
         schedule.seed,
-        _sampling_weights(network, targets) if job.data.balance == "sampler" else None,
+        _sampling_weights(network, targets, job.data.balance_power) if job.data.balance == "sampler" else None,
         rank=rank,
         processes=processes,
     )
@@ -206,9 +206,9 @@ def _all_targets(network: Network, parts: list[tuple[Examples, int]]) -> dict[st
     return soft_targets(network.schema, stacked)
 
 
-def _sampling_weights(network: Network, targets: dict[str, torch.Tensor]) -> npt.NDArray[np.float64]:
+def _sampling_weights(network: Network, targets: dict[str, torch.Tensor], power: float) -> npt.NDArray[np.float64]:
     """Return for every picture how rare its labels are: the mean of its known labels' weights, over all groups."""
-    weights = label_weights(network.schema, targets)
+    weights = label_weights(network.schema, targets, power)
     rarity = [
         torch.where(target.isnan(), torch.nan, target * weights[name] + (1 - target) * (1 / weights[name].clamp(0.1)))
         if network.schema.group(name).kind == "binary"
