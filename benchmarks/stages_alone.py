@@ -22,6 +22,7 @@ import numpy as np
 from stylematch.data.memory import keep_freed_memory
 from stylematch.data.photo_file import hash_photo
 from stylematch.data.photos import find_photos, photo_root
+from stylematch.engines.template import blas_on_one_core
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.inputs import read_listed
 from stylematch.pipelines.partitions import PartitionResult
@@ -48,7 +49,7 @@ def stage_rates(photos: Path, faces: str, workers: int) -> dict[str, float]:
     """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(workers)
-    with context.Pool(workers, _keep, (barrier,)) as pool:
+    with blas_on_one_core(), context.Pool(workers, _keep, (barrier,)) as pool:
         shares = [(photos, faces, number, workers) for number in range(workers)]
         measured = pool.starmap(_share, shares, chunksize=1)
     count = sum(photos for photos, _ in measured)
