@@ -7,7 +7,6 @@ publish by one rename: as ``score`` does, with one model and without styles and 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +16,6 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from stylematch.data.decode import decode_photo
@@ -39,6 +37,7 @@ from stylematch.pipelines.predictions import predictions_schema
 from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture, subject_of, write_contact_sheet
 from stylematch.settings import PredictSettings
 from stylematch.tables.contract import Status
+from stylematch.tables.counts import count_photos, count_rows
 from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
@@ -187,17 +186,13 @@ def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, S
 
 def _count(staged: Path, ignored: dict[str, int]) -> PredictCounts:
     """Count what the tables hold, streaming."""
-    statuses: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    for batch in ds.dataset(staged / "photos", format="parquet").to_batches(columns=["status", "reason"]):
-        statuses.update(batch.column("status").to_pylist())
-        reasons.update(batch.column("reason").to_pylist())
+    statuses, reasons = count_photos(staged)
     return PredictCounts(
         found=statuses.total(),
         predicted=statuses[PREDICTED],
         no_face=statuses[Status.NO_FACE],
         rejected=statuses[Status.REJECTED],
-        predictions=ds.dataset(staged / "predictions", format="parquet").count_rows(),
+        predictions=count_rows(staged, "predictions"),
         reasons=dict(reasons),
         ignored=ignored,
     )

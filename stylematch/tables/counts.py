@@ -59,6 +59,21 @@ def count_tables(root: Path, ignored: Mapping[str, int]) -> Counts:
     ignored : mapping of str to int
         Files that the search passed over, by why.
     """
+    statuses, reasons = count_photos(root)
+    return Counts(
+        found=statuses.total(),
+        scored=statuses[Status.SCORED],
+        no_face=statuses[Status.NO_FACE],
+        rejected=statuses[Status.REJECTED],
+        faces=count_rows(root, "faces"),
+        recommendations=count_rows(root, "recommendations"),
+        reasons=dict(reasons),
+        ignored=dict(ignored),
+    )
+
+
+def count_photos(root: Path) -> tuple[Counter[str], Counter[str]]:
+    """Count how many photos under ``root`` have each status, and each reason."""
     import pyarrow.dataset as ds
 
     statuses: Counter[str] = Counter()
@@ -67,13 +82,11 @@ def count_tables(root: Path, ignored: Mapping[str, int]) -> Counts:
         for column, counter in (("status", statuses), ("reason", reasons)):
             for pair in batch.column(column).value_counts().to_pylist():
                 counter[pair["values"]] += pair["counts"]
-    return Counts(
-        found=statuses.total(),
-        scored=statuses[Status.SCORED],
-        no_face=statuses[Status.NO_FACE],
-        rejected=statuses[Status.REJECTED],
-        faces=ds.dataset(root / "faces", format="parquet").count_rows(),
-        recommendations=ds.dataset(root / "recommendations", format="parquet").count_rows(),
-        reasons=dict(reasons),
-        ignored=dict(ignored),
-    )
+    return statuses, reasons
+
+
+def count_rows(root: Path, table: str) -> int:
+    """Return how many rows a table under ``root`` has."""
+    import pyarrow.dataset as ds
+
+    return int(ds.dataset(root / table, format="parquet").count_rows())
