@@ -211,7 +211,10 @@ def test_where_keeps_to_the_condition_and_names_the_run(shop, tmp_path):
     def run(name, where):
         return score(EXAMPLES / "group.jpg", tmp_path / name, "--index", shop, "--rules", "wardrobe", "--where", where)
 
-    assert run("cheap", "price < 50 AND gender = 'Women'").code == 0
+    cheap = run("cheap", "price < 50 AND gender = 'Women'")
+    assert cheap.code == 0
+    assert "items that --where allows: 5\n" in cheap.out
+    assert "items that --where allows: 2, fewer than --top-k 5\n" in run("two", "item_id IN ('sku-1', 'person')").out
     assert {row["item_id"] for row in rows(tmp_path / "cheap", "recommendations")} == {f"sku-{n}" for n in range(5)}
     assert run("other", "price < 40 AND gender = 'Women'").code == 0
     ids = [rows(tmp_path / name, "recommendations")[0]["run_id"] for name in ("cheap", "other")]
