@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
+from PIL import Image
 from program import DEFAULT_INDEX, EXAMPLES, environment, table
 
 import stylematch
@@ -142,6 +143,9 @@ def test_options_reach_the_rules_and_the_items():
     [
         (lambda m: m.score("no/such/photo.jpg"), "no/such/photo.jpg"),
         (lambda m: m.score([""]), "empty"),
+        (lambda m: m.score(Image.new("RGB", (40, 40))), "the paths of pictures or folders, not Image"),
+        (lambda m: m.score(np.zeros((40, 40, 3))), "not ndarray"),
+        (lambda m: m.score(None), "not NoneType"),
         (lambda m: m.explain("0" * 32), "call score"),
         (lambda m: m.neighbours([1.0, 2.0]), "one embedding of 40 numbers"),
         (lambda m: m.neighbours(np.ones(40), k=0), "at least 1"),

@@ -14,10 +14,13 @@ from program import DEFAULT_INDEX, EXAMPLES, call, digests, rows, score, scored
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.item_table import read_items
 from stylematch.errors import UserError
+from stylematch.pipelines.indexing.item_tags import category_columns
 from stylematch.report.item_pictures import ItemPictures
 from stylematch.report.packed import GalleryPictures
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
+from stylematch.vision.bundle import Bundle
+from stylematch.vision.runtime import Predictions
 
 HEADER = "item_id,image,category,price,gender"
 
@@ -146,6 +149,19 @@ def test_what_is_given_is_told_from_what_is_predicted(pictures, tmp_path):
     assert "articleType 2, " in result.out  # no category was given that it could be taken to replace
 
 
+def test_a_watch_without_a_category_is_no_bag():
+    """The ten categories have nothing to call it by, whatever the head of categories makes of its picture."""
+    bundle = Bundle.open(DEFAULT_INDEX / "garments")
+    kinds = bundle.schema.group("articleType").labels
+    said = [{"Watches": 0.97}, {"Watches": 0.5, "Socks": 0.45}, {"Watches": 0.6, "Handbags": 0.4}, {"Watches": 0.97}]
+    category = np.tile(np.float32([label == "Bag" for label in CLASSES]), (4, 1))
+    kind = np.float32([[row.get(label, 0) for label in kinds] for row in said])
+    predictions = Predictions(np.zeros((4, 1), np.float32), {"category": category, "articleType": kind})
+    columns = category_columns(bundle, predictions, [None, None, None, "Clocks"])
+    assert columns["category"] == ["Watches", "Watches", "Bag", "Clocks"]
+    assert columns["category_predicted"] == [None, None, "Bag", None]
+
+
 def test_a_colour_is_predicted_only_where_there_is_colour(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -195,7 +211,10 @@ def test_where_keeps_to_the_condition_and_names_the_run(shop, tmp_path):
     def run(name, where):
         return score(EXAMPLES / "group.jpg", tmp_path / name, "--index", shop, "--rules", "wardrobe", "--where", where)
 
-    assert run("cheap", "price < 50 AND gender = 'Women'").code == 0
+    cheap = run("cheap", "price < 50 AND gender = 'Women'")
+    assert cheap.code == 0
+    assert "items that --where allows: 5\n" in cheap.out
+    assert "items that --where allows: 2, fewer than --top-k 5\n" in run("two", "item_id IN ('sku-1', 'person')").out
     assert {row["item_id"] for row in rows(tmp_path / "cheap", "recommendations")} == {f"sku-{n}" for n in range(5)}
     assert run("other", "price < 40 AND gender = 'Women'").code == 0
     ids = [rows(tmp_path / name, "recommendations")[0]["run_id"] for name in ("cheap", "other")]
@@ -274,10 +293,16 @@ def test_mistakes_are_one_sentence_and_leave_nothing(pictures, table, tmp_path):
     assert build(table, DEFAULT_INDEX).code == 2
 
 
-def test_outside_only_where_it_is_allowed(pictures):
+def test_outside_only_where_it_is_allowed(pictures, tmp_path):
     table = write_table(pictures / "out.csv", ["up,../secret.png"], "item_id,image")
     assert len(read_items(table)) == 0
     assert len(read_items(table, allow_outside=True)) == 1
+    lines = [f"within,{pictures / '000.png'}", f"without,{pictures.parent / 'secret.png'}"]
+    write_table(table, lines, "item_id,image")
+    for options, ids in (((), ["within"]), (("--allow-outside",), ["within", "without"])):
+        result = build(table, tmp_path / "shop", *options)
+        assert result.code == 0, result.err
+        assert pq.read_table(tmp_path / "shop" / "items" / "rows.parquet")["id"].to_pylist() == ids
     table.unlink()
     with pytest.raises(UserError, match="directory of pictures"):
         read_items(pictures, images=pictures)

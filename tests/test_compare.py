@@ -239,6 +239,12 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
             page.ready("list")
             assert axe(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width_px
+        shutil.rmtree(run_b / "report")
+        compare(run_a, run_b, tmp_path / "out")
+        page = browser.open(index.as_uri())
+        page.ready("list")
+        categories = {row["category"] for row in table(run_a, "recommendations/part-00000")}
+        assert set(page.texts(".ranks .unseen")) == categories  # no gallery, no pictures: an empty square says nothing
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -102,6 +102,9 @@ def test_no_line_of_a_damaged_table_is_lost(tmp_path, damaged):
         (["19,90", "1.299,00", "1.299", "5.50", "1 299,5 EUR"], True, [19.9, 1299.0, 1299.0, 5.5, 1299.5]),
         (["1.299", "2"], True, [1.299, 2.0]),
         (["12", "n/a", "-3", "123456789012345678"], False, [12, None, -3, 123456789012345678]),
+        (["CHF 1'299.50", "Fr. 20", "49.-", "49.\u2013 CHF", "2\u2019000"], False, [1299.5, 20.0, 49.0, 49.0, 2000.0]),
+        (["49,-", "1.299,- kr.", "499 kr", "19,90 zł"], True, [49.0, 1299.0, 499.0, 19.9]),
+        (["US$ 20", "Rs. 1,499", "R 99.90", "A$5", "-5"], False, [20.0, 1499.0, 99.9, 5.0, -5.0]),
         (["N/A"], False, [None]),
     ],
 )
@@ -110,6 +113,12 @@ def test_prices_are_numbers(cells, comma, numbers):
     assert found.to_pylist() == numbers
     assert found.type in (pa.int64(), pa.float64())
     assert unread == []
+
+
+def test_a_column_without_a_name_is_left_out(folder):
+    table = read(folder, ["0,1,a.png,3,"], ",item_id,image,size,")
+    assert table.columns.column_names == ["item_id", "image", "size"]
+    assert table.left_out == ("those without a name",)
 
 
 def test_what_is_no_price_is_null_and_said(folder):

@@ -179,6 +179,7 @@ def test_judge_where_the_two_differ(two_sided):
     assert rules_alone.style[0] == FORMAL
     assert rules_alone.style_score[0] == pytest.approx(0.75, abs=1e-4)
     assert rules_alone.style_margin[0] == pytest.approx(0.5, abs=1e-4)
+    assert rules_alone.why[0].endswith(", but the nearest labelled face is Casual; pooled, it is Formal (0.75).")
 
 
 def test_ties_go_to_the_first_style_in_rule_order(two_sided):

@@ -61,7 +61,9 @@ def name_columns(
         if name in origin.values():
             continue
         column = _kept(table[name])
-        if name.lower() in taken:
+        if not name.strip():
+            left_out.append("those without a name")  # SQL could not ask for it
+        elif name.lower() in taken:
             left_out.append(f"{name} (the index has a column of this name)")
         elif column is None:
             left_out.append(f"{name} ({table[name].type})")

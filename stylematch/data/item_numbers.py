@@ -19,8 +19,10 @@ SAYS_NOTHING = frozenset({"", "na", "n/a", "nan", "none"})
 """Cells, in lower case, by which tables say that they know nothing."""
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
-_CODE = re.compile(r"^[A-Z]{3}(?=[\s0-9-])|(?<=[\s0-9])[A-Z]{3}$")
-_GROUP_SPACE = re.compile(r"(?<=[0-9])\s(?=[0-9]{3}(?![0-9]))")
+_WORDS = r"[A-Z]{1,3}|(?:[Kk]r|Rs|Fr|SFr)\.?|zł|Kč|Ft|lei"  # EUR; the US of US$; what prices bear without a sign
+_CURRENCY = re.compile(rf"^(?:{_WORDS})(?=[\s0-9-])|(?<=[\s0-9-])(?:{_WORDS})$")
+_GROUP_SIGN = re.compile(r"(?<=[0-9])[\s'\u2019](?=[0-9]{3}(?![0-9]))")
+_NO_CENTS = re.compile(r"(?<=[0-9])[.,][-\u2013\u2014]$")  # 49,- and the same with a dash
 _POINT = re.compile(r"-?([0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?|[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,2})?)")
 _COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
 _CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
@@ -80,9 +82,9 @@ def _says_nothing(cell: str) -> bool:
 
 
 def _bare(cell: str) -> str:
-    """Return a price without its currency and without spaces around it and between its thousands."""
+    """Return a price without its currency, without spaces around it and without a sign between its thousands."""
     signless = "".join(sign for sign in cell if unicodedata.category(sign) != "Sc")
-    return _GROUP_SPACE.sub("", _CODE.sub("", signless.strip()).strip())
+    return _NO_CENTS.sub("", _GROUP_SIGN.sub("", _CURRENCY.sub("", signless.strip()).strip()))
 
 
 def _number(cell: str, comma: bool) -> int | float | None:

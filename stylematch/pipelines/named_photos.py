@@ -22,9 +22,12 @@ def named_paths(given: PathLike | Iterable[PathLike]) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If a path is empty.
+        If a path is empty, or something is no path, such as an opened picture.
     """
-    for path in [given] if isinstance(given, str | os.PathLike) else given:
+    paths = given if isinstance(given, Iterable) and not isinstance(given, str | bytes | os.PathLike) else [given]
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(f"give the paths of pictures or folders, not {type(path).__name__}; save a picture first")
         if not os.fspath(path):
             raise UserError("one of the paths is empty; name a picture or a directory")
         yield Path(path)

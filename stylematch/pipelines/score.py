@@ -124,6 +124,8 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         photos_done,
         counts.unreadable_examples,
         tuple(profile),
+        None if allowed is None else len(allowed),
+        settings.top_k,
     )
     _check_limit(summary, settings)
     return summary

@@ -31,6 +31,10 @@ class ScoreSummary:
         The first folders that could not be listed.
     profile : tuple of str
         The table of stages, for ``--profile``; where nothing was done, that of the run that is there.
+    allowed : int or None
+        How many items a condition allows; None where there is none.
+    top_k : int
+        How many items a face was to get.
     """
 
     out: Path
@@ -41,6 +45,8 @@ class ScoreSummary:
     photos_done: int
     unreadable_directories: tuple[str, ...]
     profile: tuple[str, ...] = ()
+    allowed: int | None = None
+    top_k: int = 0
 
     def lines(self) -> list[str]:
         """Return what a person is told at the end."""
@@ -58,6 +64,9 @@ class ScoreSummary:
                 f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
                 f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
             ]
+        if self.allowed is not None:
+            short = f", fewer than --top-k {self.top_k}" if self.allowed < self.top_k else ""
+            lines.append(f"items that --where allows: {self.allowed:,}{short}")
         if 0 < self.counts.found == self.counts.rejected:
             lines.append(
                 "every photo was rejected, the photos table says why; --max-reject-share X makes it exit code 4"

@@ -153,7 +153,8 @@ class StyleJudge:
             )
             seen = _count(int(agreeing[row]), self.neighbours.k, names[neighbour_style[row]])
             joint = "; " if rule_style[row] == neighbour_style[row] else ", but "
-            why.append(f"{said}{joint}{seen}, so it is {names[style[row]]} ({style_score[row]:.2f}).")
+            so = ", so" if style[row] == neighbour_style[row] else "; pooled,"  # it is in spite of what they say
+            why.append(f"{said}{joint}{seen}{so} it is {names[style[row]]} ({style_score[row]:.2f}).")
         return Judgement(
             style,
             style_score,

@@ -110,9 +110,7 @@ def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]
     read = ReadItems()
     for place, (image, may_be_worn) in enumerate(zip(wanted.images, wanted.may_be_worn, strict=True), wanted.start):
         try:
-            item = state.reader.read(
-                read_photo(state.images, unescape_path(image), _MAX_PICTURE_BYTES), may_be_worn=may_be_worn
-            )
+            item = state.reader.read(_bytes_of(state.images, image), may_be_worn=may_be_worn)
         except PhotoRejectedError as error:
             read.rejected.append((place, str(error.reason), error.message))
         else:
@@ -123,6 +121,12 @@ def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]
             read.torsos += item.shown == "torso"
         advance(1)
     return read
+
+
+def _bytes_of(images: Path, image: str) -> bytes:
+    """Return a picture's bytes; a table may name it by an absolute path, which ``read_photo`` takes no other way."""
+    raw_path = unescape_path(image)
+    return read_photo(Path("/") if raw_path.startswith(b"/") else images, raw_path, _MAX_PICTURE_BYTES)
 
 
 def _small_grey(crop: np.ndarray) -> bytes:

@@ -95,7 +95,10 @@ def open_embed_source(job: EmbedJob, bundle: Bundle, device: str, workers: int) 
     if job.source == "fashion-mnist":
         return _fashion_mnist(job, bundle)
     if bundle.channels != 3 or sees_clothes(bundle):
-        raise UserError(f"{shown(bundle.directory)} takes garments; faces need the attribute model.")
+        raise UserError(
+            f"{shown(bundle.directory)} takes garments, and embed faces of photos; 'stylematch-batch catalog build' "
+            "embeds pictures of items."
+        )
     if not takes_faces(bundle):
         raise UserError(
             f"{shown(bundle.directory)} takes whole pictures, and embed crops of faces; catalog build --bundle embeds "

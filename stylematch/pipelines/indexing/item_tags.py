@@ -3,7 +3,7 @@
 A tag that the catalogue gives stands as it is given; the others are predicted, and ``TAG_probability`` says how sure
 the model is (null where the tag was given). No colour is predicted of a grey picture: it stays null, and a rule set
 that asks for one counts the item as unknown. ``category_predicted`` is the one of the model's categories that an item
-looks like, so that a rule set that names those finds items whose category is the catalogue's own.
+looks like, so that a rule set that names those finds items whose category is the catalogue's own; null for a watch.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ CATEGORY, ARTICLE_TYPE, COLOUR = "category", "articleType", "baseColour"
 CATEGORY_PREDICTED = "category_predicted"
 LIKE_A_CATEGORY = 0.5
 """How probable a predicted category has to be for an item of another name to be taken for one of it."""
+UNLIKE_ALL = 0.9
+"""How probable it has to be that an item without a category is no garment; at 0.5 too many grey garments are lost."""
 GREY_BELOW = 8
 """A picture whose channels never differ by this much, of 255, is a grey one: there is no colour to be seen in it."""
 Cells = Sequence[str | None]
@@ -90,22 +92,26 @@ def category_columns(bundle: Bundle, predictions: Predictions, given: Cells) -> 
     bundle, predictions
         As for ``tag_columns``; the model has a head ``category``.
     given : sequence of str or None, length n
-        The catalogue's own categories. Where it has none, the category is the predicted one.
+        The catalogue's own categories. Where it has none, the category is the predicted one, or the article type
+        where that says that the item is none of the garments which the categories can name, such as a watch.
     """
     labels, chances = _best(bundle, predictions, CATEGORY)
     own = {name.lower(): name for name in bundle.schema.group(CATEGORY).labels}
-    like = _like_a_garment(bundle, predictions)
+    like, otherwise = _like_a_garment(bundle, predictions)
     columns: dict[str, Any] = {CATEGORY: [], CATEGORY_PREDICTED: [], probability_of(CATEGORY_PREDICTED): []}
     for row, cell in enumerate(given):
         predicted: str | None = labels[row]
         chance: float | None = chances[row]
-        if cell is not None:
+        category = labels[row] if cell is None else own.get(cell.lower(), cell)
+        if cell is None:
+            if round(1.0 - float(like[row]), 2) >= UNLIKE_ALL:
+                category, predicted = otherwise[row], None
+        else:
             known = own.get(cell.lower()) or fashion_mnist_category(cell)
             if known is not None or cell in OTHER_ARTICLE_TYPES:
                 predicted, chance = known, None
             elif round(float(like[row]) * chances[row], 2) < LIKE_A_CATEGORY:
                 predicted = None
-        category = labels[row] if cell is None else own.get(cell.lower(), cell)
         for column, value in zip(columns.values(), (category, predicted, chance), strict=True):
             column.append(value)
     return columns
@@ -133,13 +139,15 @@ def _has_colour(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return np.asarray(chroma.max(axis=(1, 2)) >= GREY_BELOW)
 
 
-def _like_a_garment(bundle: Bundle, predictions: Predictions) -> npt.NDArray[np.float64]:
-    """Return how probable it is that an item is of a kind that the model's ten categories can name."""
-    if ARTICLE_TYPE not in predictions.heads:
-        return np.ones(len(predictions.embedding))
-    labels = bundle.schema.group(ARTICLE_TYPE).labels
+def _like_a_garment(bundle: Bundle, predictions: Predictions) -> tuple[npt.NDArray[np.float64], list[str]]:
+    """Return how probable it is that an item is of a kind that the ten categories can name, and else of which kind."""
+    count = len(predictions.embedding)
+    labels = bundle.schema.group(ARTICLE_TYPE).labels if ARTICLE_TYPE in predictions.heads else ()
     others = [place for place, label in enumerate(labels) if label in OTHER_ARTICLE_TYPES]
-    return 1.0 - predictions.heads[ARTICLE_TYPE][:, others].astype(np.float64).sum(axis=1)
+    if not others:
+        return np.ones(count), [""] * count
+    heads = predictions.heads[ARTICLE_TYPE][:, others].astype(np.float64)
+    return 1.0 - heads.sum(axis=1), [labels[others[place]] for place in heads.argmax(axis=1)]
 
 
 def _as_spelled(name: str, cell: str | None) -> str | None:

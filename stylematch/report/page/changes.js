@@ -18,7 +18,7 @@
 
   function makeItems(items) {
     const rows = items.map((item) => {
-      const picture = item.picture ? make("img", { src: item.picture, alt: "", loading: "lazy", decoding: "async" }) : null;
+      const picture = item.picture ? make("img", { src: item.picture, alt: "", loading: "lazy", decoding: "async" }) : make("span", { class: "unseen" }, item.category);
       const ranks = item.change === "same" ? `${item.rank_b}` : item.change === "new" ? `new ${item.rank_b}` : item.change === "gone" ? `was ${item.rank_a}` : `${item.rank_a} \u2192 ${item.rank_b}`;
       return make("li", { class: item.change, title: `${item.item_id}, ${item.category}` }, make("span", { class: "swatch" }, picture), ranks, make("span", { class: "label" }, ` ${item.item_id}`));
     });
