@@ -336,6 +336,46 @@ def test_a_filter_is_kept_and_leaves_k_where_there_are_k(seed, k, below, worn):
     assert all(prices[int(row.item_id[1:])] < below for row in rows)
 
 
+MEN = {"gender": ("Men", "Unisex")}
+
+
+def of_genders(genders, probabilities=None, categories=("Coat", "Boots"), **options):
+    """Return the genders of the items for a style of men, whose own categories are these two, and the rest."""
+    count = len(genders)
+    columns = {} if probabilities is None else {"gender_probability": pa.array(probabilities, pa.float32())}
+    catalog = make_catalog(
+        [f"i{n}" for n in range(count)],
+        np.random.default_rng(count).normal(size=(count, 8)),
+        ["Coat" if n % 2 else "Boots" for n in range(count)],
+        gender=pa.array(genders, pa.string()),
+        **columns,
+    )
+    worn = options.pop("worn", None)
+    made = Recommender(catalog, {"s": categories}, tags_of_style={"s": MEN}, **options)
+    return [genders[int(row.item_id[1:])] for row in made.recommend("p", 0, "s", 0.5, "rule", worn)]
+
+
+@pytest.mark.parametrize("worn", [None, np.ones(8, np.float32)], ids=["style", "worn"])
+def test_items_for_others_come_only_where_nothing_else_is_left(worn):
+    genders = ["Women"] * 40 + ["Female", "Girls", "Men", "Male", "Unisex", None, "Mystic"]
+    assert set(of_genders(genders, top_k=5, worn=worn)) == {"Men", "Male", "Unisex", None, "Mystic"}
+    seven = of_genders(genders, top_k=7, worn=worn)
+    assert len(seven) == 7
+    assert {"Men", "Male", "Unisex", None, "Mystic"} < set(seven)
+    # A shop for women shows men what the rule says, among its own.
+    assert of_genders(["Women"] * 9, top_k=4, worn=worn) == ["Women"] * 4
+    # A rule's category that has none for him leaves its place to the other.
+    coats = ["Men" if n % 2 else "Women" for n in range(20)]
+    assert of_genders(coats, top_k=4, worn=worn) == ["Men"] * 4
+
+
+def test_a_predicted_gender_denies_nothing_and_nor_does_one_that_does_not_count():
+    genders = ["Women"] * 9 + ["Men"]
+    predicted = [*np.linspace(0.3, 0.9, 9), None]
+    assert "Women" in of_genders(genders, predicted, top_k=3)
+    assert "Women" in of_genders(genders, top_k=3, ranking=Ranking(weight_tags=0.0))
+
+
 def test_a_category_is_the_items_own_or_the_one_it_looks_like():
     catalog = make_catalog(
         ["a", "b", "c", "d"],
@@ -346,7 +386,7 @@ def test_a_category_is_the_items_own_or_the_one_it_looks_like():
     assert catalog.categories == ("Coat", "T-shirt/top", "Tshirts", "Watches")
     assert catalog.positions_of("T-shirt/top").tolist() == [0]
     assert [group.tolist() for group in catalog.groups(("T-shirt/top", "Tshirts"))] == [[0], [3]]
-    assert catalog.others(("T-shirt/top", "Coat")).tolist() == [1, 3]
+    assert catalog.others(catalog.groups(("T-shirt/top", "Coat"))).tolist() == [1, 3]
     rows = Recommender(catalog, {"s": ("T-shirt/top", "Coat")}, top_k=2).recommend("p", 0, "s", 1.0, "r")
     assert {row.item_id: row.category for row in rows} == {"a": "Tshirts", "c": "Coat"}
     assert any("taken as T-shirt/top" in row.reason for row in rows)

@@ -5,7 +5,8 @@
 - The index brings the 200 items of each category that are nearest to the query (400, 800, ... where k needs them).
 - score = weighted mean of the similarity, the tags' fit times the style's score, and the category's place in the rule.
 - Slots go round the categories; each takes the item of highest marginal relevance (``choose``).
-- The chosen are ranked by score, then by id. Other categories come in only where the style's own run out.
+- The chosen are ranked by score, then by id. Other categories, and items that their catalogue says are for another
+  gender than the rule asks for, come in only where the style's own run out.
 """
 
 from __future__ import annotations
@@ -136,7 +137,12 @@ class Recommender:
         self.top_k, self.seed = top_k, seed
         self._catalog = catalog
         self._styles = {
-            style: StyleItems(catalog, tuple(dict.fromkeys(wanted)), (tags_of_style or {}).get(style, {}))
+            style: StyleItems(
+                catalog,
+                tuple(dict.fromkeys(wanted)),
+                (tags_of_style or {}).get(style, {}),
+                for_anybody=not self.ranking.weight_tags,
+            )
             for style, wanted in categories_of_style.items()
         }
 

@@ -23,17 +23,21 @@ class StyleItems:
         The style's, in the order in which they get slots.
     tags : mapping of str to sequence of str
         By tag, what the style's items should be.
+    for_anybody : bool
+        Items that are made for others than the tags ask for are the style's, too.
     """
 
-    def __init__(self, catalog: ItemCatalog, categories: tuple[str, ...], tags: Tags) -> None:
+    def __init__(
+        self, catalog: ItemCatalog, categories: tuple[str, ...], tags: Tags, *, for_anybody: bool = False
+    ) -> None:
         self.categories, self.tags = categories, dict(tags)
         self._catalog = catalog
-        self._groups = catalog.groups(categories)
+        self._groups = catalog.groups(categories, {} if for_anybody else tags)
         self.sizes = [len(group) for group in self._groups]
         self.fit = catalog.fit(self.tags)
         count = len(categories)
         self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
-        self.other_items = catalog.others(categories)
+        self.other_items = catalog.others(self._groups)
         self._typical: dict[int, Candidates] = {}
         self._fitting: dict[int, list[tuple[str, str]]] = {}
         self._prototypes: list[npt.NDArray[np.float32]] | None = None
