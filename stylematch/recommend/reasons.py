@@ -49,7 +49,7 @@ def reason_for(
     if named is not None and choice is not None and choice[1] > 1:
         lead += f", choice {choice[0]} of the style's {choice[1]} categories"
     if named is None:
-        lead += ", to fill the list, as the style's own categories have no more items"
+        lead += ", to fill the list, as the style has no more items of its own"
     elif named != category:
         lead += f", taken as {named}"
     return f"{lead}; for {style}, because {rule}."
