@@ -122,6 +122,25 @@ def test_years_without_an_odd_one_leave_nothing_to_test_on(tmp_path):
     assert [len(test) for _, test in source.tests()] == [0]
 
 
+def test_too_few_pictures_say_what_was_left_out(tmp_path):
+    root = write_fashion_product(tmp_path / "fashion_product")
+    table = root / "styles.csv"
+    table.write_text(re.sub(r",201[0-9],", ",,", table.read_text()))
+    changes = [f"data.root='{root}'", f"out='{tmp_path / 'run'}'", "model.weights=none"]
+    with pytest.raises(
+        UserError, match=r"0 pictures to learn from and 0 to watch, .*; rows of no year, left out: 96; "
+    ):
+        open_job(read_train_job(REPOSITORY / "jobs" / "fashion-product-head.toml", changes))
+
+
+def test_labels_that_are_all_too_rare_are_said_before_a_picture_is_cut(tmp_path):
+    root = write_fashion_product(tmp_path / "fashion_product")
+    data = TrainData(dataset="fashion-product", split="stratified", min_label_count=1000, root=str(root))
+    with pytest.raises(UserError, match="lower min_label_count"):
+        open_source(data, 64, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_labels_too_rare_to_be_learned_are_named(tmp_path):
     root = write_fashion_product(tmp_path / "fashion_product")
     table = root / "styles.csv"

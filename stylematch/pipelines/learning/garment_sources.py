@@ -61,6 +61,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     every = products.classes
     if data.min_label_count > 1:
         products = fashion_product.mask_rare(products, data.min_label_count)
+    schema = fashion_product.schema(products, data.label_groups)  # before a picture is cut
     notes: dict[str, Any] = dict(dropped_rows(products.dropped))
     for group in data.label_groups:
         if rare := [name for name in every[group] if name not in products.classes[group]]:
@@ -81,7 +82,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     cut = _cut_for(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
     learned, watched = cut(train), cut(val)
     return Source(
-        fashion_product.schema(products, data.label_groups),
+        schema,
         [(learned, 1)],
         watched,
         lambda: iter([(title, cut(test))]),

@@ -85,8 +85,9 @@ def open_job(job: TrainJob) -> Source:
     if not source.pictures or not len(source.val):
         which = "celeba/list_eval_partition.txt has to be there and say which are learned from (0) and watched (1)"
         advice = which if job.data.dataset == "celeba" else "add pictures, or raise data.limit or data.validation"
+        lost = "".join(f"; {shown(name)}: {n:,}" for name, n in source.notes.items() if n and isinstance(n, int))
         raise UserError(
             f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
-            f"one of each at least; {advice}."
+            f"one of each at least{lost}; {advice}."
         )
     return source
