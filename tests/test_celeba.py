@@ -41,6 +41,17 @@ def test_rows_are_joined_by_name_and_what_is_missing_is_unknown(folder):
     assert read.landmarks_px.dtype == read.boxes_px.dtype == np.float32
 
 
+def test_columns_are_found_by_name(folder):
+    as_found = read_celeba(folder)
+    for name in ("list_attr_celeba.txt", "list_landmarks_align_celeba.txt"):
+        count, header, *rows = (folder / name).read_text().splitlines()
+        turned = [" ".join([row.split()[0], "7", *row.split()[:0:-1]]) for row in rows]
+        (folder / name).write_text("\n".join([count, " ".join(["More", *header.split()[::-1]]), *turned]) + "\r\n")
+    read = read_celeba(folder)
+    np.testing.assert_array_equal(read.attributes, as_found.attributes)
+    np.testing.assert_array_equal(read.landmarks_px, as_found.landmarks_px)
+
+
 def test_only_the_attribute_file_and_a_picture_are_needed(folder):
     for name in ("list_eval_partition.txt", "list_landmarks_align_celeba.txt", "list_bbox_celeba.txt"):
         (folder / name).unlink()
@@ -78,8 +89,8 @@ def test_only_the_attribute_file_and_a_picture_are_needed(folder):
         ("list_eval_partition.txt", lambda text: text.replace("x.jpg 0", "x.jpg 0 1"), "line 2 is not a pic"),
         (
             "list_landmarks_align_celeba.txt",
-            lambda text: text.replace("nose_x nose_y", "nose_y nose_x"),
-            "line 2",
+            lambda text: text.replace("nose_x nose_y", "nose_x nose_z"),
+            "line 2 does not name the column nose_y",
         ),
         (
             "list_landmarks_align_celeba.txt",

@@ -62,7 +62,7 @@ def test_every_row_that_cannot_be_used_is_counted(tmp_path):
         "d.jpg,1,1",
         "e.jpg,1,1,1,1",
         "f.jpg,1,round,1",
-        "g.jpg,1,,1",
+        "g.jpg,1,1.5,1",
         ",1,1,1",
         "",
         '"h, i.jpg",3,#N/A,3',
@@ -81,9 +81,22 @@ def test_every_row_that_cannot_be_used_is_counted(tmp_path):
     }
 
 
+def test_a_table_that_pandas_wrote_again_says_the_same(folder):
+    as_found = read_flixstock(folder)
+    (folder / "attributes.csv").write_text(
+        ",pattern,filename,neck,sleeve_length,colour\r\n0,4.0,b.jpg,6.0,,red\r\n1,9.0,a.jpg,0.0,3.0,\r\n"
+        "2,0.0,c d.jpg,2.0,0.0,blue\r\n"
+    )
+    again = read_flixstock(folder)
+    assert (again.names, again.dropped) == (as_found.names, as_found.dropped)
+    for group, codes in as_found.labels.items():
+        assert again.labels[group].tolist() == codes.tolist()
+    assert sum(again.dropped.values()) == 0
+
+
 def test_what_is_missing_is_a_sentence(folder, tmp_path):
     (folder / "attributes.csv").write_text("name,neck\n")
-    with pytest.raises(UserError, match="line 1 is not 'filename,neck,sleeve_length,pattern'"):
+    with pytest.raises(UserError, match="line 1 does not name the column filename"):
         read_flixstock(folder)
     write(folder, ["z.jpg,1,1,1"], [])
     with pytest.raises(UserError, match="none of the pictures"):

@@ -83,6 +83,17 @@ def test_every_job_runs_and_goes_on_as_if_it_had_not_been_killed(name, roots, tm
     shutil.rmtree(tmp_path)  # hundreds of megabytes
 
 
+def test_a_training_without_a_part_to_test_on_ends_well(tmp_path, capsys):
+    folder = write_celeba(tmp_path / "data" / "celeba")
+    split = folder / "list_eval_partition.txt"
+    split.write_text(split.read_text().replace(" 2\n", " 0\n"))
+    code, out, _ = smoke("celeba-mobilenet", {"celeba": folder.parent}, tmp_path / "run")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "not measured, for the data have no part to test on" in said.out
+    assert "Nothing was measured" in (out / "bundle" / "MODEL_CARD.md").read_text()
+
+
 def changed(name, roots, out, *more):
     """Return a job on a tiny data set, with what it starts from and listens to, and two short epochs."""
     changes = ["schedule.epochs=2", "schedule.batch_size=4", "data.limit=4", *more]

@@ -1,18 +1,20 @@
 """What a training lacks is said at once: before its job is printed, and before any picture is cut. Needs no torch."""
 
 import json
+import re
 import sys
 import tomllib
 
 import pytest
 from conftest import REPOSITORY
 from program import call
-from tiny import write_celeba, write_flixstock
+from tiny import write_celeba, write_fashion_product, write_flixstock
 
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.train_job import TRAIN_PACKAGES, open_job, read_train_job
 from stylematch.settings import TrainData
+from stylematch.tables.contract import LANDMARKS
 
 JOB = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
 
@@ -93,7 +95,9 @@ def test_faces_of_no_split_are_a_sentence(tmp_path):
     (folder / "list_eval_partition.txt").unlink()
     path = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
     changes = [f"data.root='{folder.parent}'", "data.wild=false", f"out='{tmp_path / 'run'}'"]
-    with pytest.raises(UserError, match=r"0 pictures to learn from and 0 to watch, .*; list_eval_partition.txt says"):
+    with pytest.raises(
+        UserError, match=r"0 pictures to learn from and 0 to watch, .*; celeba/list_eval_partition.txt has to be there"
+    ):
         open_job(read_train_job(path, changes, smoke=True))
 
 
@@ -106,4 +110,58 @@ def test_pictures_that_only_begin_as_pictures_are_counted(tmp_path):
     source = open_source(data, 64, tmp_path / "cache")
     measured = sum(len(test) for _, test in source.tests())
     assert len(source.parts[0][0]) + len(source.val) + measured == 30
-    assert source.notes == {"pictures that cannot be decoded": 48 - source.pictures - len(source.val)}  # but the test's
+    spoilt = 48 - source.pictures - len(source.val)
+    assert source.notes == {"pictures to test on": 12, "pictures that cannot be decoded": spoilt}  # but the test's
+
+
+def test_years_without_an_odd_one_leave_nothing_to_test_on(tmp_path):
+    table = write_fashion_product(tmp_path / "fashion_product") / "styles.csv"
+    table.write_text(re.sub(r",201[0-9],", ",2012,", table.read_text()))
+    source = open_source(TrainData(dataset="fashion-product", split="years", root=str(table.parent)), 64, tmp_path)
+    assert source.notes["pictures to test on"] == 0
+    assert [len(test) for _, test in source.tests()] == [0]
+
+
+def test_too_few_pictures_say_what_was_left_out(tmp_path):
+    root = write_fashion_product(tmp_path / "fashion_product")
+    table = root / "styles.csv"
+    table.write_text(re.sub(r",201[0-9],", ",,", table.read_text()))
+    changes = [f"data.root='{root}'", f"out='{tmp_path / 'run'}'", "model.weights=none"]
+    with pytest.raises(
+        UserError, match=r"0 pictures to learn from and 0 to watch, .*; rows of no year, left out: 96; "
+    ):
+        open_job(read_train_job(REPOSITORY / "jobs" / "fashion-product-head.toml", changes))
+
+
+def test_labels_that_are_all_too_rare_are_said_before_a_picture_is_cut(tmp_path):
+    root = write_fashion_product(tmp_path / "fashion_product")
+    data = TrainData(dataset="fashion-product", split="stratified", min_label_count=1000, root=str(root))
+    with pytest.raises(UserError, match="lower min_label_count"):
+        open_source(data, 64, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_labels_too_rare_to_be_learned_are_named(tmp_path):
+    root = write_fashion_product(tmp_path / "fashion_product")
+    table = root / "styles.csv"
+    table.write_text(table.read_text().replace("Kurtas", "Once", 1))
+    data = TrainData(dataset="fashion-product", split="stratified", min_label_count=2, root=str(root))
+    notes = open_source(data, 64, tmp_path / "cache").notes
+    assert notes["articleType that fewer than 2 pictures have, masked"] == ["Once"]
+
+
+def test_pictures_with_points_are_counted_and_boxes_of_other_pixels_are_none(tmp_path):
+    folder = write_celeba(tmp_path / "data" / "celeba")
+    split = (folder / "list_eval_partition.txt").read_text().split("\n")
+    names = sorted((line.split()[0] for line in split if line), key=lambda name: f"{name} 0" not in split)
+    points = "".join(f"{name} 69 111 108 111 88 135 73 152 105 152\n" for name in names[1:])  # a learned one has none
+    (folder / "list_landmarks_align_celeba.txt").write_text(f"{len(names) - 1}\n{' '.join(LANDMARKS)}\n{points}")
+    data = TrainData(dataset="celeba", root=str(folder.parent), wild=False, groups=("landmarks", "box"))
+    counts = []
+    for box in ("45 75 88 114", "95 71 226 313"):
+        boxes = "".join(f"{name} {box}\n" for name in names)
+        (folder / "list_bbox_celeba.txt").write_text(f"{len(names)}\nimage_id x_1 y_1 width height\n{boxes}")
+        source = open_source(data, 64, tmp_path / "cache")
+        wanting = ("landmarks", "a box in the picture's own pixels")
+        counts.append([source.pictures - source.notes[f"pictures to learn from with {what}"] for what in wanting])
+    assert counts == [[1, 1], [1, source.pictures]]

@@ -3,7 +3,7 @@
 Reads ``list_attr_celeba.txt``, ``list_eval_partition.txt``, ``list_landmarks_align_celeba.txt`` and
 ``list_bbox_celeba.txt`` as they are distributed (a count, a header, white-space separated rows) into aligned
 arrays. Pictures lie in ``img_align_celeba/``, ``img_celeba/`` or beside the label files. Rows that a file
-lacks are unknown, never dropped.
+lacks are unknown, never dropped. Columns are found by name; others beside them are passed over.
 
 Source: Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015. Non-commercial research
 only.
@@ -248,15 +248,15 @@ def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt
     header = lines[1].split() if len(lines) > 1 else []
     if header[:1] == ["image_id"]:
         header = header[1:]
-    if header != list(columns):
-        raise UserError(f"{path}: line 2 does not name the columns {', '.join(columns)} in this order.")
+    if missing := [name for name in columns if name not in header]:
+        raise UserError(f"{path}: line 2 does not name the column {missing[0]}.")
     values: dict[str, npt.NDArray[np.float32]] = {}
     for number, line in enumerate(lines[2:], start=3):
         if not line.strip():
             continue
         image_id, *numbers = line.split()
-        if len(numbers) != len(columns):
-            raise UserError(f"{path}: line {number} has {len(numbers)} values, the header names {len(columns)}.")
+        if len(numbers) != len(header):
+            raise UserError(f"{path}: line {number} has {len(numbers)} values, the header names {len(header)}.")
         if image_id in values:
             raise UserError(f"{path}: line {number} names {image_id} a second time.")
         try:
@@ -267,7 +267,8 @@ def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt
             raise UserError(f"{path}: line {number} has a value that is not finite.")
     if lines[0].strip() != str(len(values)):
         raise UserError(f"{path}: line 1 says {lines[0].strip()!r} rows, there are {len(values)}; is it cut short?")
-    return tuple(values), np.array(list(values.values()), np.float32).reshape(len(values), len(columns))
+    rows = np.array(list(values.values()), np.float32).reshape(len(values), len(header))
+    return tuple(values), rows[:, [header.index(name) for name in columns]]
 
 
 def _aligned(path: Path, row_of: dict[str, int], columns: Sequence[str]) -> npt.NDArray[np.float32]:

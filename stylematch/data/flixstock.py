@@ -1,8 +1,9 @@
 """FlixStock: neck, sleeve length and pattern of garments, from ``attributes.csv`` and ``images/``.
 
 The classes have numbers and no names. ``#N/A`` (the attribute does not apply or cannot be seen) is either
-unknown, and so masked in the loss, or a class of its own. Rows that cannot be used are dropped and counted by
-reason; of two rows for one picture the first is kept.
+unknown, and so masked in the loss, or a class of its own; so is an empty cell, which pandas makes of it when it writes
+the table again, as it makes ``6.0`` of 6. Columns are found by name, others are passed over. Rows that cannot be used
+are dropped and counted by reason; of two rows for one picture the first is kept.
 
 Source: FlixStock's hiring challenge. The pictures carry no licence.
 """
@@ -28,8 +29,8 @@ LICENCE = "Learned from FlixStock's pictures, which carry no licence."
 TABLE = "attributes.csv"
 NOT_APPLICABLE = "N/A"
 UNKNOWN = -1
-_NO_LABEL = "#N/A"
-_COLUMNS = ["filename", *GROUPS]
+_NO_LABEL = frozenset({"#N/A", "", "NA", "N/A", "NaN", "nan"})
+_NAME = "filename"
 _REASONS = ("malformed_row", "duplicate_name", "no_picture", "unreadable_picture", "not_a_picture")
 
 
@@ -80,7 +81,7 @@ def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -
     Raises
     ------
     UserError
-        If ``na`` is neither, the table or the folder is missing or cannot be read, the table has other columns,
+        If ``na`` is neither, the table or the folder is missing or cannot be read, the table lacks a column,
         or none of its pictures is there.
     """
     if na not in ("category", "unknown"):
@@ -117,23 +118,28 @@ def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -
 def _read_rows(path: Path) -> Iterator[tuple[str, list[int]] | None]:
     """Yield each row's file name and its three classes (-1 for ``#N/A``), or None where it is malformed."""
     header, *lines = read_lines(path, "FlixStock's pictures")
-    if header.split(",") != _COLUMNS:
-        raise UserError(f"{path}: line 1 is not '{','.join(_COLUMNS)}'.")
+    columns = [cell.strip() for cell in header.split(",")]
+    if missing := [name for name in (_NAME, *GROUPS) if name not in columns]:
+        raise UserError(f"{path}: line 1 does not name the column {missing[0]}.")
     for line in lines:
         if line.strip():
             try:
-                yield _parsed(next(csv.reader([line])))
+                yield _parsed(dict(zip(columns, next(csv.reader([line])), strict=True)))
             except (ValueError, csv.Error):
                 yield None
 
 
-def _parsed(cells: list[str]) -> tuple[str, list[int]]:
+def _parsed(row: dict[str, str]) -> tuple[str, list[int]]:
     """Return one row's values; a ``ValueError`` says that it is malformed."""
-    name, *values = cells
-    if not name:
+    if not row[_NAME]:
         raise ValueError("a row without a name")
-    codes = [UNKNOWN if value == _NO_LABEL else int(value) for value in values]
-    for value, code, count in zip(values, codes, GROUPS.values(), strict=True):
-        if value != _NO_LABEL and not 0 <= code < count:
-            raise ValueError(value)
-    return name, codes
+    return row[_NAME], [_code(row[group].strip(), count) for group, count in GROUPS.items()]
+
+
+def _code(text: str, count: int) -> int:
+    if text in _NO_LABEL:
+        return UNKNOWN
+    code = int(text.removesuffix(".0"))
+    if not 0 <= code < count:
+        raise ValueError(text)
+    return code

@@ -102,7 +102,7 @@ class Schedule(Section):
     devices : int
         GPUs (or processes on a CPU) that share every batch, by DDP.
     workers : int
-        Processes that fetch batches; 0 fetches between steps.
+        Processes that fetch batches, at most one a core; 0 fetches between steps.
     log : str
         ``csv`` or ``tensorboard``.
     seed : int

@@ -10,6 +10,7 @@ CVPR 2016.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -156,10 +157,11 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
     return _without_classifier(network)
 
 
-def _no_weights(name: str, error: Exception) -> UserError:
+def _no_weights(name: str, error: Exception, variable: str = "TORCH_HOME") -> UserError:
+    which = "ImageNet" if variable == "TORCH_HOME" else "pretrained"
     return UserError(
-        f"model.weights: the ImageNet weights of {name} could not be loaded or fetched ({_why(error)}); point "
-        'TORCH_HOME at a folder that has them, whole, name a file of weights, or set weights = "none".'
+        f"model.weights: the {which} weights of {name} could not be loaded or fetched ({_why(error)}); point "
+        f'{variable} at a folder that has them, whole, name a file of weights, or set weights = "none".'
     )
 
 
@@ -229,6 +231,8 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
     if not timm.is_model(name):
         raise UserError(f"model.backbone: timm has no '{name}'; timm.list_models() names them.")
     options: dict[str, Any] = {"pretrained": weights == "imagenet", "num_classes": 0}
+    # It warns of each of its tries, at length; what came of them is said below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         try:
             network = timm.create_model(name, img_size=input_px, **options)
@@ -237,7 +241,7 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
     except Exception as error:
         if not _is_of_weights(error):
             raise
-        raise _no_weights(f"timm:{name}", error) from error
+        raise _no_weights(f"timm:{name}", error, "HF_HOME") from error
     if weights not in ("imagenet", "none"):
         _load_file(network, Path(weights))
     data = timm.data.resolve_model_data_config(network)

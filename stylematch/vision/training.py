@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import UserError
 from stylematch.settings import TrainJob
+from stylematch.tables.cores import usable_cores
 from stylematch.vision.batches import Batch, Batches, EpochOrder
 from stylematch.vision.begun import check_data, last_checkpoint, steps_of
 from stylematch.vision.examples import Examples
@@ -189,7 +190,8 @@ def prepare(
 
 
 def batch_loader(pictures: Batches, sampler: Any, workers: int) -> DataLoader[Batch]:
-    """Return what fetches the batches whose rows a sampler (or a list) gives, in ``workers`` processes."""
+    """Return what fetches the batches whose rows a sampler (or a list) gives, in at most ``workers`` processes."""
+    workers = min(workers, usable_cores())  # more only wait for each other, and torch warns of them
     return DataLoader(
         pictures,
         sampler=sampler,

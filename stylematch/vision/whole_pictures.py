@@ -146,7 +146,7 @@ def whole_picture_examples(
     Raises
     ------
     UserError
-        If there is no such mode, or none of the pictures can be decoded.
+        If there is no such mode, or none of the pictures can be decoded. No names are no error.
     """
     if mode not in (*MODES, WORN):
         raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join((*MODES, WORN))}.')
@@ -163,7 +163,7 @@ def whole_picture_examples(
         workers=workers,
         progress=progress,
     )
-    if not len(cuts.rows) and mode != WORN:  # a shop may well show nobody
+    if names and not len(cuts.rows) and mode != WORN:  # a shop may well show nobody
         raise UserError(
             f"none of the {len(names):,} pictures looked for in {pictures} can be decoded; name the folder that holds "
             "them."

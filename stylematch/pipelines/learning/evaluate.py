@@ -174,6 +174,8 @@ def evaluate(
     measured: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
         for title, examples in _labelled(bundle, data, garments, Path(cache), split, faces, limit):
+            if not len(examples):
+                raise UserError(f"{shown(title)}: none of its {examples.dropped:,} pictures is there and can be cut.")
             heads = predict_examples(runtime, examples).heads
             figures = _figures(bundle, heads, examples, shapes, counts)
             measured.append(Measured(title, heads, examples.targets, figures))

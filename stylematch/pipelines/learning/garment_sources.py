@@ -15,7 +15,7 @@ from stylematch.data import fashion_product, flixstock
 from stylematch.data.labels import LabelSchema
 from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.errors import UserError
-from stylematch.pipelines.learning.source import Source
+from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
 from stylematch.settings import TrainData, usual_folder
 from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
@@ -58,9 +58,14 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     """Open Fashion Product Images, split by years or stratified by article type."""
     root = Path(data.root) if data.root else usual_folder("fashion_product")
     products = fashion_product.read_fashion_product(root)
+    every = products.classes
     if data.min_label_count > 1:
         products = fashion_product.mask_rare(products, data.min_label_count)
+    schema = fashion_product.schema(products, data.label_groups)  # before a picture is cut
     notes: dict[str, Any] = dict(dropped_rows(products.dropped))
+    for group in data.label_groups:
+        if rare := [name for name in every[group] if name not in products.classes[group]]:
+            notes[f"{group} that fewer than {data.min_label_count:,} pictures have, masked"] = rare
     if data.split == "years":
         parts = fashion_product.split_by_year(products, data.validation, data.split_seed)
         train, val, test = parts.train, parts.validation, parts.test
@@ -73,10 +78,11 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
     for group in data.label_groups:
         if untrained := fashion_product.never_trained(products, train, test, group):
             notes[f"{group} that no training picture has"] = list(untrained)
+    notes[TO_TEST_ON] = len(test[: data.limit])
     cut = _cut_for(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
     learned, watched = cut(train), cut(val)
     return Source(
-        fashion_product.schema(products, data.label_groups),
+        schema,
         [(learned, 1)],
         watched,
         lambda: iter([(title, cut(test))]),
@@ -153,7 +159,7 @@ def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
         lambda: iter([("flixstock test (random fifth)", cut(test))]),
         flixstock.LICENCE,
         {"input": {"resize": data.resize}},
-        dropped_rows(garments.dropped) | undecodable(learned, watched),
+        dropped_rows(garments.dropped) | {TO_TEST_ON: len(test[: data.limit])} | undecodable(learned, watched),
         _named(garments.names, rest),
     )
 

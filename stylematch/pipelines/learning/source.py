@@ -12,6 +12,9 @@ import numpy.typing as npt
 from stylematch.data.labels import LabelSchema
 from stylematch.vision.examples import Examples
 
+TO_TEST_ON = "pictures to test on"
+"""The note of how many pictures a source's tests have, before they are cut."""
+
 
 @dataclass(frozen=True)
 class Source:

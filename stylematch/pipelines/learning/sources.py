@@ -5,7 +5,7 @@ One function a data set, chosen by the job; everything after that is the same fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import celeba as celeba_data
-from stylematch.data.labels import LabelSchema
+from stylematch.data.labels import Group, LabelSchema
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.learning.garment_sources import (
@@ -22,7 +22,7 @@ from stylematch.pipelines.learning.garment_sources import (
     flixstock_source,
     garments_source,
 )
-from stylematch.pipelines.learning.source import Source
+from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.table_source import folders_source, table_source
 from stylematch.settings import TrainData, usual_folder
 from stylematch.tables.cores import usable_cores
@@ -83,6 +83,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
             yield from photo_faces(root / "photos", input_px, data.limit)
 
     val = cut("celeba", 1)
+    tested = int((celeba_data.read_celeba(root / "celeba").split == 2).sum())
     groups = tuple(g for g in celeba_data.SCHEMA_WITH_BOX.groups if g.name in data.label_groups)
     geometry = {name: getattr(crops, name) for name in ("SIDE_PER_BOX", "EYE_IN_BOX", "EYE_LINE", "ALIGNED_TOP")}
     return Source(
@@ -92,8 +93,24 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
         tests,
         celeba_data.LICENCE,
         {"crop": {name.lower(): value for name, value in geometry.items()}},
-        {"pictures without a usable face": sum(part.dropped for part, _ in parts) + val.dropped},
+        {
+            "pictures without a usable face": sum(part.dropped for part, _ in parts) + val.dropped,
+            TO_TEST_ON: min(tested, data.limit or tested),
+            **_known_points(groups, [part for part, _ in parts]),
+        },
     )
+
+
+def _known_points(groups: Sequence[Group], parts: Sequence[Examples]) -> dict[str, int]:
+    """Count the pictures to learn from that have points: of a group that none has, nothing is learned."""
+    where = {"box": "a box in the picture's own pixels"}
+    return {
+        f"pictures to learn from with {where.get(group.name, group.name)}": sum(
+            int(np.isfinite(part.targets[group.name]).all(1).sum()) for part in parts
+        )
+        for group in groups
+        if group.kind == "points"
+    }
 
 
 def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator[tuple[str, Examples]]:

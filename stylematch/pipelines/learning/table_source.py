@@ -12,7 +12,7 @@ from stylematch.data.class_folders import read_class_folders
 from stylematch.data.label_table import LabelColumns, LabelTable, read_label_table
 from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.errors import UserError
-from stylematch.pipelines.learning.source import Source
+from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
 from stylematch.pipelines.predictions import doubled_column
 from stylematch.settings import TrainData
@@ -82,7 +82,7 @@ def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path) -> So
         tests,
         _LICENCE.format(source.name),
         {"input": {"resize": data.resize}},
-        {"pictures to test on": len(test[: data.limit])}
+        {TO_TEST_ON: len(test[: data.limit])}
         | dropped_rows(table.dropped)
         | _too_rare(read, table, data.min_label_count)
         | _never_learned(table, train)

@@ -101,7 +101,9 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
         "learned_from": source.pictures,
         "data": source.notes,
         "calibration": calibration,
-        "measured": {title: measure_examples(runtime, test, means, counts) for title, test in source.tests()},
+        "measured": {
+            title: measure_examples(runtime, test, means, counts) for title, test in source.tests() if len(test)
+        },
     }
     write_durably(bundle.directory / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
     write_card(bundle, figures)

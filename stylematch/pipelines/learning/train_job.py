@@ -83,10 +83,11 @@ def open_job(job: TrainJob) -> Source:
     check_networks(job)
     source = open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
     if not source.pictures or not len(source.val):
-        which = "list_eval_partition.txt says which of celeba's are learned from (0) and watched (1)"
+        which = "celeba/list_eval_partition.txt has to be there and say which are learned from (0) and watched (1)"
         advice = which if job.data.dataset == "celeba" else "add pictures, or raise data.limit or data.validation"
+        lost = "".join(f"; {shown(name)}: {n:,}" for name, n in source.notes.items() if n and isinstance(n, int))
         raise UserError(
             f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
-            f"one of each at least; {advice}."
+            f"one of each at least{lost}; {advice}."
         )
     return source
