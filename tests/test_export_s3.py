@@ -170,6 +170,7 @@ def test_a_mistake_in_a_url_is_told(bucket, server, tmp_path):
         ({"photos": "s3://photos/nothing"}, "no photos at s3://photos/nothing"),
         ({"photos": "https://photos/in"}, "https:// is not known"),
         ({"out": "s3://nobody/x"}, "no bucket 'nobody'"),
+        ({"out": "s3://"}, "names no bucket"),
     ):
         (tmp_path / "photos").mkdir(exist_ok=True)
         result = call("export", job_file(tmp_path, **keys))

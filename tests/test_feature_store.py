@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from stylematch.pipelines.face_features import FaceFeatures
 from stylematch.pipelines.nights.drift import population_stability_index, style_drift
+from stylematch.pipelines.nights.export_summary import style_mix
 from stylematch.pipelines.nights.feature_footers import Footers
 from stylematch.pipelines.nights.feature_plan import FeaturePlan
 from stylematch.pipelines.nights.feature_reader import FeatureReader, face_features
@@ -205,3 +206,9 @@ def test_the_index_by_hand():
     for before, now in (({}, {"a": 1}), ({"a": 1}, {})):
         drift = style_drift(before, now, "")
         assert (drift.psi, drift.level) == (None, "large")
+
+
+def test_a_style_that_is_given_up_is_named_once_more_and_then_no_longer():
+    mix = style_mix({"old": 3}, {"new": 3})
+    assert (list(mix), mix["old"]["share"], mix["old"]["share_before"]) == (["new", "old"], 0.0, 1.0)
+    assert list(style_mix({style: part["faces"] for style, part in mix.items()}, {"new": 4})) == ["new"]

@@ -20,7 +20,7 @@ from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
-from stylematch.tables.views import PREDICT_TABLES, find_snapshots, refuse_link
+from stylematch.tables.views import PREDICT_TABLES, find_snapshots, refuse_elsewhere, refuse_link
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ _NO_DIFFERENCE = {
 
 
 def _manifest_of(run: Path) -> dict[str, Any]:
+    refuse_elsewhere(run)
     refuse_link(run, run / MANIFEST)
     manifest = read_manifest(run)
     if manifest is None and (nights := find_snapshots(run)):

@@ -97,7 +97,7 @@ REASON_MEANINGS: dict[Reason, str] = {
     Reason.UNSUPPORTED_FORMAT: "a picture that no installed decoder reads (HEIC needs the heic extra)",
     Reason.TRUNCATED: "the picture's data end before the picture does",
     Reason.CORRUPT: "the picture's data are damaged",
-    Reason.TOO_LARGE: "the header claims more pixels than --max-megapixels",
+    Reason.TOO_LARGE: "the header claims more pixels than --max-megapixels, or than the decoder takes",
     Reason.FILE_TOO_LARGE: "the file has more bytes than --max-file-mb",
     Reason.OUT_OF_MEMORY: "reading it needs more memory than there was",
     Reason.TIMED_OUT: "reading it took longer than --photo-timeout-s",

@@ -5,6 +5,7 @@
   go on).
 - ``unnamed_file``: a temporary file that is gone with its process, however that ends.
 - ``shown``: a path or cell as one line of printable text; file names may hold newlines and terminal codes.
+- ``is_url``: a path that was given as a URL, which would name a folder "s3:" of this machine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from typing import IO
 from stylematch.errors import StylematchError
 
 TEMPORARY_SUFFIX = ".tmp"
+_URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
 
 
 def shown(text: str | Path) -> str:
@@ -39,6 +42,11 @@ def is_utf8(text: str | Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is a URL, such as ``s3://bucket/prefix``, where a folder of this machine is asked for."""
+    return _URL.match(str(path)) is not None
 
 
 @contextlib.contextmanager

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import is_utf8, shown
+from stylematch.tables.disk import is_url, is_utf8, shown
 from stylematch.tables.manifest import read_manifest
 
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
-_URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
 
 
 def check_out(out: Path) -> Path:
@@ -26,7 +24,7 @@ def check_out(out: Path) -> Path:
         OUT is a URL, no UTF-8, a file, a link to nowhere, a mount point, the current directory or one above it, or
         holds what no run of ours wrote.
     """
-    if _URL.match(str(out)):
+    if is_url(out):
         raise UserError(
             f"--out {shown(out)} is a URL: a run goes into a folder of this machine; name one, or publish to a bucket "
             'with export (out = "s3://..." in jobs/nightly.toml)'

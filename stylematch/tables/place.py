@@ -191,6 +191,8 @@ def place_of(text: str, what: str) -> Place:
         if isinstance(error, ValueError) or "ACCESS_DENIED" in str(error) or _NO_BUCKET.search(str(error)):
             raise UserError(why) from error
         raise StylematchError(f"{why}; run the same command again once it can be") from error
+    if not bucket:
+        raise UserError(f"{what}: {shown(without_keys(text))} names no bucket; write s3://bucket/prefix.")
     if not reached:
         raise UserError(f"{what}: there is no bucket {shown(bucket)!r}; make it, or mend the URL {place}.")
     return place

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import explained, shown, sync_directory
+from stylematch.tables.disk import explained, is_url, shown, sync_directory
 from stylematch.tables.exchange import exchange
 
 
@@ -47,8 +47,10 @@ class DirectoryKind:
         Raises
         ------
         UserError
-            OUT is a file, or a non-empty directory that is not of this kind or holds more.
+            OUT is a URL, a file, or a non-empty directory that is not of this kind or holds more.
         """
+        if is_url(out):
+            raise UserError(f"{shown(out)} is a URL: {self.what} goes into a folder of this machine; name one.")
         real = Path(os.path.realpath(out))
         if not real.exists():
             return real

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import is_url, shown
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.shards import shard_paths
 
@@ -71,6 +71,7 @@ def open_views(out: Path) -> Views:
     UserError
         It is neither, a table is missing or damaged, or a link stands where a file or folder of a run should.
     """
+    refuse_elsewhere(out)
     refuse_link(out, out / MANIFEST)
     manifest = read_manifest(out)
     nights = find_snapshots(out) if manifest is None else []
@@ -128,6 +129,21 @@ def open_table(run: Path, table: str, out: Path | None = None) -> Any:
         return ds.dataset(files, format="parquet")
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(run / table)} cannot be read: {shown(error.args[0])}; run score again") from None
+
+
+def refuse_elsewhere(run: Path) -> None:
+    """Refuse a run by URL; what reads runs reads folders.
+
+    Raises
+    ------
+    UserError
+        It is one.
+    """
+    if is_url(run):
+        raise UserError(
+            f"{shown(run)} is a URL: runs are read from folders of this machine; copy the run, or the night "
+            "of export, here and name that folder"
+        )
 
 
 def refuse_link(out: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import check_networks
 from stylematch.settings import TrainJob, load_job
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import is_url, shown
 
 TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")
 """What every training imports of the train extra; the rest of it draws plots and writes logs that a job may ask for."""
@@ -78,8 +78,10 @@ def open_job(job: TrainJob) -> Source:
     Raises
     ------
     UserError
-        If the backbone, its weights, a bundle or the data set are missing or do not fit.
+        If the backbone, its weights, a bundle or the data set are missing or do not fit, or ``out`` is a URL.
     """
+    if is_url(job.out):
+        raise UserError(f"out: {shown(job.out)} is a URL: a training writes into a folder of this machine; name one.")
     check_networks(job)
     source = open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
     if not source.pictures or not len(source.val):

@@ -85,9 +85,11 @@ def faces_by_style(run: Path) -> dict[str, int]:
 
 
 def style_mix(before: dict[str, int], now: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """Return every style's faces and share, the most frequent first, with last night's beside it."""
+    """Return faces and share of each style that either night has, the most frequent first, and last night's."""
     total_before, total = sum(before.values()), sum(now.values())
-    styles = sorted({*before, *now}, key=lambda style: (-now.get(style, 0), style))
+    # A summary names styles that went that night; named on, they would stand in every later one.
+    there = {style for counts in (before, now) for style, faces in counts.items() if faces}
+    styles = sorted(there, key=lambda style: (-now.get(style, 0), style))
     return {
         style: {
             "faces": now.get(style, 0),

@@ -24,7 +24,7 @@ from stylematch.pipelines.recs.items import measure_items
 from stylematch.pipelines.recs.lists import measure_lists, open_run
 from stylematch.pipelines.recs.worn import measure_worn
 from stylematch.settings import data_root
-from stylematch.tables.disk import explained, shown, write_durably
+from stylematch.tables.disk import explained, is_url, shown, write_durably
 from stylematch.vision.bundle import Bundle
 
 REPORT, TEXT, PLOTS, CACHE = "report.json", "report.md", "plots", "cache"
@@ -129,6 +129,8 @@ def evaluate_recs(
 
 
 def _check_out(out: Path) -> None:
+    if is_url(out):
+        raise UserError(f"--out {shown(out)} is a URL: a report goes into a folder of this machine; name one.")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {shown(out)} is a file; name a folder.")
     there = [name for name in (REPORT, TEXT) if (out / name).exists()]
