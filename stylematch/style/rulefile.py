@@ -243,7 +243,8 @@ class _Reader:
         names = tuple(name for entry in value if (name := self.problems.tried("", self.read_name, entry, key)))
         for position, name in enumerate(names):
             if known is not None:
-                self.problems.check_known(name, known, kind, key)
+                fix = "a rule set's categories are those of the items: --index names another catalogue's"
+                self.problems.check_known(name, known, kind, key, fix=fix if kind == "category" else None)
             if name in names[:position]:
                 self.problems.note(key, f"names {name!r} twice; drop one")
         return names
