@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,6 @@ TYPICAL_ITEMS = 20
 _PIXELS = PICTURE_SIDE_PX * PICTURE_SIDE_PX
 _UNKNOWN_FIT = 0.5
 _KEPT_LOOKS = 2000  # 6 MB
-_KEPT_PAIRS = 2**15  # 6 MB; faces of one style are offered the same few items
 
 Positions = npt.NDArray[np.int64]
 Tags = Mapping[str, Sequence[str]]
@@ -75,7 +74,6 @@ class ItemCatalog:
         self._pictures = stored.rows[PICTURE_COLUMN] if PICTURE_COLUMN in stored.rows.column_names else None
         self._columns: dict[str, Any] = {}
         self._looks: dict[int, _Look | None] = {}
-        self._near_equal = lru_cache(_KEPT_PAIRS)(self._compare)
         self._names: dict[str, npt.NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
@@ -227,9 +225,6 @@ class ItemCatalog:
 
     def near_equal(self, position_a: int, position_b: int) -> bool:
         """Return whether two items look the same; see the module's description for the measure."""
-        return self._near_equal(min(position_a, position_b), max(position_a, position_b))
-
-    def _compare(self, position_a: int, position_b: int) -> bool:
         first, second = self._look(position_a), self._look(position_b)
         if first is None or second is None:
             vectors = self.index.vectors(np.array([position_a, position_b], np.int64))

@@ -19,7 +19,7 @@ Propose = Callable[[npt.NDArray[np.float32], int], tuple[npt.NDArray[np.float32]
 MANY_QUERIES = 4
 """From so many on, products are laid out."""
 _BLOCK_ROWS = 2**15
-_PRODUCTS = 2**21  # float32 values in flight: 8 MB
+_PRODUCTS = 2**19  # in flight: 2 MB, and 4 MB for the order of theirs
 
 
 def best_products(
