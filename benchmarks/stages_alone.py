@@ -2,7 +2,7 @@
 
 Every process takes its share of the photos and does one stage over all of them after the other; a barrier before each
 stage keeps the processes together, so that a stage shares the machine with itself alone. As in a worker, freed memory
-is kept, and what a stage gives is let go while it is timed: a run never holds all its photos.
+is kept, and BLAS has one thread; and what a stage gives is let go while it is timed: a run never holds all its photos.
 """
 
 from __future__ import annotations

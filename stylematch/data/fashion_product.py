@@ -22,7 +22,7 @@ import numpy as np
 from stylematch.data.article_types import TYPES_OF_CATEGORY
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.labels import CategoricalGroup, LabelSchema
-from stylematch.data.picture_table import picture_files, read_lines, why_no_picture
+from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
 from stylematch.data.splits import Rows, split_stratified
 from stylematch.errors import UserError
 
@@ -31,7 +31,6 @@ LICENCE = "Learned from Fashion Product Images (Kaggle), whose pictures carry no
 TABLE = "styles.csv"
 UNKNOWN = -1
 _NAME = "productDisplayName"
-_NO_LABEL = frozenset({"", "NA", "N/A", "NaN", "nan"})
 _REASONS = ("malformed_row", "duplicate_id", "no_picture", "unreadable_picture", "not_a_picture")
 
 
@@ -236,7 +235,7 @@ def _why_dropped(row: dict[str, str] | None, seen: set[str], there: dict[str, Pa
 
 
 def _coded(values: list[str]) -> tuple[Rows, tuple[str, ...]]:
-    classes = tuple(sorted(set(values) - _NO_LABEL))
+    classes = tuple(sorted(set(values) - NO_LABEL))
     place = {name: number for number, name in enumerate(classes)}
     return np.array([place.get(value, UNKNOWN) for value in values], np.int64), classes
 

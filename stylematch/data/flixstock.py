@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from stylematch.data.labels import CategoricalGroup, LabelSchema
-from stylematch.data.picture_table import picture_files, read_lines, why_no_picture
+from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
 from stylematch.data.splits import Rows
 from stylematch.errors import UserError
 
@@ -29,7 +29,7 @@ LICENCE = "Learned from FlixStock's pictures, which carry no licence."
 TABLE = "attributes.csv"
 NOT_APPLICABLE = "N/A"
 UNKNOWN = -1
-_NO_LABEL = frozenset({"#N/A", "", "NA", "N/A", "NaN", "nan"})
+_NO_LABEL = NO_LABEL | {"#N/A"}
 _NAME = "filename"
 _REASONS = ("malformed_row", "duplicate_name", "no_picture", "unreadable_picture", "not_a_picture")
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
 from stylematch.errors import UserError
 
+NO_LABEL = frozenset({"", "NA", "N/A", "NaN", "nan"})
+"""Cells by which such a table says that a picture has no label, or that were made of one when it was written again."""
+
 
 def read_lines(table: Path, what: str) -> list[str]:
     """Return the lines of a table in UTF-8, the header first; bytes that are none become U+FFFD.

@@ -213,7 +213,7 @@ class Recommender:
         return self._ranked(style, face, parts)
 
     def _fill_up(self, style: StyleItems, face: FaceQuery, choice: Choice) -> _Taken:
-        """Fill the list with the nearest items of other categories, all of them looked at."""
+        """Fill the list with the nearest items that are not the style's own, all of them looked at."""
         query = style.other_prototype if face.worn is None else face.worn
         candidates = style.other_candidates(query)
         scores = candidates.scores(face.style_score, style.priors, self.ranking)

@@ -169,6 +169,8 @@ class ItemCatalog:
         is_given = np.ones(len(self), np.bool_)
         if f"{GENDER}_probability" in self._rows.column_names:
             is_given = self._rows[f"{GENDER}_probability"].is_null().to_numpy()
+        if not is_given.any():
+            return is_given
         return np.asarray(is_given & (self.tag_fit(GENDER, tags[GENDER]) == 0.0))
 
     def fitting(self, tag: str, position: int, wanted: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ are made.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from stylematch.search.base import Hits, IndexKind, SearchIndex
 from stylematch.search.files import INDEX_FILE, ROWS_FILE, read_faiss, read_ids, write_faiss, write_rows
 from stylematch.search.names import appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
-from stylematch.search.scan import MANY_QUERIES, Propose, best_products
+from stylematch.search.scan import MANY_QUERIES, best_products
 from stylematch.search.units import Storage, unit_rows
 from stylematch.tables.disk import shown
 
@@ -211,22 +212,15 @@ class VectorIndex(SearchIndex):
     def _search_batch(
         self, unit: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.int64] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        propose: Propose = self._scan(allowed)
-        if self._mapped is None:
-
-            def propose(
-                unit: npt.NDArray[np.float32], proposals: int
-            ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-                return self._propose(unit, proposals, allowed)
-
+        propose = partial(self._propose, allowed)
         return self._search_exactly(unit, k, len(self) if allowed is None else len(allowed), propose)
 
     def _propose(
-        self, unit: npt.NDArray[np.float32], proposals: int, allowed: npt.NDArray[np.int64] | None
+        self, allowed: npt.NDArray[np.int64] | None, unit: npt.NDArray[np.float32], proposals: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        if self._mapped is not None or (allowed is not None and len(unit) >= MANY_QUERIES):
+            return self._scan(allowed)(unit, proposals)
         if allowed is not None:
-            if len(unit) >= MANY_QUERIES:
-                return self._scan(allowed)(unit, proposals)
             # A copy of the rows, as a scan makes it, would take a few queries longer than the search itself.
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorArray(allowed))  # type: ignore[call-arg]
             return self._flat.search(unit, proposals, params=parameters)

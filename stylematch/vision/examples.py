@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import corners_in_picture, read_celeba
+from stylematch.data.celeba import CelebaFolder, corners_in_picture, read_celeba
 from stylematch.data.decode import decode_photo
 from stylematch.data.fashion_mnist import find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import PhotoRejectedError
@@ -112,6 +112,7 @@ def celeba_examples(
     limit: int | None = None,
     workers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
+    read: Callable[[Path], CelebaFolder] = read_celeba,
 ) -> Examples:
     """Cut one split of a CelebA folder.
 
@@ -134,8 +135,10 @@ def celeba_examples(
         Processes that decode; changes no result.
     progress : callable
         Told the number of pictures done, one by one.
+    read : callable
+        Reads the folder's labels; whoever takes several parts of one may have it remember them.
     """
-    folder = read_celeba(root)
+    folder = read(root)
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
     stored_px = field_px(input_px)

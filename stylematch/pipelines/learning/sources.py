@@ -5,6 +5,7 @@ One function a data set, chosen by the job; everything after that is the same fo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
     if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
         raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
 
+    read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
+
     def cut(folder: str, split: int | None, *, wild: bool = False) -> Examples:
         with Progress(None, "pictures", f"cut {folder}") as progress:
             return celeba_examples(
@@ -69,6 +72,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
                 limit=data.limit,
                 workers=usable_cores(),
                 progress=progress.update,
+                read=read,
             )
 
     parts = [(cut("celeba", 0), 1)]
@@ -83,7 +87,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
             yield from photo_faces(root / "photos", input_px, data.limit)
 
     val = cut("celeba", 1)
-    tested = int((celeba_data.read_celeba(root / "celeba").split == 2).sum())
+    tested = int((read(root / "celeba").split == 2).sum())
     groups = tuple(g for g in celeba_data.SCHEMA_WITH_BOX.groups if g.name in data.label_groups)
     geometry = {name: getattr(crops, name) for name in ("SIDE_PER_BOX", "EYE_IN_BOX", "EYE_LINE", "ALIGNED_TOP")}
     return Source(
