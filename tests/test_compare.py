@@ -37,12 +37,14 @@ def two_nights(folder):
     a = {name: photo_row(f"{name}.jpg") for name in names}
     b = {name: photo_row(f"{name}.jpg") for name in names if name != "gone"}
     b["added"] = photo_row("added.jpg")
+    a["renamed"] = photo_row("was.jpg")
+    b["renamed"] = {**photo_row("renamed.jpg"), "photo_id": a["renamed"]["photo_id"]}
     b["status"] = photo_row("status.jpg", 0, status="no_face", reason="no_face_found")
     b["contents"] = {**photo_row("contents.jpg"), "photo_id": "0" * 64}
     a["swapped"]["faces"] = 2
     b["swapped"]["faces"] = 3
     left, right = {"x": 10.0, "width": 100.0}, {"x": 250.0, "width": 100.0}
-    faces_a = [face_row(a[name]) for name in names if name != "swapped"]
+    faces_a = [face_row(a[name]) for name in a if name != "swapped"]
     faces_a += [face_row(a["swapped"], 0, "Casual", **left), face_row(a["swapped"], 1, "Formal", **right)]
     faces_b = [
         face_row(b[name], style="Formal" if name == "style" else "Casual") for name in b if b[name]["faces"] == 1
@@ -75,26 +77,31 @@ def table(folder, name) -> list[dict]:
 def test_every_kind_of_change_is_found(tmp_path):
     run_a, run_b = two_nights(tmp_path)
     figures = compare(run_a, run_b, tmp_path / "out").figures
-    assert figures["photos"] == {"same": 3, "added": 1, "gone": 1, "status": 1, "contents": 1, "faces": 1}
+    assert figures["photos"] == {
+        **{"same": 3, "added": 1, "gone": 1, "renamed": 1},
+        **{"status": 1, "contents": 1, "faces": 1},
+    }
     assert figures["differing"] == ["rules", "settings.top_k"]
-    # Faces in both: same, style, items and the two of swapped, whatever their numbers.
-    assert figures["faces"] == {"in_both": 5, "style_moved": 1, "items_changed": 1, "added": 3, "gone": 3}
+    # Faces in both: same, style, items, renamed, and the two of swapped, whatever their numbers.
+    assert figures["faces"] == {"in_both": 6, "style_moved": 1, "items_changed": 1, "added": 3, "gone": 3}
     assert sorted(map(tuple, figures["styles"])) == [
-        *(("Casual", "Casual", 3), ("Casual", "Formal", 1), ("Formal", "Formal", 1))
+        *(("Casual", "Casual", 4), ("Casual", "Formal", 1), ("Formal", "Formal", 1))
     ]
     items = figures["items"]
-    assert (items["lists"], items["same_lists"], items["same_first_item"], items["ranks_moved"]) == (5, 4, 4, 2)
-    assert items["overlap"] == pytest.approx(14 / 15, abs=1e-6)
-    assert (items["same"], items["moved"], items["new"], items["gone"]) == (12, 2, 1, 1)
+    assert (items["lists"], items["same_lists"], items["same_first_item"], items["ranks_moved"]) == (6, 5, 5, 2)
+    assert items["overlap"] == pytest.approx(17 / 18, abs=1e-6)
+    assert (items["same"], items["moved"], items["new"], items["gone"]) == (15, 2, 1, 1)
 
     photos = {row["path"]: row for row in table(tmp_path / "out", "photos")}
     assert {path: row["change"] for path, row in photos.items()} == {
         "added.jpg": "added",
         "contents.jpg": "contents",
         "gone.jpg": "gone",
+        "renamed.jpg": "renamed",
         "status.jpg": "status",
         "swapped.jpg": "faces",
     }
+    assert {path: row["path_a"] for path, row in photos.items() if row["path_a"]} == {"renamed.jpg": "was.jpg"}
     assert (photos["status.jpg"]["status_a"], photos["status.jpg"]["reason_b"]) == ("scored", "no_face_found")
     faces = {(row["path"], row["face_a"], row["face_b"]): row for row in table(tmp_path / "out", "faces")}
     moved = faces["style.jpg", 0, 0]
@@ -138,8 +145,8 @@ def test_equal_runs_have_no_change_and_equal_comparisons_equal_bytes(tmp_path):
     run_a, run_b = two_nights(tmp_path)
     same = compare(run_a, run_a).figures
     assert same["differing"] == []
-    assert sum(same["photos"].values()) == same["photos"]["same"] == 7
-    assert same["faces"] == {"in_both": 8, "style_moved": 0, "items_changed": 0, "added": 0, "gone": 0}
+    assert sum(same["photos"].values()) == same["photos"]["same"] == 8
+    assert same["faces"] == {"in_both": 9, "style_moved": 0, "items_changed": 0, "added": 0, "gone": 0}
     assert same["items"]["overlap"] == 1
     for name in ("one", "two"):
         compare(run_a, run_b, tmp_path / name)
@@ -147,6 +154,23 @@ def test_equal_runs_have_no_change_and_equal_comparisons_equal_bytes(tmp_path):
     assert len(files) > 10
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_photos_of_equal_contents_are_renamed_one_to_one_and_never_where_their_path_stayed(tmp_path):
+    contents = "c" * 32
+    rows = lambda *paths: [{**photo_row(path), "photo_id": contents} for path in paths]  # noqa: E731
+    before, after = rows("a/1.jpg", "a/2.jpg", "stays.jpg"), rows("b/1.jpg", "stays.jpg")
+    run_a = finished(tmp_path / "a", before, [face_row(photo) for photo in before], [])
+    run_b = finished(tmp_path / "b", after, [face_row(photo, style="Formal") for photo in after], [])
+    figures = compare(run_a, run_b, tmp_path / "out").figures
+    there = {"same": 1, "renamed": 1, "gone": 1}
+    assert {change: number for change, number in figures["photos"].items() if number} == there
+    photos = {row["path"]: (row["change"], row["path_a"]) for row in table(tmp_path / "out", "photos")}
+    assert photos == {"a/2.jpg": ("gone", None), "b/1.jpg": ("renamed", "a/1.jpg")}
+    faces = {row["path"]: row["change"] for row in table(tmp_path / "out", "faces")}
+    assert faces == {"a/2.jpg": "gone", "b/1.jpg": "style", "stays.jpg": "style"}
+    back = compare(run_b, run_a).figures["photos"]
+    assert (back["renamed"], back["added"], back["gone"]) == (1, 1, 0)
 
 
 def test_runs_without_photos_compare(tmp_path):
@@ -216,8 +240,10 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
     with Browser(program, tmp_path / "profile") as browser:
         page = browser.open(index.as_uri())
         page.ready("list")
-        assert page.texts("#counts strong") == ["1", "1", "1", "1", "1", "3", "3", "1", "1"]
-        assert len(page.texts(".change")) == 13
+        assert page.texts("#counts strong") == ["1", "1", "1", "1", "1", "1", "3", "3", "1", "1"]
+        assert len(page.texts(".change")) == 14
+        page.go("kind=photo renamed", "list")
+        assert "was was.jpg" in " ".join(page.texts(".change")[0].split())
         page.go("kind=face style", "list")
         assert [" ".join(text.split()) for text in page.texts(".change h3")] == ["style.jpg"]
         assert "Casual" in page.texts(".change")[0]

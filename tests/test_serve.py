@@ -141,6 +141,16 @@ def test_unknown_places_and_methods_are_told_alike(service):
     assert problem(answer) == (422, "malformed_request")
 
 
+@pytest.mark.parametrize(("method", "url"), [("POST", "/score?top_k=20"), ("GET", "/items/picture?item_id=0&size=9")])
+def test_a_parameter_that_is_none_is_refused_and_not_passed_over(service, method, url):
+    sent = {"content": example("astronaut.jpg"), "headers": JPEG} if method == "POST" else {}
+    answer = service.ask(method, url, **sent)
+    assert problem(answer) == (422, "malformed_request")
+    assert answer.json()["message"].startswith(
+        f"query.{url.rpartition('=')[0].rpartition('?')[2].rpartition('&')[2]}: "
+    )
+
+
 def test_a_full_room_says_when_to_come_again(scorer):
     sent = {"method": "POST", "url": "/score", "content": example("astronaut.jpg"), "headers": JPEG}
     with serving(scorer, max_waiting=2, batch_wait_ms=300.0) as small:

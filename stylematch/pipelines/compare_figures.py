@@ -7,7 +7,7 @@ from typing import Any
 
 from stylematch.pipelines.compare_sql import attribute_change
 
-_PHOTO_CHANGES = ("same", "added", "gone", "status", "contents", "faces")
+_PHOTO_CHANGES = ("same", "added", "gone", "renamed", "status", "contents", "faces")
 STYLES = """
     SELECT style_a, style_b, count(*) AS faces FROM faces WHERE style_a IS NOT NULL AND style_b IS NOT NULL
     GROUP BY ALL ORDER BY faces DESC, style_a, style_b"""

@@ -32,6 +32,7 @@ def told(figures: dict[str, Any]) -> Iterator[str]:
     rows = [
         ("photos added", photos["added"]),
         ("photos gone", photos["gone"]),
+        ("photos renamed", photos["renamed"]),
         ("photos of other status", photos["status"]),
         ("photos of other contents", photos["contents"]),
         ("photos with other faces", photos["faces"]),

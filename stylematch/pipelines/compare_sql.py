@@ -1,6 +1,7 @@
 """What changed between two runs, as SQL over their tables (DuckDB).
 
-- A photo is the same by its path; its contents are equal where ``photo_id`` is.
+- A photo is the same by its path; its contents are equal where ``photo_id`` is. One whose path is gone is renamed, and
+  so the same, where a path that was added has its contents. It goes by its path in B.
 - A face is the same where it is in a photo of equal contents and the two boxes are each other's best match with an
   intersection over union of at least ``MIN_IOU``: a face's number alone may change with a setting.
 - A face's lists of items are compared by item: kept, moved to another rank, gone, new. Their overlap is what both
@@ -24,7 +25,7 @@ _SHARED = ("style", "style_score", "rule_style", "x", "y", "width", "height")
 
 
 def open_runs(run_a: Path, run_b: Path, spill: str) -> Any:
-    """Return a connection with ``a_photos``, ``b_photos`` and so on for every table of the two runs.
+    """Return a connection with ``read_a_photos``, ``b_photos`` and so on for every table of the two runs.
 
     Raises
     ------
@@ -34,7 +35,7 @@ def open_runs(run_a: Path, run_b: Path, spill: str) -> Any:
     import duckdb
 
     tables = {
-        f"{side}_{table}": open_table(run, table) for side, run in (("a", run_a), ("b", run_b)) for table in TABLES
+        f"{side}_{table}": open_table(run, table) for side, run in (("read_a", run_a), ("b", run_b)) for table in TABLES
     }
     connection = duckdb.connect(":memory:", config={"temp_directory": spill})
     for name, table in tables.items():
@@ -74,12 +75,24 @@ def make_tables(connection: Any, attributes: Sequence[str]) -> None:
 
 def _statements(attributes: Sequence[str]) -> Iterator[str]:
     yield """
+        CREATE TABLE renamed AS
+        WITH gone AS (SELECT photo_id, path, row_number() OVER (PARTITION BY photo_id ORDER BY path) AS number
+                      FROM read_a_photos WHERE photo_id IS NOT NULL AND path NOT IN (SELECT path FROM b_photos)),
+             added AS (SELECT photo_id, path, row_number() OVER (PARTITION BY photo_id ORDER BY path) AS number
+                       FROM b_photos WHERE photo_id IS NOT NULL AND path NOT IN (SELECT path FROM read_a_photos))
+        SELECT gone.path AS path_a, added.path FROM gone JOIN added USING (photo_id, number)"""
+    for table in TABLES:
+        yield f"""
+            CREATE VIEW a_{table} AS SELECT r.path_a, a.* REPLACE (coalesce(r.path, a.path) AS path)
+            FROM read_a_{table} a LEFT JOIN renamed r ON r.path_a = a.path"""  # noqa: S608  # tables of ours
+    yield """
         CREATE TABLE photos AS
-        SELECT coalesce(a.path, b.path) AS path,
+        SELECT coalesce(a.path, b.path) AS path, a.path_a,
                CASE WHEN a.path IS NULL THEN 'added' WHEN b.path IS NULL THEN 'gone'
                     WHEN a.status <> b.status OR a.reason <> b.reason THEN 'status'
                     WHEN a.photo_id IS DISTINCT FROM b.photo_id THEN 'contents'
-                    WHEN a.faces <> b.faces THEN 'faces' ELSE 'same' END AS change,
+                    WHEN a.faces <> b.faces THEN 'faces' WHEN a.path_a IS NOT NULL THEN 'renamed'
+                    ELSE 'same' END AS change,
                a.status AS status_a, b.status AS status_b, a.reason AS reason_a, b.reason AS reason_b,
                a.photo_id AS photo_id_a, b.photo_id AS photo_id_b, a.faces AS faces_a, b.faces AS faces_b,
                coalesce(b.width, a.width) AS width, coalesce(b.height, a.height) AS height

@@ -23,6 +23,7 @@ _INDEX_COLUMNS = ("paths", "kinds", "from", "to")
 KINDS = (
     "photo added",
     "photo gone",
+    "photo renamed",
     "photo status",
     "photo contents",
     "photo faces",
@@ -108,7 +109,18 @@ def _columns(index: list[tuple[str, int, int, int]]) -> Row:
 def _described(row: Row, kind: int, pictures: _Pictures) -> Row:
     if "iou" not in row:
         thumbnail = pictures.thumbnail(row["photo_id_b"] or row["photo_id_a"])
-        names = ("path", "status_a", "status_b", "reason_a", "reason_b", "faces_a", "faces_b", "width", "height")
+        names = (
+            "path",
+            "path_a",
+            "status_a",
+            "status_b",
+            "reason_a",
+            "reason_b",
+            "faces_a",
+            "faces_b",
+            "width",
+            "height",
+        )
         return {"kind": kind, "thumbnail": thumbnail, **{name: row[name] for name in names}}
     side = "a" if row["face_b"] is None else "b"
     box = [round(row[f"{name}_{side}"], 1) for name in ("x", "y", "width", "height")]

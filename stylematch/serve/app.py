@@ -23,6 +23,7 @@ from stylematch.pipelines.scorer import Scorer
 from stylematch.report.join import attribute_names
 from stylematch.report.pictures import encode_item_picture
 from stylematch.serve.answers import ITEM_PICTURE, Answer, Health, Info, Refusal
+from stylematch.serve.asked import PictureQuery, ScoreQuery
 from stylematch.serve.headers import SecureHeaders
 from stylematch.serve.intake import FIELD, FORM, RAW, RefusedError
 from stylematch.serve.metrics import Measured
@@ -100,17 +101,17 @@ def _add_score(app: FastAPI, service: Service) -> None:
             _408="The picture did not arrive in time.",
             _413="The picture has too many bytes or pixels.",
             _415="That is no picture of a format that is read here.",
-            _422="The picture is empty, damaged or cut off, or a parameter is wrong.",
+            _422="The picture is empty, damaged or cut off, or a parameter is wrong or unknown.",
             _503="Too many pictures are in hand; Retry-After says when to come again.",
             _504="The picture was not scored in time.",
         ),
     )
     async def score(
         request: Request,
-        embedding: Annotated[bool, Query(description="also return the faces' embeddings")] = False,
+        asked: Annotated[ScoreQuery, Query()],
     ) -> Answer:
         answer = await service.score(request)
-        if not embedding:
+        if not asked.embedding:
             for face in answer.faces:
                 face.embedding = None
         return answer
@@ -131,11 +132,13 @@ def _add_items(app: FastAPI, scorer: Scorer) -> None:
         response_class=Response,
         responses={
             200: {"content": {"image/png": _BINARY}, "description": "A small picture."},
-            **problem_responses(_404="There is no such item, or no picture of it.", _422="A parameter is missing."),
+            **problem_responses(
+                _404="There is no such item, or no picture of it.", _422="A parameter is missing or unknown."
+            ),
         },
     )
-    def item_picture(item_id: Annotated[str, Query(description="as in an answer's items")]) -> Response:
-        if (data := encoded(item_id)) is None:
+    def item_picture(asked: Annotated[PictureQuery, Query()]) -> Response:
+        if (data := encoded(asked.item_id)) is None:
             raise RefusedError(404, Refusal.NOT_FOUND, "there is no such item, or no picture of it")
         return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
 

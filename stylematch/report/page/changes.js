@@ -36,6 +36,7 @@
   function photoText(change) {
     const status = (name) => (name ? name.replaceAll("_", " ") : "not there");
     const lines = [make("p", {}, ...[either(change.status_a, change.status_b, (name) => make("strong", {}, status(name)))].flat())];
+    if (change.path_a) lines.push(make("p", { class: "quiet" }, `was ${change.path_a}`));
     if (change.reason_a !== change.reason_b) lines.push(make("p", { class: "quiet" }, `${change.reason_a || "\u2013"} \u2192 ${change.reason_b || "\u2013"}`));
     if (change.faces_a !== change.faces_b) lines.push(make("p", { class: "quiet" }, `faces ${change.faces_a ?? "\u2013"} \u2192 ${change.faces_b ?? "\u2013"}`));
     return lines;

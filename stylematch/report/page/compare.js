@@ -91,11 +91,11 @@
   function showCounts() {
     const { photos, faces } = summary;
     page.kindCounts = {
-      "photo added": photos.added, "photo gone": photos.gone, "photo status": photos.status, "photo contents": photos.contents, "photo faces": photos.faces,
+      "photo added": photos.added, "photo gone": photos.gone, "photo renamed": photos.renamed, "photo status": photos.status, "photo contents": photos.contents, "photo faces": photos.faces,
       "face added": faces.added, "face gone": faces.gone, "face style": faces.style_moved, "face items": faces.items_changed,
     };
     const labels = {
-      "photo added": "photos added", "photo gone": "photos gone", "photo status": "photos of other status", "photo contents": "photos of other contents",
+      "photo added": "photos added", "photo gone": "photos gone", "photo renamed": "photos renamed", "photo status": "photos of other status", "photo contents": "photos of other contents",
       "photo faces": "photos with other faces", "face added": "faces added", "face gone": "faces gone", "face style": "faces of another style", "face items": "faces with other items alone",
     };
     for (const [kind, label] of Object.entries(labels)) {
