@@ -117,13 +117,13 @@ def test_a_run_over_a_disk_that_hangs_ends_with_a_row_for_every_photo(on_hanging
     made |= {"endless.jpg": b"ENDLESS", "later.jpg": b"HANGS LATER"}
     for name, data in made.items():
         (photos / name).write_bytes(data)
-    options = ("--device", "cpu", "--workers", 1, "--no-report", "--photo-timeout-s", 2, "--max-file-mb", 20)
+    options = ("--device", "cpu", "--workers", 1, "--no-report", "--photo-timeout-s", 1, "--max-file-mb", 20)
     done = on_hanging_disk(photos, "score", photos, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     found = {row["path"]: row for row in rows(out, "photos")}
     for name, is_hashed in (("hangs.jpg", False), ("open.jpg", False), ("later.jpg", True)):
         assert found[name]["reason"] == Reason.TIMED_OUT
-        assert found[name]["message"] == "reading it took longer than 2 s: raise --photo-timeout-s to wait"
+        assert found[name]["message"] == "reading it took longer than 1 s: raise --photo-timeout-s to wait"
         assert bool(found[name]["photo_id"]) == is_hashed
     assert found["endless.jpg"]["reason"] == Reason.FILE_TOO_LARGE
     assert found["good.jpg"]["photo_id"] == found["picture"]["photo_id"] == photo_id_of(good)

@@ -7,8 +7,10 @@ network itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,17 +169,18 @@ def exported(network: torch.nn.Module, example: torch.Tensor, outputs: list[str]
     StylematchError
         If torch's exporter gives nothing.
     """
-    program = torch.onnx.export(
-        network,
-        (example,),
-        input_names=["pixels"],
-        output_names=outputs,
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
-        opset_version=OPSET,
-        dynamo=True,
-        optimize=False,
-        verbose=False,
-    )
+    with _nothing_in_place(network):
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=["pixels"],
+            output_names=outputs,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
     if program is None:
         raise StylematchError("torch's ONNX exporter returned nothing.")
     # ONNX Runtime folds batch normalisation into a convolution, and lays convolutions out for the processor's vectors,
@@ -186,6 +189,19 @@ def exported(network: torch.nn.Module, example: torch.Tensor, outputs: list[str]
     onnxscript.optimizer.fold_constants(program.model)
     onnxscript.optimizer.remove_unused_nodes(program.model)
     return program
+
+
+@contextlib.contextmanager
+def _nothing_in_place(network: torch.nn.Module) -> Iterator[None]:
+    """Let activations return new values: the graph is the same, and MobileNetV2's is exported in half the time."""
+    in_place: list[Any] = [module for module in network.modules() if getattr(module, "inplace", False) is True]
+    for module in in_place:
+        module.inplace = False
+    try:
+        yield
+    finally:
+        for module in in_place:
+            module.inplace = True
 
 
 def _write_graph(
