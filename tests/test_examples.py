@@ -1,5 +1,6 @@
 import fcntl
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from PIL import Image
 from stylematch.data import fashion_mnist
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.decode import decode_photo
+from stylematch.errors import StylematchError
 from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.disk import TEMPORARY_SUFFIX
 from stylematch.vision.crops import ALIGNED_TOP, Square, cut, square_in_aligned
@@ -167,6 +169,28 @@ def test_two_that_cut_the_same_at_once_both_get_a_whole_array(tmp_path):
     assert seen == [[1, 2, 3]] * 3
     assert len(list(cache.iterdir())) == 2
     assert cuts(slowly).squares[:, 0].tolist() == [0, 1, 2]
+
+
+def cut_of(number):
+    if number in (1, 4):
+        return None
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.full((4, 4, 3), number, np.uint8), Square(float(number), 0.0, 4.0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pictures_that_give_nothing_leave_no_gap(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr("stylematch.vision.cut_cache._WORTH_A_PROCESS", 1)
+    options = {"files": [], "cache": tmp_path / "cache", "name": "n", "workers": workers}
+    cuts = cut_once(cut_of, range(6), 4, recipe=[], **options)
+    np.testing.assert_array_equal(cuts.rows, [0, 2, 3, 5])
+    np.testing.assert_array_equal(cuts.squares[:, 0], [0, 2, 3, 5])
+    np.testing.assert_array_equal(cuts.fields, np.broadcast_to(np.reshape([0, 2, 3, 5], (4, 1, 1, 1)), (4, 4, 4, 3)))
+    if workers > 1:
+        with pytest.raises(StylematchError, match=r"a process that cuts pictures was killed.*taskset"):
+            cut_once(cut_of, (0, -1), 4, recipe=["killed"], **options)
+        assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(tmp_path):

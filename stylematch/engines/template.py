@@ -21,21 +21,21 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from stylematch.data.memory import keep_freed_memory, never_collected
 from stylematch.tables.arrow import without_pandas
+from stylematch.tables.spawning import blas_on_one_core, main_unseen
 
 STOP_S = 3.0
 _REAP_S = 1.0
 _ASK_EVERY_S = 0.002
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 class Template:
@@ -167,39 +167,6 @@ class Forked:
     def close(self) -> None:
         """Think no more of it."""
         self._held.close()
-
-
-@contextlib.contextmanager
-def main_unseen() -> Iterator[None]:
-    """Keep a process that is spawned from running this one's main module once more.
-
-    What a worker runs is imported by its name; the command line's module would bring all commands along, and a script
-    without a guard would begin again.
-    """
-    main = sys.modules["__main__"]
-    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
-    main.__spec__ = None
-    vars(main).pop("__file__", None)
-    try:
-        yield
-    finally:
-        vars(main).update(kept)
-
-
-@contextlib.contextmanager
-def blas_on_one_core() -> Iterator[None]:
-    """Have processes that are started in the block load BLAS (numpy's, FAISS's) with one thread, or as the user says.
-
-    Later than at its loading it could be told, too, but not before its threads had waited for work on all cores.
-    """
-    is_ours = not any(name in os.environ for name in (_BLAS_THREADS, "OMP_NUM_THREADS"))
-    if is_ours:
-        os.environ[_BLAS_THREADS] = "1"
-    try:
-        yield
-    finally:
-        if is_ours:
-            del os.environ[_BLAS_THREADS]
 
 
 def die_with_parent() -> None:

@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.data.photo_file import photo_id_of, read_photo
-from stylematch.engines.template import main_unseen
 from stylematch.engines.worker import end_with_parent
 from stylematch.errors import PhotoRejectedError
 from stylematch.tables.contract import Reason
+from stylematch.tables.spawning import blas_on_one_core, main_unseen
 from stylematch.vision.face_reader import FaceReader
 
 Crops = npt.NDArray[np.uint8]
@@ -149,7 +149,7 @@ def piece_readers(
         pool = ProcessPoolExecutor(workers, spawned, initializer=_start, initargs=(reading, path, shape))
 
         def submit(slot: int, start: int, raw_paths: Sequence[bytes]) -> Future[Piece]:
-            with main_unseen():  # a process may be started by this
+            with main_unseen(), blas_on_one_core():  # a process may be started by this
                 return pool.submit(_read_here, slot, start, raw_paths)
 
         try:

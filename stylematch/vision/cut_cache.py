@@ -15,15 +15,20 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.memory import keep_freed_memory
+from stylematch.errors import StylematchError
 from stylematch.tables.disk import TEMPORARY_SUFFIX, temporary_path
+from stylematch.tables.spawning import blas_on_one_core, main_unseen
 from stylematch.vision.crops import Square
 
 _CHUNK = 32
@@ -96,11 +101,11 @@ def cut_once(
         with _published(stored) as part:
             fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
             placed: list[tuple[float, ...]] = []
-            with _mapped(function, tasks, workers) as cuts:
-                for row, cut in enumerate(cuts):
-                    if cut is not None:
-                        # Without gaps, so that what is left stays memory-mapped.
-                        fields[len(placed)], square = cut
+            with _mapped(function, tasks, part, fields, workers) as squares:
+                for row, square in enumerate(squares):
+                    if square is not None:
+                        if len(placed) < row:  # without gaps, so that what is left stays memory-mapped
+                            fields[len(placed)] = fields[row]
                         placed.append((row, square.x, square.y, square.side))
                     progress(1)
             fields.flush()
@@ -151,15 +156,47 @@ def _sweep(cache: Path) -> None:
 
 @contextmanager
 def _mapped(
-    function: Callable[[Task], Cut | None], tasks: Sequence[Task], workers: int
-) -> Iterator[Iterator[Cut | None]]:
-    """Apply ``function`` to every task, in order, here or in processes that end with the block."""
+    function: Callable[[Task], Cut | None],
+    tasks: Sequence[Task],
+    part: Path,
+    fields: npt.NDArray[np.uint8],
+    workers: int,
+) -> Iterator[Iterator[Square | None]]:
+    """Have each task's field put into its row of the array, in order, here or in processes that end with the block."""
+    rows = range(len(tasks))
     if min(workers, len(tasks) // _WORTH_A_PROCESS) <= 1:
-        yield map(function, tasks)
+        yield map(partial(_cut_row, function, fields), rows, tasks)
         return
     # Spawned, not forked: torch's threads and locks would be copied broken.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=keep_freed_memory)
     try:
-        yield pool.map(function, tasks, chunksize=_CHUNK)
+        with main_unseen(), blas_on_one_core():
+            squares = pool.map(partial(_cut_row_of_file, function, part), rows, tasks, chunksize=_CHUNK)
+        yield squares
+    except BrokenProcessPool as error:
+        raise StylematchError(
+            "a process that cuts pictures was killed, for want of memory or of room on the cache's disk as it seems; "
+            "train again, on fewer cores (taskset) or with more room"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cut_row(
+    function: Callable[[Task], Cut | None], fields: npt.NDArray[np.uint8], row: int, task: Task
+) -> Square | None:
+    cut = function(task)
+    if cut is None:
+        return None
+    fields[row], square = cut
+    return square
+
+
+def _cut_row_of_file(function: Callable[[Task], Cut | None], part: Path, row: int, task: Task) -> Square | None:
+    """Write where it is cut: one process that is sent all fields is busier with them than others with cutting."""
+    return _cut_row(function, _opened(part), row, task)
+
+
+@lru_cache(maxsize=1)
+def _opened(part: Path) -> npt.NDArray[np.uint8]:
+    return np.lib.format.open_memmap(part, "r+")
