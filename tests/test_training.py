@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
 import torch
 from killed import Killed, assert_same_checkpoints
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.data.fashion_mnist import SCHEMA
 from stylematch.errors import StylematchError, UserError
@@ -23,6 +25,7 @@ from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
+from stylematch.vision.trainer import _Average
 from stylematch.vision.training import train_network
 
 pytestmark = pytest.mark.train
@@ -223,6 +226,27 @@ def test_averaged_weights_are_those_of_a_moving_average(uninterrupted, averaged,
     start = Network(MODEL, SCHEMA).state_dict()
     for name in ("embedding.weight", "heads.category.weight"):
         assert (slow[name] - start[name]).norm() < 0.1 * (plain[name] - start[name]).norm()
+
+
+def test_the_average_is_torchs_and_asks_the_device_once():
+    steps = [nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)) for _ in range(4)]
+    for number, step in enumerate(steps):
+        step[1].num_batches_tracked += 10 * number
+    ours = _Average(steps[0], 0.9, torch.device("cpu"))
+    torchs = AveragedModel(steps[0], multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for step in steps[1:3]:
+        ours.update_parameters(step)
+        torchs.update_parameters(step)
+    gone_on = _Average(steps[0], 0.9, torch.device("cpu"))
+    gone_on.load_state_dict(ours.state_dict())
+    for average in (ours, gone_on, torchs):
+        average.update_parameters(steps[3])
+    expected = torchs.state_dict()
+    for average in (ours, gone_on):
+        assert all(torch.equal(value, expected[name]) for name, value in average.state_dict().items())
+    far = _Average(steps[0].to("meta"), 0.9, torch.device("meta"))
+    far._begun = True
+    far.update_parameters(steps[0])  # a number of a meta tensor cannot be had
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

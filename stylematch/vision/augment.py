@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylematch.settings import Augment
+from stylematch.vision.batches import to_device
 
 # How names of points change in a mirror: what is left becomes right, and so do the corners of a box.
 _SIDES = {"left": "right", "right": "left", "x_1": "x_2", "x_2": "x_1"}
@@ -70,7 +71,7 @@ def augment_batch(
     count = len(fields)
 
     def uniform(low: float, high: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * (high - low) + low).to(fields.device)
+        return torch.rand(count, generator=generator) * (high - low) + low
 
     warped = (uniform(0, 1) < settings.warp).float()
     angle = uniform(-1, 1) * math.radians(settings.rotate_degrees) * warped
@@ -85,15 +86,18 @@ def augment_batch(
         [torch.stack([cos * mirror, -sin * turned], 1), torch.stack([sin * mirror, cos * turned], 1)], 1
     )
     share = input_px / fields.shape[-1]
-    theta = torch.cat([matrix, shift[:, :, None]], 2) * share
+    theta = to_device(torch.cat([matrix, shift[:, :, None]], 2) * share, fields.device)
     grid = functional.affine_grid(theta, [count, fields.shape[1], input_px, input_px], align_corners=False)
     pictures = functional.grid_sample(fields, grid, padding_mode="border", align_corners=False)
     moved: dict[str, Tensor] = {}
+    if points:
+        matrix, shift, flipped = (to_device(values, fields.device) for values in (matrix, shift, (mirror < 0)[:, None]))
     for name, values in points.items():
         centred = values.view(count, -1, 2) * 2 - 1 - shift[:, None]
-        there = torch.linalg.solve(matrix, centred.transpose(1, 2)).transpose(1, 2)
+        # Not linalg.solve, which asks the device whether a matrix was singular; none of these is.
+        there = torch.linalg.solve_ex(matrix, centred.transpose(1, 2)).result.transpose(1, 2)
         there = ((there + 1) / 2).reshape(count, -1)
-        moved[name] = torch.where((mirror < 0)[:, None], there[:, mirrors[name]], there)
+        moved[name] = torch.where(flipped, there[:, to_device(torch.tensor(mirrors[name]), there.device)], there)
     return _colour(pictures, settings, generator), moved
 
 
@@ -101,16 +105,17 @@ def _colour(pictures: Tensor, settings: Augment, generator: torch.Generator) -> 
     count, channels = pictures.shape[:2]
 
     def factor(amount: float) -> Tensor:
-        return (1 + (torch.rand(count, 1, 1, 1, generator=generator) * 2 - 1) * amount).to(pictures.device)
+        return to_device(1 + (torch.rand(count, 1, 1, 1, generator=generator) * 2 - 1) * amount, pictures.device)
 
     def chosen(share: float) -> Tensor:
-        return (torch.rand(count, 1, 1, 1, generator=generator) < share).to(pictures.device)
+        return to_device(torch.rand(count, 1, 1, 1, generator=generator) < share, pictures.device)
 
     pictures = pictures * factor(settings.brightness)
     average = pictures.mean(dim=(1, 2, 3), keepdim=True)
     pictures = average + (pictures - average) * factor(settings.contrast)
     if channels == 3:
-        grey = (pictures * pictures.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        luma = to_device(torch.tensor([0.299, 0.587, 0.114], dtype=pictures.dtype), pictures.device)
+        grey = (pictures * luma.view(1, 3, 1, 1)).sum(1, keepdim=True)
         kept = torch.where(
             chosen(settings.grayscale), torch.zeros_like(grey[:, :, :1, :1]), factor(settings.saturation)
         )
@@ -122,12 +127,12 @@ def _colour(pictures: Tensor, settings: Augment, generator: torch.Generator) -> 
 def _erase(pictures: Tensor, erased: Tensor, generator: torch.Generator) -> Tensor:
     """Replace one rectangle of each chosen picture by its mean (random erasing, Zhong et al., AAAI 2020)."""
     count, _, side, _ = pictures.shape
-    low, size = torch.rand(2, count, 2, generator=generator)
+    low, size = to_device(torch.rand(2, count, 2, generator=generator), pictures.device)
     size = 0.15 + 0.25 * size
     low = low * (1 - size)
-    at = (torch.arange(side) + 0.5) / side
+    at = (torch.arange(side, device=pictures.device) + 0.5) / side
     inside = (at >= low[..., None]) & (at < (low + size)[..., None])
-    mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(pictures.device) & erased
+    mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None] & erased
     return torch.where(mask, pictures.mean(dim=(2, 3), keepdim=True), pictures)
 
 
@@ -152,8 +157,8 @@ def mix_batch(pictures: Tensor, settings: Augment, generator: torch.Generator) -
         How much of itself is left; 1 where it was not blended.
     """
     count = len(pictures)
-    partner = torch.randperm(count, generator=generator).to(pictures.device)
-    mixed, other = torch.rand(2, count, 1, generator=generator).to(pictures.device)
+    partner = to_device(torch.randperm(count, generator=generator), pictures.device)
+    mixed, other = to_device(torch.rand(2, count, 1, generator=generator), pictures.device)
     share = torch.where(mixed < settings.mixup, 1 - other / 2, 1.0)
     weight = share[:, :, None, None]
     return pictures * weight + pictures[partner] * (1 - weight), partner, share

@@ -31,7 +31,7 @@ from stylematch.errors import StylematchError
 from stylematch.settings import TrainJob
 from stylematch.tables.disk import shown, write_durably
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
-from stylematch.vision.batches import Batch
+from stylematch.vision.batches import Batch, to_device
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.networks import Network
 
@@ -81,7 +81,8 @@ class Learner(lightning.LightningModule):
             self._outputs = torch.compile(self.network.outputs)
 
     def on_fit_start(self) -> None:
-        """Bring the teachers to where the network is: being no part of it, they did not come along."""
+        """Bring the teachers and the loss to where the network is: being no part of it, they did not come along."""
+        self.loss = self.loss.to(self.device)
         for teacher in self.teachers:
             teacher.to(self.device)
 
@@ -148,7 +149,7 @@ class Learner(lightning.LightningModule):
         for name, partners in self.mirrors.items():
             places = outputs[name].unflatten(1, (-1, 2))
             there = torch.stack([1 - places[..., 0], places[..., 1]], 2).flatten(1)
-            outputs[name] = there[:, partners]
+            outputs[name] = there[:, to_device(torch.tensor(partners), there.device)]
         return outputs
 
     def validation_step(self, batch: Batch) -> None:

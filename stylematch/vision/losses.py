@@ -11,7 +11,7 @@ split.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -120,6 +120,11 @@ class SchemaLoss:
     settings: Loss = field(default_factory=Loss)
     weights: dict[str, Tensor] = field(default_factory=dict)
     ranges: dict[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> SchemaLoss:
+        """Return the same with its numbers on a device; others are sent there at every call, which waits for it."""
+        weights, ranges = ({name: x.to(device) for name, x in part.items()} for part in (self.weights, self.ranges))
+        return replace(self, weights=weights, ranges=ranges)
 
     def __call__(self, outputs: dict[str, Tensor], targets: Targets, *, training: bool = True) -> dict[str, Tensor]:
         """Return one scalar loss per group.

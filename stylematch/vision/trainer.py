@@ -17,7 +17,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.settings import Schedule
 from stylematch.tables.disk import write_durably
@@ -79,8 +79,7 @@ def measuring_trainer(schedule: Schedule, watch: lightning.Callback) -> lightnin
 def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **options: Any) -> lightning.Trainer:
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # All weights in one call: Lightning's own average takes some 300, for which a GPU waits longer than it computes.
-    averaging = [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(schedule.average))] if schedule.average else []
+    averaging = [_Averaging(schedule.average)] if schedule.average else []
     return lightning.Trainer(
         precision=precision_of(schedule.precision),
         gradient_clip_val=schedule.clip_norm or None,
@@ -105,6 +104,47 @@ def precision_of(wanted: str) -> Any:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+class _Averaging(WeightAveraging):
+    """The moving average of the weights, kept where they are.
+
+    Lightning's own is made before the network is brought to its device, so that every step would copy all weights to
+    the CPU.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self._decay = decay
+
+    def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._average_model = _Average(module, self._decay, trainer.strategy.root_device)
+
+
+class _Average(AveragedModel):
+    """Torch's average, updated in one call for all weights and without asking the device how many steps there were."""
+
+    def __init__(self, model: torch.nn.Module, decay: float, device: torch.device) -> None:
+        super().__init__(model, device, use_buffers=True)
+        self._moved = get_ema_multi_avg_fn(decay)
+        self._begun = False
+
+    @torch.no_grad()
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        own, theirs = ([*part.parameters(), *part.buffers()] for part in (self.module, model))
+        if not self._begun:  # asked once: a training that goes on has its count from the checkpoint
+            self._begun = bool(self.n_averaged > 0)
+        if self._begun:
+            for real in (True, False):
+                rows = [row for row, x in enumerate(own) if x.is_floating_point() == real]
+                if rows:
+                    self._moved([own[row] for row in rows], [theirs[row] for row in rows], self.n_averaged)
+        else:
+            for mine, new in zip(own, theirs, strict=True):
+                mine.copy_(new)
+            self._begun = True
+        self.n_averaged += 1
 
 
 class _DurableCheckpoints(TorchCheckpointIO):
