@@ -15,7 +15,7 @@ pytest.importorskip("lightning", reason="Lightning is not installed: pip install
 import torch
 from conftest import REPOSITORY
 from killed import Killed, assert_same_checkpoints
-from program import DEFAULT_INDEX
+from program import DEFAULT_INDEX, call
 from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock, write_label_table
 
 from stylematch.cli import run
@@ -247,6 +247,14 @@ def test_the_busy_share_is_the_mean_of_what_is_said_over_all_blocks(monkeypatch,
     assert without_gpu.share is None
 
 
+def test_more_devices_than_gpus_are_a_sentence(monkeypatch):
+    job = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    done = call("train", job, "--set", "schedule.devices=2", "--set", "data.root='nowhere'")
+    assert done.code == 2
+    assert "schedule.devices = 2, and GPUs here: 1; lower it" in done.sentence
+
+
 def test_two_processes_share_a_training(roots, tmp_path):
     changes = [f"data.root='{roots['fashion-product']}'", f"out='{tmp_path / 'run'}'", "data.min_label_count=1"]
     changes += ["model.weights='none'", "model.input_px=64", "schedule.epochs=1", "schedule.batch_size=8"]
@@ -254,9 +262,9 @@ def test_two_processes_share_a_training(roots, tmp_path):
     options = [part for change in changes for part in ("--set", change)]
     job = str(REPOSITORY / "jobs" / "fashion-product-mobilenet.toml")
     command = [sys.executable, "-m", "stylematch.cli", "train", job, *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    # On the CPU, also where there is a GPU: there may be one only.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert "MEMBER: 2/2" in done.stderr
     assert done.stderr.count("epoch 1 of 1") == 1

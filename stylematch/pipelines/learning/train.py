@@ -24,7 +24,7 @@ from stylematch.pipelines.learning.evaluate import headlines, measure_examples
 from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
-from stylematch.pipelines.learning.train_job import check_train_extra, open_job
+from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job
 from stylematch.settings import Step, TrainJob
 from stylematch.tables.disk import file_sha256, shown, write_durably
 from stylematch.vision.bundle import FIGURES, Bundle
@@ -73,6 +73,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     from stylematch.vision.export import write_bundle
     from stylematch.vision.training import give_space
 
+    check_devices(job.schedule.devices)
     out = Path(job.out)
     source = open_job(job)
     network = learn(job, source)

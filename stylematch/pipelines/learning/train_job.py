@@ -72,6 +72,24 @@ def check_train_extra() -> None:
         raise MissingExtraError("Training a model", "train")
 
 
+def check_devices(wanted: int) -> None:
+    """Refuse to share a training among more GPUs than there are; without any, processes on the CPU share it.
+
+    Raises
+    ------
+    UserError
+        If there are fewer, but some.
+    """
+    import torch
+
+    found = torch.cuda.device_count()
+    if 0 < found < wanted:
+        raise UserError(
+            f"schedule.devices = {wanted}, and GPUs here: {found}; lower it, or hide them (CUDA_VISIBLE_DEVICES=) to "
+            "train on the CPU."
+        )
+
+
 def open_job(job: TrainJob) -> Source:
     """Open a job's data set, after looking at what it starts from and listens to: cutting pictures can take long.
 
