@@ -10,6 +10,7 @@
 
 Writes ``train_throughput.json``: both rates, their ratio, and the hours that ``--epochs`` over all 162,770 training
 pictures of CelebA take at the rate from JPEG files (later epochs read the cut pictures, so this is an upper bound).
+The network begins with random weights, which take as long and need no download.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import torch
 
 from stylematch.data.memory import keep_freed_memory
+from stylematch.errors import StylematchError
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import first_network
 from stylematch.pipelines.learning.train_job import read_train_job
@@ -163,8 +165,11 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/train_throughput.json"))
     arguments = parser.parse_args()
-    changes = [f"data.limit={arguments.pictures}", "schedule.epochs=1", "schedule.keep='last'", *arguments.overrides]
-    figures = run(read_train_job(arguments.job, changes), arguments.steps)
+    changes = [f"data.limit={arguments.pictures}", "schedule.epochs=1", "schedule.keep='last'", "model.weights='none'"]
+    try:
+        figures = run(read_train_job(arguments.job, [*changes, *arguments.overrides]), arguments.steps)
+    except StylematchError as error:
+        raise SystemExit(str(error)) from error
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))

@@ -13,6 +13,12 @@ if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from all tests but those of kind ``gpu``: bits are compared, and a GPU's depend on the batch."""
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def shared_data_root() -> Path | None:
     """Return the folder of real data (``$STYLEMATCH_DATA`` or ``../shared/data``), or None."""
     named = os.environ.get("STYLEMATCH_DATA")

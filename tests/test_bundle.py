@@ -329,7 +329,7 @@ def test_devices_are_named(bundles):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device, or not asked for: -m gpu")
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_cuda_agrees_with_the_cpu(bundles, kind):
     pixels = pictures(bundles[kind], 20)

@@ -83,7 +83,10 @@ def test_batches_change_nothing(folder, whole, batch_size):
 
 def test_processes_read_what_threads_read(folder, whole, monkeypatch):
     monkeypatch.setattr(module, "_WORTH_PROCESSES", 1)
-    assert_equal(read(folder, NAMES * 20, batch_size=50, on_gpu=True), whole)
+    sizes, batch_of = [], module._batch
+    monkeypatch.setattr(module, "_batch", lambda *parts: sizes.append(batch_of(*parts).pictures) or batch_of(*parts))
+    assert_equal(read(folder, NAMES * 20, batch_size=4, on_gpu=True), whole)
+    assert sizes == [2 * module._PIECE, 120 - 2 * module._PIECE]  # a piece for each process
 
 
 def test_whole_batches_are_not_copied(folder):

@@ -17,7 +17,7 @@ from stylematch.vision.bundle import Bundle  # noqa: E402
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.train,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device, or not asked for: -m gpu"),
 ]
 TOLERANCE = 2e-3  # of a probability, or of a coordinate of a unit vector, which is stored as half a float
 

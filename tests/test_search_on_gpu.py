@@ -48,7 +48,7 @@ def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device, or not asked for: -m gpu")
 def test_cuda_answers_like_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> None:
     index, queries = _index(20_000, 128)
     directory = tmp_path_factory.mktemp("index")

@@ -66,7 +66,7 @@ def face_batches(
     reading : Reading
         How.
     batch_size : int
-        Pictures a batch.
+        Pictures a batch; processes are given more, where so few would not keep all of them busy.
     workers : int
         Threads or processes; changes no result.
     on_gpu : bool
@@ -81,8 +81,11 @@ def face_batches(
     StylematchError
         If a process that reads was killed.
     """
+    in_processes = on_gpu and len(raw_paths) >= _WORTH_PROCESSES
+    if in_processes:
+        batch_size = max(batch_size, _PIECE * workers)
     shape = (_SLOTS, min(batch_size, max(1, len(raw_paths))), reading.input_px, reading.input_px, 3)
-    with piece_readers(reading, shape, workers, on_gpu and len(raw_paths) >= _WORTH_PROCESSES) as (slots, submit):
+    with piece_readers(reading, shape, workers, in_processes) as (slots, submit):
         starts = range(0, len(raw_paths), batch_size)
         reads: deque[list[Future[Piece]]] = deque()
         for number, start in enumerate(starts):

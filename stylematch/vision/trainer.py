@@ -79,6 +79,8 @@ def measuring_trainer(schedule: Schedule, watch: lightning.Callback) -> lightnin
 def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **options: Any) -> lightning.Trainer:
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # The quickest sums of a GPU end otherwise each time, and so would a training that was killed and gone on with.
+    torch.backends.cudnn.deterministic = True
     averaging = [_Averaging(schedule.average)] if schedule.average else []
     return lightning.Trainer(
         precision=precision_of(schedule.precision),
