@@ -328,6 +328,15 @@ def test_devices_are_named(bundles):
             load_runtime(bundles["garments"], "cuda")
 
 
+@pytest.mark.parametrize(("visible", "asked"), [("", False), ("-1", False), ("0", True)])
+def test_a_driver_whose_gpus_are_hidden_is_not_asked(monkeypatch, visible, asked):
+    loaded = []
+    monkeypatch.setattr("ctypes.CDLL", loaded.append)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    resolve_device("auto")
+    assert bool(loaded) is asked
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device, or not asked for: -m gpu")
 @pytest.mark.parametrize("kind", ARCHITECTURES)

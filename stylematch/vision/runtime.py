@@ -222,7 +222,9 @@ def cpu_session(graph: str | bytes) -> Any:
 
 
 def _has_cuda_driver() -> bool:
-    """Return whether NVIDIA's driver library is here: asking it is free, importing torch to ask takes seconds."""
+    """Return whether NVIDIA's driver is here and may show a GPU; to ask torch takes the seconds of its import."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
