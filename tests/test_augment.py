@@ -4,8 +4,7 @@ pytest.importorskip("torch", reason="torch is not installed: pip install 'stylem
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from waiting import Waiting
 
 from stylematch.settings import Augment
 from stylematch.tables.contract import LANDMARKS
@@ -216,24 +215,6 @@ def test_a_vertical_flip_turns_pictures_upside_down():
     fields = torch.rand(4, 3, 40, 40, generator=seeded(1))
     pictures, _ = augmented(fields, None, 32, Augment(flip=0, flip_vertical=1), seeded())
     torch.testing.assert_close(pictures, fields[:, :, 4:36, 4:36].flip(2), atol=1e-4, rtol=0)
-
-
-class Waiting(TorchDispatchMode):
-    """What is called that has the CPU wait for a device, the meta device here."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        options = options or {}
-        name = function.overloadpacket.__name__
-        tensors = [value for value in tree_leaves((arguments, options)) if isinstance(value, torch.Tensor)]
-        apart = name in ("_to_copy", "copy_") and options.get("device", tensors[0].device) != tensors[-1].device
-        waits = apart and not (options.get("non_blocking") or arguments[2:3] == (True,))
-        if waits or name in ("_local_scalar_dense", "nonzero", "equal", "_linalg_check_errors"):
-            self.calls.append(name)
-        return function(*arguments, **options)
 
 
 def test_a_batch_is_augmented_without_waiting_for_the_device(monkeypatch):

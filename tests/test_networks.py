@@ -4,6 +4,7 @@ pytest.importorskip("torch", reason="torch is not installed: pip install 'stylem
 import numpy as np
 import torch
 from torch.nn import functional
+from waiting import Waiting
 
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
@@ -327,3 +328,13 @@ def test_a_grid_of_means_is_torchs_own_adaptive_pooling():
     net = Network(model, LabelSchema((CategoricalGroup("category", ("a", "b")),)))
     maps = torch.rand(2, 136, 7, 8)
     torch.testing.assert_close(net._laid_out(maps), torch.nn.functional.adaptive_avg_pool2d(maps, 3))
+
+
+@pytest.mark.parametrize("pool", ["mean", "grid"])
+def test_a_network_does_not_wait_for_its_device(pool):
+    network = Network(Model(backbone="small_resnet", input_px=28, pool=pool), fashion_mnist.SCHEMA)
+    network.give_space(10)
+    network.to("meta")
+    with Waiting() as waiting:
+        network(torch.zeros(2, 28, 28, 1, dtype=torch.uint8, device="meta"))
+    assert waiting.calls == []

@@ -11,13 +11,14 @@ from torch import Tensor
 
 def grid_means(maps: Tensor, parts: int) -> Tensor:
     """Return the means of maps (n, c, h, w) over equal windows: (n, c, parts, parts)."""
-    rows, columns = (windows(side, parts).to(maps) for side in maps.shape[2:])
+    # Made where they are used: a copy from the CPU would wait for all that a GPU has to do before.
+    rows, columns = (windows(side, parts, maps.device).to(maps.dtype) for side in maps.shape[2:])
     return rows @ maps @ columns.T
 
 
-def windows(side: int, parts: int) -> Tensor:
+def windows(side: int, parts: int, device: torch.device | None = None) -> Tensor:
     """Return the matrix (parts, side) that averages over equal windows, which overlap where they do not fit."""
-    averaging = torch.zeros(parts, side)
+    averaging = torch.zeros(parts, side, device=device)
     for number in range(parts):
         start, end = number * side // parts, -(-(number + 1) * side // parts)
         averaging[number, start:end] = 1 / (end - start)
