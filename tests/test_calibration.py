@@ -93,6 +93,12 @@ def test_where_there_is_nothing_to_fit_the_temperature_stays():
     assert fit_temperatures(np.ones((4, 3)), np.full(4, -1)).tolist() == [1]
 
 
+def test_of_one_class_alone_a_group_is_not_made_surer():
+    logits = np.array([[2.0, 1.0, 0.0], [3.0, 1.0, 2.0], [0.5, 0.0, 0.1]])
+    np.testing.assert_array_equal(fit_temperatures(logits, np.array([0, 0, -1])), [1.0])
+    assert fit_temperatures(logits, np.array([0, 0, 1])) != 1
+
+
 def test_separable_labels_stop_at_the_bound():
     assert fit_temperatures(np.array([[-1.0], [1.0]]), np.array([[0], [1]]))[0] == pytest.approx(0.1)
     assert fit_temperatures(np.array([[1.0], [-1.0]]), np.array([[0], [1]]))[0] == pytest.approx(10)

@@ -12,6 +12,8 @@ from tiny import write_celeba
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
 
 from stylematch.cli import run
+from stylematch.evaluate.card import card_text
+from stylematch.vision.bundle import Bundle
 
 pytestmark = pytest.mark.skipif(not DEFAULT_INDEX.is_dir(), reason="indexes/default is not built: make default-index")
 
@@ -38,6 +40,14 @@ def test_the_card_says_whose_the_points_are(evaluated):
         == "the mean face"
     )
     assert "**landmarks, against the mean face**" in (evaluated / "MODEL_CARD.md").read_text()
+
+
+def test_the_card_does_not_say_that_nothing_was_learned_from_pictures_that_somebody_names(evaluated):
+    measured = "Measured on the exported bundle in ONNX Runtime, on "
+    assert f"{measured}the pictures that each title names." in (evaluated / "MODEL_CARD.md").read_text()
+    assert f"{measured}pictures that nothing was learned from." in card_text(
+        Bundle.open(DEFAULT_INDEX / "attributes"), json.loads((evaluated / "figures.json").read_text())
+    )
 
 
 def test_a_binary_group_has_bars_reliability_and_confusion(evaluated):

@@ -270,6 +270,11 @@ def test_temperatures_divide_the_logits(garments):
     np.testing.assert_allclose(network.logits(pictures)["category"], before / 2.5, rtol=1e-4, atol=1e-6)
 
 
+def test_a_network_that_cannot_be_made_for_such_pictures_is_one_sentence():
+    with pytest.raises(UserError, match=r"vit_b_32 cannot be made for pictures of 100 px .*change model.input_px"):
+        Network(Model(backbone="vit_b_32", input_px=100), celeba.SCHEMA)
+
+
 def test_timms_networks_are_backbones():
     pytest.importorskip("timm", reason="timm is not installed: pip install 'stylematch[timm]'")
     for name in ("timm:resnet10t", "timm:vit_tiny_patch16_224"):

@@ -67,6 +67,7 @@ def test_all_shipped_jobs_load(repository):
     ("old", "new", "faults"),
     [
         ("epochs = 2", "", ["schedule.epochs: is missing; set it"]),
+        ('out = "runs/try"', 'out = ""', ["out: has to be a text, its length at least 1, not ''"]),
         ("epochs = 2", "epoch = 2", ["schedule.epochs: is missing", "schedule.epoch: is no setting; remove it"]),
         ("epochs = 2", "epochs = 0", ["schedule.epochs: has to be at least 1, not 0"]),
         ("epochs = 2", "epochs = true", ["schedule.epochs: has to be a whole number, not true"]),

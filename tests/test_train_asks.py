@@ -165,3 +165,12 @@ def test_pictures_with_points_are_counted_and_boxes_of_other_pixels_are_none(tmp
         wanting = ("landmarks", "a box in the picture's own pixels")
         counts.append([source.pictures - source.notes[f"pictures to learn from with {what}"] for what in wanting])
     assert counts == [[1, 1], [1, source.pictures]]
+
+
+def test_celebas_folder_may_be_named_itself_whatever_it_is_called(tmp_path):
+    home = write_celeba(tmp_path / "of faces" / "celeba")
+    inside = open_source(TrainData(dataset="celeba", wild=False, root=str(home.parent)), 64, tmp_path / "cache")
+    home = home.rename(home.with_name("CelebA-2015"))
+    itself = open_source(TrainData(dataset="celeba", wild=False, root=str(home)), 64, tmp_path / "cache")
+    assert itself.parts[0][0].ids == inside.parts[0][0].ids != ()
+    assert [title for title, _ in itself.tests()] == ["celeba test (local split)"]

@@ -22,6 +22,7 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.settings import Model, TrainJob
 from stylematch.tables.disk import TEMPORARY_SUFFIX
 from stylematch.vision.batches import Batches, EpochOrder
+from stylematch.vision.begun import steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
@@ -525,3 +526,13 @@ def test_tensorboard_is_written_where_asked(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'stylematch[train]'")
     train_tiny(tmp_path, count=16, epochs=1, log="tensorboard")
     assert list((tmp_path / "log").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"text"])
+def test_a_checkpoint_in_part_is_one_sentence(tmp_path, damage):
+    last = tmp_path / "last.ckpt"
+    torch.save({"global_step": 7, "state_dict": {"weight": torch.zeros(100)}}, last)
+    assert steps_of(last) == 7
+    last.write_bytes(damage(last.read_bytes()))
+    with pytest.raises(UserError, match=r"last.ckpt is no whole checkpoint: .* or delete it, to begin anew"):
+        steps_of(last)

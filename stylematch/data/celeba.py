@@ -90,6 +90,7 @@ _KNOWN_POINTS = {
     "000176.jpg": ("a2bd6a8a58b8b44c", PSEUDO_POINTS),
 }
 _OWN_PIXELS_SHARE = 0.9
+_LARGEST_PX = 65_535  # no JPEG has more, and one such point would be learned from like any other
 _BOX = ("x_1", "y_1", "width", "height")
 
 
@@ -263,8 +264,8 @@ def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt
             values[image_id] = np.array(numbers, np.float32)
         except ValueError as error:
             raise UserError(f"{path}: line {number} has a value that is no number.") from error
-        if not np.isfinite(values[image_id]).all():
-            raise UserError(f"{path}: line {number} has a value that is not finite.")
+        if not (np.abs(values[image_id]) <= _LARGEST_PX).all():
+            raise UserError(f"{path}: line {number} has a value that is not finite, or over {_LARGEST_PX:,} pixels.")
     if lines[0].strip() != str(len(values)):
         raise UserError(f"{path}: line 1 says {lines[0].strip()!r} rows, there are {len(values)}; is it cut short?")
     rows = np.array(list(values.values()), np.float32).reshape(len(values), len(header))

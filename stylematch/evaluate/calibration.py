@@ -99,14 +99,14 @@ def fit_temperatures(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.in
     Returns
     -------
     ndarray of float64, shape (width,) if binary, (1,) if categorical
-        Between 0.1 and 10; 1 where there is nothing to fit (a binary label of one class only, no known row, logits
-        that are all alike).
+        Between 0.1 and 10; 1 where there is nothing to fit (labels of one class only, no known row, logits that are
+        all alike).
     """
     logits, known = np.asarray(logits, np.float64), labels >= 0
     if labels.ndim == 1:
         # Only differences count; with the greatest at 0, no exponential overflows.
         logits, truth = logits[known] - logits[known].max(1, keepdims=True), labels[known]
-        if not logits.any():
+        if not logits.any() or (truth == truth[0]).all():
             return np.ones(1)
         true_logit = logits[np.arange(len(truth)), truth]
 

@@ -103,11 +103,13 @@ _SUBGROUP_COLUMNS = (
     "mean_average_precision",
     "expected_calibration_error",
 )
+HELD_OUT = "pictures that nothing was learned from"
+"""What a training measures on; which pictures somebody else names, only they can say."""
 _HOW = (
-    "Measured on the exported bundle in ONNX Runtime, on pictures that nothing was learned from. Accuracy and F1 are "
-    "at the threshold 0.5. The baseline of an accuracy is that of always answering the more (or most) frequent label, "
-    "of points that of always answering the mean position. Errors of landmarks are relative to the distance between "
-    "the eyes. Intervals are as wide as the middle 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979), "
+    "Measured on the exported bundle in ONNX Runtime, on {pictures}. Accuracy and F1 are at the threshold 0.5. The "
+    "baseline of an accuracy is that of always answering the more (or most) frequent label, of points that of always "
+    "answering the mean position. Errors of landmarks are relative to the distance between the eyes. Intervals are as "
+    "wide as the middle 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979), "
     "moved so that the resamples' median is the figure itself (Efron, 1981). The calibration error has 15 equal-width "
     "bins, of a yes/no label by the probability of yes, of a category by that of the answer (Guo "
     f"et al., 2017). {UNDEFINED} is what is undefined, such as the recall of a label that never occurs; means leave "
@@ -130,8 +132,14 @@ def write_card(bundle: Bundle, figures: dict[str, Any]) -> None:
     write_durably(bundle.directory / CARD, card_text(bundle, figures).encode())
 
 
-def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
-    """Return the card as Markdown; arguments as ``write_card`` takes them."""
+def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT) -> str:
+    """Return the card as Markdown; arguments as ``write_card`` takes them.
+
+    Parameters
+    ----------
+    pictures : str
+        What the figures were measured on, in words.
+    """
     groups = bundle.schema.groups
     job = figures.get("job", {})  # a bundle that was copied without its figures has none
     dataset = job.get("settings", bundle.description).get("data", {}).get("dataset")
@@ -161,7 +169,9 @@ def card_text(bundle: Bundle, figures: dict[str, Any]) -> str:
         *_notes(figures.get("data", {})),
         "## Figures",
         "",
-        _HOW if figures["measured"] else "Nothing was measured: the data had no part to test on.",
+        _HOW.format(pictures=pictures)
+        if figures["measured"]
+        else "Nothing was measured: the data had no part to test on.",
         "",
     ]
     for data_set, by_group in figures["measured"].items():

@@ -37,7 +37,7 @@ class TrainJob(Section):
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    out: str
+    out: Annotated[str, Field(min_length=1)]
     data: TrainData
     model: Model
     augment: Augment = Augment()

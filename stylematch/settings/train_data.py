@@ -40,9 +40,9 @@ class TrainData(Section):
         Product together, in one look), or pictures of your own: ``table``, labelled in a CSV or Parquet file, or
         ``folders``, a folder of them for each class.
     root : str, optional
-        Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST). For
-        ``garments``, Fashion Product's; for ``table``, the file, for ``folders``, the folder of
-        the folders, which have to be named.
+        Its folder; by default in ``$STYLEMATCH_DATA`` or ``../shared/data``, or as found (Fashion-MNIST). CelebA's
+        own, or the one that holds it as ``celeba``; its other folders lie beside it. For ``garments``, Fashion
+        Product's; for ``table``, the file, for ``folders``, the folder of the folders, which have to be named.
     images : str, optional
         The folder that the paths in the table are relative to, and may not leave; by default the table's (``table``).
     image_column : str, optional

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file
@@ -33,6 +33,8 @@ _FINEST_STRIDE = 16
 _TIMM = "timm:"
 # What comes of no network, of one that breaks off, and of a download that is damaged.
 _UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError)
+# What a network says of pictures that it cannot be made for, or cannot take.
+_UNFITTING = (RuntimeError, ValueError, AssertionError)
 _LONGEST_WHY = 160
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
@@ -115,7 +117,7 @@ def _examined(
                 values = layer(values)
                 if values.ndim == 4 and values.shape[2] >= input_px // _FINEST_STRIDE:
                     finer_layers, finer_features = position, values.shape[1]
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except _UNFITTING as error:
         raise UserError(f"model.input_px: {name} takes no pictures of {input_px} px ({error}).") from error
     layers.train(was_training)
     maps = values.ndim == 4
@@ -149,15 +151,25 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
             chosen = getattr(every, "IMAGENET1K_V1", every.DEFAULT)
         network = models.get_model(name, weights=chosen, **options)
     except Exception as error:
-        if weights != "imagenet" or not _is_of_weights(error):
-            raise
-        raise _no_weights(name, error) from error
+        _refuse(name, weights, input_px, error)
     if weights not in ("imagenet", "none"):
         _load_file(network, Path(weights))
     return _without_classifier(network)
 
 
-def _no_weights(name: str, error: Exception, variable: str = "TORCH_HOME") -> UserError:
+def _refuse(name: str, weights: str, input_px: int, error: Exception, variable: str = "TORCH_HOME") -> NoReturn:
+    """Say why a network could not be made; what is no mistake of the user's is raised as it is."""
+    if weights == "imagenet" and _is_of_weights(error):
+        raise _no_weights(name, error, variable) from error
+    if isinstance(error, _UNFITTING):  # some look at the pictures' size before they see one
+        raise UserError(
+            f"model.backbone: {name} cannot be made for pictures of {input_px} px ({error}); change model.input_px or "
+            "the name."
+        ) from error
+    raise error
+
+
+def _no_weights(name: str, error: Exception, variable: str) -> UserError:
     which = "ImageNet" if variable == "TORCH_HOME" else "pretrained"
     return UserError(
         f"model.weights: the {which} weights of {name} could not be loaded or fetched ({_why(error)}); point "
@@ -239,9 +251,7 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
         except TypeError:  # a network that takes any size knows no img_size
             network = timm.create_model(name, **options)
     except Exception as error:
-        if not _is_of_weights(error):
-            raise
-        raise _no_weights(f"timm:{name}", error, "HF_HOME") from error
+        _refuse(f"{_TIMM}{name}", weights, input_px, error, "HF_HOME")
     if weights not in ("imagenet", "none"):
         _load_file(network, Path(weights))
     data = timm.data.resolve_model_data_config(network)

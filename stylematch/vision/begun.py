@@ -13,7 +13,7 @@ import torch
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings import TrainJob
-from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.tables.disk import TEMPORARY_SUFFIX, shown
 from stylematch.vision.examples import Examples
 
 # What may change between a training and its going on, since it changes how it runs and not what is learned.
@@ -23,8 +23,20 @@ AFTERWARDS = ("instance_share", "embedding_layer")
 
 
 def steps_of(checkpoint: Path) -> int:
-    """Return how many steps a checkpoint has taken; its weights are not read."""
-    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+    """Return how many steps a checkpoint has taken; its weights are not read.
+
+    Raises
+    ------
+    UserError
+        If it is no whole checkpoint.
+    """
+    try:
+        return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+    except Exception as error:  # damage has any of torch's and Python's exceptions
+        raise UserError(
+            f"{shown(checkpoint)} is no whole checkpoint: a training leaves none such, so it was changed or copied in "
+            "part. Get it again, or delete it, to begin anew."
+        ) from error
 
 
 def last_checkpoint(job: TrainJob, out: Path) -> Path | None:

@@ -24,6 +24,7 @@ from stylematch.tables.replace import DirectoryKind
 from stylematch.vision.bundle import CARD, FIGURES, Bundle
 
 PLOTS = "plots"
+_PICTURES = "the pictures that each title names"
 EVALUATION = DirectoryKind("an evaluation", FIGURES, lambda _, name: name in (CARD, PLOTS))
 
 
@@ -74,7 +75,7 @@ def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) ->
     }
     with EVALUATION.replaced(out) as staged:
         write_durably(staged / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
-        write_durably(staged / CARD, card_text(bundle, figures).encode())
+        write_durably(staged / CARD, card_text(bundle, figures, _PICTURES).encode())
         plots = staged / PLOTS
         plots.mkdir()
         try:

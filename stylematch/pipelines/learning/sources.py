@@ -55,16 +55,19 @@ def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
 
 
 def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
-    root = Path(data.root) if data.root else usual_folder("celeba").parent
+    home = Path(data.root) if data.root else usual_folder("celeba")
+    if not (home / celeba_data.ATTRIBUTES_FILE).is_file() and data.root:
+        home /= "celeba"  # the folder of CelebA's folders
+    root = home.absolute().parent
     if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
         raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
 
     read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
 
-    def cut(folder: str, split: int | None, *, wild: bool = False) -> Examples:
-        with Progress(None, "pictures", f"cut {folder}") as progress:
+    def cut(folder: Path, split: int | None, *, wild: bool = False) -> Examples:
+        with Progress(None, "pictures", f"cut {folder.name}") as progress:
             return celeba_examples(
-                root / folder,
+                folder,
                 split,
                 input_px=input_px,
                 cache=cache,
@@ -75,19 +78,19 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
                 read=read,
             )
 
-    parts = [(cut("celeba", 0), 1)]
+    parts = [(cut(home, 0), 1)]
     if data.wild:
-        parts.append((cut("celeba_wild", None, wild=True), data.wild_repeat))
+        parts.append((cut(root / "celeba_wild", None, wild=True), data.wild_repeat))
 
     def tests() -> Iterator[tuple[str, Examples]]:
-        yield "celeba test (local split)", cut("celeba", 2)
+        yield "celeba test (local split)", cut(home, 2)
         if (root / "celeba_aligned_sample").is_dir():
-            yield "celeba_aligned_sample", cut("celeba_aligned_sample", None)
+            yield "celeba_aligned_sample", cut(root / "celeba_aligned_sample", None)
         if (root / "photos").is_dir():
             yield from photo_faces(root / "photos", input_px, data.limit)
 
-    val = cut("celeba", 1)
-    tested = int((read(root / "celeba").split == 2).sum())
+    val = cut(home, 1)
+    tested = int((read(home).split == 2).sum())
     groups = tuple(g for g in celeba_data.SCHEMA_WITH_BOX.groups if g.name in data.label_groups)
     geometry = {name: getattr(crops, name) for name in ("SIDE_PER_BOX", "EYE_IN_BOX", "EYE_LINE", "ALIGNED_TOP")}
     return Source(
