@@ -94,6 +94,11 @@ def test_only_the_attribute_file_and_a_picture_are_needed(folder):
         ),
         (
             "list_landmarks_align_celeba.txt",
+            lambda text: text.replace("c.jpg 20", "c.jpg 3e38"),
+            "line 4 .* not finite, or over 65,535 pixels",
+        ),
+        (
+            "list_landmarks_align_celeba.txt",
             lambda text: text.replace("c.jpg 20", "c.jpg"),
             "line 4 has 9 val",
         ),
