@@ -4,8 +4,7 @@ A backbone is what is left of a classification network without its classifier. M
 that ends in feature maps; a network of another build gives its pooled features as one piece. What a backbone gives for
 an input is found by trying it with a black picture, so that no table of sizes can be wrong.
 
-Sources: torchvision's model zoo; timm (Wightman); the small residual network for 28x28 pictures follows He et al.,
-CVPR 2016.
+Sources: torchvision's model zoo; timm (Wightman).
 """
 
 from __future__ import annotations
@@ -15,16 +14,15 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from http.client import HTTPException
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from stylematch.errors import MissingExtraError, UserError
+from stylematch.vision.small_resnet import small_resnet
 
 # Statistics of ImageNet, which every pretrained network expects; the small one learns from scratch and only needs a
 # sane range.
@@ -97,7 +95,7 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
         if weights != "none":
             raise UserError(f'model.weights: {name} has no pretrained weights; set weights = "none".')
         channels, widths = _SMALL[name]
-        layers, mean, std = _small_resnet(channels, widths), (0.5,) * channels, (0.5,) * channels
+        layers, mean, std = small_resnet(channels, widths), (0.5,) * channels, (0.5,) * channels
     elif name.startswith(_TIMM):
         layers, mean, std = _from_timm(name.removeprefix(_TIMM), weights, input_px)
     else:
@@ -256,33 +254,3 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
         _load_file(network, Path(weights))
     data = timm.data.resolve_model_data_config(network)
     return nn.Sequential(OrderedDict(whole=network)), tuple(data["mean"]), tuple(data["std"])
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(channels)
-        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(x)))
-        return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
-
-
-def _small_resnet(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        nn.ReLU(),
-        _Residual(widths[0], widths[0], 1),
-    ]
-    for before, width in pairwise(widths):
-        layers += [_Residual(before, width, 2), _Residual(width, width, 1)]
-    return nn.Sequential(*layers)
