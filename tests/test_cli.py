@@ -194,6 +194,18 @@ def test_a_fault_of_the_file_system_is_a_sentence_and_may_be_retried(monkeypatch
     assert said.count("\n") == 1
 
 
+def test_what_may_not_be_read_is_the_users_mistake(monkeypatch, capsys):
+    import stylematch.pipelines.rules as rules
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/a\nb.parquet")
+
+    monkeypatch.setattr(rules, "apply_rules", denied)
+    assert run(["rules", "apply", "labels.parquet"]) == 2
+    said = capsys.readouterr().err
+    assert said == "stylematch-batch: /root/a\\nb.parquet: Permission denied: check the path and its permissions\n"
+
+
 def test_an_interrupt_that_leaves_another_error_is_an_interrupt(monkeypatch, capsys):
     """As where it falls into a lock of Python's own, which is then released without having been taken."""
     import stylematch.pipelines.rules as rules

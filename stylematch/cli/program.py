@@ -107,6 +107,9 @@ def run(arguments: list[str]) -> int:
         return _say_interrupted(arguments)
     except BrokenPipeError:
         return _reader_has_gone()
+    except PermissionError as error:  # trying again would not change it
+        say(f"{shown(error.filename or str(error))}: {error.strerror or 'denied'}: check the path and its permissions")
+        return ExitCode.USER_ERROR
     except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
         from stylematch.engines.current_folder import current_folder
 
