@@ -194,6 +194,18 @@ def test_a_fault_of_the_file_system_is_a_sentence_and_may_be_retried(monkeypatch
     assert said.count("\n") == 1
 
 
+def test_what_may_not_be_read_is_the_users_mistake(monkeypatch, capsys):
+    import stylematch.pipelines.rules as rules
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/a\nb.parquet")
+
+    monkeypatch.setattr(rules, "apply_rules", denied)
+    assert run(["rules", "apply", "labels.parquet"]) == 2
+    said = capsys.readouterr().err
+    assert said == "stylematch-batch: /root/a\\nb.parquet: Permission denied: check the path and its permissions\n"
+
+
 def test_an_interrupt_that_leaves_another_error_is_an_interrupt(monkeypatch, capsys):
     """As where it falls into a lock of Python's own, which is then released without having been taken."""
     import stylematch.pipelines.rules as rules
@@ -327,6 +339,51 @@ def test_a_log_that_nobody_reads_stops_no_run(tmp_path):
     os.close(writing)
     assert done.returncode == 0
     assert manifest(out)["counts"]["scored"] == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_no_command(example_run, tmp_path, closed):
+    asked = tmp_path / "asked"
+    script = f'"$@" {closed}; echo $? > "{asked}"'
+    words = command("query", example_run, "SELECT 1")
+    done = subprocess.run(["sh", "-c", script, "sh", *words], env=environment(), stderr=subprocess.PIPE)
+    assert (asked.read_text(), done.stderr) == ("0\n", b"")
+
+
+def test_what_is_opened_for_a_closed_stream_has_its_number():
+    """Else the next file would have it, and what a library prints would go there."""
+    words = [
+        sys.executable,
+        "-c",
+        "import os, sys\n"
+        "from stylematch.cli.streams import open_closed_streams as opened\n"
+        "opened()\n"
+        "assert [s.fileno() for s in (sys.stdin, sys.stdout, sys.stderr)] == [0, 1, 2]\n"
+        "assert all(os.get_inheritable(number) for number in range(3))\n",
+    ]
+    done = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *words], env=environment())
+    assert done.returncode == 0
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = call("score", EXAMPLES, "--out", "out")
+    assert (result.code, result.sentence) == (
+        2,
+        "stylematch-batch: the current folder is gone: give the command in another",
+    )
+
+
+def test_a_current_folder_that_workers_cannot_enter_is_named(tmp_path, monkeypatch):
+    """Root may enter any folder, so here its name is one of a file."""
+    monkeypatch.setattr(os, "getcwd", lambda: str(EXAMPLES / "astronaut.jpg"))
+    result = call("score", EXAMPLES, "--out", tmp_path / "out", "--workers", "2", "--device", "cpu", "--no-report")
+    assert result.code == 2
+    assert "astronaut.jpg, cannot be entered (Not a directory)" in result.sentence
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_command_that_is_not_score_is_interrupted_alike(tmp_path):

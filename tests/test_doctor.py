@@ -34,6 +34,15 @@ def test_absent_data_are_said_and_no_fault(monkeypatch, tmp_path):
     assert "speed" not in result.out
 
 
+def test_data_that_cannot_be_looked_at_are_absent(monkeypatch, tmp_path):
+    """The name is too long, since root, as whom tests may run, can look anywhere."""
+    monkeypatch.setenv("STYLEMATCH_DATA", str(tmp_path / ("a" * 300)))
+    result = call("doctor", "--seconds", "0")
+    assert result.code == 0, result.err
+    assert re.search(r"absent +data folder ", result.out)
+    assert re.search(r"absent +celeba ", result.out)
+
+
 @pytest.mark.parametrize(
     ("broken", "fault"),
     [("faces/index.faiss", "faces index"), ("attributes/weights.safetensors", "default index")],

@@ -14,7 +14,8 @@ from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
-from stylematch.errors import StylematchError
+from stylematch.cli.streams import open_closed_streams
+from stylematch.errors import StylematchError, UserError
 from stylematch.tables.arrow import claim_process
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ def main() -> NoReturn:
     try:
         # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        open_closed_streams()
         hear_interrupts()
         log_to_stderr()
         claim_process()
@@ -105,7 +107,17 @@ def run(arguments: list[str]) -> int:
         return _say_interrupted(arguments)
     except BrokenPipeError:
         return _reader_has_gone()
+    except PermissionError as error:  # trying again would not change it
+        say(f"{shown(error.filename or str(error))}: {error.strerror or 'denied'}: check the path and its permissions")
+        return ExitCode.USER_ERROR
     except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
+        from stylematch.engines.current_folder import current_folder
+
+        try:
+            current_folder()
+        except UserError as gone:  # the error names nothing then
+            say(str(gone))
+            return gone.exit_code
         say(f"{shown(str(error))}; mend that and run the same command again")
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:

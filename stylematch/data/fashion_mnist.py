@@ -131,12 +131,12 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def holds_fashion_mnist(folder: Path) -> bool:
-    """Whether a folder holds all four IDX files."""
+    """Whether a folder holds all four IDX files, and may be looked into."""
     try:
         for prefix in _PREFIX.values():
             _file(folder, f"{prefix}-images-idx3-ubyte")
             _file(folder, f"{prefix}-labels-idx1-ubyte")
-    except UserError:
+    except (UserError, OSError):
         return False
     return True
 

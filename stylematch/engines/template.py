@@ -29,6 +29,7 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import NoReturn
 
 from stylematch.data.memory import keep_freed_memory, never_collected
+from stylematch.engines.current_folder import check_workers_may_enter
 from stylematch.tables.arrow import without_pandas
 from stylematch.tables.spawning import blas_on_one_core, main_unseen
 
@@ -51,6 +52,7 @@ class Template:
         self._start(module)
 
     def _start(self, module: str | None) -> None:
+        check_workers_may_enter()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(

@@ -152,14 +152,20 @@ def _machine(device: str) -> Iterator[Finding]:
 
 def _data_sets() -> Iterator[Finding]:
     root = data_root()
-    yield Finding("ok" if root.is_dir() else "absent", "data folder", f"{root} (set STYLEMATCH_DATA to change it)")
+    # os.access where Path.is_file would raise: what this user may not read is absent to him.
+    yield Finding(
+        "ok" if os.access(root, os.R_OK | os.X_OK) else "absent",
+        "data folder",
+        f"{root} (set STYLEMATCH_DATA to change it)",
+    )
     for name, label_file in (
         ("celeba", celeba.ATTRIBUTES_FILE),
         ("fashion_product", fashion_product.TABLE),
         ("flixstock", flixstock.TABLE),
     ):
         path = root / name / label_file
-        yield Finding("ok" if path.is_file() else "absent", name, str(path.parent if path.is_file() else path))
+        is_there = os.access(path, os.R_OK)
+        yield Finding("ok" if is_there else "absent", name, str(path.parent if is_there else path))
     folder = installed_fashion_mnist()
     hint = "Debian: apt-get install dataset-fashion-mnist"
     yield Finding("ok" if folder else "absent", "fashion-mnist", str(folder) if folder else hint)
