@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -192,6 +193,29 @@ def test_a_fault_of_the_file_system_is_a_sentence_and_may_be_retried(monkeypatch
     assert said.startswith("stylematch-batch: [Errno 28] No space left on device: '/photos/a")
     assert said.endswith("mend that and run the same command again\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "{run}", "{run}", "--out", "{locked}/changes"],
+        ["evaluate", "{index}/garments", "fashion-mnist", "--out", "{locked}/new/figures"],
+        ["evaluate-recs", "--run", "{run}", "--out", "{locked}/new"],
+        ["rules", "fit", "classic", "--report", "{locked}/figures"],
+        ["embed", "{run}", "--out", "{locked}/embeddings"],
+    ],
+)
+def test_a_place_that_may_not_be_written_to_is_told_before_the_work(example_run, tmp_path, monkeypatch, arguments):
+    """Root, as whom tests may run, may write anywhere."""
+    locked, may = tmp_path / "locked", os.access
+    locked.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: Path(path) != locked and may(path, mode, **how))
+    places = {"{run}": example_run, "{locked}": locked, "{index}": DEFAULT_INDEX}
+    for place, path in places.items():
+        arguments = [argument.replace(place, str(path)) for argument in arguments]
+    result = call(*arguments)
+    sentence = f"stylematch-batch: cannot write to {locked}: name a folder that you may write to"
+    assert (result.code, result.sentence) == (2, sentence)
 
 
 def test_what_may_not_be_read_is_the_users_mistake(monkeypatch, capsys):

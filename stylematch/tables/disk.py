@@ -6,6 +6,7 @@
 - ``unnamed_file``: a temporary file that is gone with its process, however that ends.
 - ``shown``: a path or cell as one line of printable text; file names may hold newlines and terminal codes.
 - ``is_url``: a path that was given as a URL, which would name a folder "s3:" of this machine.
+- ``check_writable``: whether a folder takes files, asked before work whose results it is to hold.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from stylematch.errors import StylematchError
+from stylematch.errors import StylematchError, UserError
 
 TEMPORARY_SUFFIX = ".tmp"
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
@@ -47,6 +48,20 @@ def is_utf8(text: str | Path) -> bool:
 def is_url(path: str | Path) -> bool:
     """Whether a path is a URL, such as ``s3://bucket/prefix``, where a folder of this machine is asked for."""
     return _URL.match(str(path)) is not None
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that this user may not write to; of one that is still to be made, the nearest that is there.
+
+    Raises
+    ------
+    UserError
+        The folder, and what to do.
+    """
+    # os.path's, not a Path's own, which raises where this user may not even ask.
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)  # noqa: PTH110
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {shown(there)}: name a folder that you may write to")
 
 
 @contextlib.contextmanager

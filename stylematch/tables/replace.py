@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import explained, is_url, shown, sync_directory
+from stylematch.tables.disk import check_writable, explained, is_url, shown, sync_directory
 from stylematch.tables.exchange import exchange
 
 
@@ -47,11 +47,13 @@ class DirectoryKind:
         Raises
         ------
         UserError
-            OUT is a URL, a file, or a non-empty directory that is not of this kind or holds more.
+            OUT is a URL, a file, a non-empty directory that is not of this kind or holds more, or may not be
+            written.
         """
         if is_url(out):
             raise UserError(f"{shown(out)} is a URL: {self.what} goes into a folder of this machine; name one.")
         real = Path(os.path.realpath(out))
+        check_writable(real.parent)
         if not real.exists():
             return real
         if not real.is_dir():

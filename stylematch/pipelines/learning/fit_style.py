@@ -37,7 +37,7 @@ from stylematch.style.neighbours import VoteSettings, style_frequencies
 from stylematch.style.rules import load_rules, shipped_rule_sets
 from stylematch.style.ruleset import RuleSet
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import check_writable, shown, write_durably
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import OnnxRuntime
@@ -120,6 +120,9 @@ def fit_style(
         Data, indexes or rule sets are missing or wrong.
     """
     assets = resolve_assets(indexes)
+    style = assets.faces.parent / STYLE_FILE
+    for written in (style.parent, report.absolute()):
+        check_writable(written)
     bundle = Bundle.open(assets.attributes)
     names = bundle.schema.group("attributes").labels
     categories = index_info(assets.items)["categories"]
@@ -147,7 +150,6 @@ def fit_style(
     for rules in sets:
         fit, figures["rule_sets"][rules.name] = fit_and_measure(rules, gallery, by_title)
         fits[rules.sha256] = (rules.name, fit)
-    style = assets.faces.parent / STYLE_FILE
     write_fits(style, fits, gallery_sha256(assets), _FITTED_TO)
     report.mkdir(parents=True, exist_ok=True)
     write_durably(report / FIGURES_FILE, (json.dumps(figures, indent=2) + "\n").encode())

@@ -24,7 +24,7 @@ from stylematch.pipelines.recs.items import measure_items
 from stylematch.pipelines.recs.lists import measure_lists, open_run
 from stylematch.pipelines.recs.worn import measure_worn
 from stylematch.settings import data_root
-from stylematch.tables.disk import explained, is_url, shown, write_durably
+from stylematch.tables.disk import check_writable, explained, is_url, shown, write_durably
 from stylematch.vision.bundle import Bundle
 
 REPORT, TEXT, PLOTS, CACHE = "report.json", "report.md", "plots", "cache"
@@ -133,6 +133,7 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out {shown(out)} is a URL: a report goes into a folder of this machine; name one.")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {shown(out)} is a file; name a folder.")
+    check_writable(out.absolute())
     there = [name for name in (REPORT, TEXT) if (out / name).exists()]
     if there and not _is_report(out / REPORT):
         raise UserError(
