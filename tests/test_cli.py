@@ -222,12 +222,12 @@ def test_what_may_not_be_read_is_the_users_mistake(monkeypatch, capsys):
     import stylematch.pipelines.rules as rules
 
     def denied(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", "/root/a\nb.parquet")
+        raise PermissionError(errno.EACCES, "Permission denied", "/nowhere/a\nb.parquet")
 
     monkeypatch.setattr(rules, "apply_rules", denied)
     assert run(["rules", "apply", "labels.parquet"]) == 2
     said = capsys.readouterr().err
-    assert said == "stylematch-batch: /root/a\\nb.parquet: Permission denied: check the path and its permissions\n"
+    assert said == "stylematch-batch: /nowhere/a\\nb.parquet: Permission denied: check the path and its permissions\n"
 
 
 def test_an_interrupt_that_leaves_another_error_is_an_interrupt(monkeypatch, capsys):

@@ -6,9 +6,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stylematch.data.listing import (
+    FEW_PARTITIONS,
     MAX_PARTITION_PHOTOS,
     MIN_PARTITION_PHOTOS,
     WANTED_PARTITIONS,
+    WORTHWHILE_PHOTOS,
     partition_sizes,
     read_listing,
     write_listing,
@@ -32,6 +34,8 @@ def read_all(listing):
 @example(1)
 @example(MIN_PARTITION_PHOTOS)
 @example(MIN_PARTITION_PHOTOS + 1)
+@example(FEW_PARTITIONS * MIN_PARTITION_PHOTOS)
+@example(WANTED_PARTITIONS * WORTHWHILE_PHOTOS)
 @example(WANTED_PARTITIONS * MAX_PARTITION_PHOTOS)
 @example(WANTED_PARTITIONS * MAX_PARTITION_PHOTOS + 1)
 def test_partitions_are_even_and_lose_nothing(count):
@@ -39,8 +43,12 @@ def test_partitions_are_even_and_lose_nothing(count):
     assert sum(sizes) == count
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) <= MAX_PARTITION_PHOTOS
-    if count > WANTED_PARTITIONS * MIN_PARTITION_PHOTOS:
-        assert len(sizes) >= WANTED_PARTITIONS / 2
+    if count >= FEW_PARTITIONS * MIN_PARTITION_PHOTOS:
+        assert len(sizes) >= FEW_PARTITIONS
+    if count >= WANTED_PARTITIONS * WORTHWHILE_PHOTOS:
+        assert len(sizes) >= WANTED_PARTITIONS
+    if len(sizes) > FEW_PARTITIONS:
+        assert min(sizes) >= WORTHWHILE_PHOTOS
     if count > 0:
         assert min(sizes) >= min(count, MIN_PARTITION_PHOTOS)
     if 4 * MIN_PARTITION_PHOTOS <= count <= WANTED_PARTITIONS * MAX_PARTITION_PHOTOS:

@@ -21,10 +21,12 @@ from stylematch.data.readers import LateError, Readers
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import Reason
 
-# Large enough that the costs of a shard and small files do not matter (a shard takes 10 ms, a photo 15), small enough
-# that a kill loses little and that 32 workers share even a short listing. With five partitions of 120 photos two
-# workers would wait for the last one: their number is a multiple of four where there are four.
-MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS, WANTED_PARTITIONS = 32, 4096, 32
+# A partition costs as much as four photos (its shards and its part of the gallery take 25 ms, a photo 7), so many small
+# ones are slow, and few large ones lose more by a kill and keep fewer workers busy. A short listing has 8, which share
+# it among as many workers; a longer one has more where each still has 128 photos, up to 32. With five partitions of
+# 120 photos two workers would wait for the last one: their number is a multiple of four where there are four.
+MIN_PARTITION_PHOTOS, MAX_PARTITION_PHOTOS = 32, 4096
+FEW_PARTITIONS, WORTHWHILE_PHOTOS, WANTED_PARTITIONS = 8, 128, 32
 # So many photos may be lost, however few there are; more only where they are a minority of those reached.
 MAX_LOST = 16
 _HASH_CHUNK = 512
@@ -188,7 +190,8 @@ def partition_sizes(count: int) -> list[int]:
     """Return how many photos each partition has, as even as can be: a function of the listing's length."""
     if count == 0:
         return [0]
-    number = max(1, min(count // MIN_PARTITION_PHOTOS, WANTED_PARTITIONS), -(-count // MAX_PARTITION_PHOTOS))
+    short = min(count // MIN_PARTITION_PHOTOS, FEW_PARTITIONS)
+    number = max(1, short, min(count // WORTHWHILE_PHOTOS, WANTED_PARTITIONS), -(-count // MAX_PARTITION_PHOTOS))
     if number >= 4:
         number = max(number - number % 4, -(-count // MAX_PARTITION_PHOTOS))
     return [count * (k + 1) // number - count * k // number for k in range(number)]
