@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -31,7 +32,7 @@ from stylematch.pipelines.indexing import embed as embedding
 from stylematch.settings import EmbedJob
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
-from stylematch.vision.runtime import run_in_batches
+from stylematch.vision.runtime import Predictions, run_in_batches
 from stylematch.vision.stored_network import load_network
 
 CELEBA = 202_599
@@ -72,19 +73,20 @@ def resident_rate(bundle: Bundle, device: str, batch: int, steps: int) -> float:
     raise AssertionError
 
 
-def embed_times(job: EmbedJob, device: str) -> tuple[float, float]:
-    """Embed; return the seconds until the first batch had its embeddings, and those of all."""
-    done: list[float] = []
+def embed_times(job: EmbedJob, device: str) -> tuple[float, float, int]:
+    """Embed; return the seconds until the first batch had its embeddings, those of all, and that batch's faces."""
+    done: list[tuple[float, int]] = []
 
-    def noted(*arguments: object) -> object:
+    def noted(*arguments: Any) -> Predictions:
         predictions = run_in_batches(*arguments)
-        done.append(time.perf_counter())
+        done.append((time.perf_counter(), len(predictions.embedding)))
         return predictions
 
     clock = time.perf_counter()
     with mock.patch.object(embedding, "run_in_batches", noted):
         embedding.embed(job, device)
-    return done[0] - clock, time.perf_counter() - clock
+    first, faces = done[0]
+    return first - clock, time.perf_counter() - clock, faces
 
 
 def reading_rate(aligned: Path, side_px: int, batch: int) -> float:
@@ -143,7 +145,7 @@ def main() -> None:
         )
         busy = BusyShare(busy_command())
         with busy.watched():
-            start_s, all_s = embed_times(job, arguments.device)
+            start_s, all_s, first = embed_times(job, arguments.device)
         rate = arguments.pictures / all_s
         reading = reading_rate(root / "img_align_celeba", bundle.input_px, arguments.batch_size)
         decoding = gpu_decoding_rate(pictures, arguments.batch_size) if arguments.device == "cuda" else None
@@ -152,7 +154,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
         "pictures_per_s": round(rate, 1),
         "start_s": round(start_s, 2),
-        "steady_pictures_per_s": round(max(0, arguments.pictures - arguments.batch_size) / (all_s - start_s), 1),
+        "steady_pictures_per_s": round((arguments.pictures - first) / (all_s - start_s), 1),
         "resident_pictures_per_s": round(resident, 1),
         "share_of_resident": round(rate / resident, 4),
         "reading_pictures_per_s": round(reading, 1),
