@@ -67,7 +67,7 @@ class Stylematch:
         *,
         rules: PathLike | None = None,
         without: str | Iterable[str] = (),
-        device: Literal["auto", "cpu", "cuda"] = "auto",
+        device: Literal["auto", "cpu", "cpu-bf16", "cuda"] = "auto",
         faces: Literal["find", "aligned"] = "find",
         top_k: int = 5,
         where: str | None = None,
@@ -95,8 +95,8 @@ class Stylematch:
         without : str or iterable of str
             Attributes to switch off, ``"Male,Young"`` or ``["Male", "Young"]``: in no rule, no data frame, no
             explanation.
-        device : {"auto", "cpu", "cuda"}
-            Where the models run.
+        device : {"auto", "cpu", "cpu-bf16", "cuda"}
+            Where the models run; "cpu-bf16" is the CPU in bfloat16, which "auto" never is.
         faces : {"find", "aligned"}
             Search for faces, or take each picture for a face crop.
         top_k : int

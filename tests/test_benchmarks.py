@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from bfloat16 import needs_bfloat16
 from browser import require_chromium
 from conftest import REPOSITORY
 from hostile import EXAMPLES
 from PIL import Image
+from tiny import write_celeba
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +62,19 @@ def test_score_speed(tmp_path, photos, celeba):
         assert figures[name]["many"]["run"]["photos"] == 6
         stages = [{row["stage"] for row in figures[name][run]["run"]["rows"]} for run in ("many", "many_tables")]
         assert stages[0] - stages[1] == {"thumbnails", "gallery"}
+
+
+@needs_bfloat16
+def test_precision(tmp_path):
+    data = tmp_path / "data"
+    for name in ("celeba", "celeba_aligned_sample", "photos"):
+        write_celeba(data / name)
+    for picture in (data / "photos" / "img_align_celeba").iterdir():
+        picture.rename(data / "photos" / picture.name)
+    figures = run("precision.py", tmp_path, "--data", data, "--many", 12, "--workers", 1)
+    assert set(figures["score"]["aligned"]) == {"cpu", "cpu-bf16"}
+    assert len(figures["quality"]["cpu-bf16"]) >= 3
+    assert 0 < figures["same"]["same_style"] <= 1
 
 
 def test_query_times(tmp_path):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from bfloat16 import EITHER_PRECISION
 
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 import onnx
@@ -255,11 +256,12 @@ def test_a_damaged_description_is_a_sentence(garments, break_it, message):
         (WEIGHTS, lambda data: b""),
     ],
 )
-def test_damaged_graphs_and_weights_are_a_sentence(garments, name, break_it):
+@pytest.mark.parametrize("bfloat16", EITHER_PRECISION)
+def test_damaged_graphs_and_weights_are_a_sentence(garments, name, break_it, bfloat16):
     path = garments / name
     path.write_bytes(break_it(path.read_bytes()))
     with pytest.raises(UserError, match=r"is damaged .*get or train it again") as caught:
-        OnnxRuntime(Bundle.open(garments))
+        OnnxRuntime(Bundle.open(garments), bfloat16=bfloat16)
     assert "\n" not in str(caught.value)
     if name == WEIGHTS:
         with pytest.raises(UserError, match="is damaged"):
@@ -319,7 +321,7 @@ def test_pictures_need_not_lie_together_in_memory(bundles):
 
 
 def test_devices_are_named(bundles):
-    with pytest.raises(UserError, match="--device tpu is unknown; choose one of auto, cpu, cuda"):
+    with pytest.raises(UserError, match="--device tpu is unknown; choose one of auto, cpu, cpu-bf16, cuda"):
         resolve_device("tpu")
     assert isinstance(load_runtime(bundles["garments"], "cpu"), OnnxRuntime)
     if not torch.cuda.is_available():

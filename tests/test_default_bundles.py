@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from bfloat16 import EITHER_PRECISION, needs_bfloat16
 from conftest import REPOSITORY
 from hostile import EXAMPLES
 from program import run
@@ -52,17 +53,31 @@ def test_the_default_has_at_most_16_megabytes():
     assert sum(path.stat().st_size for path in DEFAULT.rglob("*") if path.is_file()) <= 16_000_000
 
 
+@pytest.mark.parametrize("bfloat16", EITHER_PRECISION)
 @pytest.mark.parametrize("name", PICTURES)
-def test_batches_do_not_change_a_bit(name, request):
+def test_batches_do_not_change_a_bit(name, bfloat16, request):
     bundle = Bundle.open(DEFAULT / name)
     crops = request.getfixturevalue(PICTURES[name])
-    whole = OnnxRuntime(bundle, threads=2).run(crops)
-    single = OnnxRuntime(bundle)
+    whole = OnnxRuntime(bundle, threads=2, bfloat16=bfloat16).run(crops)
+    single = OnnxRuntime(bundle, bfloat16=bfloat16)
     for row in range(len(crops)):
         one = single.run(crops[row : row + 1])
         assert (one.embedding[0] == whole.embedding[row]).all()
         for head, values in one.heads.items():
             assert (values[0] == whole.heads[head][row]).all()
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("name", PICTURES)
+def test_bfloat16_is_near_to_32_bits_on_real_crops(name, request):
+    bundle = Bundle.open(DEFAULT / name)
+    crops = request.getfixturevalue(PICTURES[name])
+    less, exact = OnnxRuntime(bundle, bfloat16=True).run(crops), OnnxRuntime(bundle).run(crops)
+    assert (less.embedding * exact.embedding).sum(axis=1).min() > 0.99
+    assert not np.array_equal(less.embedding, exact.embedding)
+    for head, values in less.heads.items():
+        np.testing.assert_allclose(values, exact.heads[head], atol=0.1)
+        assert np.abs(values - exact.heads[head]).mean() < 0.01
 
 
 @pytest.mark.train

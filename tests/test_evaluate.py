@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+from bfloat16 import needs_bfloat16
 from PIL import Image
 from program import DEFAULT_INDEX, call, digests
 from tiny import write_celeba
@@ -48,6 +49,19 @@ def test_the_card_does_not_say_that_nothing_was_learned_from_pictures_that_someb
     assert f"{measured}pictures that nothing was learned from." in card_text(
         Bundle.open(DEFAULT_INDEX / "attributes"), json.loads((evaluated / "figures.json").read_text())
     )
+
+
+@needs_bfloat16
+def test_figures_and_card_name_the_device(evaluated, tmp_path):
+    assert json.loads((evaluated / "figures.json").read_text())["device"] == "cpu"
+    data, out = evaluated.parent / "mine", tmp_path / "out"
+    bundle = DEFAULT_INDEX / "attributes"
+    done = call("evaluate", bundle, data, "--split", "all", "--out", out, "--device", "cpu-bf16")
+    assert done.code == 0, done.err
+    less, exact = (json.loads((folder / "figures.json").read_text()) for folder in (out, evaluated))
+    assert less["device"] == "cpu-bf16"
+    assert less["measured"]["mine"]["landmarks"] != exact["measured"]["mine"]["landmarks"]
+    assert "Measured on the exported bundle in OpenVINO in bfloat16, on " in (out / "MODEL_CARD.md").read_text()
 
 
 def test_a_binary_group_has_bars_reliability_and_confusion(evaluated):

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from bfloat16 import EITHER_PRECISION
 from conftest import REPOSITORY
 from hostile import png_claiming
 from program import DEFAULT_INDEX, EXAMPLES, call, manifest, rows, score, scored
@@ -99,7 +100,8 @@ def test_a_changed_byte_of_a_model_is_another_model_and_refused(collection, mode
         resolve_assets([collection])
 
 
-def test_a_graph_takes_weights_from_its_own_bundle_only(collection, tmp_path):
+@pytest.mark.parametrize("bfloat16", EITHER_PRECISION)
+def test_a_graph_takes_weights_from_its_own_bundle_only(collection, tmp_path, bfloat16):
     bundle = collection / "garments"
     graph = (bundle / GRAPH).read_bytes()
     for elsewhere in (tmp_path / "collection" / "xy", bundle / "other.safetensors.x"):
@@ -110,7 +112,7 @@ def test_a_graph_takes_weights_from_its_own_bundle_only(collection, tmp_path):
         (bundle / GRAPH).write_bytes(graph.replace(WEIGHTS.encode(), location))
         (bundle / "other.safetensors.x").unlink(missing_ok=True)
         with pytest.raises(UserError, match="is damaged"):
-            OnnxRuntime(Bundle.open(bundle))
+            OnnxRuntime(Bundle.open(bundle), bfloat16=bfloat16)
     # A second file in the bundle would be read, and would not count in the digest.
     shutil.copy(bundle / WEIGHTS, bundle / "others.safetensors1")
     (bundle / GRAPH).write_bytes(graph.replace(WEIGHTS.encode(), b"others.safetensors1"))
@@ -118,10 +120,11 @@ def test_a_graph_takes_weights_from_its_own_bundle_only(collection, tmp_path):
         Bundle.open(bundle)
 
 
-def test_a_pickle_in_place_of_weights_is_no_model(collection):
+@pytest.mark.parametrize("bfloat16", EITHER_PRECISION)
+def test_a_pickle_in_place_of_weights_is_no_model(collection, bfloat16):
     (collection / "attributes" / GRAPH).write_bytes(b"\x80\x04cposix\nsystem\n(S'touch /tmp/owned'\ntR.")
     with pytest.raises(UserError, match="is damaged"):
-        OnnxRuntime(Bundle.open(collection / "attributes"))
+        OnnxRuntime(Bundle.open(collection / "attributes"), bfloat16=bfloat16)
 
 
 def test_an_array_of_objects_is_no_index(tmp_path):

@@ -79,13 +79,23 @@ def evaluate(
         str | None, typer.Option(metavar="NAME", help="A table's column of pictures; by default image.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first so many pictures.")] = None,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Measure a model on labelled pictures: figures with intervals, a model card, plots."""
     from stylematch.pipelines.learning.evaluate import evaluate as run
 
-    for line in run(
-        bundle, data, out, split=split, faces=faces, images=images, image_column=image_column, limit=limit
-    ).lines():
+    summary = run(
+        bundle,
+        data,
+        out,
+        split=split,
+        faces=faces,
+        images=images,
+        image_column=image_column,
+        limit=limit,
+        device=device,
+    )
+    for line in summary.lines():
         typer.echo(line)
 
 

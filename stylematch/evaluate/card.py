@@ -105,8 +105,9 @@ _SUBGROUP_COLUMNS = (
 )
 HELD_OUT = "pictures that nothing was learned from"
 """What a training measures on; which pictures somebody else names, only they can say."""
+_RUNTIMES = {"cpu": "ONNX Runtime", "cpu-bf16": "OpenVINO in bfloat16", "cuda": "torch on CUDA"}
 _HOW = (
-    "Measured on the exported bundle in ONNX Runtime, on {pictures}. Accuracy and F1 are at the threshold 0.5. The "
+    "Measured on the exported bundle in {runtime}, on {pictures}. Accuracy and F1 are at the threshold 0.5. The "
     "baseline of an accuracy is that of always answering the more (or most) frequent label, of points that of always "
     "answering the mean position. Errors of landmarks are relative to the distance between the eyes. Intervals are as "
     "wide as the middle 95 % of 1,000 bootstrap resamples of the pictures (Efron, 1979), "
@@ -132,13 +133,15 @@ def write_card(bundle: Bundle, figures: dict[str, Any]) -> None:
     write_durably(bundle.directory / CARD, card_text(bundle, figures).encode())
 
 
-def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT) -> str:
+def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT, device: str = "cpu") -> str:
     """Return the card as Markdown; arguments as ``write_card`` takes them.
 
     Parameters
     ----------
     pictures : str
         What the figures were measured on, in words.
+    device : {"cpu", "cpu-bf16", "cuda"}
+        Where the model ran.
     """
     groups = bundle.schema.groups
     job = figures.get("job", {})  # a bundle that was copied without its figures has none
@@ -169,7 +172,7 @@ def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT)
         *_notes(figures.get("data", {})),
         "## Figures",
         "",
-        _HOW.format(pictures=pictures)
+        _HOW.format(pictures=pictures, runtime=_RUNTIMES[device])
         if figures["measured"]
         else "Nothing was measured: the data had no part to test on.",
         "",

@@ -61,7 +61,7 @@ class Adviser:
         Which rules, and how items are ranked.
     assets : Assets
         Which indexes.
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cpu-bf16", "cuda"}
         Where is searched.
     threads : int
         Threads of one search.

@@ -41,6 +41,7 @@ from stylematch.vision.runtime import resolve_device
 EXTRAS = {
     "heic": ("pi-heif",),
     "gpu": ("torch", "torchvision"),
+    "openvino": ("openvino",),
     "train": ("torch", "lightning", "onnx"),
     "timm": ("timm",),
     "ray": ("ray",),
@@ -75,7 +76,7 @@ def examine(*, seconds: float, indexes: Sequence[Path] = (), device: str = "auto
         How long to try the speed; 0 tries none.
     indexes : sequence of Path
         What ``score --index`` would be given; the default without.
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cpu-bf16", "cuda"}
         Where the models run.
     """
     yield from _versions()
@@ -142,6 +143,8 @@ def _machine(device: str) -> Iterator[Finding]:
 
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
         yield Finding("ok", "model device", f"cuda: {', '.join(names)} (torch {torch.__version__})")
+    elif resolved == "cpu-bf16":
+        yield Finding("ok", "model device", f"cpu in bfloat16, OpenVINO {_version('openvino')}")
     else:
         yield Finding("ok", "model device", f"cpu, ONNX Runtime {_version('onnxruntime')}")
     import faiss

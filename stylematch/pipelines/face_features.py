@@ -103,7 +103,7 @@ class FeatureExtractor:
         How faces are found and what is too large.
     assets : Assets
         Which models.
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cpu-bf16", "cuda"}
         Where they run.
     threads : int
         Threads of one model call.

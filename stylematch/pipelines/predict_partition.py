@@ -43,7 +43,7 @@ class PredictJob:
     bundle, root, listing, staged : pathlib.Path
         The model, the photos' folder, the listing's file, and the folder where the tables are staged.
     device : str
-        "cpu" or "cuda".
+        "cpu", "cpu-bf16" or "cuda".
     threads : int
         Threads of one model call.
     """

@@ -56,7 +56,7 @@ class ScoreJob:
     run_id : str
         The run's name.
     device : str
-        "cpu" or "cuda".
+        "cpu", "cpu-bf16" or "cuda".
     threads : int
         Threads of one model call or search.
     allowed_items : ndarray of int64, optional

@@ -23,8 +23,8 @@ class PhotoSettings(EngineChoice):
         Only the first so many photos.
     follow_links : bool
         Follow symbolic links among the photos.
-    device : {"auto", "cpu", "cuda"}
-        Where the models run.
+    device : {"auto", "cpu", "cpu-bf16", "cuda"}
+        Where the models run; "cpu-bf16" is the CPU in bfloat16, which "auto" never is.
     batch_size : int
         Photos a batch.
     overwrite : bool
@@ -36,6 +36,6 @@ class PhotoSettings(EngineChoice):
     max_file_mb: Positive = 200.0
     limit: Count | None = None
     follow_links: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cpu-bf16", "cuda"] = "auto"
     batch_size: Count = 32
     overwrite: bool = False

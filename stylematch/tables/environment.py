@@ -27,7 +27,7 @@ PACKAGES = (
     "tqdm",
     "typer",
 )
-OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "pi-heif", "torch")
+OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "openvino", "pi-heif", "torch")
 """Packages of the extras that change what a run computes, named where they are installed."""
 
 

@@ -1,9 +1,9 @@
-"""Run a model bundle: ONNX Runtime on the CPU, torch on CUDA; same input, same output.
+"""Run a model bundle: ONNX Runtime on the CPU, torch on CUDA, OpenVINO on a CPU in bfloat16; same input, same output.
 
 On one thread ONNX Runtime gives a picture the same bits whatever the batch it comes in, which the tables' byte-equality
 rests on (a test holds it to that). On more it chooses other algorithms for small batches and rounds otherwise, so more
 threads are used by giving each a share of the batch. TF32 is off on CUDA, so that the two devices stay within a stated
-tolerance.
+tolerance. bfloat16 is further away from both, so it is a device of its own, and only whoever asks for it gets it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import MissingExtraError, UserError
+from stylematch.vision.bfloat16 import Bfloat16Session, check_bfloat16
 from stylematch.vision.bundle import GRAPH, Bundle, damaged
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cpu-bf16", "cuda")
 # Of one call to ONNX Runtime: layers of more pictures fall out of the processor's cache (32 take 8 % longer, 64 25 %).
 _CALL_PICTURES = 8
 
@@ -53,7 +55,7 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU.
+    """A bundle's graph on the CPU, by ONNX Runtime, or in bfloat16 by OpenVINO.
 
     Parameters
     ----------
@@ -61,19 +63,24 @@ class OnnxRuntime:
         The model.
     threads : int
         Threads that share a call's pictures.
+    bfloat16 : bool
+        Whether to compute in bfloat16.
 
     Raises
     ------
     UserError
-        If the graph or the weights are damaged.
+        If the graph or the weights are damaged, or bfloat16 is asked for where there is none.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, *, bfloat16: bool = False) -> None:
         self.bundle = bundle
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        graph = bundle.directory / GRAPH
+        if bfloat16:
+            check_bfloat16()
         try:
-            self._session = cpu_session(str(bundle.directory / GRAPH))
+            self._run = Bfloat16Session(graph, _CALL_PICTURES, threads).run if bfloat16 else _float32(graph)
         except Exception as error:  # its exceptions share no base of their own
             raise damaged(bundle, error) from error
 
@@ -83,12 +90,9 @@ class OnnxRuntime:
         calls = max(1, -(-len(checked) // _CALL_PICTURES), min(self._threads, len(checked)))
         shares = np.array_split(checked, calls)
         if calls == 1:
-            return _predictions(self.bundle, self._one(shares[0]))
-        done = list(map(self._one, shares) if self._pool is None else self._pool.map(self._one, shares))
+            return _predictions(self.bundle, self._run(shares[0]))
+        done = list(map(self._run, shares) if self._pool is None else self._pool.map(self._run, shares))
         return _predictions(self.bundle, [np.concatenate(outputs) for outputs in zip(*done, strict=True)])
-
-    def _one(self, pixels: npt.NDArray[np.uint8]) -> list[Any]:
-        return list(self._session.run(None, {"pixels": pixels}))
 
 
 class TorchRuntime:
@@ -165,23 +169,29 @@ def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runt
     ----------
     bundle : Bundle
         The model.
-    device : {"auto", "cpu", "cuda"}
-        "auto" is CUDA where torch is installed and sees a GPU, else the CPU.
+    device : {"auto", "cpu", "cpu-bf16", "cuda"}
+        "auto" is CUDA where torch is installed and sees a GPU, else the CPU in 32 bits.
     threads : int
         Threads of one call on the CPU.
 
     Raises
     ------
     UserError
-        If CUDA was asked for and is not there, or the bundle is damaged.
+        If CUDA or bfloat16 was asked for and is not there, or the bundle is damaged.
     """
-    return TorchRuntime(bundle, "cuda") if resolve_device(device) == "cuda" else OnnxRuntime(bundle, threads)
+    resolved = resolve_device(device)
+    if resolved == "cuda":
+        return TorchRuntime(bundle, "cuda")
+    return OnnxRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
 
 
 def resolve_device(device: str) -> str:
-    """Turn "auto" into "cuda" or "cpu", and refuse a CUDA that is not there."""
+    """Turn "auto" into "cuda" or "cpu", and refuse a CUDA or a bfloat16 that is not there."""
     if device not in DEVICES:
         raise UserError(f"--device {device} is unknown; choose one of {', '.join(DEVICES)}.")
+    if device == "cpu-bf16":
+        check_bfloat16()
+        return device
     if device == "cpu" or (device == "auto" and not _has_cuda_driver()):
         return "cpu"
     try:
@@ -219,6 +229,11 @@ def cpu_session(graph: str | bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _float32(graph: Path) -> Callable[[npt.NDArray[np.uint8]], list[Any]]:
+    session = cpu_session(str(graph))
+    return lambda pixels: list(session.run(None, {"pixels": pixels}))
 
 
 def _has_cuda_driver() -> bool:

@@ -52,7 +52,7 @@ class ItemSource:
         A ``.csv`` or ``.parquet`` table, or a directory of pictures; see ``stylematch.data.item_table.read_items``.
     images, columns, allow_outside
         As ``read_items`` takes them (``columns`` is its ``names``).
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cpu-bf16", "cuda"}
         Where the model runs.
     batch_size, workers : int
         Pictures a call of the model, and processes that read pictures (0: one per core); they change no byte.

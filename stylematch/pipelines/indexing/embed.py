@@ -75,7 +75,7 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
     ----------
     job : EmbedJob
         What, with which bundle, and where to.
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cpu-bf16", "cuda"}
         Where the model runs.
 
     Returns

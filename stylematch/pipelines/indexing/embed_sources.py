@@ -82,7 +82,7 @@ def open_embed_source(job: EmbedJob, bundle: Bundle, device: str, workers: int) 
         Which source, and where.
     bundle : Bundle
         The model that embeds it.
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cpu-bf16", "cuda"}
         Where that runs.
     workers : int
         Threads or processes that read pictures.

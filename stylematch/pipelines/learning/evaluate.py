@@ -31,7 +31,7 @@ from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.model_pictures import takes_faces
-from stylematch.vision.runtime import OnnxRuntime, Predictions, Runtime, run_in_batches
+from stylematch.vision.runtime import Predictions, Runtime, load_runtime, resolve_device, run_in_batches
 
 _BATCH = 64
 
@@ -132,6 +132,7 @@ def evaluate(
     images: Path | None = None,
     image_column: str | None = None,
     limit: int | None = None,
+    device: str = "cpu",
 ) -> EvaluationSummary:
     """Measure a bundle on a labelled data set; write figures, a model card and plots.
 
@@ -155,19 +156,21 @@ def evaluate(
         The table's column of these paths; by default the one that the bundle learned by, or ``image``.
     limit : int, optional
         Only the first so many pictures.
+    device : {"auto", "cpu", "cpu-bf16", "cuda"}
+        Where the model runs.
 
     Raises
     ------
     UserError
         If the bundle or the data set are wrong, or do not belong together, or whole photos are taken for face crops,
-        or OUT holds something else than an evaluation.
+        or the device is not there, or OUT holds something else than an evaluation.
     """
     EVALUATION.check(out)
-    bundle = Bundle.open(directory)
+    bundle, device = Bundle.open(directory), resolve_device(device)
     if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
         check_face_crops(Path(data))
     garments = find_labelled(data, bundle, images, image_column)
-    runtime = OnnxRuntime(bundle, threads=usable_cores())
+    runtime = load_runtime(bundle, device, threads=usable_cores())
     trained = bundle.description.get("trained", {})
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
@@ -179,7 +182,7 @@ def evaluate(
             heads = predict_examples(runtime, examples).heads
             figures = _figures(bundle, heads, examples, shapes, counts)
             measured.append(Measured(title, heads, examples.targets, figures))
-    no_plots = write_evaluation(out, bundle, measured)
+    no_plots = write_evaluation(out, bundle, measured, device)
     return EvaluationSummary(out, {part.title: part.figures for part in measured}, no_plots)
 
 

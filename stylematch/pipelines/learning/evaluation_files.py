@@ -50,7 +50,7 @@ class Measured:
     figures: dict[str, Any]
 
 
-def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) -> str | None:
+def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured], device: str) -> str | None:
     """Write an evaluation's folder; return why it has no plots, or None where it has them.
 
     Parameters
@@ -61,6 +61,8 @@ def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) ->
         What was measured; what its own ``figures.json`` says of the training is kept.
     measured : sequence of Measured
         One for each set of pictures.
+    device : {"cpu", "cpu-bf16", "cuda"}
+        Where the model ran.
 
     Raises
     ------
@@ -71,11 +73,12 @@ def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured]) ->
     """
     figures = {
         **_read_json(bundle.directory / FIGURES),
+        "device": device,
         "measured": {part.title: part.figures for part in measured},
     }
     with EVALUATION.replaced(out) as staged:
         write_durably(staged / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
-        write_durably(staged / CARD, card_text(bundle, figures, _PICTURES).encode())
+        write_durably(staged / CARD, card_text(bundle, figures, _PICTURES, device).encode())
         plots = staged / PLOTS
         plots.mkdir()
         try:

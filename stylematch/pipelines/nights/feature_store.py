@@ -48,6 +48,7 @@ def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[st
     pictures can be read, and the code that does it. The sources are taken by whole folders: too often computed again
     is only slow.
     """
+    no_part = _NO_PART_IN_FEATURES if device == "cpu-bf16" else (*_NO_PART_IN_FEATURES, "openvino")
     return {
         "faces": settings.faces,
         "min_face_px": settings.min_face_px,
@@ -57,7 +58,7 @@ def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[st
         "garments": Bundle.open(assets.garments).sha256,
         "device": device,
         "heic": has_heif(),
-        "packages": {n: v for n, v in package_versions().items() if n not in _NO_PART_IN_FEATURES},
+        "packages": {n: v for n, v in package_versions().items() if n not in no_part},
         "sources": sources_sha256(*SOURCES),
     }
 

@@ -53,7 +53,7 @@ class KeepJob:
     assets : Assets
         Models.
     device : str
-        "cpu" or "cuda".
+        "cpu", "cpu-bf16" or "cuda".
     threads : int
         Threads of one model call.
     photos : PhotoFolder
