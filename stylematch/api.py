@@ -80,7 +80,7 @@ class Stylematch:
         max_megapixels: float = 200.0,
         max_file_mb: float = 200.0,
         follow_links: bool = False,
-        batch_size: int = 32,
+        batch_size: int = 64,
         threads: int | None = None,
     ) -> Stylematch:
         """Load models, indexes and rules. The options are those of ``stylematch-batch score``.

@@ -150,7 +150,7 @@ def predict(
         bool, typer.Option("--invert", help="For a model of grey pictures: swap dark and light.")
     ] = False,
     limit: LimitOption = None,
-    batch_size: BatchSizeOption = 32,
+    batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
     engine: EngineOption = "local",
     address: AddressOption = None,

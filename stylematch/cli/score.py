@@ -45,7 +45,7 @@ def score(
     without: WithoutOption = None,
     faces: FacesOption = "find",
     device: DeviceOption = "auto",
-    batch_size: BatchSizeOption = 32,
+    batch_size: BatchSizeOption = 64,
     workers: WorkersOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = None,

@@ -85,17 +85,10 @@ def write_rows(ids: pa.Array, rows: pa.Table | None, directory: Path) -> None:
         for name in rows.column_names:
             if name != "id":
                 table = table.append_column(rows.schema.field(name), rows[name])
-    # Ids and pictures do not repeat: dictionaries would only cost space. Brotli makes small pictures an eighth smaller
-    # than zstd does; all else is read often, for which zstd is the faster.
-    coded = {name: ("brotli", 11) if name == PICTURE_COLUMN else ("zstd", 15) for name in table.column_names}
+    # Ids and pictures do not repeat: dictionaries would only cost space. Pictures would be an eighth smaller by brotli,
+    # and take every worker of a run eight times as long to read.
     with durable_file(directory / ROWS_FILE) as file:
-        pq.write_table(
-            table,
-            file,
-            compression={name: codec for name, (codec, _) in coded.items()},
-            compression_level={name: level for name, (_, level) in coded.items()},
-            use_dictionary=False,
-        )
+        pq.write_table(table, file, compression="zstd", compression_level=15, use_dictionary=False)
 
 
 def read_ids(directory: Path) -> pa.Array:

@@ -37,5 +37,5 @@ class PhotoSettings(EngineChoice):
     limit: Count | None = None
     follow_links: bool = False
     device: Literal["auto", "cpu", "cpu-bf16", "cuda"] = "auto"
-    batch_size: Count = 32
+    batch_size: Count = 64
     overwrite: bool = False
