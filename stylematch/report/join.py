@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -54,19 +55,6 @@ _FACE_COLUMNS = [
     "rule",
     "why",
 ]
-_ITEM_COLUMNS = [
-    "path",
-    "face",
-    "rank",
-    "item_id",
-    "category",
-    "score",
-    "similarity",
-    "query",
-    "tag_fit",
-    "reason",
-]
-
 # Of the columns that pages show rounded; all of a column at once takes a fraction of the time.
 _DIGITS = dict.fromkeys((*_BOX, *LANDMARKS), 1) | dict.fromkeys(
     (
@@ -83,6 +71,20 @@ _DIGITS = dict.fromkeys((*_BOX, *LANDMARKS), 1) | dict.fromkeys(
 )
 
 Row = dict[str, Any]
+Key = tuple[Any, ...]
+Found = TypeVar("Found")
+
+
+class JoinedItem(NamedTuple):
+    """What a page says of one row of ``recommendations``; figures are rounded, None where not finite."""
+
+    item_id: str
+    category: str
+    score: float | None
+    similarity: float | None
+    tag_fit: float | None
+    query: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +97,13 @@ class JoinedFace:
         The row, without attributes and embedding; figures are rounded as a page shows them, None where not finite.
     probabilities : ndarray of float32, shape (a,)
         Of the attributes, in the table's order (``attribute_names``).
-    items : list of dict
-        Rows of ``recommendations``, the best first, rounded likewise.
+    items : list of JoinedItem
+        The best first.
     """
 
     row: Row
     probabilities: NDArray[np.float32]
-    items: list[Row]
+    items: list[JoinedItem]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,47 +129,47 @@ def read_photos(run: Path, partition: int | None = None) -> Iterator[JoinedPhoto
     StylematchError
         If the tables do not belong together: a photo or a face is missing, a false count.
     """
-    faces = _Follower(run, "faces", _face_rows(run, partition))
-    items = _Follower(run, "recommendations", _rows(run, "recommendations", _ITEM_COLUMNS, partition))
-    for photo in _rows(run, "photos", _PHOTO_COLUMNS, partition):
-        joined = [
-            JoinedFace(
-                face,
-                face.pop("probabilities"),
-                items.take(face["path"], face["face"]),
-            )
-            for face in faces.take(photo["path"])
-        ]
-        if len(joined) != photo["faces"]:
-            raise StylematchError(
-                f"{run}: photos says {photo['faces']} faces for {photo['path']!r}, faces has {len(joined)} "
-                f"in its place; remove the directory and score again"
-            )
-        yield JoinedPhoto(photo, joined)
+    faces = _Follower(run, "faces", _face_groups(run, partition))
+    items = _Follower(run, "recommendations", _item_groups(run, partition))
+    for batch in _batches(_shards(run, "photos", partition), lambda _: _PHOTO_COLUMNS):
+        for photo in batch.to_pylist():
+            joined = [
+                JoinedFace(face, probabilities, items.take((face["path"], face["face"])))
+                for face, probabilities in faces.take((photo["path"],))
+            ]
+            yield _checked(run, photo, joined)
     faces.finish()
     items.finish()
 
 
-class _Follower:
-    """Hands out a table's rows to the keys that come by, in the order in which both were written."""
+def _checked(run: Path, photo: Row, faces: list[JoinedFace]) -> JoinedPhoto:
+    if len(faces) != photo["faces"]:
+        raise StylematchError(
+            f"{run}: photos says {photo['faces']} faces for {photo['path']!r}, faces has {len(faces)} "
+            f"in its place; remove the directory and score again"
+        )
+    return JoinedPhoto(photo, faces)
 
-    def __init__(self, run: Path, table: str, rows: Iterator[Row]) -> None:
-        self._run, self._table, self._rows = run, table, rows
-        self._next = next(rows, None)
 
-    def take(self, *key: object) -> list[Row]:
-        """Return the next rows as long as their key begins with ``key``."""
-        names = KEYS[self._table][: len(key)]
-        taken = []
-        while self._next is not None and all(self._next[n] == value for n, value in zip(names, key, strict=True)):
-            taken.append(self._next)
-            self._next = next(self._rows, None)
+class _Follower(Generic[Found]):
+    """Hands out what belongs to the keys that come by, in the order in which both were written."""
+
+    def __init__(self, run: Path, table: str, groups: Iterator[tuple[Key, list[Found]]]) -> None:
+        self._run, self._table, self._groups = run, table, groups
+        self._next = next(groups, None)
+
+    def take(self, key: Key) -> list[Found]:
+        """Return what comes next, as long as it is of ``key``."""
+        taken: list[Found] = []
+        while self._next is not None and self._next[0] == key:
+            taken += self._next[1]  # more than once where a batch ends among them
+            self._next = next(self._groups, None)
         return taken
 
     def finish(self) -> None:
-        """Raise if rows are left that no key asked for."""
+        """Raise if something is left that no key asked for."""
         if self._next is not None:
-            key = {name: self._next[name] for name in KEYS[self._table]}
+            key = dict(zip(KEYS[self._table], self._next[0], strict=False))
             raise StylematchError(
                 f"{self._run}: {self._table} has a row whose owner is missing or out of order: {key}; "
                 f"remove the directory and score again"
@@ -186,8 +188,8 @@ def _attributes_among(names: list[str]) -> tuple[str, ...]:
     return tuple(names[names.index(LANDMARKS[-1]) + 1 : names.index("style")])
 
 
-def _face_rows(run: Path, partition: int | None) -> Iterator[Row]:
-    """Yield the rows of ``faces``, ``probabilities`` added as arrays."""
+def _face_groups(run: Path, partition: int | None) -> Iterator[tuple[Key, list[tuple[Row, NDArray[np.float32]]]]]:
+    """Yield the rows of ``faces``, and the attributes' probabilities, photo by photo."""
     known = frozenset(_FACE_COLUMNS)
     for batch in _batches(_shards(run, "faces", partition), lambda names: (*_FACE_COLUMNS, *_attributes_among(names))):
         names = [name for name in batch.schema.names if name not in known]
@@ -195,14 +197,33 @@ def _face_rows(run: Path, partition: int | None) -> Iterator[Row]:
         probabilities = np.empty((batch.num_rows, len(names)), np.float32)
         for column, name in enumerate(names):
             probabilities[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
-        for row, values in zip(rows, probabilities, strict=True):
-            row["probabilities"] = values
-            yield row
+        found = list(zip(rows, probabilities, strict=True))
+        for key, start, end in _cuts(batch, "path"):
+            yield key, found[start:end]
 
 
-def _rows(run: Path, table: str, columns: Sequence[str], partition: int | None) -> Iterator[Row]:
-    for batch in _batches(_shards(run, table, partition), lambda _: columns):
-        yield from _rounded(batch).to_pylist()
+def _item_groups(run: Path, partition: int | None) -> Iterator[tuple[Key, list[JoinedItem]]]:
+    """Yield the rows of ``recommendations``, face by face."""
+    wanted = ("path", "face", "rank", *JoinedItem._fields)
+    for batch in _batches(_shards(run, "recommendations", partition), lambda _: wanted):
+        columns = _rounded(batch.select(JoinedItem._fields)).columns
+        found = list(map(JoinedItem, *(column.to_pylist() for column in columns)))
+        for key, start, end in _cuts(batch, "path", "face"):
+            yield key, found[start:end]
+
+
+def _cuts(batch: pa.RecordBatch, *names: str) -> Iterator[tuple[Key, int, int]]:
+    """Yield each key, by its columns, with the places between which its rows lie."""
+    count = batch.num_rows
+    columns = [batch.column(name) for name in names]
+    is_first = np.ones(count, np.bool_)
+    is_first[1:] = False
+    for column in columns:
+        is_first[1:] |= pc.not_equal(column.slice(1), column.slice(0, max(count - 1, 0))).to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(is_first)
+    keys = zip(*(column.take(pa.array(starts)).to_pylist() for column in columns), strict=True)
+    for key, (start, end) in zip(keys, pairwise([*starts.tolist(), count]), strict=True):
+        yield key, start, end
 
 
 def _rounded(batch: pa.RecordBatch) -> pa.RecordBatch:

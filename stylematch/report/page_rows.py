@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stylematch.report.join import JoinedFace, JoinedPhoto, Row
+from stylematch.report.join import JoinedFace, JoinedItem, JoinedPhoto, Row
 from stylematch.report.packed import ItemPictureChunks
 from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
 
@@ -148,17 +148,12 @@ class PageRows:
             ]
         return described
 
-    def _item(self, item: Row, tables: Mapping[str, _Numbered]) -> list[Any]:
+    def _item(self, item: JoinedItem, tables: Mapping[str, _Numbered]) -> list[Any]:
         """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
-        texts, key = tables["texts"], (item["item_id"], item["category"])
-        return [
-            tables["items"].number(key, self._item_row, key),
-            item["score"],
-            item["similarity"],
-            item["tag_fit"],
-            texts.text(item["query"]),
-            texts.text(item["reason"]),
-        ]
+        item_id, category, score, similarity, tag_fit, query, reason = item
+        texts, key = tables["texts"].text, (item_id, category)
+        number = tables["items"].number(key, self._item_row, key)
+        return [number, score, similarity, tag_fit, texts(query), texts(reason)]
 
     def _item_row(self, key: tuple[str, str]) -> Row:
         """Return what every page says of an item, looked up when it is first met."""
@@ -194,15 +189,17 @@ class _Numbered:
 
     def number(self, key: object, make: Callable[[Any], Any], of: object) -> int:
         """Return the number of what ``make`` makes of something where the key is new."""
-        number = self._numbers.setdefault(key, len(self.values))
-        if number == len(self.values):
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.values)
             self.values.append(make(of))
         return number
 
     def text(self, text: str) -> int:
         """Return the number of a text, which is its own key."""
-        number = self._numbers.setdefault(text, len(self.values))
-        if number == len(self.values):
+        number = self._numbers.get(text)
+        if number is None:
+            number = self._numbers[text] = len(self.values)
             self.values.append(text)
         return number
 
