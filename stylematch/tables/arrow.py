@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from stylematch.tables.hidden import hidden
+
 _ours_alone = False
 
 
@@ -34,10 +36,7 @@ def without_pandas() -> None:
     import pyarrow as pa
 
     if "pandas" not in sys.modules:
-        sys.modules["pandas"] = None  # type: ignore[assignment]
-        try:
+        with hidden("pandas"):
             for look in (lambda: pa.scalar(0), lambda: pa.array([0])):
                 with contextlib.suppress(Exception):
                     look()
-        finally:
-            del sys.modules["pandas"]

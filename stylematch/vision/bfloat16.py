@@ -9,7 +9,6 @@ OpenVINO tells its maker of every import unless it finds no package to tell it b
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import MissingExtraError, UserError
-
-_TELEMETRY = "openvino_telemetry"
+from stylematch.tables.hidden import hidden
 
 
 class Bfloat16Session:
@@ -88,15 +86,10 @@ def check_bfloat16() -> None:
 @functools.cache
 def _openvino() -> tuple[Any, Any]:
     """Return its core, and what reads ONNX files and no others."""
-    silenced = _TELEMETRY not in sys.modules
-    if silenced:
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # an import of it fails then, which OpenVINO expects
     try:
-        import openvino
-        import openvino.frontend
+        with hidden("openvino_telemetry"):
+            import openvino
+            import openvino.frontend
     except ImportError as error:
         raise MissingExtraError("--device cpu-bf16", "openvino") from error
-    finally:
-        if silenced:
-            del sys.modules[_TELEMETRY]
     return openvino.Core(), openvino.frontend.FrontEndManager().load_by_framework("onnx")
