@@ -29,7 +29,7 @@ from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.face_batches import face_batches
 from stylematch.pipelines.face_pieces import Reading
 from stylematch.pipelines.indexing import embed as embedding
-from stylematch.settings import EmbedJob
+from stylematch.settings.embed import EmbedJob
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Predictions, run_in_batches

@@ -28,7 +28,7 @@ from stylematch.pipelines.inputs import read_listed
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.pipelines.score_partition import ScoreJob, load_state
 from stylematch.report.pictures import make_thumbnail
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.garments import cut_torso

@@ -33,7 +33,7 @@ from stylematch.errors import StylematchError
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import first_network
 from stylematch.pipelines.learning.train_job import read_train_job
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network

@@ -25,7 +25,8 @@ from stylematch.pipelines.explain import Explanation, explain, neighbour_rows
 from stylematch.pipelines.inputs import read_listed
 from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
 from stylematch.pipelines.scorer import Scorer
-from stylematch.settings import ScoreSettings, validated
+from stylematch.settings.load import validated
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import shown
 

@@ -12,7 +12,8 @@ from program import EXAMPLES, PATIENCE_S, command, environment
 
 from stylematch.pipelines.scorer import Scorer
 from stylematch.serve.app import create_app
-from stylematch.settings import ScoreSettings, ServeSettings
+from stylematch.settings.score import ScoreSettings
+from stylematch.settings.serve import ServeSettings
 
 JPEG = {"Content-Type": "image/jpeg"}
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import Waiting
 
-from stylematch.settings import Augment
+from stylematch.settings.train_method import Augment
 from stylematch.tables.contract import LANDMARKS
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 

@@ -24,7 +24,7 @@ from stylematch.errors import MissingExtraError, UserError
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.nights.feature_store import fingerprint
 from stylematch.report.join import attribute_names
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.vision import bfloat16
 from stylematch.vision.runtime import resolve_device
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from stylematch.data import celeba, fashion_mnist
 from stylematch.errors import StylematchError, UserError
-from stylematch.settings import Model
+from stylematch.settings.train_model import Model
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.export import rewrite_graph, runtime_difference, write_bundle
 from stylematch.vision.networks import Network

@@ -12,7 +12,8 @@ import pytest
 from conftest import REPOSITORY
 from program import call
 
-from stylematch.settings import ExportJob, load_job, validated
+from stylematch.settings.export import ExportJob
+from stylematch.settings.load import load_job, validated
 
 yaml = pytest.importorskip("yaml")
 DEPLOY = REPOSITORY / "jobs" / "deploy"

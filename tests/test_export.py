@@ -34,7 +34,9 @@ from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.nights.export import _work_folder
 from stylematch.pipelines.nights.keep_partition import _look
 from stylematch.report.packed import GalleryPictures
-from stylematch.settings import ExportJob, ScoreSettings, validated
+from stylematch.settings.export import ExportJob
+from stylematch.settings.load import validated
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
 from stylematch.tables.place import Place

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema, PointGroup
-from stylematch.settings import Loss
+from stylematch.settings.train_method import Loss
 from stylematch.vision.losses import (
     SchemaLoss,
     instance_loss,

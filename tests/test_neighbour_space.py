@@ -9,7 +9,8 @@ import torch
 from stylematch.data import celeba
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.train_job import open_job
-from stylematch.settings import Model, TrainJob
+from stylematch.settings.train import TrainJob
+from stylematch.settings.train_model import Model
 from stylematch.vision.examples import Examples
 from stylematch.vision.export import write_bundle
 from stylematch.vision.neighbour_space import fit_space

@@ -9,7 +9,7 @@ from waiting import Waiting
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
-from stylematch.settings import Model
+from stylematch.settings.train_model import Model
 from stylematch.vision.export import write_bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.point_head import PointHead

@@ -544,7 +544,8 @@ def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
     from stylematch.pipelines.score import _check_limit
     from stylematch.pipelines.score_summary import ScoreSummary
-    from stylematch.settings import ExportJob, ScoreSettings
+    from stylematch.settings.export import ExportJob
+    from stylematch.settings.score import ScoreSettings
     from stylematch.tables.counts import Counts
 
     def summary(found, rejected, **ignored):

@@ -17,7 +17,7 @@ from program import EXAMPLES, call
 from stylematch.cli.logs import format_first, use_log_format
 from stylematch.engines.progress import Progress, Tally, write_json_lines
 from stylematch.pipelines.score import score
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ from stylematch.data.photos import FindCounts, find_photos
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.score_partition import ScoreJob, load_state, score_partition
 from stylematch.report.packed import GalleryPictures
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import (
     KEYS,

@@ -6,17 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from stylematch.errors import UserError
-from stylematch.settings import (
-    OPTIONS,
-    Augment,
-    EmbedJob,
-    ExportJob,
-    ScoreSettings,
-    TrainJob,
-    data_root,
-    load_job,
-    validated,
-)
+from stylematch.settings.embed import EmbedJob
+from stylematch.settings.export import ExportJob
+from stylematch.settings.faults import OPTIONS
+from stylematch.settings.load import data_root, load_job, validated
+from stylematch.settings.score import ScoreSettings
+from stylematch.settings.train import TrainJob
+from stylematch.settings.train_method import Augment
 
 JOB = """
 name = "try"

@@ -11,19 +11,15 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from stylematch.errors import UserError
-from stylematch.settings import (
-    OPTIONS,
-    EmbedJob,
-    ExportJob,
-    PredictSettings,
-    ScoreSettings,
-    ServeSettings,
-    TrainJob,
-    load_job,
-    validated,
-)
-from stylematch.settings.faults import _KINDS, _LIMITS
+from stylematch.settings.embed import EmbedJob
+from stylematch.settings.export import ExportJob
+from stylematch.settings.faults import _KINDS, _LIMITS, OPTIONS
 from stylematch.settings.index import IndexSettings
+from stylematch.settings.load import load_job, validated
+from stylematch.settings.predict import PredictSettings
+from stylematch.settings.score import ScoreSettings
+from stylematch.settings.serve import ServeSettings
+from stylematch.settings.train import TrainJob
 
 TRAINING = """
 name = "try"

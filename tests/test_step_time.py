@@ -8,7 +8,7 @@ import torch
 
 from stylematch.data.fashion_mnist import SCHEMA
 from stylematch.errors import UserError
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.vision import learner, step_time
 from stylematch.vision.batches import Batches
 from stylematch.vision.examples import Examples

@@ -13,7 +13,7 @@ from tiny import write_celeba, write_fashion_product, write_flixstock
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.train_job import TRAIN_PACKAGES, open_job, read_train_job
-from stylematch.settings import TrainData
+from stylematch.settings.train_data import TrainData
 from stylematch.tables.contract import LANDMARKS
 
 JOB = REPOSITORY / "jobs" / "celeba-mobilenet.toml"

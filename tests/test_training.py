@@ -19,7 +19,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.data.fashion_mnist import SCHEMA
 from stylematch.errors import StylematchError, UserError
-from stylematch.settings import Model, TrainJob
+from stylematch.settings.train import TrainJob
+from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX
 from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.begun import steps_of

@@ -7,7 +7,9 @@ from service import JPEG, example, load_scorer, serving
 
 from stylematch import Stylematch
 from stylematch.data.celeba import ATTRIBUTES
-from stylematch.settings import OPTIONS, ScoreSettings, validated
+from stylematch.settings.faults import OPTIONS
+from stylematch.settings.load import validated
+from stylematch.settings.score import ScoreSettings
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules
 

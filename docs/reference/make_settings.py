@@ -15,8 +15,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stylematch.settings import EmbedJob, ExportJob, PredictSettings, ScoreSettings, TrainJob
+from stylematch.settings.embed import EmbedJob
+from stylematch.settings.export import ExportJob
 from stylematch.settings.index import IndexSettings
+from stylematch.settings.predict import PredictSettings
+from stylematch.settings.score import ScoreSettings
+from stylematch.settings.train import TrainJob
 
 PAGE = Path(__file__).with_name("settings.md")
 PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (

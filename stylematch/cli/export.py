@@ -33,7 +33,8 @@ def export(
 
     without_pandas_if_alone()
     from stylematch.pipelines.nights.export import export as run
-    from stylematch.settings import ExportJob, load_job
+    from stylematch.settings.export import ExportJob
+    from stylematch.settings.load import load_job
 
     def tell(warnings: Sequence[str]) -> None:
         for warning in warnings:

@@ -33,8 +33,9 @@ def index_build(
 ) -> None:
     """Build a FAISS index over embeddings."""
     from stylematch.pipelines.indexing.index import build_index
-    from stylematch.settings import OPTIONS, validated
+    from stylematch.settings.faults import OPTIONS
     from stylematch.settings.index import IndexSettings
+    from stylematch.settings.load import validated
 
     settings = validated(IndexSettings, OPTIONS, kind=kind, target_recall=target_recall, max_memory_gb=max_memory_gb)
     infos = build_index(embeddings, out, settings, on_plan=lambda lines: typer.echo("\n".join(lines)))

@@ -164,7 +164,9 @@ def predict(
 ) -> None:
     """Write what one model says of a directory of photos, as Parquet, with a contact sheet."""
     from stylematch.pipelines.predict import predict as run
-    from stylematch.settings import OPTIONS, PredictSettings, validated
+    from stylematch.settings.faults import OPTIONS
+    from stylematch.settings.load import validated
+    from stylematch.settings.predict import PredictSettings
 
     settings = validated(
         PredictSettings,

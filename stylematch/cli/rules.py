@@ -42,7 +42,9 @@ def rules_check(
 ) -> None:
     """Check a rule set: coverage, overlaps, unreachable rules and unknown names, each with its line and key."""
     from stylematch.pipelines.rules import check_rules
-    from stylematch.settings import OPTIONS, ScoreSettings, validated
+    from stylematch.settings.faults import OPTIONS
+    from stylematch.settings.load import validated
+    from stylematch.settings.score import ScoreSettings
 
     off = validated(ScoreSettings, OPTIONS, without=() if without is None else without).without
     for line in check_rules(rules, labels=labels, indexes=index or (), without=off).lines():

@@ -90,7 +90,9 @@ def score(
         with never_collected() if is_claimed() else nullcontext():
             without_pandas_if_alone()
             from stylematch.pipelines.score import score as run
-            from stylematch.settings import OPTIONS, ScoreSettings, validated
+            from stylematch.settings.faults import OPTIONS
+            from stylematch.settings.load import validated
+            from stylematch.settings.score import ScoreSettings
 
         settings = validated(
             ScoreSettings,

@@ -63,7 +63,10 @@ def serve(
     timeout_s: Annotated[float, typer.Option(metavar="X", help="How long it may take to be scored (504).")] = 30.0,
 ) -> None:
     """Serve over HTTP: a picture in; faces, styles and items out. A page for people is at /."""
-    from stylematch.settings import OPTIONS, ScoreSettings, ServeSettings, validated
+    from stylematch.settings.faults import OPTIONS
+    from stylematch.settings.load import validated
+    from stylematch.settings.score import ScoreSettings
+    from stylematch.settings.serve import ServeSettings
 
     try:
         from stylematch.serve.server import serve as listen

@@ -22,7 +22,7 @@ from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
 from stylematch.search.files import read_rows
 from stylematch.search.where import positions_where
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.style.judge import Judgement
 from stylematch.style.neighbours import Vote
 from stylematch.style.rules import load_rules

@@ -31,7 +31,8 @@ from stylematch.pipelines.assets import Assets, default_index, resolve_assets
 from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.search.directory import load_index_directory
-from stylematch.settings import ScoreSettings, data_root
+from stylematch.settings.load import data_root
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
 from stylematch.tables.environment import describe_host, package_versions

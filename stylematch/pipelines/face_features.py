@@ -22,7 +22,7 @@ from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.inputs import no_face_row, read_row, reading, rejected_row
 from stylematch.pipelines.partitions import PartitionResult
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import LANDMARKS, Status, photos_schema
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader, PhotoFaces

@@ -17,7 +17,7 @@ from stylematch.data.photos import FindCounts, FoundPhoto, find_photos, photo_ro
 from stylematch.engines.progress import Progress
 from stylematch.engines.watch import watched
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
-from stylematch.settings import PhotoSettings
+from stylematch.settings.photos import PhotoSettings
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown

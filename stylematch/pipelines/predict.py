@@ -35,7 +35,7 @@ from stylematch.pipelines.predict_partition import (
 )
 from stylematch.pipelines.predictions import predictions_schema
 from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture, subject_of, write_contact_sheet
-from stylematch.settings import PredictSettings
+from stylematch.settings.predict import PredictSettings
 from stylematch.tables.contract import Status
 from stylematch.tables.counts import count_photos, count_rows
 from stylematch.tables.disk import shown, unnamed_file

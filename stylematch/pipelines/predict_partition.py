@@ -20,7 +20,7 @@ from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.inputs import Row, no_face_row, read_row, reader_of_listed, reading, rejected_row
 from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.pipelines.predictions import box_columns, label_columns, predictions_schema
-from stylematch.settings import PredictSettings
+from stylematch.settings.predict import PredictSettings
 from stylematch.tables.contract import photos_schema
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle

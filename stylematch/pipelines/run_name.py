@@ -12,7 +12,7 @@ from stylematch.data.heif import has_heif
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.judging import described, fit_of
 from stylematch.search.directory import index_info
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import compute_run_id, json_sha256

@@ -25,7 +25,7 @@ from stylematch.pipelines.score_partition import ScoreJob, load_state, score_par
 from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import shown, unnamed_file

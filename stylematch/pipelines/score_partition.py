@@ -29,7 +29,7 @@ from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail
 from stylematch.report.thumbnails import ThumbnailKeeper, thumbnails_path
 from stylematch.report.votes import VoteKeeper, votes_path
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import (
     TABLES,
     faces_schema,

@@ -23,7 +23,7 @@ from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.report.item_pictures import picture_of_items
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import Reason, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.writer import to_arrow

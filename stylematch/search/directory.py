@@ -226,7 +226,7 @@ def load_index_directory(
             )
     index = load_index(directory, device=device, threads=threads, mapped=mapped)
     with pq.ParquetFile(directory / ROWS_FILE) as file:
-        rows = file.read()
+        rows = file.read(use_threads=threads != 1)  # to start them takes longer than to read a small catalogue
     if (len(index), index.dim) != (infos["count"], infos["dim"]):
         raise UserError(f"{shown(directory / INFOS_FILE)} is not about the vectors beside it; build it again.")
     _check_rows(rows, infos["kind"], infos[LABELS_KEY[infos["kind"]]], len(index))

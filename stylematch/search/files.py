@@ -120,7 +120,8 @@ def _read_columns(directory: Path, wanted: Callable[[list[str]], list[str]]) -> 
     path = directory / ROWS_FILE
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read(columns=wanted(file.schema_arrow.names))
+            names = wanted(file.schema_arrow.names)
+            table = file.read(columns=names, use_threads=len(names) > 1)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
     return table

@@ -18,7 +18,8 @@ import uvicorn
 from stylematch.errors import UserError
 from stylematch.pipelines.scorer import Scorer
 from stylematch.serve.app import create_app
-from stylematch.settings import ScoreSettings, ServeSettings
+from stylematch.settings.score import ScoreSettings
+from stylematch.settings.serve import ServeSettings
 
 
 def serve(

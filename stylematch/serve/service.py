@@ -12,7 +12,7 @@ from stylematch.serve.answers import Answer, Refusal, answer_of
 from stylematch.serve.batching import Batcher, Room, RoomFullError
 from stylematch.serve.intake import Incoming, RefusedError, read_picture
 from stylematch.serve.metrics import Metrics
-from stylematch.settings import ServeSettings
+from stylematch.settings.serve import ServeSettings
 from stylematch.tables.contract import Reason, Status
 from stylematch.tables.disk import shown
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stylematch.settings import Augment
+from stylematch.settings.train_method import Augment
 from stylematch.vision.batches import to_device
 
 # How names of points change in a mirror: what is left becomes right, and so do the corners of a box.

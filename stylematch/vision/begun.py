@@ -12,7 +12,7 @@ import torch
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import TEMPORARY_SUFFIX, shown
 from stylematch.vision.examples import Examples
 

@@ -28,7 +28,7 @@ from torchmetrics.classification import (
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import StylematchError
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import shown, write_durably
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 from stylematch.vision.batches import Batch, to_device

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylematch.data.labels import LabelSchema
-from stylematch.settings import Loss
+from stylematch.settings.train_method import Loss
 
 _POINT_UNITS = 100.0
 _FOCAL_GAMMA = 2.0

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
-from stylematch.settings import Model
+from stylematch.settings.train_model import Model
 from stylematch.vision.backbones import GRID, load_backbone
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead

@@ -17,7 +17,7 @@ from typing import Any
 import lightning
 import torch
 
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.vision.batches import Batches
 from stylematch.vision.examples import Examples
 from stylematch.vision.networks import Network

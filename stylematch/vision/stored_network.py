@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
-from stylematch.settings import Model
+from stylematch.settings.train_model import Model
 from stylematch.vision.bundle import SPACE_DIM, WEIGHTS, Bundle, damaged
 from stylematch.vision.networks import Network
 

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from stylematch.settings import Schedule
+from stylematch.settings.train_method import Schedule
 from stylematch.tables.disk import write_durably
 from stylematch.vision.train_log import LogBeforeCheckpoint, open_log
 

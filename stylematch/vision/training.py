@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import UserError
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.batches import Batch, Batches, EpochOrder
 from stylematch.vision.begun import check_data, last_checkpoint, steps_of

@@ -19,7 +19,7 @@ from stylematch.pipelines.assets import PARTS
 from stylematch.pipelines.indexing.embed import embed
 from stylematch.pipelines.indexing.index import build_index
 from stylematch.search.directory import index_info
-from stylematch.settings import EmbedJob
+from stylematch.settings.embed import EmbedJob
 from stylematch.style.fits import STYLE_FILE
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.replace import DirectoryKind

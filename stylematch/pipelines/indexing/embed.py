@@ -25,8 +25,10 @@ from stylematch.errors import UserError
 from stylematch.pipelines.assets import default_index
 from stylematch.pipelines.indexing.embed_sources import Batch, EmbedSource, Rows, Skipped, open_embed_source
 from stylematch.pipelines.indexing.index import EMBEDDINGS_FILE, INDEX, build_index
-from stylematch.settings import OPTIONS, EmbedJob, load_job, validated
+from stylematch.settings.embed import EmbedJob
+from stylematch.settings.faults import OPTIONS
 from stylematch.settings.index import IndexSettings
+from stylematch.settings.load import load_job, validated
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.replace import DirectoryKind

@@ -19,7 +19,8 @@ from stylematch.pipelines.face_batches import FaceBatch, face_batches
 from stylematch.pipelines.face_pieces import Reading
 from stylematch.pipelines.indexing.item_tags import tag_columns, tag_fields, tag_names
 from stylematch.search.directory import PICTURE_TYPE
-from stylematch.settings import EmbedJob, usual_folder
+from stylematch.settings.embed import EmbedJob
+from stylematch.settings.load import usual_folder
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.item_picture import sees_clothes

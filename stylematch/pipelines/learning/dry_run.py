@@ -15,7 +15,7 @@ from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train import trainings
 from stylematch.pipelines.learning.train_job import check_train_extra, open_job
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import shown
 
 _STEPS = 2

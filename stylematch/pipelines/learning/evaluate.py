@@ -24,7 +24,7 @@ from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured,
 from stylematch.pipelines.learning.labelled import labelled_garments
 from stylematch.pipelines.learning.labelled_data import LabelledData, find_labelled
 from stylematch.pipelines.learning.sources import open_source, photo_faces
-from stylematch.settings import TrainData
+from stylematch.settings.train_data import TrainData
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
 from stylematch.vision.alignment import check_face_crops

@@ -28,7 +28,7 @@ from stylematch.pipelines.learning.evaluate import predict_examples
 from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.learning.sources import photo_faces
 from stylematch.search.directory import StoredIndex, index_info, load_index_directory
-from stylematch.settings import data_root
+from stylematch.settings.load import data_root
 from stylematch.style.fits import STYLE_FILE, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, Fit, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR

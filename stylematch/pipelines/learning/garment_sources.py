@@ -17,7 +17,8 @@ from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
-from stylematch.settings import TrainData, usual_folder
+from stylematch.settings.load import usual_folder
+from stylematch.settings.train_data import TrainData
 from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
 
 _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from

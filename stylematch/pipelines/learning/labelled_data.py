@@ -15,7 +15,7 @@ from stylematch.data.class_folders import read_class_folders
 from stylematch.data.label_table import LabelColumns, LabelTable, read_label_table
 from stylematch.data.table_rows import TABLE_SUFFIXES
 from stylematch.errors import UserError
-from stylematch.settings import data_root
+from stylematch.settings.load import data_root
 from stylematch.settings.train_data import FOLDERS, TABLE
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle

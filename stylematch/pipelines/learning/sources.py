@@ -25,7 +25,8 @@ from stylematch.pipelines.learning.garment_sources import (
 )
 from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.table_source import folders_source, table_source
-from stylematch.settings import TrainData, usual_folder
+from stylematch.settings.load import usual_folder
+from stylematch.settings.train_data import TrainData
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown
 from stylematch.vision import crops

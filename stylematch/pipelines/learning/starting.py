@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
-from stylematch.settings import TrainJob
+from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 

@@ -15,7 +15,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
 from stylematch.pipelines.predictions import doubled_column
-from stylematch.settings import TrainData
+from stylematch.settings.train_data import TrainData
 from stylematch.tables.disk import shown
 from stylematch.vision.examples import Examples
 

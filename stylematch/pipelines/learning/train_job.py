@@ -13,7 +13,8 @@ from stylematch.errors import MissingExtraError, UserError
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import check_networks
-from stylematch.settings import TrainJob, load_job
+from stylematch.settings.load import load_job
+from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import is_url, shown
 
 TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")

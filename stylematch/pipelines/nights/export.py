@@ -20,7 +20,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
 from stylematch.pipelines.nights.night import Night
 from stylematch.pipelines.on_engine import check_engine
-from stylematch.settings import ExportJob
+from stylematch.settings.export import ExportJob
 from stylematch.tables.disk import shown
 from stylematch.tables.lock import held
 from stylematch.tables.place import Place, place_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.nights.drift import Drift, is_over
-from stylematch.settings import ExportJob
+from stylematch.settings.export import ExportJob
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import shown
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from stylematch.data.heif import has_heif
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import LANDMARKS, faces_schema, photos_schema
 from stylematch.tables.environment import package_versions, sources_sha256
 from stylematch.tables.manifest import json_sha256

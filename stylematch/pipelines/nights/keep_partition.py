@@ -32,7 +32,7 @@ from stylematch.pipelines.nights.feature_store import PENDING, FeatureDraft, Fea
 from stylematch.pipelines.nights.night_lists import read_todo
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.report.pictures import make_thumbnail
-from stylematch.settings import ScoreSettings
+from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import Reason
 from stylematch.tables.shards import shard_path
 from stylematch.tables.writer import ShardWriter

@@ -41,7 +41,7 @@ from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.run_gallery import forget_kept
 from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
 from stylematch.pipelines.scored_tables import write_tables
-from stylematch.settings import ExportJob
+from stylematch.settings.export import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, write_manifest

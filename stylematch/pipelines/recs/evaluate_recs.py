@@ -23,7 +23,7 @@ from stylematch.pipelines.recs.encoders import BundleEncoder, baselines
 from stylematch.pipelines.recs.items import measure_items
 from stylematch.pipelines.recs.lists import measure_lists, open_run
 from stylematch.pipelines.recs.worn import measure_worn
-from stylematch.settings import data_root
+from stylematch.settings.load import data_root
 from stylematch.tables.disk import check_writable, explained, is_url, shown, write_durably
 from stylematch.vision.bundle import Bundle
 

@@ -23,7 +23,7 @@ from stylematch.pipelines.learning.garment_sources import split_as_trained
 from stylematch.pipelines.learning.labelled import new_rows
 from stylematch.pipelines.recs.crops import item_crops, worn_crops
 from stylematch.pipelines.recs.encoders import Encoder
-from stylematch.settings import TrainData
+from stylematch.settings.train_data import TrainData
 from stylematch.vision.bundle import Bundle
 
 # What jobs/garments.toml says.
