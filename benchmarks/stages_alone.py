@@ -24,7 +24,7 @@ from stylematch.data.photo_file import hash_photo
 from stylematch.data.photos import find_photos, photo_root
 from stylematch.engines.template import blas_on_one_core
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.inputs import read_listed
+from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.pipelines.score_partition import ScoreJob, load_state
 from stylematch.report.pictures import make_thumbnail

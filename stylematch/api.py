@@ -22,7 +22,7 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.explain import Explanation, explain, neighbour_rows
-from stylematch.pipelines.inputs import read_listed
+from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
 from stylematch.pipelines.scorer import Scorer
 from stylematch.settings.load import validated

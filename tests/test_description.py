@@ -7,7 +7,7 @@ import pytest
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.catalog_files import read_catalog
 from stylematch.pipelines.indexing.shards import read_description
-from stylematch.search.directory import index_info
+from stylematch.search.infos import index_info
 
 OF_EMBEDDINGS = {"dim": 2, "count": 0, "bundle_sha256": "", "source": "", "licence": ""}
 OF_AN_INDEX = OF_EMBEDDINGS | {"storage": "float16", "bytes_per_vector": 4, "files": {}}

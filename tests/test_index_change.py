@@ -13,7 +13,8 @@ from stylematch.cli import run
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.index import build_index, describe_index
 from stylematch.pipelines.indexing.index_change import add_to_index, remove_from_index
-from stylematch.search.directory import index_info, load_index_directory
+from stylematch.search.directory import load_index_directory
+from stylematch.search.infos import index_info
 from stylematch.search.kinds import load_index
 from stylematch.search.plan import KINDS
 from stylematch.search.where import positions_where

@@ -14,8 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.report.item_pictures import PICTURES_FILE
-from stylematch.search.directory import INFOS_FILE, index_info
+from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
 from stylematch.tables.disk import shown
 from stylematch.vision.bundle import DESCRIPTION, Bundle
 

@@ -20,7 +20,7 @@ from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
-from stylematch.pipelines.inputs import no_face_row, read_row, reading, rejected_row
+from stylematch.pipelines.listed_photos import no_face_row, read_row, reading, rejected_row
 from stylematch.pipelines.partitions import PartitionResult
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import LANDMARKS, Status, photos_schema

@@ -22,7 +22,8 @@ from stylematch.data.decode import decode_photo
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, read_listing
 from stylematch.errors import PhotoRejectedError, UserError
-from stylematch.pipelines.inputs import list_inputs, read_listed, root_beside
+from stylematch.pipelines.inputs import list_inputs, root_beside
+from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.predict_partition import (

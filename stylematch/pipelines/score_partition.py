@@ -24,7 +24,7 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, FeatureExtractor, Rows, joined_features, joined_rows
-from stylematch.pipelines.inputs import reader_of_listed
+from stylematch.pipelines.listed_photos import reader_of_listed
 from stylematch.pipelines.partitions import PartitionResult, batch_done
 from stylematch.report.pictures import make_thumbnail
 from stylematch.report.thumbnails import ThumbnailKeeper, thumbnails_path

@@ -23,7 +23,6 @@ from stylematch.errors import UserError
 from stylematch.search.catalog import ItemCatalog
 from stylematch.tables.disk import explained, shown
 
-PICTURES_FILE = "pictures.parquet"
 PICTURES_SCHEMA = pa.schema(
     [pa.field("item_id", pa.string(), nullable=False), pa.field("picture", pa.binary(), nullable=False)]
 )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,23 +20,10 @@ import pyarrow.parquet as pq
 from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
 from stylematch.search.files import PICTURE_COLUMN, ROWS_FILE
+from stylematch.search.infos import INFOS_FILE, LABELS_KEY, SPEED_KEY, Kind, index_info
 from stylematch.search.kinds import load_index
-from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import explained, file_sha256, shown, write_durably
 
-Kind = Literal["faces", "items"]
-INFOS_FILE = "infos.json"
-SPEED_KEY = "speed"
-LABELS_KEY: dict[Kind, str] = {"faces": "attribute_names", "items": "categories"}
-"""Where ``infos.json`` (and ``embeddings.json``) list the labels that the rows carry."""
-_INFOS = DescriptionFile(
-    INFOS_FILE,
-    "an index",
-    "index build",
-    "build the index again",
-    ("count", "dim", "storage", "bytes_per_vector", "bundle_sha256", "source", "licence", "files"),
-    LABELS_KEY,
-)
 PICTURE_SIDE_PX = 28
 PICTURE_TYPE = pa.binary(PICTURE_SIDE_PX * PICTURE_SIDE_PX)
 """A grey picture, row by row, one byte a pixel."""
@@ -167,25 +154,6 @@ def save_index_directory(
         infos[SPEED_KEY] = speed
     write_durably(directory / INFOS_FILE, (json.dumps(infos, indent=2) + "\n").encode())
     return infos
-
-
-def index_info(directory: Path, *, with_speed: bool = False) -> dict[str, Any]:
-    """Read ``infos.json`` alone.
-
-    Parameters
-    ----------
-    directory : pathlib.Path
-        An index directory.
-    with_speed : bool
-        Keep ``speed``, the one entry that differs between equal indexes.
-
-    Raises
-    ------
-    UserError
-        If ``directory`` is not an index directory, or its ``infos.json`` is damaged.
-    """
-    infos = _INFOS.read(directory)
-    return {key: value for key, value in infos.items() if with_speed or key != SPEED_KEY}
 
 
 def load_index_directory(

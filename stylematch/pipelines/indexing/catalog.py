@@ -24,7 +24,7 @@ from stylematch.pipelines.indexing.catalog_files import (
 from stylematch.pipelines.indexing.catalog_items import EmbeddedItems, ItemSource, embed_items
 from stylematch.pipelines.indexing.index import build_index
 from stylematch.pipelines.indexing.item_tags import ARTICLE_TYPE, CATEGORY
-from stylematch.report.item_pictures import PICTURES_FILE
+from stylematch.search.infos import PICTURES_FILE
 from stylematch.search.plan import EXACT_UP_TO
 from stylematch.settings.index import IndexSettings
 from stylematch.tables.disk import shown

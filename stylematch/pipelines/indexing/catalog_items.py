@@ -31,8 +31,9 @@ from stylematch.pipelines.indexing.item_tags import (
     tag_names,
 )
 from stylematch.pipelines.indexing.shards import EMBEDDINGS_FILE
-from stylematch.report.item_pictures import PICTURES_FILE, ItemPicturesWriter
+from stylematch.report.item_pictures import ItemPicturesWriter
 from stylematch.search.directory import PICTURE_TYPE
+from stylematch.search.infos import PICTURES_FILE
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.writer import ShardWriter

@@ -18,7 +18,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.assets import PARTS
 from stylematch.pipelines.indexing.embed import embed
 from stylematch.pipelines.indexing.index import build_index
-from stylematch.search.directory import index_info
+from stylematch.search.infos import index_info
 from stylematch.settings.embed import EmbedJob
 from stylematch.style.fits import STYLE_FILE
 from stylematch.tables.disk import shown, write_durably

@@ -20,7 +20,8 @@ from stylematch.pipelines.indexing.catalog_files import catalog_of
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
 from stylematch.pipelines.indexing.index import INDEX
 from stylematch.pipelines.indexing.shards import read_embeddings
-from stylematch.search.directory import LABELS_KEY, Origin, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.directory import Origin, StoredIndex, load_index_directory, save_index_directory
+from stylematch.search.infos import LABELS_KEY
 from stylematch.search.names import some
 from stylematch.search.tuning import queries_per_s, refreshed
 from stylematch.tables.disk import shown

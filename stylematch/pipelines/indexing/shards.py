@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.search.directory import LABELS_KEY
+from stylematch.search.infos import LABELS_KEY
 from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import shown
 

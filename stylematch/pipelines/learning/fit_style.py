@@ -27,7 +27,8 @@ from stylematch.pipelines.judging import gallery_labels, gallery_sha256
 from stylematch.pipelines.learning.evaluate import predict_examples
 from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.learning.sources import photo_faces
-from stylematch.search.directory import StoredIndex, index_info, load_index_directory
+from stylematch.search.directory import StoredIndex, load_index_directory
+from stylematch.search.infos import index_info
 from stylematch.settings.load import data_root
 from stylematch.style.fits import STYLE_FILE, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, Fit, HeldOut, fit_neighbours, fit_pool, fit_rules

@@ -38,7 +38,7 @@ BOX = ("x", "y", "width", "height", "detection_score")
 PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "faces")
 # What these packages do comes after the features, or never touches a picture.
 _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", "faiss-gpu-cu12", "pandas", "pyarrow", "pydantic", "tqdm", "typer")
-SOURCES = ("vision", "data", "pipelines/face_features.py", "pipelines/inputs.py")
+SOURCES = ("vision", "data", "pipelines/face_features.py", "pipelines/listed_photos.py")
 
 
 def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:

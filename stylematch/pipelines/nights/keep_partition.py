@@ -27,7 +27,7 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
-from stylematch.pipelines.inputs import reading
+from stylematch.pipelines.listed_photos import reading
 from stylematch.pipelines.nights.feature_store import PENDING, FeatureDraft, FeatureStore, files_schema
 from stylematch.pipelines.nights.night_lists import read_todo
 from stylematch.pipelines.partitions import PartitionResult

@@ -27,7 +27,7 @@ from stylematch.data.photo_file import too_large
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import Rows
-from stylematch.pipelines.inputs import rejected_row
+from stylematch.pipelines.listed_photos import rejected_row
 from stylematch.pipelines.nights.feature_reader import FeatureReader, face_features
 from stylematch.pipelines.nights.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore, column_of
 from stylematch.pipelines.nights.night_lists import Planned, read_plan
