@@ -25,8 +25,9 @@ from stylematch.data.photos import find_photos, photo_root
 from stylematch.engines.template import blas_on_one_core
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.listed_photos import read_listed
-from stylematch.pipelines.partitions import PartitionResult
-from stylematch.pipelines.score_partition import ScoreJob, load_state
+from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.score_job import ScoreJob
+from stylematch.pipelines.score_partition import load_state
 from stylematch.report.pictures import make_thumbnail
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import faces_schema, photos_schema, recommendations_schema

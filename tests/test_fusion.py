@@ -14,9 +14,9 @@ from tiny import write_celeba
 from stylematch.errors import UserError
 from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.judging import fit_of, gallery_sha256
-from stylematch.style.fits import STYLE_FILE, find_fit, write_fits
-from stylematch.style.fitting import Fit, HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
+from stylematch.pipelines.style_fit import fit_of, gallery_sha256
+from stylematch.style.fits import STYLE_FILE, Fit, find_fit, write_fits
+from stylematch.style.fitting import HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions
 from stylematch.style.informed import Known, informed_votes
 from stylematch.style.neighbours import VoteSettings, count_votes

@@ -40,7 +40,8 @@ from stylematch.data.listing import MIN_PARTITION_PHOTOS, write_listing
 from stylematch.data.photo_file import photo_id_of, unescape_path
 from stylematch.data.photos import FindCounts, find_photos
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.score_partition import ScoreJob, load_state, score_partition
+from stylematch.pipelines.score_job import ScoreJob
+from stylematch.pipelines.score_partition import load_state, score_partition
 from stylematch.report.packed import GalleryPictures
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.rules import load_rules

@@ -3,8 +3,9 @@ import pytest
 
 from stylematch.errors import StylematchError
 from stylematch.report.join import JoinedFace
+from stylematch.report.kept_votes import KeptVotes
 from stylematch.report.page_rows import LabelledFace
-from stylematch.report.votes import KeptVotes, VoteKeeper, votes_path
+from stylematch.report.votes import VoteKeeper, votes_path
 from stylematch.style.neighbours import StyleVote, VoteSettings
 
 STYLES = ("Casual", "Formal", "Sporty", "Street")

@@ -83,12 +83,12 @@ def score(
     folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
     early = ("stylematch.pipelines.score_partition", folder, photo_timeout_s or None)
     with started_early(*early) if processes else nullcontext():
-        from stylematch.data.memory import never_collected
+        from stylematch.data.memory import imported_for_good
         from stylematch.errors import LimitExceededError
-        from stylematch.tables.arrow import is_claimed, without_pandas_if_alone
+        from stylematch.tables.arrow import without_pandas_if_alone
 
-        with never_collected() if is_claimed() else nullcontext():
-            without_pandas_if_alone()
+        without_pandas_if_alone()
+        with imported_for_good():
             from stylematch.pipelines.score import score as run
             from stylematch.settings.faults import OPTIONS
             from stylematch.settings.load import validated

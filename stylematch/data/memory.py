@@ -12,6 +12,8 @@ import ctypes
 import gc
 from collections.abc import Iterator
 
+from stylematch.tables.arrow import is_claimed
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _LARGEST_BYTES = 32 * 2**20  # the most that glibc takes for the threshold
@@ -54,3 +56,10 @@ def never_collected() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def imported_for_good() -> Iterator[None]:
+    """Import in the ``with`` block what this process needs to its end, if nothing but a command of ours runs in it."""
+    with never_collected() if is_claimed() else contextlib.nullcontext():
+        yield

@@ -12,44 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.errors import UserError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
-from stylematch.pipelines.judging import fit_of, load_judge
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.judging import load_judge
+from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.style_fit import fit_of
 from stylematch.recommend import FaceQuery, Recommender
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
-from stylematch.search.files import read_rows
-from stylematch.search.where import positions_where
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.judge import Judgement
 from stylematch.style.neighbours import Vote
 from stylematch.style.rules import load_rules
-from stylematch.tables.disk import shown
 from stylematch.vision.bundle import Bundle
 
 # The columns of recommendations that are the face's, and those that are the item's.
 _OF_FACE = ("path", "photo_id", "face", "style", "style_score", "rule")
 _OF_ITEM = ("rank", "item_id", "category", "score", "similarity", "query", "tag_fit", "reason")
-
-
-def allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
-    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks.
-
-    Raises
-    ------
-    UserError
-        If the condition cannot be read, or holds for no item.
-    """
-    if settings.where is None:
-        return None
-    allowed = positions_where(read_rows(assets.items), settings.where)
-    if not len(allowed):
-        raise UserError(
-            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
-        )
-    return allowed
 
 
 class Adviser:

@@ -29,7 +29,7 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets, default_index, resolve_assets
 from stylematch.pipelines.face_features import FeatureExtractor
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.search.directory import load_index_directory
 from stylematch.settings.load import data_root
 from stylematch.settings.score import ScoreSettings

@@ -21,13 +21,12 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.listed_photos import no_face_row, read_row, reading, rejected_row
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import LANDMARKS, Status, photos_schema
-from stylematch.vision.bundle import Bundle
+from stylematch.vision.bundle import Bundle, sees_clothes
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
 from stylematch.vision.garments import cut_torso
-from stylematch.vision.item_picture import sees_clothes
 from stylematch.vision.runtime import Runtime, load_runtime, run_in_batches
 
 Rows = dict[str, Any]

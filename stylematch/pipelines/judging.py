@@ -1,38 +1,16 @@
-"""The judge of a run: rules, gallery and what was fitted to the two, or defaults where nothing was."""
+"""The judge of a run: rules, gallery and what was fitted to the two (``style_fit``)."""
 
 from __future__ import annotations
-
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stylematch.pipelines.assets import Assets
 from stylematch.search.directory import StoredIndex
-from stylematch.style.fits import STYLE_FILE, find_fit
-from stylematch.style.fitting import Fit
-from stylematch.style.fusion import PoolWeights
+from stylematch.style.fits import Fit
 from stylematch.style.judge import StyleJudge
-from stylematch.style.neighbours import StyleVote, VoteSettings
+from stylematch.style.neighbours import StyleVote
 from stylematch.style.ruleset import RuleSet
-
-
-def gallery_sha256(assets: Assets) -> dict[str, str]:
-    """Return the digests of the model and the gallery that a fit holds for."""
-    return {"bundle": assets.bundle_sha256(), "faces": assets.index_sha256()["faces"]}
-
-
-def fit_of(assets: Assets, rules: RuleSet) -> Fit | None:
-    """Return what was fitted to a rule set over the gallery, None where nothing was."""
-    return find_fit(assets.faces.parent / STYLE_FILE, rules.sha256, gallery_sha256(assets))
-
-
-def described(fit: Fit | None) -> dict[str, Any]:
-    """Return what a run is named by and its manifest says: how neighbours vote, what opinions count, if fitted."""
-    vote, weights = (fit.vote, fit.weights) if fit else (VoteSettings(), PoolWeights())
-    return {"fitted": fit is not None, "vote": asdict(vote), "weights": asdict(weights)}
 
 
 def load_judge(rules: RuleSet, gallery: StoredIndex, fit: Fit | None) -> StyleJudge:

@@ -21,7 +21,8 @@ from stylematch.data.listing import Listing, LostPhoto, Partition, read_listing
 from stylematch.engines import local, ray
 from stylematch.engines.attempts import Guard
 from stylematch.errors import UserError
-from stylematch.pipelines.partitions import PartitionResult, run_listing, shared_cores
+from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.run_listing import run_listing, shared_cores
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import explained, shown, temporary_path

@@ -25,7 +25,6 @@ from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.on_engine import check_engine, run_job
-from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.predict_partition import (
     PREDICTED,
     TABLES,
@@ -35,6 +34,7 @@ from stylematch.pipelines.predict_partition import (
     reader_of,
 )
 from stylematch.pipelines.predictions import predictions_schema
+from stylematch.pipelines.run_listing import waiting_partitions
 from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture, subject_of, write_contact_sheet
 from stylematch.settings.predict import PredictSettings
 from stylematch.tables.contract import Status

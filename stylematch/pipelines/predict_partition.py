@@ -18,7 +18,7 @@ from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.listed_photos import Row, no_face_row, read_row, reader_of_listed, reading, rejected_row
-from stylematch.pipelines.partitions import PartitionResult, batch_done
+from stylematch.pipelines.partition_result import PartitionResult, batch_done
 from stylematch.pipelines.predictions import box_columns, label_columns, predictions_schema
 from stylematch.settings.predict import PredictSettings
 from stylematch.tables.contract import photos_schema

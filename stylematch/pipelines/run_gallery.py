@@ -1,7 +1,8 @@
 """The gallery of a run: its tables, and what its models, rules and catalogue say of the faces and items in them.
 
 It is written while the photos are scored, by a thread of the process that hands out the partitions: a run's end then
-waits for the last partition's pages alone.
+waits for the last partition's pages alone. That thread imports what it needs (``gallery_pages``) while the workers
+import, too, or load their models.
 """
 
 from __future__ import annotations
@@ -11,28 +12,21 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from stylematch.pipelines.score_partition import ScoreJob
-from stylematch.report.gallery import GalleryWriter
-from stylematch.report.item_pictures import picture_of_items
-from stylematch.report.join import read_photos
-from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
-from stylematch.report.thumbnails import THUMBNAILS_FOLDER, KeptThumbnails
-from stylematch.report.votes import VOTES_FOLDER, KeptVotes, votes_path
-from stylematch.search.catalog import ItemCatalog
-from stylematch.search.directory import load_index_directory
-from stylematch.search.files import read_rows
+from stylematch.data.memory import imported_for_good
+from stylematch.pipelines.score_job import ScoreJob
+from stylematch.report.thumbnails import THUMBNAILS_FOLDER
+from stylematch.report.votes import VOTES_FOLDER
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import explained, shown
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Stage
 from stylematch.vision.bundle import Bundle
 
-_FACTS = ("title", "price", "url")
+if TYPE_CHECKING:
+    from stylematch.pipelines.gallery_pages import GalleryPages
 
 
 def forget_kept(run: Path) -> None:
@@ -65,9 +59,7 @@ class RunGallery:
             self.scored(number)
         self._seconds, self._is_left = 0.0, False
         self._failure: Exception | None = None
-        self._met: dict[int, LabelledFace] = {}
-        self._writer: GalleryWriter | None = None
-        self._thumbnails = KeptThumbnails(job.staged / "report")
+        self._pages: GalleryPages | None = None
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
 
     def __enter__(self) -> RunGallery:
@@ -81,7 +73,7 @@ class RunGallery:
         self._scored.put(None)
         if self._thread.ident is not None:
             self._thread.join()
-        self._failure = self._writer = None  # which hold this one, and files that are still open
+        self._failure = self._pages = None  # which hold this one, and files that are still open
 
     def scored(self, partition: int) -> None:
         """Say that a partition's tables are there."""
@@ -124,9 +116,9 @@ class RunGallery:
             facts["Passed over"] = ", ".join(
                 f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(tables.ignored.items())
             )
-        assert self._writer is not None
+        assert self._pages is not None
         with explained("write", job.staged / "report"):
-            self._writer.finish(f"stylematch: {shown(job.root.resolve().name)}", facts, stages)
+            self._pages.finish(f"stylematch: {shown(job.root.resolve().name)}", facts, stages)
         # The thread takes a share of the cores that the workers leave it, so it counts as they do.
         seconds = self._seconds + time.perf_counter() - clock
         return {"gallery": Stage(seconds, tables.found, "photos", per_worker=True)}
@@ -138,9 +130,13 @@ class RunGallery:
         except Exception as error:
             self._failure = error
         finally:
-            self._thumbnails.close()
+            if self._pages is not None:
+                self._pages.close()
 
     def _write(self) -> None:
+        with imported_for_good():
+            from stylematch.pipelines.gallery_pages import GalleryPages
+
         there: set[int] = set()
         for number in range(self._partitions):
             while number not in there:
@@ -149,48 +145,9 @@ class RunGallery:
                     return
                 there.add(scored)
             clock = time.thread_time()
-            if self._writer is None:
-                self._writer = self._begin()
-            self._thumbnails.turn_to(number)
-            for photo in read_photos(self._job.staged, number):
+            if self._pages is None:
+                self._pages = GalleryPages(self._job, self._partitions)
+            for _ in self._pages.add(number):
                 if self._is_left:
                     return
-                self._writer.add(photo)
             self._seconds += time.thread_time() - clock
-
-    def _begin(self) -> GalleryWriter:
-        job = self._job
-        picture, facts = self._items()
-        report, numbers = job.staged / "report", range(self._partitions)
-        return GalleryWriter(
-            job.staged,
-            item_picture=picture,
-            item_facts=facts,
-            nearest=KeptVotes((votes_path(report, number) for number in numbers), self._labelled),
-            thumbnails=self._thumbnails,
-        )
-
-    def _items(self) -> tuple[ItemPicture, ItemFacts]:
-        catalog = ItemCatalog(load_index_directory(self._job.assets.items))
-        position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
-
-        def facts(item_id: str) -> dict[str, str]:
-            values = ((name, catalog.value(name, position_of[item_id])) for name in _FACTS)
-            return {name: value for name, value in values if value}
-
-        return picture_of_items(catalog, self._job.assets.pictures), facts
-
-    @cached_property
-    def _faces(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """The labelled faces' ids; the attributes that may be shown, and which face has which, bool (n, a)."""
-        rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
-        model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
-        names = [name for name in model if name in rows.column_names and name not in hidden]
-        labels = np.stack([rows[name].to_numpy() for name in names], axis=1)
-        return rows["id"].to_pylist(), np.array(names, object), labels
-
-    def _labelled(self, position: int, style: str) -> LabelledFace:
-        if position not in self._met:  # some are near to many
-            ids, names, labels = self._faces
-            self._met[position] = LabelledFace(ids[position], style, tuple(names[labels[position]].tolist()))
-        return self._met[position]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stylematch.data.heif import has_heif
 from stylematch.pipelines.assets import Assets
-from stylematch.pipelines.judging import described, fit_of
+from stylematch.pipelines.style_fit import described, fit_of
 from stylematch.search.infos import index_info
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.rules import load_rules

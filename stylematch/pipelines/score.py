@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import LimitExceededError
-from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.on_engine import check_engine
-from stylematch.pipelines.partitions import shared_cores
 from stylematch.pipelines.run_gallery import forget_kept
+from stylematch.pipelines.run_listing import shared_cores
 from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
-from stylematch.pipelines.score_partition import ScoreJob, load_state, score_partition
+from stylematch.pipelines.score_job import ScoreJob, allowed_items, load_state, score_partition
 from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,13 @@ import numpy.typing as npt
 from stylematch.data.listing import Partition, read_listing
 from stylematch.data.photos import FoundPhoto
 from stylematch.pipelines.advice import Adviser
-from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, FeatureExtractor, Rows, joined_features, joined_rows
 from stylematch.pipelines.listed_photos import reader_of_listed
-from stylematch.pipelines.partitions import PartitionResult, batch_done
+from stylematch.pipelines.partition_result import PartitionResult, batch_done
+from stylematch.pipelines.score_job import ScoreJob
 from stylematch.report.pictures import make_thumbnail
-from stylematch.report.thumbnails import ThumbnailKeeper, thumbnails_path
-from stylematch.report.votes import VoteKeeper, votes_path
-from stylematch.settings.score import ScoreSettings
+from stylematch.report.thumbnails import ThumbnailKeeper
+from stylematch.report.votes import VoteKeeper
 from stylematch.tables.contract import (
     TABLES,
     faces_schema,
@@ -39,39 +37,6 @@ from stylematch.tables.contract import (
 from stylematch.tables.writer import ShardWriter, finish_together
 
 _ADVISED_TOGETHER = 512  # photos and faces; more make no face cheaper
-
-
-@dataclass(frozen=True)
-class ScoreJob:
-    """All that a worker needs to know; plain values, so that it travels to any process.
-
-    Attributes
-    ----------
-    settings : ScoreSettings
-        What was asked for.
-    assets : Assets
-        Models and indexes.
-    root, listing, staged : pathlib.Path
-        The photos' folder, the listing's file, and the folder where the tables are staged.
-    run_id : str
-        The run's name.
-    device : str
-        "cpu", "cpu-bf16" or "cuda".
-    threads : int
-        Threads of one model call or search.
-    allowed_items : ndarray of int64, optional
-        The positions of the items that may be recommended; None for all.
-    """
-
-    settings: ScoreSettings
-    assets: Assets
-    root: Path
-    listing: Path
-    staged: Path
-    run_id: str
-    device: str
-    threads: int
-    allowed_items: npt.NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -186,9 +151,3 @@ def _advise_and_write(
 
 def _keep_thumbnail(thumbnails: ThumbnailKeeper, photo: FoundPhoto, pixels: npt.NDArray[np.uint8]) -> None:
     thumbnails.keep(photo.path, make_thumbnail(pixels))
-
-
-def is_shown(job: ScoreJob, partition: int) -> bool:
-    """Say whether a finished partition has all that the gallery shows (it may have been scored without a report)."""
-    report = job.staged / "report"
-    return all(path(report, partition).is_file() for path in (votes_path, thumbnails_path))

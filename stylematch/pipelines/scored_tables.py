@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 from stylematch.data.listing import Listing, Partition
 from stylematch.pipelines.on_engine import run_job
-from stylematch.pipelines.partitions import PartitionResult, waiting_partitions
+from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.pipelines.run_gallery import RunGallery
-from stylematch.pipelines.score_partition import ScoreJob, is_shown
+from stylematch.pipelines.run_listing import waiting_partitions
+from stylematch.pipelines.score_job import ScoreJob
+from stylematch.report.thumbnails import thumbnails_path
+from stylematch.report.votes import votes_path
 from stylematch.tables.counts import Counts, count_tables
 from stylematch.tables.manifest import Stage
 from stylematch.tables.staging import Staging
@@ -84,5 +87,11 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
         shutil.rmtree(staging.directory / "report", ignore_errors=True)
         return done
     return frozenset(
-        number for number in staging.prepare(keep=("report/thumbs", "report/votes")) if is_shown(job, number)
+        number for number in staging.prepare(keep=("report/thumbs", "report/votes")) if _is_shown(job, number)
     )
+
+
+def _is_shown(job: ScoreJob, partition: int) -> bool:
+    """Say whether a finished partition has all that the gallery shows (it may have been scored without a report)."""
+    report = job.staged / "report"
+    return all(path(report, partition).is_file() for path in (votes_path, thumbnails_path))

@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
-from stylematch.pipelines.advice import Adviser, allowed_items
+from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.score_job import allowed_items
 from stylematch.report.item_pictures import picture_of_items
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import Reason, faces_schema, photos_schema, recommendations_schema

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stylematch.errors import UserError
-from stylematch.style.fitting import Fit
 from stylematch.style.fusion import PoolWeights
 from stylematch.style.neighbours import VoteSettings
 from stylematch.tables.disk import shown, write_durably
@@ -21,6 +20,28 @@ from stylematch.tables.disk import shown, write_durably
 STYLE_FILE = "style.json"
 _FORMAT = 2
 _OLD_FORMATS = (1,)  # which pooled the neighbours' plain vote
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted.
+
+    Attributes
+    ----------
+    vote : VoteSettings
+        How neighbours vote.
+    weights : PoolWeights
+        What each opinion counts.
+    log_loss : float
+        Of the pool, cross-validated over people.
+    is_alone : bool
+        Whether it is of the neighbours alone, whose plain vote was fitted.
+    """
+
+    vote: VoteSettings
+    weights: PoolWeights
+    log_loss: float
+    is_alone: bool = False
 
 
 def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:

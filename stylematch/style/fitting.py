@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from stylematch.style.fits import Fit
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions, pool, without
 from stylematch.style.informed import Known, informed_votes
 from stylematch.style.neighbours import VoteSettings, count_votes
@@ -80,28 +81,6 @@ class HeldOut:
     def informed(self, settings: VoteSettings) -> NDArray[np.float64]:
         """Return the neighbours' distribution (n, S) as what the model says weighs them."""
         return informed_votes(self.known, self.neighbour_styles, self.similarities, self.rules, settings)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What was fitted.
-
-    Attributes
-    ----------
-    vote : VoteSettings
-        How neighbours vote.
-    weights : PoolWeights
-        What each opinion counts.
-    log_loss : float
-        Of the pool, cross-validated over people.
-    is_alone : bool
-        Whether it is of the neighbours alone, whose plain vote was fitted.
-    """
-
-    vote: VoteSettings
-    weights: PoolWeights
-    log_loss: float
-    is_alone: bool = False
 
 
 def fit_pool(faces: HeldOut, grid: Sequence[VoteSettings] = GRID) -> Fit:

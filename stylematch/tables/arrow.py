@@ -22,9 +22,9 @@ def is_claimed() -> bool:
 
 
 def without_pandas_if_alone() -> None:
-    """Keep pyarrow from importing pandas (``without_pandas``), unless somebody else's code may use both."""
+    """Have no pandas in this process, whenever pyarrow looks for it; unless somebody else's code may use both."""
     if _ours_alone:
-        without_pandas()
+        sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # what an import takes for absent
 
 
 def without_pandas() -> None:

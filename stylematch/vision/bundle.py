@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,3 +127,15 @@ def damaged(bundle: Bundle, error: Exception) -> UserError:
     """Return the sentence for a bundle whose weights or graph cannot be loaded."""
     what = str(error).strip().partition("\n")[0]
     return UserError(f"The model bundle {bundle.directory} is damaged ({what}); get or train it again.")
+
+
+def sees_clothes(bundle: Bundle) -> bool:
+    """Return whether a bundle knows coloured garments, worn ones too; else it knows Fashion-MNIST's grey ones alone."""
+    settings: Mapping[str, Any] = bundle.description["input"]
+    return settings.get("resize") == "garment" and bundle.channels == 3
+
+
+def resize_of(bundle: Bundle) -> str:
+    """Return how a bundle of garments learned to see a picture; one of Fashion-MNIST alone does not say."""
+    settings: Mapping[str, Any] = bundle.description["input"]
+    return str(settings.get("resize", "garment"))

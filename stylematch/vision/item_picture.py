@@ -7,15 +7,13 @@ learned from whole pictures sees them whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.decode import DecodedPhoto, decode_photo
-from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FINDER_SIDE_PX
 from stylematch.vision.faces import YunetLocator
 from stylematch.vision.garments import cut_garment, cut_torso
@@ -26,18 +24,6 @@ Shown = Literal["torso", "garment"]
 Pixels = npt.NDArray[np.uint8]
 _MAX_MEGAPIXELS = 200.0  # a catalogue's pictures that claim more are rejected
 _FACE_SIDE_PX = 224  # one look: a face that is smaller in a shop picture has no torso worth a look
-
-
-def sees_clothes(bundle: Bundle) -> bool:
-    """Return whether a bundle knows coloured garments, worn ones too; else it knows Fashion-MNIST's grey ones alone."""
-    settings: Mapping[str, Any] = bundle.description["input"]
-    return settings.get("resize") == "garment" and bundle.channels == 3
-
-
-def resize_of(bundle: Bundle) -> str:
-    """Return how a bundle of garments learned to see a picture; one of Fashion-MNIST alone does not say."""
-    settings: Mapping[str, Any] = bundle.description["input"]
-    return str(settings.get("resize", "garment"))
 
 
 @dataclass(frozen=True)

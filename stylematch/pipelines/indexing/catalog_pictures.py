@@ -20,9 +20,9 @@ from stylematch.pipelines.indexing.item_tags import CATEGORY
 from stylematch.report.pictures import make_thumbnail
 from stylematch.search.directory import PICTURE_SIDE_PX
 from stylematch.tables.cores import usable_cores
-from stylematch.vision.bundle import Bundle
+from stylematch.vision.bundle import Bundle, resize_of, sees_clothes
 from stylematch.vision.grey import grey
-from stylematch.vision.item_picture import ItemPictureReader, resize_of, sees_clothes
+from stylematch.vision.item_picture import ItemPictureReader
 
 _CHUNK_ITEMS = 64
 _CHUNKS_A_WORKER = 4  # to start a process takes as long as to read some hundred pictures

@@ -22,8 +22,7 @@ from stylematch.search.directory import PICTURE_TYPE
 from stylematch.settings.embed import EmbedJob
 from stylematch.settings.load import usual_folder
 from stylematch.tables.disk import shown
-from stylematch.vision.bundle import Bundle
-from stylematch.vision.item_picture import sees_clothes
+from stylematch.vision.bundle import Bundle, sees_clothes
 from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.runtime import Predictions
 

@@ -23,15 +23,16 @@ from stylematch.errors import UserError
 from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.evaluate.style_page import style_page
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.judging import gallery_labels, gallery_sha256
+from stylematch.pipelines.judging import gallery_labels
 from stylematch.pipelines.learning.evaluate import predict_examples
 from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.learning.sources import photo_faces
+from stylematch.pipelines.style_fit import gallery_sha256
 from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.infos import index_info
 from stylematch.settings.load import data_root
-from stylematch.style.fits import STYLE_FILE, write_fits
-from stylematch.style.fitting import MOST_NEIGHBOURS, Fit, HeldOut, fit_neighbours, fit_pool, fit_rules
+from stylematch.style.fits import STYLE_FILE, Fit, write_fits
+from stylematch.style.fitting import MOST_NEIGHBOURS, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
 from stylematch.style.informed import GalleryAttributes
 from stylematch.style.neighbours import VoteSettings, style_frequencies

@@ -30,7 +30,7 @@ from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.listed_photos import reading
 from stylematch.pipelines.nights.feature_store import PENDING, FeatureDraft, FeatureStore, files_schema
 from stylematch.pipelines.nights.night_lists import read_todo
-from stylematch.pipelines.partitions import PartitionResult
+from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.report.pictures import make_thumbnail
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import Reason

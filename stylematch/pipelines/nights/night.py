@@ -18,7 +18,6 @@ from stylematch.data.photo_folders import LocalFolder, photo_folder
 from stylematch.data.photos import FindCounts, photo_root
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
-from stylematch.pipelines.advice import allowed_items
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.earlier_nights import (
@@ -37,9 +36,10 @@ from stylematch.pipelines.nights.keep_partition import KeepJob, KeepState, keep_
 from stylematch.pipelines.nights.night_lists import write_found
 from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.pipelines.on_engine import run_job
-from stylematch.pipelines.partitions import waiting_partitions
 from stylematch.pipelines.run_gallery import forget_kept
+from stylematch.pipelines.run_listing import waiting_partitions
 from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
+from stylematch.pipelines.score_job import allowed_items
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.settings.export import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably

@@ -31,8 +31,9 @@ from stylematch.pipelines.listed_photos import rejected_row
 from stylematch.pipelines.nights.feature_reader import FeatureReader, face_features
 from stylematch.pipelines.nights.feature_store import PHOTO_COLUMNS, ROW_GROUP_ROWS, FeatureStore, column_of
 from stylematch.pipelines.nights.night_lists import Planned, read_plan
-from stylematch.pipelines.partitions import PartitionResult
-from stylematch.pipelines.score_partition import ScoreJob, thumbnails_of, votes_of
+from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.score_job import ScoreJob
+from stylematch.pipelines.score_partition import thumbnails_of, votes_of
 from stylematch.report.thumbnails import ThumbnailKeeper
 from stylematch.report.votes import VoteKeeper
 from stylematch.tables.contract import (

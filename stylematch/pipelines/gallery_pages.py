@@ -1,0 +1,90 @@
+"""What the gallery of a run is made of: its tables, and what workers, indexes and the model say of what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+
+from stylematch.pipelines.score_job import ScoreJob
+from stylematch.report.gallery import GalleryWriter
+from stylematch.report.item_pictures import picture_of_items
+from stylematch.report.join import read_photos
+from stylematch.report.kept_votes import KeptVotes
+from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
+from stylematch.report.thumbnails import KeptThumbnails
+from stylematch.report.votes import votes_path
+from stylematch.search.catalog import ItemCatalog
+from stylematch.search.directory import load_index_directory
+from stylematch.search.files import read_rows
+from stylematch.tables.manifest import Stage
+from stylematch.vision.bundle import Bundle
+
+_FACTS = ("title", "price", "url")
+
+
+class GalleryPages:
+    """Writes a run's gallery: ``add`` each partition, in order, then ``finish``.
+
+    Parameters
+    ----------
+    job : ScoreJob
+        The run; its first partition's tables must be there.
+    partitions : int
+        How many it has.
+    """
+
+    def __init__(self, job: ScoreJob, partitions: int) -> None:
+        self._job = job
+        self._met: dict[int, LabelledFace] = {}
+        picture, facts = self._items()
+        report = job.staged / "report"
+        self._thumbnails = KeptThumbnails(report)
+        self._writer = GalleryWriter(
+            job.staged,
+            item_picture=picture,
+            item_facts=facts,
+            nearest=KeptVotes((votes_path(report, number) for number in range(partitions)), self._labelled),
+            thumbnails=self._thumbnails,
+        )
+
+    def add(self, partition: int) -> Iterator[None]:
+        """Take the next partition's photos, one at each step."""
+        self._thumbnails.turn_to(partition)
+        for photo in read_photos(self._job.staged, partition):
+            yield
+            self._writer.add(photo)
+
+    def finish(self, title: str, facts: Mapping[str, str], stages: Mapping[str, Stage]) -> None:
+        """Write what is left; arguments as for ``GalleryWriter.finish``."""
+        self._writer.finish(title, facts, stages)
+
+    def close(self) -> None:
+        """Close what is read from the partition in hand, where some of it is left."""
+        self._thumbnails.close()
+
+    def _items(self) -> tuple[ItemPicture, ItemFacts]:
+        catalog = ItemCatalog(load_index_directory(self._job.assets.items))
+        position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
+
+        def facts(item_id: str) -> dict[str, str]:
+            values = ((name, catalog.value(name, position_of[item_id])) for name in _FACTS)
+            return {name: value for name, value in values if value}
+
+        return picture_of_items(catalog, self._job.assets.pictures), facts
+
+    @cached_property
+    def _faces(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The labelled faces' ids; the attributes that may be shown, and which face has which, bool (n, a)."""
+        rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
+        model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
+        names = [name for name in model if name in rows.column_names and name not in hidden]
+        labels = np.stack([rows[name].to_numpy() for name in names], axis=1)
+        return rows["id"].to_pylist(), np.array(names, object), labels
+
+    def _labelled(self, position: int, style: str) -> LabelledFace:
+        if position not in self._met:  # some are near to many
+            ids, names, labels = self._faces
+            self._met[position] = LabelledFace(ids[position], style, tuple(names[labels[position]].tolist()))
+        return self._met[position]

@@ -1,0 +1,75 @@
+"""A run that scores photos, as plain values: what a worker is told, and what is asked before there are workers.
+
+Nothing here imports a model, an index or a table, so that a command knows what to do while its workers still import.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stylematch.engines.named import Named
+from stylematch.errors import UserError
+from stylematch.pipelines.assets import Assets
+from stylematch.settings.score import ScoreSettings
+from stylematch.tables.disk import shown
+
+load_state = Named("stylematch.pipelines.score_partition", "load_state")
+score_partition = Named("stylematch.pipelines.score_partition", "score_partition")
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """All that a worker needs to know; plain values, so that it travels to any process.
+
+    Attributes
+    ----------
+    settings : ScoreSettings
+        What was asked for.
+    assets : Assets
+        Models and indexes.
+    root, listing, staged : pathlib.Path
+        The photos' folder, the listing's file, and the folder where the tables are staged.
+    run_id : str
+        The run's name.
+    device : str
+        "cpu", "cpu-bf16" or "cuda".
+    threads : int
+        Threads of one model call or search.
+    allowed_items : ndarray of int64, optional
+        The positions of the items that may be recommended; None for all.
+    """
+
+    settings: ScoreSettings
+    assets: Assets
+    root: Path
+    listing: Path
+    staged: Path
+    run_id: str
+    device: str
+    threads: int
+    allowed_items: npt.NDArray[np.int64] | None = None
+
+
+def allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
+    """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks.
+
+    Raises
+    ------
+    UserError
+        If the condition cannot be read, or holds for no item.
+    """
+    if settings.where is None:
+        return None
+    from stylematch.search.files import read_rows
+    from stylematch.search.where import positions_where
+
+    allowed = positions_where(read_rows(assets.items), settings.where)
+    if not len(allowed):
+        raise UserError(
+            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
+        )
+    return allowed
