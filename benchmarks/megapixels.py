@@ -25,7 +25,7 @@ _FIRST = """
 import sys, time
 clock = time.perf_counter()
 from stylematch.vision.face_reader import FaceReader
-from stylematch.cli import run
+from stylematch.cli.program import run
 decode = FaceReader.decode
 def first(reader, data):
     photo = decode(reader, data)

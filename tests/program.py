@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from conftest import REPOSITORY
 
-from stylematch.cli import run
+from stylematch.cli.program import run
 from stylematch.tables.contract import CLUSTERED, TABLES
 from stylematch.tables.manifest import read_manifest
 

@@ -74,7 +74,7 @@ def test_boxes_of_other_photos_say_nothing(photos, caplog):
 def test_an_evaluation_of_whole_photos_as_crops_is_refused(photos, tmp_path, capsys):
     from program import DEFAULT_INDEX
 
-    from stylematch.cli import run
+    from stylematch.cli.program import run
 
     if not DEFAULT_INDEX.is_dir():
         pytest.skip("indexes/default is not built: make default-index")

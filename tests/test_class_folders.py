@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY
 from tiny import write_label_table
 
-from stylematch.cli import run
+from stylematch.cli.program import run
 from stylematch.data.class_folders import read_class_folders
 from stylematch.errors import UserError
 

@@ -34,8 +34,7 @@ from tiny import write_fashion_mnist
 from typer.main import get_command
 
 import stylematch
-from stylematch.cli import app, run
-from stylematch.cli.program import _say_interrupted
+from stylematch.cli.program import _say_interrupted, app, run
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.vision.bundle import Bundle
 
@@ -64,7 +63,7 @@ def test_there_are_the_commands_of_the_contract():
 def test_help_of_every_command_and_the_version_load_nothing_heavy():
     code = f"""
 import sys
-from stylematch.cli import run
+from stylematch.cli.program import run
 for words in {[list(words) for words in commands()]!r}:
     assert run([*words, "--help"]) == 0, words
 assert run(["--version"]) == 0

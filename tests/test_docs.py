@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY
 from typer.main import get_command
 
-from stylematch.cli import app
+from stylematch.cli.program import app
 from stylematch.search.plan import GIB, KINDS, make_plan
 
 DOCS = REPOSITORY / "docs"

@@ -12,7 +12,7 @@ from tiny import write_celeba
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
 
-from stylematch.cli import run
+from stylematch.cli.program import run
 from stylematch.evaluate.card import card_text
 from stylematch.vision.bundle import Bundle
 

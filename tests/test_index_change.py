@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_index import ATTRIBUTES, clustered, names, write_embeddings
 
-from stylematch.cli import run
+from stylematch.cli.program import run
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.index import build_index, describe_index
 from stylematch.pipelines.indexing.index_change import add_to_index, remove_from_index

@@ -18,7 +18,7 @@ from killed import Killed, assert_same_checkpoints
 from program import DEFAULT_INDEX, call
 from tiny import write_celeba, write_fashion_mnist, write_fashion_product, write_flixstock, write_label_table
 
-from stylematch.cli import run
+from stylematch.cli.program import run
 from stylematch.pipelines.learning.dry_run import describe_training
 from stylematch.pipelines.learning.train import learn
 from stylematch.pipelines.learning.train_job import open_job, read_train_job

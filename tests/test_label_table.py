@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import write_label_table
 
-from stylematch.cli import run
+from stylematch.cli.program import run
 from stylematch.data.label_table import LabelColumns, read_label_table
 from stylematch.errors import UserError
 from stylematch.vision.bundle import Bundle

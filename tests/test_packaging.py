@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 import stylematch
-from stylematch.cli import app
+from stylematch.cli.program import app
 from stylematch.tables.contract import (
     COLUMN_MEANINGS,
     EXIT_MEANINGS,
@@ -243,7 +243,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
     heavy = ["torch", "onnxruntime", "faiss", "duckdb", "pandas", "lightning", "PIL"]
     code = f"""
 import sys
-from stylematch.cli import run
+from stylematch.cli.program import run
 code = run(["--help"])
 loaded = [name for name in {heavy} if name in sys.modules]
 sys.exit(f"loaded {{loaded}}" if loaded else code)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from typer.main import get_command
 
-from stylematch.cli import app
+from stylematch.cli.program import app
 from stylematch.tables.contract import EXIT_MEANINGS
 
 PAGE = Path(__file__).with_name("cli.md")

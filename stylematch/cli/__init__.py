@@ -3,6 +3,6 @@
 No logic lives here, and nothing heavy is imported at start.
 """
 
-from stylematch.cli.program import app, main, run
+from stylematch.cli.start import main
 
-__all__ = ["app", "main", "run"]
+__all__ = ["main"]

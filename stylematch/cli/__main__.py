@@ -1,6 +1,6 @@
 """``python -m stylematch.cli``."""
 
-from stylematch.cli.program import main
+from stylematch.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -14,7 +14,6 @@ from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
-from stylematch.cli.streams import open_closed_streams
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.arrow import claim_process
 
@@ -55,9 +54,6 @@ def _main(
 def main() -> NoReturn:
     """Run the command line; every error that is understood becomes one sentence and its exit code."""
     try:
-        # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-        open_closed_streams()
         hear_interrupts()
         log_to_stderr()
         claim_process()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +31,7 @@ from stylematch.cli.options import (
     WorkersOption,
     photos_path,
 )
+from stylematch.cli.start import SCORING
 
 app = typer.Typer()
 
@@ -78,11 +79,15 @@ def score(
     ] = None,
 ) -> None:
     """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
-    from stylematch.engines.early import started_early
+    from stylematch.engines.early import end_waiting, started_early
 
-    folder, processes = photos_path(photos), engine == "local" and (workers != 1 or photo_timeout_s > 0)
-    early = ("stylematch.pipelines.score_partition", folder, photo_timeout_s or None)
-    with started_early(*early) if processes else nullcontext():
+    folder = photos_path(photos)
+    if engine == "local" and (workers != 1 or photo_timeout_s > 0):
+        early: AbstractContextManager[None] = started_early(SCORING, folder, photo_timeout_s or None)
+    else:
+        end_waiting()
+        early = nullcontext()
+    with early:
         from stylematch.data.memory import imported_for_good
         from stylematch.errors import LimitExceededError
         from stylematch.tables.arrow import without_pandas_if_alone

@@ -1,7 +1,7 @@
 """A template of workers that starts before it is known what they are to do, and imports meanwhile what they will need.
 
-Importing that takes half a second. A command that will run partitions begins with it, so that it passes while this
-process imports its own half and lists the photos.
+Importing that takes a third of a second. A program that will run partitions begins with it (``begin``), so that it
+passes while this process imports its own half and lists the photos.
 """
 
 from __future__ import annotations
@@ -16,9 +16,20 @@ from stylematch.engines.template import Template
 _waiting: list[Template] = []
 
 
+def begin(module: str) -> None:
+    """Let a template start that imports a module; whoever begins one ends what nobody took (``end_waiting``)."""
+    _waiting.append(Template(module))
+
+
+def end_waiting() -> None:
+    """End the templates that nobody took."""
+    while _waiting:
+        _waiting.pop().end()
+
+
 @contextlib.contextmanager
 def started_early(module: str, photos: Path, limit_s: float | None = None) -> Iterator[None]:
-    """Let a template start while the ``with`` block goes on; one that nobody took by its end is ended.
+    """Let a template start while the ``with`` block goes on, unless one has; one that nobody took by its end is ended.
 
     Parameters
     ----------
@@ -35,12 +46,12 @@ def started_early(module: str, photos: Path, limit_s: float | None = None) -> It
         If it does not in time.
     """
     check_answers(photos, limit_s)
-    _waiting.append(Template(module))
+    if not _waiting:
+        begin(module)
     try:
         yield
     finally:
-        while _waiting:
-            _waiting.pop().end()
+        end_waiting()
 
 
 def take_template() -> Template:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from stylematch.tables.hidden import hidden
+from stylematch.tables.hidden import hidden, hide
 
 _ours_alone = False
 
@@ -24,7 +24,7 @@ def is_claimed() -> bool:
 def without_pandas_if_alone() -> None:
     """Have no pandas in this process, whenever pyarrow looks for it; unless somebody else's code may use both."""
     if _ours_alone:
-        sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # what an import takes for absent
+        hide("pandas")
 
 
 def without_pandas() -> None:

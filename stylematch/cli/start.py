@@ -1,0 +1,37 @@
+"""The program's first steps: what scores photos has its workers' imports begun before any command is known.
+
+Commands and their options take a tenth of a second to be made, which these imports need not wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from stylematch.cli.streams import open_closed_streams
+from stylematch.engines import early
+
+SCORING = "stylematch.pipelines.score_partition"
+"""What a worker that scores photos imports."""
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    open_closed_streams()
+    if _scores(sys.argv[1:]):
+        early.begin(SCORING)
+    try:
+        from stylematch.cli.program import main as program
+
+        program()
+    finally:
+        early.end_waiting()
+
+
+def _scores(arguments: Sequence[str]) -> bool:
+    """Say whether it looks so; where it turns out otherwise, what was begun is ended."""
+    return "score" in arguments[:3] and "--help" not in arguments  # --log-format and its value may stand before
