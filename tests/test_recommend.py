@@ -14,8 +14,9 @@ from stylematch.data.fashion_mnist import CLASSES, find_fashion_mnist, read_fash
 from stylematch.errors import UserError
 from stylematch.recommend import FaceQuery, Recommender
 from stylematch.search.catalog import ItemCatalog
-from stylematch.search.directory import PICTURE_TYPE, StoredIndex
+from stylematch.search.directory import StoredIndex
 from stylematch.search.index import VectorIndex
+from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.search.where import positions_where
 from stylematch.settings.score import Ranking
 from stylematch.style.rules import load_rules

@@ -24,7 +24,7 @@ from stylematch.pipelines.nights.feature_store import (
     photo_features_schema,
 )
 from stylematch.report.item_pictures import GROUP_ROWS, PICTURES_SCHEMA
-from stylematch.search.directory import PICTURE_TYPE
+from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.tables.contract import COLUMN_MEANINGS
 from stylematch.tables.place import Place
 from stylematch.vision.bundle import Bundle

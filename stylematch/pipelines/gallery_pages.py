@@ -15,9 +15,8 @@ from stylematch.report.kept_votes import KeptVotes
 from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
 from stylematch.report.thumbnails import KeptThumbnails
 from stylematch.report.votes import votes_path
-from stylematch.search.catalog import ItemCatalog
-from stylematch.search.directory import load_index_directory
-from stylematch.search.files import read_rows
+from stylematch.search.item_rows import StoredItemRows
+from stylematch.search.rows_file import read_rows
 from stylematch.tables.manifest import Stage
 from stylematch.vision.bundle import Bundle
 
@@ -65,7 +64,7 @@ class GalleryPages:
         self._thumbnails.close()
 
     def _items(self) -> tuple[ItemPicture, ItemFacts]:
-        catalog = ItemCatalog(load_index_directory(self._job.assets.items))
+        catalog = StoredItemRows(self._job.assets.items)
         position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
 
         def facts(item_id: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
 
 def _rows(directory: Path, without: Sequence[str]) -> Any:
     """Return the rows of an index without pictures and what was switched off."""
-    from stylematch.search.files import ROWS_FILE
+    from stylematch.search.rows_file import ROWS_FILE
 
     path = directory / ROWS_FILE
     try:

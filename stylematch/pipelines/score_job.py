@@ -64,7 +64,7 @@ def allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int
     """
     if settings.where is None:
         return None
-    from stylematch.search.files import read_rows
+    from stylematch.search.rows_file import read_rows
     from stylematch.search.where import positions_where
 
     allowed = positions_where(read_rows(assets.items), settings.where)

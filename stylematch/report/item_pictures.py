@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylematch.errors import UserError
-from stylematch.search.catalog import ItemCatalog
+from stylematch.search.item_rows import ItemRows
 from stylematch.tables.disk import explained, shown
 
 PICTURES_SCHEMA = pa.schema(
@@ -120,12 +120,12 @@ def write_pictures_of(item_ids: Sequence[str], of: Sequence[ItemPictures], path:
                 writer.write([item_id], [data])
 
 
-def picture_of_items(catalog: ItemCatalog, pictures: Path | None) -> Callable[[str], NDArray[np.uint8] | None]:
+def picture_of_items(catalog: ItemRows, pictures: Path | None) -> Callable[[str], NDArray[np.uint8] | None]:
     """Return what shows an item: its picture in colour where there is one, else that of the index.
 
     Parameters
     ----------
-    catalog : ItemCatalog
+    catalog : ItemRows
         The items.
     pictures : pathlib.Path, optional
         Their ``pictures.parquet``.

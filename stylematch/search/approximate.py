@@ -23,20 +23,12 @@ import pyarrow as pa
 
 from stylematch.errors import UserError
 from stylematch.search.base import MARGIN, SearchIndex
-from stylematch.search.files import (
-    INDEX_FILE,
-    ROWS_FILE,
-    read_array,
-    read_faiss,
-    read_ids,
-    write_array,
-    write_faiss,
-    write_rows,
-)
+from stylematch.search.files import INDEX_FILE, read_array, read_faiss, write_array, write_faiss
 from stylematch.search.labels import Labels
 from stylematch.search.names import all_but, appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.parameters import SEARCH_FILE, Parameters, read_search
+from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
 from stylematch.search.units import unit_rows, widened
 from stylematch.tables.disk import shown, write_durably
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +28,9 @@ import pyarrow.compute as pc
 from stylematch.data.item_words import names_of
 from stylematch.errors import UserError
 from stylematch.search.base import Hits
-from stylematch.search.directory import PICTURE_SIDE_PX, StoredIndex
-from stylematch.search.files import PICTURE_COLUMN
+from stylematch.search.directory import StoredIndex
+from stylematch.search.item_rows import ItemRows
+from stylematch.search.rows_file import PICTURE_SIDE_PX
 
 GENDER = "gender"
 """The tag that says whom an item is made for."""
@@ -46,7 +46,7 @@ Tags = Mapping[str, Sequence[str]]
 _Look = tuple[npt.NDArray[np.int32], int, int]
 
 
-class ItemCatalog:
+class ItemCatalog(ItemRows):
     """The items of an index directory of kind ``items``.
 
     Parameters
@@ -65,24 +65,17 @@ class ItemCatalog:
     def __init__(self, stored: StoredIndex, allowed: npt.NDArray[np.int64] | None = None) -> None:
         if stored.infos["kind"] != "items":
             raise UserError(f"This is an index of {stored.infos['kind']}; recommendations need one of items.")
+        super().__init__(stored.rows)
         self.index = stored.index
-        self._rows = stored.rows
         self._allowed = np.ones(len(stored.index), np.bool_)
         if allowed is not None:
             self._allowed[:] = False
             self._allowed[allowed] = True
-        self._pictures = stored.rows[PICTURE_COLUMN] if PICTURE_COLUMN in stored.rows.column_names else None
-        self._columns: dict[str, Any] = {}
         self._looks: dict[int, _Look | None] = {}
         self._names: dict[str, npt.NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
         return len(self.index)
-
-    @property
-    def item_ids(self) -> tuple[str, ...]:
-        """The items' ids, by position."""
-        return self.index.ids
 
     @cached_property
     def id_ranks(self) -> Positions:
@@ -105,14 +98,6 @@ class ItemCatalog:
     @cached_property
     def _categories(self) -> list[str]:
         return [str(name) for name in self._rows["category"].to_pylist()]
-
-    def value(self, column: str, position: int) -> str | None:
-        """Return an item's cell of a column of text, None where it is empty or there is no such column."""
-        if column not in self._columns:
-            self._columns[column] = self._rows[column] if column in self._rows.column_names else None
-        cells = self._columns[column]
-        cell = None if cells is None else cells[int(position)].as_py()
-        return None if cell is None else str(cell)
 
     def positions_of(self, category: str) -> Positions:
         """Return the positions of a category's items that may be recommended, ascending; none for an unknown one."""
@@ -217,13 +202,6 @@ class ItemCatalog:
     def nearest(self, queries: npt.ArrayLike, n: int, among: Positions) -> Hits:
         """Return the n items among some (m,) that are nearest to each query (q, d), as ``VectorIndex.search`` does."""
         return self.index.search(queries, n, allowed=among)
-
-    def picture(self, position: int) -> npt.NDArray[np.uint8] | None:
-        """Return an item's picture, uint8 (28, 28) grey, or None where the catalogue has none."""
-        data = None if self._pictures is None else self._pictures[int(position)].as_py()
-        if data is None:
-            return None
-        return np.frombuffer(data, np.uint8).reshape(PICTURE_SIDE_PX, PICTURE_SIDE_PX)
 
     def near_equal(self, position_a: int, position_b: int) -> bool:
         """Return whether two items look the same; see the module's description for the measure."""

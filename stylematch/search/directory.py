@@ -19,14 +19,10 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
-from stylematch.search.files import PICTURE_COLUMN, ROWS_FILE
 from stylematch.search.infos import INFOS_FILE, LABELS_KEY, SPEED_KEY, Kind, index_info
 from stylematch.search.kinds import load_index
+from stylematch.search.rows_file import PICTURE_COLUMN, PICTURE_TYPE, ROWS_FILE
 from stylematch.tables.disk import explained, file_sha256, shown, write_durably
-
-PICTURE_SIDE_PX = 28
-PICTURE_TYPE = pa.binary(PICTURE_SIDE_PX * PICTURE_SIDE_PX)
-"""A grey picture, row by row, one byte a pixel."""
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,18 @@
-"""Reading and writing the files of an index: FAISS's own, whole arrays, and ``rows.parquet``."""
+"""Reading and writing the vectors of an index: FAISS's own file, and whole arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.disk import durable_file, shown
 
 INDEX_FILE = "index.faiss"
-ROWS_FILE = "rows.parquet"
-PICTURE_COLUMN = "picture"
-"""Of ``rows.parquet``: an item's small grey picture."""
 
 
 def write_faiss(index: Any, directory: Path) -> None:
@@ -76,55 +70,6 @@ def read_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapp
             f"{shown(path)} holds {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}; build the index again."
         )
     return array
-
-
-def write_rows(ids: pa.Array, rows: pa.Table | None, directory: Path) -> None:
-    """Write ``rows.parquet``: ``id``, then the columns of ``rows`` but its own ``id``."""
-    table = pa.table({"id": ids})
-    if rows is not None:
-        for name in rows.column_names:
-            if name != "id":
-                table = table.append_column(rows.schema.field(name), rows[name])
-    # Ids and pictures do not repeat: dictionaries would only cost space. Pictures would be an eighth smaller by brotli,
-    # and take every worker of a run eight times as long to read.
-    with durable_file(directory / ROWS_FILE) as file:
-        pq.write_table(table, file, compression="zstd", compression_level=15, use_dictionary=False)
-
-
-def read_ids(directory: Path) -> pa.Array:
-    """Read the ids of ``rows.parquet``.
-
-    Raises
-    ------
-    UserError
-        If it is missing, damaged or has none.
-    """
-    table = _read_columns(directory, lambda _: ["id"])
-    if not table.num_columns:
-        raise UserError(f"{shown(directory / ROWS_FILE)} has no column id; build the index again.")
-    return pa.concat_arrays(table["id"].chunks or [pa.array([], pa.string())])
-
-
-def read_rows(directory: Path) -> pa.Table:
-    """Read what an index directory knows of its vectors, by position, without their pictures.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
-    return _read_columns(directory, lambda names: [name for name in names if name != PICTURE_COLUMN])
-
-
-def _read_columns(directory: Path, wanted: Callable[[list[str]], list[str]]) -> pa.Table:
-    path = directory / ROWS_FILE
-    try:
-        with pq.ParquetFile(path) as file:
-            names = wanted(file.schema_arrow.names)
-            table = file.read(columns=names, use_threads=len(names) > 1)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
-    return table
 
 
 def _name_of(file: IO[bytes]) -> str:

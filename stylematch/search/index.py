@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from stylematch.errors import UserError
 from stylematch.search.base import Hits, IndexKind, SearchIndex
-from stylematch.search.files import INDEX_FILE, ROWS_FILE, read_faiss, read_ids, write_faiss, write_rows
+from stylematch.search.files import INDEX_FILE, read_faiss, write_faiss
 from stylematch.search.names import appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
+from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
 from stylematch.search.scan import MANY_QUERIES, best_products
 from stylematch.search.units import Storage, unit_rows
 from stylematch.tables.disk import shown

@@ -28,8 +28,8 @@ from stylematch.pipelines.indexing.catalog_files import (
 from stylematch.pipelines.indexing.catalog_items import EmbeddedItems, ItemSource, embed_items
 from stylematch.pipelines.indexing.index_change import IndexChange, add_to_index, remove_from_index
 from stylematch.report.item_pictures import ItemPictures, write_pictures_of
-from stylematch.search.files import read_ids
 from stylematch.search.infos import PICTURES_FILE
+from stylematch.search.rows_file import read_ids
 from stylematch.vision.bundle import Bundle
 
 

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from stylematch.data.item_table import RejectedItem
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.item_tags import CATEGORY, CATEGORY_PREDICTED, probability_of
-from stylematch.search.files import read_rows
 from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
+from stylematch.search.rows_file import read_rows
 from stylematch.tables.description import DescriptionFile
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.replace import DirectoryKind

@@ -32,8 +32,8 @@ from stylematch.pipelines.indexing.item_tags import (
 )
 from stylematch.pipelines.indexing.shards import EMBEDDINGS_FILE
 from stylematch.report.item_pictures import ItemPicturesWriter
-from stylematch.search.directory import PICTURE_TYPE
 from stylematch.search.infos import PICTURES_FILE
+from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import shown, write_durably
 from stylematch.tables.writer import ShardWriter

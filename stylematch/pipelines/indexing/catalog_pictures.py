@@ -18,7 +18,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.indexing.item_tags import CATEGORY
 from stylematch.report.pictures import make_thumbnail
-from stylematch.search.directory import PICTURE_SIDE_PX
+from stylematch.search.rows_file import PICTURE_SIDE_PX
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.bundle import Bundle, resize_of, sees_clothes
 from stylematch.vision.grey import grey

@@ -18,7 +18,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.face_batches import FaceBatch, face_batches
 from stylematch.pipelines.face_pieces import Reading
 from stylematch.pipelines.indexing.item_tags import tag_columns, tag_fields, tag_names
-from stylematch.search.directory import PICTURE_TYPE
+from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.settings.embed import EmbedJob
 from stylematch.settings.load import usual_folder
 from stylematch.tables.disk import shown

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from stylematch.data.item_numbers import is_number
-from stylematch.search.files import PICTURE_COLUMN
+from stylematch.search.rows_file import PICTURE_COLUMN
 
 
 def with_equal_columns(first: pa.Table, second: pa.Table) -> tuple[pa.Table, pa.Table]:
