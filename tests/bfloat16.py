@@ -16,4 +16,4 @@ def _why_not() -> str:
 
 needs_bfloat16 = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "it is there")
 EITHER_PRECISION = [pytest.param(False, id="float32"), pytest.param(True, id="bfloat16", marks=needs_bfloat16)]
-"""For tests of what holds for a bundle's graph whatever computes it: the values of ``OnnxRuntime``'s ``bfloat16``."""
+"""For tests of what holds for a bundle's graph whatever computes it: the values of ``CpuRuntime``'s ``bfloat16``."""

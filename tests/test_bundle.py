@@ -18,7 +18,7 @@ from stylematch.settings.train_model import Model
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.export import rewrite_graph, runtime_difference, write_bundle
 from stylematch.vision.networks import Network
-from stylematch.vision.runtime import OnnxRuntime, TorchRuntime, load_runtime, resolve_device
+from stylematch.vision.runtime import CpuRuntime, TorchRuntime, load_runtime, resolve_device
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
@@ -89,7 +89,7 @@ def pictures(bundle, count, seed=0):
 def test_the_runtimes_agree(bundles, kind):
     bundle, head = bundles[kind], ARCHITECTURES[kind][4]
     pixels = pictures(bundle, 12)
-    onnx_says, torch_says = OnnxRuntime(bundle).run(pixels), TorchRuntime(bundle, "cpu").run(pixels)
+    onnx_says, torch_says = CpuRuntime(bundle).run(pixels), TorchRuntime(bundle, "cpu").run(pixels)
     assert list(onnx_says.heads) == [group.name for group in bundle.schema.groups]
     np.testing.assert_allclose(onnx_says.embedding, torch_says.embedding, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(onnx_says.embedding, axis=1), 1, atol=1e-5)
@@ -106,7 +106,7 @@ def test_the_bundle_gives_what_the_network_gave(bundles, kind):
     pixels = pictures(bundles[kind], 4)
     with torch.inference_mode():
         embedding, *heads = lively(backbone, schema, embedding_dim, input_px)(torch.from_numpy(pixels))
-    stored = OnnxRuntime(bundles[kind]).run(pixels)
+    stored = CpuRuntime(bundles[kind]).run(pixels)
     cosine = (stored.embedding * embedding.numpy()).sum(axis=1)
     assert cosine.min() > 0.999  # float16 weights cost this much
     position = [group.name for group in schema.groups].index(head)
@@ -129,10 +129,10 @@ def test_onnx_runtime_can_fold_the_graph(bundles, kind, tmp_path):
 
 
 def test_a_graph_is_written_again_over_the_same_weights(garments):
-    before, weights = OnnxRuntime(Bundle.open(garments)), (garments / WEIGHTS).read_bytes()
+    before, weights = CpuRuntime(Bundle.open(garments)), (garments / WEIGHTS).read_bytes()
     (garments / GRAPH).write_bytes(b"")
     pixels = pictures(before.bundle, 3)
-    again = OnnxRuntime(rewrite_graph(Bundle.open(garments)))
+    again = CpuRuntime(rewrite_graph(Bundle.open(garments)))
     assert (garments / WEIGHTS).read_bytes() == weights
     np.testing.assert_array_equal(again.run(pixels).embedding, before.run(pixels).embedding)
 
@@ -184,7 +184,7 @@ def test_a_bundle_describes_itself(bundles):
 def test_a_picture_has_the_same_bits_in_any_batch_and_with_any_threads(bundles, kind):
     bundle = bundles[kind]
     pixels = pictures(bundle, 64)
-    runtimes = [OnnxRuntime(bundle, threads=threads) for threads in (1, 2)]
+    runtimes = [CpuRuntime(bundle, threads=threads) for threads in (1, 2)]
     whole = runtimes[0].run(pixels)
     batches = (1, 2, 3, 7, 8, 16, 31, 33, 64) if kind == "garments" else (1, 5, 32, 64)
     for runtime in runtimes:
@@ -261,7 +261,7 @@ def test_damaged_graphs_and_weights_are_a_sentence(garments, name, break_it, bfl
     path = garments / name
     path.write_bytes(break_it(path.read_bytes()))
     with pytest.raises(UserError, match=r"is damaged .*get or train it again") as caught:
-        OnnxRuntime(Bundle.open(garments), bfloat16=bfloat16)
+        CpuRuntime(Bundle.open(garments), bfloat16=bfloat16)
     assert "\n" not in str(caught.value)
     if name == WEIGHTS:
         with pytest.raises(UserError, match="is damaged"):
@@ -298,7 +298,7 @@ def test_a_network_that_float16_cannot_hold_is_not_exported(tmp_path):
 
 
 def test_other_pictures_than_the_models_are_refused(bundles):
-    runtime = OnnxRuntime(bundles["garments"])
+    runtime = CpuRuntime(bundles["garments"])
     for wrong in (
         np.zeros((1, 28, 28, 3), np.uint8),
         np.zeros((1, 32, 32, 1), np.uint8),
@@ -311,7 +311,7 @@ def test_other_pictures_than_the_models_are_refused(bundles):
 
 def test_pictures_need_not_lie_together_in_memory(bundles):
     pixels = pictures(bundles["garments"], 6)
-    runtime = OnnxRuntime(bundles["garments"])
+    runtime = CpuRuntime(bundles["garments"])
     turned = np.asfortranarray(pixels)
     turned.setflags(write=False)  # as memory-mapped pictures are
     with warnings.catch_warnings():
@@ -323,9 +323,9 @@ def test_pictures_need_not_lie_together_in_memory(bundles):
 def test_devices_are_named(bundles):
     with pytest.raises(UserError, match="--device tpu is unknown; choose one of auto, cpu, cpu-bf16, cuda"):
         resolve_device("tpu")
-    assert isinstance(load_runtime(bundles["garments"], "cpu"), OnnxRuntime)
+    assert isinstance(load_runtime(bundles["garments"], "cpu"), CpuRuntime)
     if not torch.cuda.is_available():
-        assert isinstance(load_runtime(bundles["garments"], "auto"), OnnxRuntime)
+        assert isinstance(load_runtime(bundles["garments"], "auto"), CpuRuntime)
         with pytest.raises(UserError, match="torch sees no CUDA device; use --device cpu or auto"):
             load_runtime(bundles["garments"], "cuda")
 
@@ -346,7 +346,7 @@ def test_cuda_agrees_with_the_cpu(bundles, kind):
     pixels = pictures(bundles[kind], 20)
     gpu = load_runtime(bundles[kind], "auto")
     assert isinstance(gpu, TorchRuntime)
-    left, right = gpu.run(pixels), OnnxRuntime(bundles[kind]).run(pixels)
+    left, right = gpu.run(pixels), CpuRuntime(bundles[kind]).run(pixels)
     np.testing.assert_allclose(left.embedding, right.embedding, atol=1e-3)
     for name, values in left.heads.items():
         np.testing.assert_allclose(values, right.heads[name], atol=1e-3)

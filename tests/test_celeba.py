@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from stylematch.data.celeba import ATTRIBUTES, LICENCE, SPLITS, read_celeba
+from stylematch.data.celeba import ATTRIBUTES, LICENCE, SPLITS, CelebaFolder, read_celeba
 from stylematch.errors import UserError
 from stylematch.tables.contract import LANDMARKS
 
@@ -138,6 +140,12 @@ def test_a_folder_without_labels_or_pictures_says_so(folder, tmp_path):
     (folder / "img_align_celeba" / "c.jpg").unlink()
     with pytest.raises(UserError, match="none of the pictures"):
         read_celeba(folder)
+
+
+@pytest.mark.parametrize(("pictures", "called"), [(202_599, "official partition"), (19_960, "local split")])
+def test_splits_are_celebas_own_where_all_its_pictures_are(pictures, called):
+    empty = np.zeros(0)
+    assert CelebaFolder(Path(), ("1.jpg",) * pictures, empty, empty, empty, empty).partition == called
 
 
 def test_the_licence_forbids_commerce():

@@ -16,7 +16,7 @@ from stylematch.data.photos import find_photos
 from stylematch.errors import PhotoRejectedError
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.face_reader import FaceReader
-from stylematch.vision.runtime import OnnxRuntime
+from stylematch.vision.runtime import CpuRuntime
 
 DEFAULT = REPOSITORY / "indexes" / "default"
 PICTURES = {"attributes": "faces", "garments": "garments"}  # by model: the fixture of what it sees
@@ -58,8 +58,8 @@ def test_the_default_has_at_most_16_megabytes():
 def test_batches_do_not_change_a_bit(name, bfloat16, request):
     bundle = Bundle.open(DEFAULT / name)
     crops = request.getfixturevalue(PICTURES[name])
-    whole = OnnxRuntime(bundle, threads=2, bfloat16=bfloat16).run(crops)
-    single = OnnxRuntime(bundle, bfloat16=bfloat16)
+    whole = CpuRuntime(bundle, threads=2, bfloat16=bfloat16).run(crops)
+    single = CpuRuntime(bundle, bfloat16=bfloat16)
     for row in range(len(crops)):
         one = single.run(crops[row : row + 1])
         assert (one.embedding[0] == whole.embedding[row]).all()
@@ -72,7 +72,7 @@ def test_batches_do_not_change_a_bit(name, bfloat16, request):
 def test_bfloat16_is_near_to_32_bits_on_real_crops(name, request):
     bundle = Bundle.open(DEFAULT / name)
     crops = request.getfixturevalue(PICTURES[name])
-    less, exact = OnnxRuntime(bundle, bfloat16=True).run(crops), OnnxRuntime(bundle).run(crops)
+    less, exact = CpuRuntime(bundle, bfloat16=True).run(crops), CpuRuntime(bundle).run(crops)
     assert (less.embedding * exact.embedding).sum(axis=1).min() > 0.99
     assert not np.array_equal(less.embedding, exact.embedding)
     for head, values in less.heads.items():
@@ -89,7 +89,7 @@ def test_torch_and_onnx_runtime_agree_on_real_crops(name, request):
     bundle = Bundle.open(DEFAULT / name)
     crops = request.getfixturevalue(PICTURES[name])
     assert len(crops) >= 7
-    left, right = OnnxRuntime(bundle).run(crops), TorchRuntime(bundle, "cpu").run(crops)
+    left, right = CpuRuntime(bundle).run(crops), TorchRuntime(bundle, "cpu").run(crops)
     np.testing.assert_allclose(left.embedding, right.embedding, atol=1e-3)
     for head, values in left.heads.items():
         np.testing.assert_allclose(values, right.heads[head], atol=1e-3)
@@ -99,7 +99,7 @@ def test_the_models_see_the_astronaut():
     bundle = Bundle.open(DEFAULT / "attributes")
     reader = FaceReader("find", bundle.input_px, min_face_px=24, max_megapixels=100)
     read = reader.read((EXAMPLES / "astronaut.jpg").read_bytes())
-    said = OnnxRuntime(bundle).run(read.crops)
+    said = CpuRuntime(bundle).run(read.crops)
     probability = dict(zip(bundle.schema.group("attributes").labels, said.heads["attributes"][0], strict=True))
     assert probability["Smiling"] > 0.9
     assert probability["Male"] < 0.5

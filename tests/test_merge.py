@@ -1,4 +1,5 @@
 import math
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -120,6 +121,13 @@ def test_mistakes_are_sentences(folder, tmp_path):
     result = call("data", "merge", "celeba", folder, "--out", tmp_path / "merged.parquet", "--rules", "baroque")
     assert result.code == 2
     assert "baroque" in result.sentence
+
+
+def test_a_place_that_cannot_be_written_to_is_said_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    result = call("data", "merge", "celeba", tmp_path / "absent", "--out", tmp_path / "merged.parquet")
+    assert (result.code, result.out) == (2, "")
+    assert "cannot write to" in result.sentence
 
 
 @pytest.mark.shared_data

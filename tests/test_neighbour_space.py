@@ -16,7 +16,7 @@ from stylematch.vision.export import write_bundle
 from stylematch.vision.neighbour_space import fit_space
 from stylematch.vision.networks import Network
 from stylematch.vision.pooling import windows
-from stylematch.vision.runtime import OnnxRuntime
+from stylematch.vision.runtime import CpuRuntime
 from stylematch.vision.stored_network import architecture, build_network, load_network
 from stylematch.vision.training import give_space
 
@@ -113,7 +113,7 @@ def test_a_bundle_keeps_the_space(network, examples, tmp_path):
     bundle = write_bundle(network, tmp_path / "bundle", name="near", licence="none")
     assert bundle.embedding_dim == 40
     pictures = np.array(examples.crops(64))
-    found = OnnxRuntime(bundle).run(pictures)
+    found = CpuRuntime(bundle).run(pictures)
     assert found.embedding.shape == (24, 40)
     with torch.no_grad():
         embedding, attributes, _ = load_network(bundle).eval()(torch.from_numpy(pictures))

@@ -22,7 +22,7 @@ from stylematch.tables.contract import LANDMARKS
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.garments import cut_garment
 from stylematch.vision.model_pictures import WholePictures, picture_reader, takes_faces
-from stylematch.vision.runtime import OnnxRuntime
+from stylematch.vision.runtime import CpuRuntime
 
 FACES, GARMENTS = DEFAULT_INDEX / "attributes", DEFAULT_INDEX / "garments"
 BOX = ("x", "y", "width", "height", "detection_score")
@@ -105,7 +105,7 @@ def test_every_file_found_is_a_row_as_in_a_scored_run(faces_run, example_run):
 def test_garments_are_what_the_model_says_of_their_own_pixels(garments, garments_run):
     folder, categories = garments
     pixels = np.stack([cut_garment(np.asarray(Image.open(folder / name).convert("RGB")), 28) for name in categories])
-    heads = OnnxRuntime(Bundle.open(GARMENTS)).run(pixels).heads["category"]
+    heads = CpuRuntime(Bundle.open(GARMENTS)).run(pixels).heads["category"]
     said = rows(garments_run, "predictions")
     assert [row["path"] for row in said] == list(categories)
     for row, scores in zip(said, heads, strict=True):

@@ -22,7 +22,7 @@ from stylematch.tables.contract import Reason
 from stylematch.tables.query import _connect
 from stylematch.tables.views import open_views
 from stylematch.vision.bundle import DESCRIPTION, GRAPH, WEIGHTS, Bundle
-from stylematch.vision.runtime import OnnxRuntime
+from stylematch.vision.runtime import CpuRuntime
 
 SOURCES = sorted((REPOSITORY / "stylematch").rglob("*.py"))
 
@@ -112,7 +112,7 @@ def test_a_graph_takes_weights_from_its_own_bundle_only(collection, tmp_path, bf
         (bundle / GRAPH).write_bytes(graph.replace(WEIGHTS.encode(), location))
         (bundle / "other.safetensors.x").unlink(missing_ok=True)
         with pytest.raises(UserError, match="is damaged"):
-            OnnxRuntime(Bundle.open(bundle), bfloat16=bfloat16)
+            CpuRuntime(Bundle.open(bundle), bfloat16=bfloat16)
     # A second file in the bundle would be read, and would not count in the digest.
     shutil.copy(bundle / WEIGHTS, bundle / "others.safetensors1")
     (bundle / GRAPH).write_bytes(graph.replace(WEIGHTS.encode(), b"others.safetensors1"))
@@ -124,7 +124,7 @@ def test_a_graph_takes_weights_from_its_own_bundle_only(collection, tmp_path, bf
 def test_a_pickle_in_place_of_weights_is_no_model(collection, bfloat16):
     (collection / "attributes" / GRAPH).write_bytes(b"\x80\x04cposix\nsystem\n(S'touch /tmp/owned'\ntR.")
     with pytest.raises(UserError, match="is damaged"):
-        OnnxRuntime(Bundle.open(collection / "attributes"), bfloat16=bfloat16)
+        CpuRuntime(Bundle.open(collection / "attributes"), bfloat16=bfloat16)
 
 
 def test_an_array_of_objects_is_no_index(tmp_path):

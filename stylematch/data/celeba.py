@@ -90,6 +90,7 @@ _KNOWN_POINTS = {
     "000176.jpg": ("a2bd6a8a58b8b44c", PSEUDO_POINTS),
 }
 _OWN_PIXELS_SHARE = 0.9
+_PICTURES = 202_599  # of CelebA as it is distributed
 _LARGEST_PX = 65_535  # no JPEG has more, and one such point would be learned from like any other
 _BOX = ("x_1", "y_1", "width", "height")
 
@@ -124,6 +125,11 @@ class CelebaFolder:
     landmarks_px: npt.NDArray[np.float32]
     boxes_px: npt.NDArray[np.float32]
     points_source: str = ""
+
+    @property
+    def partition(self) -> str:
+        """What its splits are called: CelebA's own where all its pictures are there, else those of this folder."""
+        return "official partition" if len(self.image_ids) == _PICTURES else "local split"
 
     @property
     def landmark_centres_px(self) -> npt.NDArray[np.float32]:

@@ -25,7 +25,7 @@ from stylematch.errors import StylematchError
 from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
-from stylematch.vision.runtime import OnnxRuntime, TorchRuntime
+from stylematch.vision.runtime import CpuRuntime, TorchRuntime
 from stylematch.vision.stored_network import architecture, load_network
 
 OPSET = 18
@@ -122,7 +122,7 @@ def runtime_difference(bundle: Bundle, count: int = 8) -> float:
     """Return the largest absolute difference of any output between the runtimes on random pictures."""
     shape = (count, bundle.input_px, bundle.input_px, bundle.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    left, right = OnnxRuntime(bundle).run(pixels), TorchRuntime(bundle, "cpu").run(pixels)
+    left, right = CpuRuntime(bundle).run(pixels), TorchRuntime(bundle, "cpu").run(pixels)
     pairs = [(left.embedding, right.embedding), *((left.heads[key], right.heads[key]) for key in left.heads)]
     return float(np.max([np.abs(a - b).max() for a, b in pairs]))  # which keeps a NaN, as max would not
 

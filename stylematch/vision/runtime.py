@@ -54,7 +54,7 @@ class Runtime(Protocol):
         ...
 
 
-class OnnxRuntime:
+class CpuRuntime:
     """A bundle's graph on the CPU, by ONNX Runtime, or in bfloat16 by OpenVINO.
 
     Parameters
@@ -182,7 +182,7 @@ def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runt
     resolved = resolve_device(device)
     if resolved == "cuda":
         return TorchRuntime(bundle, "cuda")
-    return OnnxRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
+    return CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
 
 
 def resolve_device(device: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, read_celeba
+from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, CelebaFolder, read_celeba
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.evaluate.card import POINTS_SOURCE
@@ -196,9 +196,13 @@ def _labelled(
         if faces == "find":
             yield from photo_faces(root, bundle.input_px, limit)
             return
-        part = _celeba_split(root, split)
-        title = root.name if part is None else f"{root.name} {SPLITS[part]} (local split)"
-        yield title, celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit)
+        labels = read_celeba(root)
+        part = _celeba_split(labels, root, split)
+        title = root.name if part is None else f"{root.name} {SPLITS[part]} ({labels.partition})"
+        yield (
+            title,
+            celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit, read=lambda _: labels),
+        )
         return
     if faces == "find" and not takes_faces(bundle):
         raise UserError(f"--faces find has no meaning for {shown(bundle.name)}, which takes whole pictures.")
@@ -216,10 +220,10 @@ def _labelled(
     yield from open_source(TrainData(dataset="celeba", limit=limit), bundle.input_px, cache).tests()
 
 
-def _celeba_split(root: Path, split: str) -> int | None:
+def _celeba_split(labels: CelebaFolder, root: Path, split: str) -> int | None:
     if split == "all":
         return None
-    parts = read_celeba(root).split
+    parts = labels.split
     number = SPLITS.index(split)
     if (parts == number).any():
         return number

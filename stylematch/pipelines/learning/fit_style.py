@@ -42,7 +42,7 @@ from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import check_writable, shown, write_durably
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
-from stylematch.vision.runtime import OnnxRuntime
+from stylematch.vision.runtime import CpuRuntime
 
 FIGURES_FILE, PAGE_FILE = "style-figures.json", "style-figures.md"
 _FITTED_TO, _TEST = "celeba val (local split)", "celeba test (local split)"
@@ -133,7 +133,7 @@ def fit_style(
     folder = root or data_root()
     if not (folder / "celeba").is_dir():
         raise UserError(f"{shown(folder)} has no folder 'celeba' with held-out people; name the folder with --root.")
-    runtime = OnnxRuntime(bundle, threads=usable_cores())
+    runtime = CpuRuntime(bundle, threads=usable_cores())
     by_title: dict[str, LabelledFaces] = {}
     with ExitStack() as stack:
         kept = cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stylematch-")))

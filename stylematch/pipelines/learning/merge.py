@@ -21,7 +21,7 @@ from stylematch.errors import UserError
 from stylematch.style.rules import load_rules
 from stylematch.style.ruleset import RuleSet
 from stylematch.tables.contract import LANDMARKS
-from stylematch.tables.disk import explained, is_url, shown, write_durably
+from stylematch.tables.disk import check_writable, explained, is_url, shown, write_durably
 
 BOX = ("x_1", "y_1", "width", "height")
 IDENTITY_FILE = "identity_CelebA.txt"
@@ -72,6 +72,7 @@ def merge_celeba(root: Path, out: Path, rules: str = "wardrobe") -> MergeSummary
     """
     if is_url(out) or out.suffix != ".parquet" or out.is_dir():
         raise UserError(f"--out {shown(out)} is no name of a file here that ends in .parquet; give one.")
+    check_writable(out.absolute().parent)
     table = merged_table(root, load_rules(rules, attribute_names=ATTRIBUTES, categories=CLASSES))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

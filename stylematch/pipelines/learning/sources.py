@@ -84,7 +84,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
         parts.append((cut(root / "celeba_wild", None, wild=True), data.wild_repeat))
 
     def tests() -> Iterator[tuple[str, Examples]]:
-        yield "celeba test (local split)", cut(home, 2)
+        yield f"celeba test ({read(home).partition})", cut(home, 2)
         if (root / "celeba_aligned_sample").is_dir():
             yield "celeba_aligned_sample", cut(root / "celeba_aligned_sample", None)
         if (root / "photos").is_dir():

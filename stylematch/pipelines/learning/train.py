@@ -30,7 +30,7 @@ from stylematch.settings.train_method import Step
 from stylematch.tables.disk import file_sha256, shown, write_durably
 from stylematch.vision.bundle import FIGURES, Bundle
 from stylematch.vision.examples import Examples
-from stylematch.vision.runtime import OnnxRuntime
+from stylematch.vision.runtime import CpuRuntime
 
 if TYPE_CHECKING:
     from stylematch.vision.networks import Network
@@ -97,7 +97,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     if source.learned_names:
         said[LEARNED_NAMES] = digest_names(source.learned_names)
     bundle = write_bundle(network, out / "bundle", name=job.name, licence=source.licence, extra=said)
-    runtime = OnnxRuntime(bundle, threads=torch.get_num_threads())
+    runtime = CpuRuntime(bundle, threads=torch.get_num_threads())
     figures = {
         "job": {"name": job.name, "sha256": file_sha256(job_file), "settings": job.model_dump(mode="json")},
         "learned_from": source.pictures,

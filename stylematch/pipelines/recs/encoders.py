@@ -21,7 +21,7 @@ from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import temporary_path
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.grey import grey
-from stylematch.vision.runtime import OnnxRuntime, run_in_batches
+from stylematch.vision.runtime import CpuRuntime, run_in_batches
 
 SIDE_PX = 28
 """Side of the pictures that everything is measured on."""
@@ -61,7 +61,7 @@ class BundleEncoder:
                 f"{SIDE_PX} px, as Fashion-MNIST has them."
             )
         self.bundle = bundle
-        self._runtime = OnnxRuntime(bundle, threads=usable_cores())
+        self._runtime = CpuRuntime(bundle, threads=usable_cores())
 
     def embed(self, pictures: Pictures, what: str) -> Vectors:
         """Embed pictures; grey ones are repeated to three channels, or colour made grey (ITU-R 601), as needed."""
