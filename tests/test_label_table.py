@@ -190,7 +190,8 @@ def test_what_cannot_be_meant_names_the_place(pictures, header, row, columns, se
     assert str(error.value).startswith((str(pictures), "There"))
 
 
-CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=6)
+# U+FFFD stands for what could not be read; a row that holds it was damaged before it came here.
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufffd"), max_size=6)
 
 
 @settings(max_examples=60, deadline=None)

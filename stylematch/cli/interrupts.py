@@ -10,19 +10,32 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
 _AGAIN_S = 0.1
+_noted: list[int] = []
+
+
+def note_interrupts() -> None:
+    """Note what comes before anybody could say that it was heard, until ``hear_interrupts`` is called."""
+    _set_handlers(_note)
 
 
 def hear_interrupts() -> None:
-    """Take SIGTERM as Ctrl-C from here on; to be called by the main thread of a program."""
+    """Take SIGTERM as Ctrl-C from here on; to be called by the main thread of a program.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If one was noted.
+    """
     signal.signal(signal.SIGALRM, _look_again)
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # else a shell's background job, which hears none
-        signal.signal(signal.SIGINT, _interrupt)
+    _set_handlers(_interrupt)
     sys.unraisablehook = _dropped
+    if _noted:
+        _interrupt(_noted.pop(), None)
 
 
 def interrupt_heard() -> None:
@@ -41,6 +54,16 @@ def follows_an_interrupt(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
+
+
+def _set_handlers(handler: Callable[[int, FrameType | None], None]) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # else a shell's background job, which hears none
+        signal.signal(signal.SIGINT, handler)
+
+
+def _note(number: int, _: FrameType | None) -> None:
+    _noted.append(number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from stylematch.cli.interrupts import note_interrupts
 from stylematch.cli.streams import open_closed_streams
 from stylematch.engines import early
 
@@ -22,6 +23,7 @@ def main() -> NoReturn:
     # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     open_closed_streams()
+    note_interrupts()
     if _scores(sys.argv[1:]):
         early.begin(SCORING)
     try:
