@@ -22,6 +22,8 @@ def main() -> NoReturn:
     """Run the command line."""
     # Before anybody imports pyarrow, and for the workers, too. Its own allocator keeps much of what it once needed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # It would look through all that is installed for plugins, in this process and in those that it starts.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     open_closed_streams()
     note_interrupts()
     if _scores(sys.argv[1:]):
