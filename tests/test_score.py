@@ -645,6 +645,19 @@ def test_a_run_leaves_nothing_but_its_out(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out"]
 
 
+def test_a_program_says_nothing_of_what_a_library_left_in_memory(tmp_path):
+    options = ("--where", "category = 'Coat'", "--device", "cpu", "--workers", 1, "--overwrite")
+    done = subprocess.run(
+        command("score", ASTRONAUT, "--out", tmp_path / "out", *options),
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "items that --where allows: 1,000" in done.stdout
+    assert "leaked" not in done.stderr
+
+
 # Nothing and nowhere
 
 

@@ -14,6 +14,7 @@ from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
+from stylematch.data.memory import collected_at_the_end
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.arrow import claim_process
 
@@ -61,6 +62,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:  # it came before the command began
         code = _say_interrupted(sys.argv[1:])
     ignore_interrupts()
+    collected_at_the_end()
     from stylematch.tables.contract import ExitCode
 
     if code == ExitCode.INTERRUPTED:
