@@ -3,7 +3,7 @@
 ``python benchmarks/score_speed.py`` measures, side by side in one run:
 
 1. wild photos (``photos/`` of the real data) and 2,000 aligned CelebA pictures: each stage alone (``stages_alone.py``),
-   the limit that follows, 1 / sum(1 / rate), and ``score`` itself, from files to committed Parquet: on these pictures,
+   three times, and the limit that follows, 1 / sum(1 / rate), and ``score`` itself, from files to Parquet: on these,
    of whose seconds starting the program is a large part, and on ``--many`` copies of them, of other bytes each, with
    the gallery that ``score`` writes beside the tables, and without it, against the limit without thumbnails;
 2. ``embed`` of Fashion-MNIST against the garment encoder alone on pictures in memory.
@@ -17,6 +17,7 @@ import multiprocessing
 import tempfile
 import time
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
@@ -30,26 +31,38 @@ from stylematch.vision.runtime import load_runtime, run_in_batches
 
 
 def measure_score(photos: Path, faces: str, workers: int, scratch: Path, repeats: int, many: int) -> dict[str, Any]:
-    """Measure the stages alone and the whole; of the whole, the best of some runs, and one on many copies."""
-    alone = stage_rates(photos, faces, workers)
-    limit = 1 / sum(1 / rate for rate in alone.values())
+    """Measure the whole, and before, between and after it the stages alone, as a machine's speed drifts."""
+    rates = [stage_rates(photos, faces, workers)]
     best = max((_run(photos, faces, workers, scratch) for _ in range(repeats)), key=lambda run: run["photos_per_s"])
-    figures = {
+    rates.append(stage_rates(photos, faces, workers))
+    runs = {}
+    if many:
+        copies = copy_photos(pictures_in(photos), many, scratch / f"many-{faces}")
+        runs = {
+            "many": _run(copies, faces, workers, scratch),
+            "many_tables": _run(copies, faces, workers, scratch, "--no-report"),
+        }
+        rates.append(stage_rates(photos, faces, workers))
+    alone = {stage: harmonic_mean([rate[stage] for rate in rates]) for stage in rates[0]}
+    limit = 1 / sum(1 / rate for rate in alone.values())
+    limits = {"many": limit, "many_tables": 1 / (1 / limit - 1 / alone["thumbnails"])}
+    return {
         "alone_photos_per_s": {stage: round(rate, 1) for stage, rate in alone.items()},
         "limit_photos_per_s": round(limit, 1),
+        "limits_photos_per_s": [round(1 / sum(1 / rate for rate in one.values()), 1) for one in rates],
         "photos_per_s": best["photos_per_s"],
         "program_photos_per_s": round(best["photos"] / best["program_s"], 1),
         "limit_reached": round(best["photos_per_s"] / limit, 3),
         "run": best,
+        **{
+            name: {
+                "photos_per_s": run["photos_per_s"],
+                "limit_reached": round(run["photos_per_s"] / limits[name], 3),
+                "run": run,
+            }
+            for name, run in runs.items()
+        },
     }
-    if many:
-        copies = copy_photos(pictures_in(photos), many, scratch / f"many-{faces}")
-        tables_limit = 1 / sum(1 / rate for stage, rate in alone.items() if stage != "thumbnails")
-        for name, its_limit, options in (("many", limit, ()), ("many_tables", tables_limit, ("--no-report",))):
-            run = _run(copies, faces, workers, scratch, *options)
-            reached = round(run["photos_per_s"] / its_limit, 3)
-            figures[name] = {"photos_per_s": run["photos_per_s"], "limit_reached": reached, "run": run}
-    return figures
 
 
 def _run(photos: Path, faces: str, workers: int, scratch: Path, *options: str) -> dict[str, Any]:
