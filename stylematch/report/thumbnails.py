@@ -17,6 +17,7 @@ from types import TracebackType
 from stylematch.tables.disk import durable_file, explained
 
 THUMBNAILS_FOLDER = "thumbs"
+_BUFFER_BYTES = 2**18  # some dozen thumbnails
 
 
 def thumbnails_path(report: Path, partition: int) -> Path:
@@ -102,7 +103,7 @@ def _parsed(line: bytes) -> tuple[str, str]:
 
 def _kept_lines(path: Path) -> Generator[bytes, None, None]:
     """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=_BUFFER_BYTES) as stream:
         following = stream.readline()
         while line := following:
             following = stream.readline()
