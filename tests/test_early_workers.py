@@ -2,6 +2,7 @@ import errno
 import functools
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from stylematch.engines import early
 from stylematch.engines import template as template_module
 from stylematch.engines.early import started_early
 from stylematch.engines.local import run_partitions
+from stylematch.engines.named import Named
 from stylematch.engines.template import Template
 
 
@@ -216,3 +218,72 @@ def test_a_stop_while_workers_start_leaves_none_half_started(folder, tmp_path):
 
 def has_so_many(children, count):
     return len(children.read_text().split()) >= count
+
+
+def said_by(code, *arguments):
+    """Run some Python in a process of its own; return the lines that it printed."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment(), capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+BEGUN = """
+import sys
+from stylematch.engines import early
+early.begin = lambda module: print(module, "typer" in sys.modules)
+from stylematch.cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("before", [(), ("--log-format", "json")])
+def test_what_scores_begins_before_its_commands_are_made(before):
+    assert said_by(BEGUN, *before, "score", "--unknown") == ["stylematch.pipelines.score_partition False"]
+
+
+@pytest.mark.parametrize("arguments", [("query", "out", "SELECT 1"), ("score", "--help"), ()])
+def test_what_does_not_score_begins_nothing(arguments):
+    assert not any("score_partition" in line for line in said_by(BEGUN, *arguments))
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("stylematch.pipelines.score", "pyarrow faiss onnxruntime simplejpeg stylematch.pipelines.score_partition"),
+        (
+            "stylematch.pipelines.score_partition",
+            "pandas torch onnxruntime stylematch.settings.train stylematch.report.gallery stylematch.vision.examples "
+            "stylematch.style.fitting stylematch.engines.local",
+        ),
+        ("stylematch.pipelines.gallery_pages", "faiss torch onnxruntime stylematch.search.directory"),
+    ],
+)
+def test_each_process_imports_its_own_alone(module, unwanted):
+    code = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules)"
+    (loaded,) = said_by(code, module)
+    assert set(loaded.split()).isdisjoint(unwanted.split())
+
+
+def test_a_function_is_named_without_being_imported_and_travels_so():
+    named = Named("engine_jobs", "square")
+    travelled = pickle.loads(pickle.dumps(named))
+    assert (travelled.__module__, travelled.__name__) == (square.__module__, square.__name__)
+    assert Named("operator", "add")(2, 3) == 5
+    lost = Named("no.such.module", "f")
+    with pytest.raises(ModuleNotFoundError):
+        lost()
+
+
+def test_what_is_hidden_is_absent_whoever_asks():
+    code = """
+import sys
+from stylematch.tables.hidden import hide
+hide("pandas")
+hide("json")
+try:
+    import pandas
+except ModuleNotFoundError as error:
+    print(error.name)
+import json, pyarrow
+print(json.dumps(pyarrow.array([1.5, None]).to_pylist()), "pandas" in sys.modules)
+"""
+    assert said_by(code.replace("import sys", "import json, sys")) == ["pandas", "[1.5, null] False"]

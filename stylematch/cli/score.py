@@ -31,7 +31,7 @@ from stylematch.cli.options import (
     WorkersOption,
     photos_path,
 )
-from stylematch.cli.start import SCORING
+from stylematch.pipelines import SCORING
 
 app = typer.Typer()
 

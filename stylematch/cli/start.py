@@ -13,9 +13,7 @@ from typing import NoReturn
 from stylematch.cli.interrupts import note_interrupts
 from stylematch.cli.streams import open_closed_streams
 from stylematch.engines import early
-
-SCORING = "stylematch.pipelines.score_partition"
-"""What a worker that scores photos imports."""
+from stylematch.pipelines import SCORING
 
 
 def main() -> NoReturn:

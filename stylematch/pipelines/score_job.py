@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from stylematch.engines.named import Named
 from stylematch.errors import UserError
+from stylematch.pipelines import SCORING
 from stylematch.pipelines.assets import Assets
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.disk import shown
 
-load_state = Named("stylematch.pipelines.score_partition", "load_state")
-score_partition = Named("stylematch.pipelines.score_partition", "score_partition")
+load_state = Named(SCORING, "load_state")
+score_partition = Named(SCORING, "score_partition")
 
 
 @dataclass(frozen=True)
