@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stylematch.data.labels import Group
+from stylematch.evaluate.headlines import BASELINES, FIGURE_NAMES, POINTS_SOURCE
 from stylematch.evaluate.markdown import UNDEFINED, markdown_table, markdown_text, shown_interval, shown_number
 from stylematch.settings.train_data import FOLDERS, TABLE, TAGS
 from stylematch.tables.disk import write_durably
@@ -77,22 +78,6 @@ _DATA = {
         "them be passed on."
     ),
 }
-POINTS_SOURCE = "points_source"
-"""The key in a point group's figures of whose the points are, as the data set says; absent where it says nothing."""
-# By figure: what a person calls it, and the figure that is its baseline (or a number that chance gives).
-_ROWS: dict[str, tuple[str, str | float | None]] = {
-    "accuracy": ("accuracy", "majority_accuracy"),
-    "accuracy_seen": ("accuracy, classes that occur in training", "majority_accuracy_seen"),
-    "top5_accuracy": ("top-5 accuracy", "majority_top5_accuracy"),
-    "balanced_accuracy": ("balanced accuracy", 0.5),
-    "balanced_accuracy_at_thresholds": ("balanced accuracy at the thresholds chosen on validation", 0.5),
-    "macro_f1": ("macro-F1", None),
-    "mean_average_precision": ("mean average precision", None),
-    "expected_calibration_error": ("expected calibration error", None),
-    "normalised_mean_error": ("normalised mean error", "mean_shape_error"),
-    "mean_absolute_error": ("mean absolute error", "mean_answer_error"),
-}
-_BASELINES = {baseline for _, baseline in _ROWS.values() if isinstance(baseline, str)} | {"majority_balanced_accuracy"}
 _SUBGROUP_COLUMNS = (
     "count",
     "accuracy",
@@ -205,14 +190,14 @@ def _notes(notes: Mapping[str, Any]) -> list[str]:
 
 def _group_lines(group: str, values: Mapping[str, Any]) -> list[str]:
     """Return one group's figures: what it is, the means, the subgroups, the labels."""
-    apart = {*_ROWS, *_BASELINES, POINTS_SOURCE}
+    apart = {*FIGURE_NAMES, *BASELINES, POINTS_SOURCE}
     plain = {key: value for key, value in values.items() if not isinstance(value, dict | list) and key not in apart}
     what = [markdown_text(group), *_points_are(values)]
     counts = ", ".join(f"{_words(key)} {shown_number(value)}" for key, value in plain.items())
     lines = [f"**{', '.join(what)}**" + (f": {counts}" if counts else ""), ""]
     intervals = values.get("intervals", {})
     rows = []
-    for key, (title, baseline) in _ROWS.items():
+    for key, (title, baseline) in FIGURE_NAMES.items():
         if key in values:
             compared = values.get(baseline) if isinstance(baseline, str) else baseline
             if key == "balanced_accuracy":  # of categories it is no half

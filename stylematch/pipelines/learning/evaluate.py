@@ -18,7 +18,7 @@ import numpy.typing as npt
 from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, CelebaFolder, read_celeba
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
-from stylematch.evaluate.card import POINTS_SOURCE
+from stylematch.evaluate.headlines import PICTURES, POINTS_SOURCE, headlines
 from stylematch.evaluate.measure import measure
 from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
 from stylematch.pipelines.learning.labelled import labelled_garments
@@ -85,7 +85,7 @@ def _figures(
     pictures: dict[str, Any] = {"measured": len(examples), "left_out": examples.dropped}
     if any(examples.unknown.values()):
         pictures["labels the model does not know"] = {name: n for name, n in examples.unknown.items() if n}
-    return {**figures, "pictures": pictures}
+    return {**figures, PICTURES: pictures}
 
 
 def thresholds_of(bundle: Bundle) -> dict[str, npt.NDArray[np.float64]]:
@@ -96,14 +96,6 @@ def thresholds_of(bundle: Bundle) -> dict[str, npt.NDArray[np.float64]]:
         for group in bundle.schema.groups
         if group.name in chosen
     }
-
-
-def headlines(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Give one line of means for each data set and group."""
-    for title, groups in measured.items():
-        for group, figures in groups.items():
-            values = ", ".join(f"{k} {v}" for k, v in figures.items() if isinstance(v, int | float | str))
-            yield f"{title}, {group}: {values}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from stylematch.data.learned import digest_names
 from stylematch.engines.progress import Progress
 from stylematch.evaluate.calibration import apply_temperatures, calibration_figures, choose_thresholds, fit_temperatures
 from stylematch.evaluate.card import write_card
-from stylematch.pipelines.learning.evaluate import headlines, measure_examples
+from stylematch.evaluate.headlines import headlines
+from stylematch.pipelines.learning.evaluate import measure_examples
 from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
