@@ -240,6 +240,30 @@ def test_what_scores_begins_before_its_commands_are_made(before):
     assert said_by(BEGUN, *before, "score", "--unknown") == ["stylematch.pipelines.score_partition False"]
 
 
+def fails_at_once(error):
+    """Return a program whose workers cannot be begun."""
+    return BEGUN.replace("early.begin = ", f"def fail(_): raise {error}\nearly.begin = fail\nunused = ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        ("OSError(11, 'no process is left')", 3, "no process is left; mend that and run the same command again"),
+        ("UserError('the current folder is gone')", 2, "stylematch-batch: the current folder is gone"),
+    ],
+)
+def test_what_cannot_be_begun_is_the_commands_to_report(error, code, sentence, tmp_path):
+    program = fails_at_once(error).replace("import sys", "import sys\nfrom stylematch.errors import UserError", 1)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "score", str(tmp_path / "photos"), "--out", str(tmp_path / "out")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("query", "out", "SELECT 1"), ("score", "--help"), ()])
 def test_what_does_not_score_begins_nothing(arguments):
     assert not any("score_partition" in line for line in said_by(BEGUN, *arguments))

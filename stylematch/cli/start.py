@@ -5,6 +5,7 @@ Commands and their options take a tenth of a second to be made, which these impo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import NoReturn
 from stylematch.cli.interrupts import note_interrupts
 from stylematch.cli.streams import open_closed_streams
 from stylematch.engines import early
+from stylematch.errors import StylematchError
 from stylematch.pipelines import SCORING
 
 
@@ -25,7 +27,8 @@ def main() -> NoReturn:
     open_closed_streams()
     note_interrupts()
     if _scores(sys.argv[1:]):
-        early.begin(SCORING)
+        with contextlib.suppress(OSError, StylematchError):  # the command tries again, and says what is wrong
+            early.begin(SCORING)
     try:
         from stylematch.cli.program import main as program
 
