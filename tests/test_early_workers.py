@@ -264,7 +264,7 @@ def test_what_cannot_be_begun_is_the_commands_to_report(error, code, sentence, t
     assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("query", "out", "SELECT 1"), ("score", "--help"), ()])
+@pytest.mark.parametrize("arguments", [("query", "score", "SELECT 1"), ("score", "--help"), ()])
 def test_what_does_not_score_begins_nothing(arguments):
     assert not any("score_partition" in line for line in said_by(BEGUN, *arguments))
 

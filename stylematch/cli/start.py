@@ -17,6 +17,8 @@ from stylematch.engines import early
 from stylematch.errors import StylematchError
 from stylematch.pipelines import SCORING
 
+_LOG_FORMATS = ("text", "json")  # which may stand before the command
+
 
 def main() -> NoReturn:
     """Run the command line."""
@@ -39,4 +41,5 @@ def main() -> NoReturn:
 
 def _scores(arguments: Sequence[str]) -> bool:
     """Say whether it looks so; where it turns out otherwise, what was begun is ended."""
-    return "score" in arguments[:3] and "--help" not in arguments  # --log-format and its value may stand before
+    words = [word for word in arguments[:3] if not word.startswith("-") and word not in _LOG_FORMATS]
+    return words[:1] == ["score"] and "--help" not in arguments
