@@ -23,7 +23,7 @@ def test_figures_have_names_and_stand_beside_their_baselines():
         "pictures": {"measured": 1937, "left_out": 1},
     }
     assert list(headlines({"test": groups})) == [
-        "test, attributes of 1,937 pictures: accuracy 0.906 (baseline 0.801), macro-F1 0.681",
+        "test, attributes of 1,937 pictures: accuracy 0.906 (baseline 0.801); macro-F1 0.681",
         "test, landmarks (official points) of 279 pictures: normalised mean error 0.070 (baseline 0.168)",
         "test: 1 picture left out",
     ]
@@ -39,7 +39,7 @@ def test_a_group_that_nobody_labelled_is_passed_over_but_not_a_whole_data_set():
 def test_classes_that_training_knew_are_told_apart_where_there_are_others():
     told = {"count": 10, "count_seen": 8, "accuracy": 0.5, "accuracy_seen": 0.625}
     (line,) = headlines({"odd years": {"articleType": told}})
-    assert line.endswith("accuracy 0.500, accuracy, classes that occur in training 0.625")
+    assert line.endswith("accuracy 0.500; accuracy, classes that occur in training 0.625")
     (line,) = headlines({"all": {"articleType": {**told, "accuracy_seen": 0.5}}})
     assert line.endswith("accuracy 0.500")
 

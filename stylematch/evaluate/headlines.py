@@ -49,7 +49,7 @@ def headlines(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _lines(group: str, figures: Mapping[str, Any]) -> Iterator[str]:
-    if said := ", ".join(_said(figures)):
+    if said := "; ".join(_said(figures)):
         whose = f" ({shown(figures[POINTS_SOURCE])})" if POINTS_SOURCE in figures else ""
         yield f", {shown(group)}{whose} of {figures['count']:,} pictures: {said}"
 
