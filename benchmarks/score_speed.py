@@ -44,12 +44,13 @@ def measure_score(photos: Path, faces: str, workers: int, scratch: Path, repeats
         }
         rates.append(stage_rates(photos, faces, workers))
     alone = {stage: harmonic_mean([rate[stage] for rate in rates]) for stage in rates[0]}
-    limit = 1 / sum(1 / rate for rate in alone.values())
-    limits = {"many": limit, "many_tables": 1 / (1 / limit - 1 / alone["thumbnails"])}
+    limit = _limit(alone)
+    tables_alone = {stage: rate for stage, rate in alone.items() if stage != "thumbnails"}
+    limits = {"many": limit, "many_tables": _limit(tables_alone)}
     return {
         "alone_photos_per_s": {stage: round(rate, 1) for stage, rate in alone.items()},
         "limit_photos_per_s": round(limit, 1),
-        "limits_photos_per_s": [round(1 / sum(1 / rate for rate in one.values()), 1) for one in rates],
+        "limits_photos_per_s": [round(_limit(one), 1) for one in rates],
         "photos_per_s": best["photos_per_s"],
         "program_photos_per_s": round(best["photos"] / best["program_s"], 1),
         "limit_reached": round(best["photos_per_s"] / limit, 3),
@@ -63,6 +64,10 @@ def measure_score(photos: Path, faces: str, workers: int, scratch: Path, repeats
             for name, run in runs.items()
         },
     }
+
+
+def _limit(alone: dict[str, float]) -> float:
+    return 1 / sum(1 / rate for rate in alone.values())
 
 
 def _run(photos: Path, faces: str, workers: int, scratch: Path, *options: str) -> dict[str, Any]:

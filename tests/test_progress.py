@@ -14,7 +14,8 @@ import termios
 import pytest
 from program import EXAMPLES, call
 
-from stylematch.cli.logs import format_first, use_log_format
+from stylematch.cli.arguments import format_first
+from stylematch.cli.logs import use_log_format
 from stylematch.engines.progress import Progress, Tally, write_json_lines
 from stylematch.pipelines.score import score
 from stylematch.settings.score import ScoreSettings

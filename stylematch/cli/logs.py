@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
 import typer
 
-LogFormat = Literal["text", "json"]
-OPTION = "--log-format"
+from stylematch.cli.arguments import LogFormat
+
 _format: LogFormat = "text"
 
 
@@ -76,28 +74,6 @@ def say(message: str, *, level: str = "error") -> None:
 def speaks_json() -> bool:
     """Return whether lines are JSON objects."""
     return _format == "json"
-
-
-def format_first(arguments: Sequence[str]) -> list[str]:
-    """Return a command's arguments with ``--log-format X`` in front, where the program looks for it.
-
-    It may then stand anywhere, as people write it.
-    """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    front: list[str] = []
-    rest: list[str] = []
-    position = 0
-    while position < end:
-        argument = arguments[position]
-        if argument == OPTION and position + 1 < end:
-            front += arguments[position : position + 2]
-            position += 1
-        elif argument == OPTION or argument.startswith(f"{OPTION}="):
-            front.append(argument)
-        else:
-            rest.append(argument)
-        position += 1
-    return [*front, *rest, *arguments[end:]]
 
 
 def _utc(seconds: float) -> str:

@@ -6,14 +6,15 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
+from stylematch.cli.arguments import LogFormat, command_of, format_first
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
-from stylematch.cli.logs import LogFormat, format_first, log_to_stderr, say, speaks_json, use_log_format
+from stylematch.cli.logs import log_to_stderr, say, speaks_json, use_log_format
 from stylematch.data.memory import collected_at_the_end
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.arrow import claim_process
@@ -142,8 +143,7 @@ def _say_interrupted(arguments: list[str]) -> int:
     interrupt_heard()
     from stylematch.tables.contract import GOING_ON, ExitCode
 
-    command = next((word for word in arguments if not word.startswith("-") and word not in get_args(LogFormat)), "")
-    how = "goes on where it stopped" if command in GOING_ON else "begins again"
+    how = "goes on where it stopped" if command_of(arguments) in GOING_ON else "begins again"
     say(f"interrupted; the same command {how}", level="warning")
     return ExitCode.INTERRUPTED
 

@@ -11,13 +11,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from stylematch.cli.arguments import command_of
 from stylematch.cli.interrupts import note_interrupts
 from stylematch.cli.streams import open_closed_streams
 from stylematch.engines import early
 from stylematch.errors import StylematchError
 from stylematch.pipelines import SCORING
-
-_LOG_FORMATS = ("text", "json")  # which may stand before the command
 
 
 def main() -> NoReturn:
@@ -41,5 +40,4 @@ def main() -> NoReturn:
 
 def _scores(arguments: Sequence[str]) -> bool:
     """Say whether it looks so; where it turns out otherwise, what was begun is ended."""
-    words = [word for word in arguments[:3] if not word.startswith("-") and word not in _LOG_FORMATS]
-    return words[:1] == ["score"] and "--help" not in arguments
+    return command_of(arguments) == "score" and "--help" not in arguments

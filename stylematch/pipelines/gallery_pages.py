@@ -65,10 +65,9 @@ class GalleryPages:
 
     def _items(self) -> tuple[ItemPicture, ItemFacts]:
         catalog = StoredItemRows(self._job.assets.items)
-        position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
 
         def facts(item_id: str) -> dict[str, str]:
-            values = ((name, catalog.value(name, position_of[item_id])) for name in _FACTS)
+            values = ((name, catalog.value(name, catalog.position_of[item_id])) for name in _FACTS)
             return {name: value for name, value in values if value}
 
         return picture_of_items(catalog, self._job.assets.pictures), facts

@@ -137,10 +137,9 @@ def picture_of_items(catalog: ItemRows, pictures: Path | None) -> Callable[[str]
         no such item.
     """
     in_colour = ItemPictures(pictures) if pictures else lambda _: None
-    position_of = {item_id: position for position, item_id in enumerate(catalog.item_ids)}
 
     def picture(item_id: str) -> NDArray[np.uint8] | None:
-        position = position_of.get(item_id)
+        position = catalog.position_of.get(item_id)
         if position is None:
             return None
         found = in_colour(item_id)

@@ -14,10 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from stylematch.tables.disk import durable_file, explained
+from stylematch.tables.disk import BUFFER_BYTES, durable_file, explained
 
 THUMBNAILS_FOLDER = "thumbs"
-_BUFFER_BYTES = 2**18  # some dozen thumbnails
 
 
 def thumbnails_path(report: Path, partition: int) -> Path:
@@ -103,7 +102,7 @@ def _parsed(line: bytes) -> tuple[str, str]:
 
 def _kept_lines(path: Path) -> Generator[bytes, None, None]:
     """Yield a file's lines; it is closed with the last one, which nobody may ask beyond."""
-    with path.open("rb", buffering=_BUFFER_BYTES) as stream:
+    with path.open("rb", buffering=BUFFER_BYTES) as stream:
         following = stream.readline()
         while line := following:
             following = stream.readline()

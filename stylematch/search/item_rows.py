@@ -31,6 +31,11 @@ class ItemRows:
         """The items' ids, by position."""
         return tuple(self._rows["id"].to_pylist())
 
+    @cached_property
+    def position_of(self) -> dict[str, int]:
+        """The items' positions, by id."""
+        return {item_id: position for position, item_id in enumerate(self.item_ids)}
+
     def value(self, column: str, position: int) -> str | None:
         """Return an item's cell of a column of text, None where it is empty or there is no such column."""
         if column not in self._columns:

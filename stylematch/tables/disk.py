@@ -24,7 +24,7 @@ from typing import IO
 
 from stylematch.errors import StylematchError, UserError
 
-_BUFFER_BYTES = 2**18  # some dozen thumbnails: a call to the system takes as long as making one's text
+BUFFER_BYTES = 2**18  # some dozen thumbnails: a call to the system takes as long as making one's text
 TEMPORARY_SUFFIX = ".tmp"
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
 
@@ -135,7 +135,7 @@ def durable_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = temporary_path(path)
     with explained("write", path):
         try:
-            with temporary.open("wb", buffering=_BUFFER_BYTES) as file:
+            with temporary.open("wb", buffering=BUFFER_BYTES) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

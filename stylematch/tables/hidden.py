@@ -12,24 +12,28 @@ from typing import Any
 @contextlib.contextmanager
 def hidden(name: str) -> Iterator[None]:
     """Have imports of a module fail in a ``with`` block, unless it has been imported: then nothing is hidden."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # what an import takes for absent
+    finder = hide(name)
     try:
         yield
     finally:
-        del sys.modules[name]
+        sys.meta_path.remove(finder)
 
 
-def hide(name: str) -> None:
-    """Have all later imports of a module fail, unless it has been imported: then nothing is hidden."""
-    if name not in sys.modules:
-        sys.meta_path.insert(0, _Hidden(name))
+def hide(name: str) -> MetaPathFinder:
+    """Have imports of a module fail from here on, unless it has been imported: then nothing is hidden.
+
+    Returns
+    -------
+    importlib.abc.MetaPathFinder
+        What hides it, as long as it stands in ``sys.meta_path``.
+    """
+    finder = _Hidden(name)
+    sys.meta_path.insert(0, finder)
+    return finder
 
 
 class _Hidden(MetaPathFinder):
-    """Finds no module of one name; None in ``sys.modules``, as above, is more than some compiled code bears."""
+    """Finds no module of one name; None in ``sys.modules`` would do for Python, but compiled code may trip over it."""
 
     def __init__(self, name: str) -> None:
         self._name = name

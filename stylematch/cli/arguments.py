@@ -1,0 +1,36 @@
+"""A program's arguments before any command has read them; imports nothing, since it is asked first of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+LogFormat = Literal["text", "json"]
+OPTION = "--log-format"
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command among them, wherever ``--log-format X`` stands; "" where there is none."""
+    return next((word for word in arguments if not word.startswith("-") and word not in get_args(LogFormat)), "")
+
+
+def format_first(arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with ``--log-format X`` in front, where the program looks for it.
+
+    It may then stand anywhere, as people write it.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    front: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < end:
+        argument = arguments[position]
+        if argument == OPTION and position + 1 < end:
+            front += arguments[position : position + 2]
+            position += 1
+        elif argument == OPTION or argument.startswith(f"{OPTION}="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+        position += 1
+    return [*front, *rest, *arguments[end:]]
