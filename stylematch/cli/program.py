@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from stylematch import __version__
-from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve
+from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve, similar
 from stylematch.cli.arguments import LogFormat, command_of, format_first
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import log_to_stderr, say, speaks_json, use_log_format
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (score, export, compare, models, embed, serve, doctor):
+for commands in (score, export, compare, models, embed, similar, serve, doctor):
     app.add_typer(commands.app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(index.index_app, name="index")

@@ -39,11 +39,13 @@ class Assets:
         return Bundle.open(self.attributes).sha256
 
     def index_sha256(self) -> dict[str, str]:
-        """Return the digests of the two indexes: over what ``infos.json`` says of their files and origin."""
-        return {
-            name: hashlib.sha256(json.dumps(index_info(path), sort_keys=True).encode()).hexdigest()
-            for name, path in (("faces", self.faces), ("items", self.items))
-        }
+        """Return the digests of the two indexes; see ``index_sha256``."""
+        return {"faces": index_sha256(self.faces), "items": index_sha256(self.items)}
+
+
+def index_sha256(directory: Path) -> str:
+    """Return an index's digest: over what ``infos.json`` says of its files and origin."""
+    return hashlib.sha256(json.dumps(index_info(directory), sort_keys=True).encode()).hexdigest()
 
 
 def default_index() -> Path:
@@ -74,22 +76,7 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
     UserError
         If a directory is neither an index nor a collection, or the parts do not belong together.
     """
-    found: dict[str, Path] = {}
-    for directory in directories:
-        parts = _parts_of(directory)
-        if not parts:
-            raise UserError(
-                f"--index {shown(directory)} is neither an index (no {INFOS_FILE}) nor a collection of any of "
-                f"{', '.join(PARTS)}; 'stylematch-batch index build' makes one."
-            )
-        if "items" in parts:
-            found.pop("pictures", None)
-        found |= parts
-    if not set(found) >= set(PARTS):
-        found = _parts_of(default_index()) | found
-    missing = [part for part in PARTS if part not in found]
-    if missing:
-        raise UserError(f"The index has no {', '.join(missing)}; build the parts or name a directory that has them.")
+    found = named_parts(directories)
     assets = Assets(**{field.name: found[field.name] for field in fields(Assets) if field.name in found})
     for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
         made_by = index_info(index)["bundle_sha256"]
@@ -106,6 +93,61 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
             "embedded from labelled faces, as 'stylematch-batch embed celeba' does."
         )
     return assets
+
+
+def named_parts(directories: Sequence[Path]) -> dict[str, Path]:
+    """Find every part, and leave open whether they belong together.
+
+    Parameters
+    ----------
+    directories : sequence of pathlib.Path
+        As for ``resolve_assets``.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        ``PARTS``, and ``pictures`` where there are some.
+
+    Raises
+    ------
+    UserError
+        If a directory is neither an index nor a collection, or a part is nowhere.
+    """
+    found: dict[str, Path] = {}
+    for directory in directories:
+        parts = _parts_of(directory)
+        if not parts:
+            raise UserError(
+                f"--index {shown(directory)} is neither an index (no {INFOS_FILE}) nor a collection of any of "
+                f"{', '.join(PARTS)}; 'stylematch-batch index build' makes one."
+            )
+        if "items" in parts:
+            found.pop("pictures", None)
+        found |= parts
+    if not set(found) >= set(PARTS):
+        found = _parts_of(default_index()) | found
+    missing = [part for part in PARTS if part not in found]
+    if missing:
+        raise UserError(f"The index has no {', '.join(missing)}; build the parts or name a directory that has them.")
+    return found
+
+
+def item_index(directory: Path | None) -> Path:
+    """Return the index of items that a folder is or holds; the shipped default's for None.
+
+    Raises
+    ------
+    UserError
+        If it has none.
+    """
+    directory = directory or default_index()
+    parts = _parts_of(directory)
+    if "items" not in parts:
+        raise UserError(
+            f"--index {shown(directory)} has no index of items; name one, or a collection that holds one, as "
+            "'stylematch-batch catalog build' makes it."
+        )
+    return parts["items"]
 
 
 def _parts_of(directory: Path) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.disk import shown
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
-from stylematch.tables.views import PREDICT_TABLES, find_snapshots, refuse_elsewhere, refuse_link
+from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ def _manifest_of(run: Path) -> dict[str, Any]:
         raise UserError(
             f"{shown(run)} is not a finished run: give the folder that score wrote (its --out), or a night's of export"
         )
-    if PREDICT_TABLES[-1] in manifest.get("outputs", ()):
+    if command := (manifest.get("settings") or {}).get("command"):
         raise UserError(
-            f"{shown(run)} is a run of predict, which has neither styles nor items to compare: give the folder that "
-            "score wrote (its --out), or a night's of export"
+            f"{shown(run)} is a run of {shown(command)}, which has neither styles nor items for people: name the folder "
+            "that score wrote (its --out), or a night's of export"
         )
     return manifest
 

@@ -21,13 +21,12 @@ import pyarrow.parquet as pq
 from stylematch.data.decode import decode_photo
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, read_listing
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.inputs import list_inputs, root_beside
 from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.predict_partition import (
     PREDICTED,
-    TABLES,
     PredictJob,
     load_state,
     predict_partition,
@@ -37,12 +36,12 @@ from stylematch.pipelines.predictions import predictions_schema
 from stylematch.pipelines.run_listing import waiting_partitions
 from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture, subject_of, write_contact_sheet
 from stylematch.settings.predict import PredictSettings
-from stylematch.tables.contract import Status
+from stylematch.tables.contract import PREDICT_TABLES, Status
 from stylematch.tables.counts import count_photos, count_rows
 from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
-from stylematch.tables.out import check_out
+from stylematch.tables.out import check_other_command
 from stylematch.tables.shards import shard_path
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.bundle import Bundle
@@ -118,7 +117,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
     started, clock = datetime.now(UTC), time.perf_counter()
     check_engine(settings)
     root = root_beside(photos, out, settings.photo_timeout_s)
-    _check_other_command(out)
+    check_other_command(out, COMMAND)
     model, device = Bundle.open(bundle), resolve_device(settings.device)
     predictions_schema(model.schema)  # what is wrong with the model or an option is said before anything is read
     reader_of(model, settings)
@@ -136,7 +135,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                 made = PredictCounts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 job = PredictJob(settings, bundle, root, listing.path, staging.directory, device, threads=1)
-                stages |= _run(job, listing, staging.prepare(TABLES))
+                stages |= _run(job, listing, staging.prepare(PREDICT_TABLES))
                 made = _count(staging.directory, dict(counts.ignored))
                 if settings.sheet:
                     stages["sheet"] = _sheet(job, model, listing, made)
@@ -161,13 +160,6 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                 staging.publish()
     seconds = time.perf_counter() - clock
     return PredictSummary(staging.out, run_id, made, was_there, seconds, counts.unreadable_examples)
-
-
-def _check_other_command(out: Path) -> None:
-    """Refuse an OUT that holds what another command made: hours of scoring are not lost to a mistyped folder."""
-    there = read_manifest(check_out(out))
-    if there is not None and there.get("settings", {}).get("command") != COMMAND:
-        raise UserError(f"--out {shown(out)} holds a run that predict did not write: name another folder")
 
 
 def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, Stage]:

@@ -27,7 +27,6 @@ from stylematch.vision.bundle import Bundle
 from stylematch.vision.model_pictures import ModelPictures, PictureReader, picture_reader, takes_faces
 from stylematch.vision.runtime import Runtime, load_runtime, run_in_batches
 
-TABLES = ("photos", "predictions")
 PREDICTED = "predicted"
 """The status of a photo that has predictions; the others are those of a scored run."""
 

@@ -43,22 +43,24 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
     """
     views = open_views(out)
     used = views.manifest.get("sha256", {})
-    if not set(VIEWS) <= set(used):  # of predict, which asks no index
+    asked = {part: name for part, name in VIEWS.items() if part in used}
+    if not asked:  # of predict, which asks no index
         return views
-    from stylematch.pipelines.assets import resolve_assets
+    from stylematch.pipelines.assets import index_sha256, named_parts
 
+    tables, missing = dict(views.tables), []
     try:
-        assets = resolve_assets(indexes)
+        parts = named_parts(indexes)  # the digests say that they belong together
+        for part, name in asked.items():
+            if index_sha256(parts[part]) == used[part]:
+                tables[name] = _rows(parts[part], scoring_settings(views.manifest).get("without", ()))
+            else:
+                missing.append(name)
     except UserError:
         if indexes:
             raise
-        return replace(views, hint=" items and gallery_faces need the index that the run used: name it with --index.")
-    digests, tables, missing = assets.index_sha256(), dict(views.tables), []
-    for part, name in VIEWS.items():
-        if digests[part] == used[part]:
-            tables[name] = _rows(getattr(assets, part), scoring_settings(views.manifest).get("without", ()))
-        else:
-            missing.append(name)
+        names = " and ".join(asked.values())
+        return replace(views, hint=f" The index that the run used is needed for {names}: name it with --index.")
     if missing and indexes:
         folders = ", ".join(shown(path) for path in indexes)
         raise UserError(

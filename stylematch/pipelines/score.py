@@ -65,7 +65,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     check_engine(settings)
     root = root_beside(photos, out, settings.photo_timeout_s)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
-    allowed = allowed_items(settings, assets)
+    allowed = allowed_items(settings.where, assets.items)
     digests = run_digests(settings, assets, device, allowed)
     with unnamed_file() as lines:
         listing, counts, listed = list_inputs(photos, out, lines, settings)

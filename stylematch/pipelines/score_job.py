@@ -55,22 +55,27 @@ class ScoreJob:
     allowed_items: npt.NDArray[np.int64] | None = None
 
 
-def allowed_items(settings: ScoreSettings, assets: Assets) -> npt.NDArray[np.int64] | None:
+def allowed_items(where: str | None, items: Path) -> npt.NDArray[np.int64] | None:
     """Ask once which items may be recommended, so that all workers know the same, whatever the condition asks.
+
+    Parameters
+    ----------
+    where : str, optional
+        The condition; without one the answer is None, which is all.
+    items : pathlib.Path
+        The index of items.
 
     Raises
     ------
     UserError
         If the condition cannot be read, or holds for no item.
     """
-    if settings.where is None:
+    if where is None:
         return None
     from stylematch.search.rows_file import read_rows
     from stylematch.search.where import positions_where
 
-    allowed = positions_where(read_rows(assets.items), settings.where)
+    allowed = positions_where(read_rows(items), where)
     if not len(allowed):
-        raise UserError(
-            f"--where {shown(settings.where)!r} holds for none of the items of {shown(assets.items)}; ask for less."
-        )
+        raise UserError(f"--where {shown(where)!r} holds for none of the items of {shown(items)}; ask for less.")
     return allowed

@@ -56,7 +56,7 @@ class Scorer:
         self.assets, self.device = resolve_assets(indexes), resolve_device(settings.device)
         threads = threads or usable_cores()
         self.extractor = FeatureExtractor(settings, self.assets, self.device, threads)
-        allowed = allowed_items(settings, self.assets)
+        allowed = allowed_items(settings.where, self.assets.items)
         self.adviser = Adviser(settings, self.assets, self.device, threads, allowed)
         self.schemas: dict[str, pa.Schema] = {
             "photos": photos_schema(),

@@ -14,7 +14,17 @@ if TYPE_CHECKING:  # the exit codes, which every command needs, load no Arrow
     import pyarrow as pa
 
 TABLES = ("photos", "faces", "recommendations")
-KEYS = {"photos": ("path",), "faces": ("path", "face"), "recommendations": ("path", "face", "rank")}
+"""Of a run that scores photos."""
+PREDICT_TABLES = ("photos", "predictions")
+"""Of one of ``predict``."""
+SIMILAR_TABLES = ("similar_items",)
+"""Of one of ``similar``."""
+KEYS = {
+    "photos": ("path",),
+    "faces": ("path", "face"),
+    "recommendations": ("path", "face", "rank"),
+    "similar_items": ("item_id", "rank"),
+}
 
 CLUSTERED: dict[str, tuple[str, ...]] = {"faces": ("style",), "recommendations": ("style", "category")}
 """By table the columns whose equal values stand together within a shard, so that a reader can skip row groups."""
@@ -43,7 +53,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-GOING_ON = ("score", "predict", "export", "train")
+GOING_ON = ("score", "predict", "export", "similar", "train")
 """Commands that keep what is done when they are stopped; what others write appears whole or not at all."""
 _GO_ON = f"{', '.join(GOING_ON)} go on where they stopped, others begin again"
 EXIT_MEANINGS: dict[ExitCode, str] = {
@@ -157,6 +167,13 @@ COLUMN_MEANINGS: dict[str, dict[str, str]] = {
         "rule": "as in faces",
         "reason": "one sentence a person can read",
     },
+    "similar_items": {
+        "run_id": "the run's name: a hash of the asked items, settings, index and code",
+        "item_id": "whom the others are like, as in the item index",
+        "rank": "1 is the nearest",
+        "similar_item_id": "the other item",
+        "similarity": "cosine of the two items' embeddings",
+    },
 }
 """What each column means, but for the attributes' columns of ``faces``, which the model names."""
 
@@ -244,5 +261,20 @@ def recommendations_schema() -> pa.Schema:
             pa.field("style_score", pa.float64(), nullable=False),
             pa.field("rule", pa.string(), nullable=False),
             pa.field("reason", pa.string(), nullable=False),
+        ]
+    )
+
+
+def similar_items_schema() -> pa.Schema:
+    """Return the schema of the ``similar_items`` table, key (item_id, rank)."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("run_id", pa.string(), nullable=False),
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("rank", pa.int32(), nullable=False),
+            pa.field("similar_item_id", pa.string(), nullable=False),
+            pa.field("similarity", pa.float64(), nullable=False),
         ]
     )

@@ -69,6 +69,26 @@ def _check_out(out: Path) -> Path:
     return real
 
 
+def check_other_command(out: Path, command: str) -> None:
+    """Refuse an OUT that holds what another command made: hours of scoring are not lost to a mistyped folder.
+
+    Parameters
+    ----------
+    out : Path
+        As for ``check_out``.
+    command : str
+        Whose runs may be replaced; its manifests say so in their settings.
+
+    Raises
+    ------
+    UserError
+        As of ``check_out``, and where OUT holds another command's run.
+    """
+    there = read_manifest(check_out(out))
+    if there is not None and there.get("settings", {}).get("command") != command:
+        raise UserError(f"--out {shown(out)} holds a run that {command} did not write: name another folder")
+
+
 def output_of(out: Path) -> Callable[[Path], bool]:
     """Return a test whether a real path is a run's output, whose pictures are no input of another run.
 

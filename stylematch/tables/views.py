@@ -1,6 +1,7 @@
 """The tables that lie in a folder, as Arrow data sets under the names that ``query`` gives them.
 
-- A scoring run has ``photos``, ``faces`` and ``recommendations``; one of ``predict`` ``photos`` and ``predictions``.
+- A scoring run has ``photos``, ``faces`` and ``recommendations``; one of ``predict`` ``photos`` and ``predictions``;
+  one of ``similar`` ``similar_items``.
 - A root of nightly snapshots (``snapshots/YYYY-MM-DD``, each a run) has those of its newest night, and each of them
   once more over all nights, as ``photos_history`` and so on, with a column ``snapshot_date`` (DATE).
 
@@ -26,12 +27,11 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.tables.contract import TABLES
+from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
 from stylematch.tables.disk import is_url, shown
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.shards import shard_paths
 
-PREDICT_TABLES = ("photos", "predictions")
 SNAPSHOTS = "snapshots"
 SNAPSHOT_DATE = "snapshot_date"
 HISTORY = "_history"
@@ -64,7 +64,7 @@ def open_views(out: Path) -> Views:
     Parameters
     ----------
     out : Path
-        What ``score`` or ``predict`` was given as ``--out``, or ``export`` as its root.
+        What ``score``, ``predict`` or ``similar`` was given as ``--out``, or ``export`` as its root.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def refuse_link(out: Path, path: Path) -> None:
 
 
 def _tables(out: Path, run: Path) -> dict[str, Any]:
-    names = PREDICT_TABLES if (run / PREDICT_TABLES[-1]).is_dir() else TABLES
+    names = next((names for names in (PREDICT_TABLES, SIMILAR_TABLES) if (run / names[-1]).is_dir()), TABLES)
     return {name: open_table(run, name, out) for name in names}
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.catalog_files import catalog_of
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
+from stylematch.pipelines.indexing.ids_file import read_ids_file
 from stylematch.pipelines.indexing.index import INDEX
 from stylematch.pipelines.indexing.shards import read_embeddings
 from stylematch.search.directory import Origin, StoredIndex, load_index_directory, save_index_directory
@@ -145,7 +146,7 @@ def remove_from_index(
         If the file cannot be read, an id is not there, or none would stay.
     """
     _check_changeable(directory, out)
-    ids = _read_ids(ids_file)
+    ids = read_ids_file(ids_file)
     stored = load_index_directory(directory)
     positions = stored.index.positions_of(ids)
     missing = [name for name, position in zip(ids, positions, strict=True) if position < 0]
@@ -220,14 +221,3 @@ def _check_belong_together(
 def _behind(rows: pa.Table, new_rows: pa.Table) -> pa.Table:
     """Return both. A column may hold nulls where it may in either: ids may in an index, in ``embed``'s shards not."""
     return pa.concat_tables([rows, new_rows], promote_options="default")
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before it
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{shown(path)} cannot be read ({error}); give a text file of one id a line.") from error
-    ids = list(dict.fromkeys(line for line in text.split("\n") if line.strip()))
-    if not ids:
-        raise UserError(f"{shown(path)} names no id; give a text file of one id a line.")
-    return ids

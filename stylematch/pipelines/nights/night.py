@@ -79,7 +79,7 @@ class Night:
         self.started, self.seen = datetime.now(UTC), time.time_ns()
         self.assets = resolve_assets([Path(directory) for directory in job.index])
         self.device = resolve_device(self.settings.device)
-        self.allowed = allowed_items(self.settings, self.assets)
+        self.allowed = allowed_items(self.settings.where, self.assets.items)
         self.digests = run_digests(self.settings, self.assets, self.device, self.allowed)
         self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
         self.footers = Footers(out)

@@ -1,0 +1,291 @@
+"""``similar``: for every item of a catalogue the items that look most like it, as a table.
+
+- An item's embedding is the query. Whoever is offered is searched among alone (``--where``, ``--same``), so there are
+  ``--top-k`` wherever so many exist; the item itself is never among them.
+- Items are asked in partitions of a fixed size, in the index's order; a partition that is done stays done.
+- Everything is staged and appears by one rename, as a run of ``score`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stylematch.engines.progress import Progress
+from stylematch.errors import UserError
+from stylematch.pipelines.assets import index_sha256, item_index
+from stylematch.pipelines.indexing.ids_file import read_ids_file
+from stylematch.pipelines.score_job import allowed_items
+from stylematch.search.base import SearchIndex
+from stylematch.search.directory import load_index_directory
+from stylematch.search.names import some
+from stylematch.search.rows_file import PICTURE_COLUMN
+from stylematch.settings.similar import SimilarSettings
+from stylematch.tables.contract import SIMILAR_TABLES, similar_items_schema
+from stylematch.tables.disk import shown
+from stylematch.tables.environment import code_version
+from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
+from stylematch.tables.out import check_other_command
+from stylematch.tables.staging import Decision, Staging
+from stylematch.tables.writer import ShardWriter
+from stylematch.vision.runtime import resolve_device
+
+COMMAND = "similar"
+TABLE = SIMILAR_TABLES[0]
+PARTITION_ITEMS = 8192  # 130 MB of answers where each is asked for the most that may be
+_QUERIES = 1024  # between two looks at the clock, and at an interrupt
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SimilarCounts:
+    """How many of everything.
+
+    Attributes
+    ----------
+    items : int
+        Whom others were searched for.
+    offered : int
+        Items that may stand in an answer.
+    pairs : int
+        Rows.
+    short : int
+        Items with fewer than ``top_k`` others.
+    """
+
+    items: int
+    offered: int
+    pairs: int
+    short: int
+
+
+@dataclass(frozen=True)
+class SimilarSummary:
+    """What ``similar`` did: where to, under which name, what came out, and whether it was there before."""
+
+    out: Path
+    run_id: str
+    top_k: int
+    counts: SimilarCounts
+    was_there: bool
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """Return what a person is told at the end."""
+        out, c = shown(self.out), self.counts
+        if self.was_there:
+            lines = [f"Nothing to do: {out} already holds this run ({self.run_id}); --overwrite repeats it."]
+        else:
+            lines = [
+                f"{c.items:,} items, {self.top_k} like each of them from {c.offered:,}: {c.pairs:,} rows",
+                f"table: {out}/{TABLE}; manifest.json",
+            ]
+        if c.short:
+            lines.append(f"items with fewer than {self.top_k} others that may be offered: {c.short:,}")
+        return lines
+
+
+class Neighbourhood:
+    """Whom each item may be offered: a group of equal cells, less what the condition leaves out.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        One row an item, in the index's order.
+    same : sequence of str
+        The columns that are equal within a group.
+    allowed : ndarray of int64, optional
+        The positions of the items that may be offered; None for all.
+
+    Raises
+    ------
+    UserError
+        If there is no such column, or its cells cannot be compared.
+    """
+
+    def __init__(self, rows: pa.Table, same: tuple[str, ...], allowed: Positions | None) -> None:
+        self._offered = np.ones(rows.num_rows, np.bool_)
+        if allowed is not None:
+            self._offered[:] = False
+            self._offered[allowed] = True
+        self.group = _groups(rows, same)
+        self._by_group = np.argsort(self.group, kind="stable")
+        self._starts = np.searchsorted(self.group[self._by_group], np.arange(self.group.max(initial=0) + 2))
+        self._is_whole = allowed is None and not same
+
+    @property
+    def offered(self) -> int:
+        """How many items may be offered at all."""
+        return int(self._offered.sum())
+
+    def others(self, positions: Positions) -> Positions:
+        """Return how many others each of some items (n,) may be offered."""
+        of_group = np.bincount(self.group, self._offered, len(self._starts) - 1).astype(np.int64)
+        found: Positions = of_group[self.group[positions]] - self._offered[positions]
+        return found
+
+    def parts(self, positions: Positions) -> Iterator[tuple[Positions, Positions | None]]:
+        """Give the places in ``positions`` that are searched among the same items, and these; None is all there are."""
+        groups = self.group[positions]
+        for group in np.unique(groups):
+            members = self._by_group[self._starts[group] : self._starts[group + 1]]
+            yield np.flatnonzero(groups == group), None if self._is_whole else members[self._offered[members]]
+
+
+def similar(out: Path, settings: SimilarSettings, index: Path | None = None, ids: Path | None = None) -> SimilarSummary:
+    """Write for the items of a catalogue the items that look most like each.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Where the run is published.
+    settings : SimilarSettings
+        How.
+    index : pathlib.Path, optional
+        An index of items, or a collection that holds one; by default the shipped one.
+    ids : pathlib.Path, optional
+        A file of the ids of the items that are asked about, one a line; by default all.
+
+    Raises
+    ------
+    UserError
+        If a path, an id, a column or the condition is wrong.
+    StylematchError
+        If the run failed; the same command goes on with it.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    check_other_command(out, COMMAND)
+    directory, device = item_index(index), resolve_device(settings.device)
+    allowed = allowed_items(settings.where, directory)
+    stored = load_index_directory(directory, device=device)
+    asked = _asked(stored.index, ids, directory)
+    near = Neighbourhood(stored.rows, settings.same, allowed)
+    named = {"command": COMMAND, "top_k": settings.top_k, "same": list(settings.same)}
+    if allowed is not None:
+        named["allowed_items"] = hashlib.sha256(allowed.tobytes()).hexdigest()
+    digests = {
+        "inputs": hashlib.sha256(asked.tobytes()).hexdigest(),
+        "settings": json_sha256(named),
+        "items": index_sha256(directory),
+    }
+    run_id = compute_run_id(
+        inputs=digests["inputs"], settings=named, bundles="", index=digests["items"], rules="", code=code_version()
+    )
+    with Staging(out, run_id, overwrite=settings.overwrite) as staging:
+        was_there = staging.check() is Decision.NOTHING
+        if was_there:
+            counts = SimilarCounts(**(read_manifest(staging.out) or {})["counts"])
+        else:
+            searched = _write(staging, stored.index, near, asked, settings.top_k, run_id)
+            others = np.minimum(near.others(asked), settings.top_k)
+            counts = SimilarCounts(len(asked), near.offered, int(others.sum()), int((others < settings.top_k).sum()))
+            write_manifest(
+                staging.directory,
+                Manifest(
+                    run_id=run_id,
+                    counts=cast(Any, counts),
+                    stages={"search": searched},
+                    code_version=code_version(),
+                    sha256=digests,
+                    settings={"command": COMMAND, **settings.model_dump()},
+                    device=device,
+                    started=started,
+                    finished=datetime.now(UTC),
+                ),
+            )
+            staging.publish()
+    return SimilarSummary(staging.out, run_id, settings.top_k, counts, was_there, time.perf_counter() - clock)
+
+
+def _asked(index: SearchIndex, ids: Path | None, directory: Path) -> Positions:
+    """Return the positions of the items that are asked about, ascending."""
+    if ids is None:
+        return np.arange(len(index))
+    names = read_ids_file(ids)
+    positions = index.positions_of(names)
+    if missing := [name for name, position in zip(names, positions, strict=True) if position < 0]:
+        raise UserError(
+            f"{shown(ids)}: {len(missing)} of {len(names)} ids are not in {shown(directory)}: {shown(some(missing))}; "
+            "mend the file."
+        )
+    return np.sort(positions)
+
+
+def _groups(rows: pa.Table, same: tuple[str, ...]) -> Positions:
+    """Return of each row the number of its group: rows whose cells in some columns are all equal have one."""
+    known = [name for name in rows.column_names if name != PICTURE_COLUMN]
+    groups = np.zeros(rows.num_rows, np.int64)
+    for name in same:
+        if name not in known:
+            raise UserError(
+                f"--same {shown(name)}: the items have no such column; they have {shown(', '.join(known))}."
+            )
+        try:
+            column = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        except pa.ArrowException as error:
+            raise UserError(f"--same {shown(name)}: its cells cannot be compared ({error}); leave it out.") from error
+        codes = column.indices.to_numpy(zero_copy_only=False)
+        groups = np.unique(np.column_stack([groups, codes]), axis=0, return_inverse=True)[1].reshape(-1)
+    return groups
+
+
+def _write(staging: Staging, index: SearchIndex, near: Neighbourhood, asked: Positions, k: int, run_id: str) -> Stage:
+    """Search and write the partitions that are not done."""
+    done = staging.prepare(SIMILAR_TABLES)
+    parts = range(-(-len(asked) // PARTITION_ITEMS))
+    waiting = [number for number in parts if number not in done]
+    before = sum(len(_part(asked, number)) for number in done)
+    clock = time.perf_counter()
+    with Progress(len(asked), "items", COMMAND, initial=before) as progress:
+        for number in waiting:
+            positions = _part(asked, number)
+            with ShardWriter(staging.table(TABLE), number, similar_items_schema()) as writer:
+                writer.write(_rows(index, positions, *_nearest(index, near, positions, k, progress), run_id))
+    return Stage(time.perf_counter() - clock, len(asked) - before, "items")
+
+
+def _part(asked: Positions, number: int) -> Positions:
+    return asked[number * PARTITION_ITEMS : (number + 1) * PARTITION_ITEMS]
+
+
+def _nearest(
+    index: SearchIndex, near: Neighbourhood, positions: Positions, k: int, progress: Progress
+) -> tuple[Positions, npt.NDArray[np.float64]]:
+    """Return what is nearest to some items (n,), themselves perhaps among it: positions, -1 for none, and cosines."""
+    found = np.full((len(positions), k + 1), -1, np.int64)
+    cosines = np.full((len(positions), k + 1), -np.inf)
+    for places, allowed in near.parts(positions):
+        for start in range(0, len(places), _QUERIES):
+            some_places = places[start : start + _QUERIES]
+            hits = index.search(index.vectors(positions[some_places]), k + 1, allowed=allowed)
+            found[some_places], cosines[some_places] = hits.positions, hits.scores
+            progress.update(len(some_places))
+    return found, cosines
+
+
+def _rows(
+    index: SearchIndex, positions: Positions, found: Positions, cosines: npt.NDArray[np.float64], run_id: str
+) -> dict[str, Any]:
+    """Return the table's columns; an item is not like itself, and the last of those found for it gives way to that."""
+    other = (found >= 0) & (found != positions[:, None])
+    ranks = np.cumsum(other, axis=1, dtype=np.int32)
+    other &= ranks < found.shape[1]
+    items = np.broadcast_to(positions[:, None], found.shape)[other]
+    ids = index.id_column
+    return {
+        "run_id": pa.array([run_id]).take(pa.array(np.zeros(len(items), np.int64))),
+        "item_id": ids.take(pa.array(items)),
+        "rank": ranks[other],
+        "similar_item_id": ids.take(pa.array(found[other])),
+        "similarity": cosines[other],
+    }

@@ -1,0 +1,245 @@
+"""``similar``: items that look like items, against sums of its own, and what becomes of a run that is stopped."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from program import DEFAULT_INDEX, call, digests, stored
+from test_catalog_build import build, pictures, write_table  # noqa: F401 - a fixture
+
+from stylematch.pipelines import similar as module
+from stylematch.pipelines.similar import Neighbourhood
+from stylematch.search.directory import Origin, load_index_directory, save_index_directory
+from stylematch.search.hnsw import HnswIndex
+from stylematch.search.parameters import Parameters
+from stylematch.tables.contract import KEYS, similar_items_schema
+
+ITEMS = 12
+NOT_A_RUN = {"run_id": "a" * 32, "tool": "stylematch", "settings": {}}
+
+
+def similar(out, *options):
+    return call("similar", "--out", out, "--device", "cpu", *options)
+
+
+def written(out, *options):
+    result = similar(out, *options)
+    assert result.code == 0, result.err
+    return out
+
+
+def pairs(out):
+    """Return for each item the others and their similarity, by rank."""
+    found = {}
+    for row in stored(out, "similar_items").to_pylist():
+        found.setdefault(row["item_id"], []).append(row)
+    for rows in found.values():
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    return {name: [(row["similar_item_id"], row["similarity"]) for row in rows] for name, rows in found.items()}
+
+
+@pytest.fixture(scope="module")
+def shop(pictures, tmp_path_factory):  # noqa: F811
+    """Twelve items: eight robes, four coats; of six nobody knows for whom."""
+    lines = [
+        f"sku-{n},{n:03d}.png,{'Coats' if n % 3 == 2 else 'Robes'},{10 * n},{'Women' if n < 6 else ''}"
+        for n in range(ITEMS)
+    ]
+    out = tmp_path_factory.mktemp("similar") / "shop"
+    assert build(write_table(pictures / "similar.csv", lines), out, "--workers", 1).code == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("whole") / "out")
+
+
+def test_the_nearest_are_those_of_plain_sums(whole):
+    index = load_index_directory(DEFAULT_INDEX / "items").index
+    vectors = index.vectors(np.arange(len(index))).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = pairs(whole)
+    assert list(table) == list(index.ids)
+    places = {name: place for place, name in enumerate(index.ids)}
+    for place in range(0, len(index), 97):
+        cosines = vectors @ vectors[place]
+        cosines[place] = -np.inf
+        found = table[index.ids[place]]
+        assert len({name for name, _ in found}) == len(found) == 10
+        others = np.array([places[name] for name, _ in found])
+        assert place not in others
+        np.testing.assert_allclose([score for _, score in found], cosines[others], atol=1e-3)  # stored as half floats
+        np.testing.assert_allclose(cosines[others], np.sort(cosines)[::-1][:10], atol=1e-3)
+
+
+def test_the_table_is_as_the_contract_says(whole):
+    table = pq.read_table(whole / "similar_items" / "part-00000.parquet")
+    assert table.schema.equals(similar_items_schema())
+    everything = stored(whole, "similar_items")
+    keys = everything.select(list(KEYS["similar_items"]))
+    assert len(keys.group_by(keys.column_names).aggregate([])) == len(everything) == 100_000
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["counts"] == {"items": 10_000, "offered": 10_000, "pairs": 100_000, "short": 0}
+    assert set(everything["run_id"].to_pylist()) == {manifest["run_id"]}
+
+
+def test_a_second_run_has_nothing_to_do(whole):
+    before = digests(whole)
+    result = similar(whole)
+    assert result.code == 0
+    assert "Nothing to do" in result.out
+    assert digests(whole) == before
+
+
+def test_neither_batches_nor_a_stop_leave_a_trace(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_QUERIES", 333)
+    written_parts = []
+    nearest = module._nearest
+
+    def stopped(index, near, positions, k, progress):
+        if len(written_parts) == 1:
+            raise KeyboardInterrupt
+        written_parts.append(positions[0])
+        return nearest(index, near, positions, k, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_nearest", stopped)
+        result = similar(tmp_path / "out")
+    assert result.code == 130
+    assert "goes on where it stopped" in result.err
+    assert not (tmp_path / "out").exists()
+    searched = []
+    monkeypatch.setattr(
+        module,
+        "_nearest",
+        lambda index, near, positions, k, progress: (
+            searched.append(positions[0]) or nearest(index, near, positions, k, progress)
+        ),
+    )
+    written(tmp_path / "out")
+    assert searched == [module.PARTITION_ITEMS]  # the first partition was done
+    assert digests(tmp_path / "out" / "similar_items") == digests(whole / "similar_items")
+
+
+def test_equal_columns_and_a_condition(shop, tmp_path):
+    out = written(tmp_path / "out", "--index", shop, "--same", "category, gender")
+    rows = {row["id"]: row for row in pq.read_table(shop / "items" / "rows.parquet").to_pylist()}
+    table = pairs(out)
+    for name, found in table.items():
+        mine = (rows[name]["category"], rows[name]["gender"])
+        wanted = {other for other, row in rows.items() if (row["category"], row["gender"]) == mine} - {name}
+        assert {other for other, _ in found} == wanted
+    result = similar(out, "--index", shop, "--same", "category,gender")
+    assert "items with fewer than 10 others that may be offered: 12" in result.out
+    cheap = pairs(written(tmp_path / "cheap", "--index", shop, "--where", "price < 30", "--top-k", 2))
+    assert len(cheap) == ITEMS  # the dear ones are asked about, too
+    offered = {other for found in cheap.values() for other, _ in found}
+    assert offered == {"sku-0", "sku-1", "sku-2"}
+    assert {len(found) for found in cheap.values()} == {2}
+
+
+def test_some_items_alone(shop, tmp_path):
+    (tmp_path / "ids.txt").write_text("sku-7\n\nsku-2\nsku-7\n")
+    some = pairs(written(tmp_path / "some", "--index", shop, "--ids", tmp_path / "ids.txt", "--top-k", 3))
+    everything = pairs(written(tmp_path / "all", "--index", shop, "--top-k", 3))
+    assert some == {name: everything[name] for name in ("sku-2", "sku-7")}
+    (tmp_path / "ids.txt").write_text("sku-7\nno\x1bsuch\n")
+    result = similar(tmp_path / "other", "--index", shop, "--ids", tmp_path / "ids.txt")
+    assert result.code == 2
+    assert "1 of 2 ids are not in" in result.sentence
+    assert "\x1b" not in result.sentence
+
+
+def test_approximate_kinds_find_k_of_what_is_allowed(tmp_path):
+    exact = load_index_directory(DEFAULT_INDEX / "items")
+    index = HnswIndex.build(
+        exact.index.id_column,
+        exact.index.vectors(np.arange(len(exact.index))),
+        parameters=Parameters(links=16, build_effort=80, effort=64),
+    )
+    (tmp_path / "hnsw").mkdir()
+    save_index_directory(tmp_path / "hnsw", index, exact.rows.drop(["picture"]), Origin.of(exact.infos))
+    (tmp_path / "ids.txt").write_text("\n".join(index.ids[::50]))
+    options = ("--same", "category", "--ids", tmp_path / "ids.txt")
+    near = pairs(written(tmp_path / "near", "--index", tmp_path / "hnsw", *options))
+    true = pairs(written(tmp_path / "true", *options))
+    assert list(near) == list(true)
+    assert {len(found) for found in near.values()} == {10}
+    assert all(name not in dict(found) for name, found in near.items())
+    hit = np.mean([len(dict(near[name]).keys() & dict(true[name]).keys()) for name in true]) / 10
+    assert hit >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--index", DEFAULT_INDEX / "faces"], "has no index of items"),
+        (["--index", "nowhere"], "has no index of items"),
+        (["--same", "colour"], "--same colour: the items have no such column; they have id, category"),
+        (["--same", "category,"], "--same: a name is empty"),
+        (["--where", "price < 3"], "cannot be read as a condition on this index's items"),
+        (["--where", "category = 'Hat'"], "holds for none of the items"),
+        (["--ids", "nowhere"], "nowhere cannot be read"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, options, said):
+    result = similar(tmp_path / "out", *options)
+    assert result.code == 2
+    assert said in result.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_commands_run_is_not_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(NOT_A_RUN))
+    result = similar(tmp_path / "out")
+    assert result.code == 2
+    assert "holds a run that similar did not write" in result.sentence
+
+
+def test_query_joins_the_items(shop, tmp_path):
+    out = written(tmp_path / "out", "--index", shop, "--top-k", 1)
+    sql = "SELECT count(*) AS n FROM similar_items JOIN items ON similar_item_id = items.id WHERE price >= 0"
+    result = call("query", out, "--index", shop, "--format", "csv", sql)
+    assert result.out.split() == ["n", str(ITEMS)]
+    result = call("query", out, sql)
+    assert result.code == 2
+    assert "The run used another index for items: name it with --index." in result.sentence
+    shutil.move(shop / "items" / "rows.parquet", tmp_path / "kept")
+    try:
+        assert "cannot be read" in call("query", out, "--index", shop, sql).sentence
+    finally:
+        shutil.move(tmp_path / "kept", shop / "items" / "rows.parquet")
+    assert "is a run of similar" in call("compare", out, out).sentence
+
+
+cells = st.sampled_from(["a", "b", None])
+
+
+@given(st.lists(st.tuples(cells, cells, st.booleans()), min_size=1, max_size=30), st.data())
+def test_whom_an_item_may_be_offered(drawn, data):
+    rows = pa.table(
+        {"x": [x for x, _, _ in drawn], "y": [y for _, y, _ in drawn]}, pa.schema({"x": pa.string(), "y": pa.string()})
+    )
+    same = data.draw(st.sampled_from([(), ("x",), ("x", "y")]))
+    allowed = data.draw(st.sampled_from([None, np.flatnonzero([offered for _, _, offered in drawn])]))
+    asked = np.array(sorted(data.draw(st.sets(st.integers(0, len(drawn) - 1), min_size=1))))
+    near = Neighbourhood(rows, same, allowed)
+    whole = range(len(drawn))
+
+    def may(one, other):
+        equal = all(rows[name][one].as_py() == rows[name][other].as_py() for name in same)
+        return equal and (allowed is None or other in allowed)
+
+    seen = {}
+    for places, members in near.parts(asked):
+        for place in places:
+            seen[int(asked[place])] = set(whole) if members is None else set(members.tolist())
+    assert seen == {int(one): {other for other in whole if may(one, other)} for one in asked}
+    assert near.others(asked).tolist() == [len(seen[int(one)] - {int(one)}) for one in asked]
