@@ -195,7 +195,7 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
     (predicted / "predictions").mkdir(parents=True)
     shutil.copy(run_a / "manifest.json", predicted)
     manifest = json.loads((predicted / "manifest.json").read_text())
-    (predicted / "manifest.json").write_text(json.dumps(manifest | {"outputs": ["photos", "predictions"]}))
+    (predicted / "manifest.json").write_text(json.dumps(manifest | {"settings": {"command": "predict"}}))
     assert "is a run of predict, which has neither styles nor items" in call("compare", run_a, predicted).sentence
     (out / "mine.txt").write_text("keep me")
     refused = call("compare", run_a, run_b, "--out", out)

@@ -25,13 +25,16 @@ from stylematch.cli.program import app
 from stylematch.tables.contract import (
     COLUMN_MEANINGS,
     EXIT_MEANINGS,
+    KEYS,
     REASON_MEANINGS,
+    SIMILAR_TABLES,
     TABLES,
     ExitCode,
     Reason,
     faces_schema,
     photos_schema,
     recommendations_schema,
+    similar_items_schema,
 )
 from stylematch.tables.counts import Counts
 from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
@@ -137,6 +140,8 @@ def test_the_tables_page_is_what_the_contract_says():
 
 def test_the_contract_gives_every_column_and_code_a_meaning():
     schemas = dict(zip(TABLES, (photos_schema(), faces_schema([], 2), recommendations_schema()), strict=True))
+    schemas |= {SIMILAR_TABLES[0]: similar_items_schema()}
+    assert set(COLUMN_MEANINGS) == set(schemas) == set(KEYS)
     for table, schema in schemas.items():
         assert isinstance(schema, pa.Schema)
         assert list(COLUMN_MEANINGS[table]) == schema.names

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from program import DEFAULT_INDEX, call, digests, stored
 from test_catalog_build import build, pictures, write_table  # noqa: F401 - a fixture
 
-from stylematch.pipelines import similar as module
-from stylematch.pipelines.similar import Neighbourhood
+from stylematch.pipelines.indexing import similar as module
+from stylematch.pipelines.indexing.similar import Neighbourhood
 from stylematch.search.directory import Origin, load_index_directory, save_index_directory
 from stylematch.search.hnsw import HnswIndex
 from stylematch.search.parameters import Parameters

@@ -20,6 +20,7 @@ from stylematch.settings.export import ExportJob
 from stylematch.settings.index import IndexSettings
 from stylematch.settings.predict import PredictSettings
 from stylematch.settings.score import ScoreSettings
+from stylematch.settings.similar import SimilarSettings
 from stylematch.settings.train import TrainJob
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -29,6 +30,7 @@ PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("A nightly export", "`stylematch-batch export JOB.toml`; `[score]` has the keys of scoring, below.", ExportJob),
     ("Scoring", "The options of `score`, with underscores; they stand in a run's manifest.", ScoreSettings),
     ("Predicting", "The options of `predict`, likewise.", PredictSettings),
+    ("Items like items", "The options of `similar`, likewise.", SimilarSettings),
     ("Building an index", "The options of `index build`.", IndexSettings),
 )
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -20,6 +20,7 @@ from stylematch.tables.contract import (
     faces_schema,
     photos_schema,
     recommendations_schema,
+    similar_items_schema,
 )
 from stylematch.vision.bundle import Bundle
 
@@ -60,12 +61,14 @@ def tables_page() -> str:
         "photos": photos_schema(),
         "faces": faces_schema([ATTRIBUTES], EMBEDDING_DIM),
         "recommendations": recommendations_schema(),
+        "similar_items": similar_items_schema(),
     }
     for table, schema in schemas.items():
         lines += [f"## `{table}`, key ({', '.join(KEYS[table])})", ""]
         lines += markdown_columns(schema, partial(_described, table))
     lines += [
-        "The attributes and the size of `embedding` are the model's; here they are the shipped one's.",
+        "The attributes and the size of `embedding` are the model's; here they are the shipped one's. `score` and",
+        "`export` write the first three tables, [`similar`](../how-it-works/similar.md) the last.",
     ]
     statuses = ", ".join(f"`{status}`" for status in Status)
     lines += ["", "## `reason` in `photos`", "", f"`status` is one of {statuses}.", ""]

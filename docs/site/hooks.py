@@ -16,7 +16,19 @@ SECTIONS = {
     "Tutorials": ("tutorials", ("photos", "query", "catalogue", "rules", "retrain", "own-labels", "nightly")),
     "How it works": (
         "how-it-works",
-        ("finding", "decoding", "faces", "style", "own-rules", "items", "search", "tables", "gallery", "nightly"),
+        (
+            "finding",
+            "decoding",
+            "faces",
+            "style",
+            "own-rules",
+            "items",
+            "similar",
+            "search",
+            "tables",
+            "gallery",
+            "nightly",
+        ),
     ),
     "Reference": ("reference", ("cli", "tables", "shards", "settings", "python")),
 }

@@ -35,7 +35,7 @@ def similar(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Search again what is already there.")] = False,
 ) -> None:
     """Write for every item of a catalogue the items that look most like it, as Parquet."""
-    from stylematch.pipelines.similar import similar as run
+    from stylematch.pipelines.indexing.similar import similar as run
     from stylematch.settings.faults import OPTIONS
     from stylematch.settings.load import validated
     from stylematch.settings.similar import SimilarSettings

@@ -109,8 +109,8 @@ def _manifest_of(run: Path) -> dict[str, Any]:
         )
     if command := (manifest.get("settings") or {}).get("command"):
         raise UserError(
-            f"{shown(run)} is a run of {shown(command)}, which has neither styles nor items for people: name the folder "
-            "that score wrote (its --out), or a night's of export"
+            f"{shown(run)} is a run of {shown(command)}, which has neither styles nor items for people: give the "
+            "folder that score wrote (its --out), or a night's of export"
         )
     return manifest
 
