@@ -36,36 +36,55 @@ def check_out(out: Path) -> Path:
 
 
 def _check_out(out: Path) -> Path:
-    real = Path(os.path.realpath(out))
-    name = shown(out)
-    if not is_utf8(real):
-        raise UserError(f"--out {name} is no valid UTF-8, and Parquet files cannot be read there: name another folder")
-    if out.is_symlink() and not real.exists():
-        raise UserError(f"--out {name} is a link to nowhere: remove it or name another folder")
-    if real == Path.cwd() or real in Path.cwd().parents:
-        raise UserError(
-            f"--out {name} is the current directory or one above it, which a run would replace: name one "
-            "inside it, such as ./stylematch-out"
-        )
+    name = f"--out {shown(out)}"
+    real = replaceable(out, name)
     try:
         entries = {entry.name for entry in os.scandir(real)}
     except FileNotFoundError:
         return real
     except NotADirectoryError:
-        raise UserError(f"--out {name} is a file or lies under one: name a folder") from None
-    if real.is_mount():
-        raise UserError(f"--out {name} is a mount point, which cannot be replaced as a whole: name a folder in it")
+        raise UserError(f"{name} is a file or lies under one: name a folder") from None
     if not entries:
         return real
     manifest = read_manifest(real)
     if manifest is None:
-        raise UserError(f"--out {name} is not empty and holds no finished run of stylematch: name another folder")
+        raise UserError(f"{name} is not empty and holds no finished run of stylematch: name another folder")
     foreign = sorted(n for n in entries - set(manifest.get("outputs", entries)) if not n.startswith("."))
     if foreign:
         raise UserError(
-            f"--out {name} holds {shown(foreign[0])} beside a finished run, which replacing the run would "
+            f"{name} holds {shown(foreign[0])} beside a finished run, which replacing the run would "
             "delete: move it away or name another folder"
         )
+    return real
+
+
+def replaceable(out: Path, name: str) -> Path:
+    """Return an absolute path, links resolved, or say why no folder can ever take its place by a rename.
+
+    Parameters
+    ----------
+    out : Path
+        What is to appear, or to be replaced, as a whole.
+    name : str
+        What a sentence calls it.
+
+    Raises
+    ------
+    UserError
+        It is no UTF-8, a link to nowhere, a mount point, the current directory or one above it.
+    """
+    real = Path(os.path.realpath(out))
+    if not is_utf8(real):
+        raise UserError(f"{name} is no valid UTF-8, and Parquet files cannot be read there: name another folder")
+    if out.is_symlink() and not real.exists():
+        raise UserError(f"{name} is a link to nowhere: remove it or name another folder")
+    if real == Path.cwd() or real in Path.cwd().parents:
+        raise UserError(
+            f"{name} is the current directory or one above it, which would be replaced: name one inside it, such as "
+            "./stylematch-out"
+        )
+    if real.is_mount():
+        raise UserError(f"{name} is a mount point, which cannot be replaced as a whole: name a folder in it")
     return real
 
 

@@ -1,13 +1,15 @@
 """Write a whole directory beside its place and let it appear by one rename; replace only one of our own.
 
-A directory is ours if it holds its kind's marker file, and then it may hold nothing that we did not put there, so that
-replacing it deletes no file of the user's.
+- A directory is ours if it holds its kind's marker file, and then it may hold nothing that we did not put there, so
+  that replacing it deletes no file of the user's.
+- Beside OUT stand, hidden, ``.OUT.stylematch-lock``, which one command holds at a time, and ``.OUT.stylematch-new``,
+  where it writes; what a kill left of that is removed by the next, after what it had taken away was put back.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from pathlib import Path
 from stylematch.errors import UserError
 from stylematch.tables.disk import check_writable, explained, is_url, shown, sync_directory
 from stylematch.tables.exchange import exchange
+from stylematch.tables.lock import held
+from stylematch.tables.out import HIDDEN, replaceable
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,13 @@ class DirectoryKind:
         Raises
         ------
         UserError
-            OUT is a URL, a file, a non-empty directory that is not of this kind or holds more, or may not be
-            written.
+            OUT is a URL, a file, a non-empty directory that is not of this kind or holds more, may not be
+            written, or is what no folder can take the place of (see ``replaceable``).
         """
         if is_url(out):
             raise UserError(f"{shown(out)} is a URL: {self.what} goes into a folder of this machine; name one.")
-        real = Path(os.path.realpath(out))
-        check_writable(real.parent)
+        check_writable(Path(os.path.realpath(out)).parent)
+        real = replaceable(out, shown(out))
         if not real.exists():
             return real
         if not real.is_dir():
@@ -70,8 +74,28 @@ class DirectoryKind:
         return real
 
     @contextmanager
-    def replaced(self, out: Path) -> Iterator[Path]:
-        """Yield an empty directory to fill; when the block ends without an error it becomes OUT.
+    def locked(self, out: Path) -> Iterator[Path]:
+        """Keep other commands from writing OUT while the block lasts; yields it with links resolved.
+
+        A change of what is there has to be locked from before it is read: of two that read the same, the second
+        to write would take back what the first had written.
+
+        Raises
+        ------
+        UserError
+            OUT cannot be replaced, or another command is writing it.
+        """
+        real = self.check(out)
+        with explained("write", real):
+            real.parent.mkdir(parents=True, exist_ok=True)
+            with held(
+                _beside(real, "lock"), f"another command is writing {shown(out)}: wait for it or name another folder"
+            ):
+                yield real
+
+    @contextmanager
+    def staged(self, out: Path) -> Iterator[Path]:
+        """Yield an empty directory to fill; when the block ends without an error it becomes OUT, which is locked.
 
         Raises
         ------
@@ -80,21 +104,52 @@ class DirectoryKind:
         StylematchError
             OUT cannot be written.
         """
-        real = self.check(out)
-        with explained("write", real):
-            real.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{real.name}.stylematch-", dir=real.parent) as beside:
-                staged = Path(beside) / "new"
-                staged.mkdir()
+        with explained("write", out):
+            beside = _beside(Path(os.path.realpath(out)), "new")
+            _put_back(beside, out)
+            real = self.check(out)
+            staged = beside / "new"
+            staged.mkdir(parents=True)
+            try:
                 yield staged
                 sync_directory(staged)
                 if not (real / self.marker).is_file():
                     staged.rename(real)
                 elif not exchange(staged, real):
-                    old = real.rename(Path(beside) / "old")
+                    old = real.rename(beside / "old")
                     try:
                         staged.rename(real)
                     except OSError:
                         old.rename(real)
                         raise
                 sync_directory(real.parent)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+
+    @contextmanager
+    def replaced(self, out: Path) -> Iterator[Path]:
+        """Yield an empty directory to fill; when the block ends without an error it becomes OUT.
+
+        Raises
+        ------
+        UserError
+            OUT cannot be replaced, or another command is writing it.
+        StylematchError
+            OUT cannot be written.
+        """
+        with self.locked(out), self.staged(out) as staged:
+            yield staged
+
+
+def _beside(real: Path, what: str) -> Path:
+    return real.with_name(f".{real.name}{HIDDEN}{what}")
+
+
+def _put_back(beside: Path, out: Path) -> None:
+    """Remove what a kill left beside OUT, after it had OUT back if the kill came between two renames."""
+    if (beside / "old").is_dir() and not out.exists():
+        (beside / "old").rename(Path(os.path.realpath(out)))
+    if beside.is_symlink():
+        beside.unlink()
+    elif beside.exists():
+        shutil.rmtree(beside)

@@ -71,12 +71,12 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
     UserError
         If the collection or the table is wrong, or no row gives an item.
     """
-    content, rejected = _opened(directory)
-    bundle = Bundle.open(directory / GARMENTS)
+    read_catalog(directory)  # what is no catalogue is said so before anything is written beside it
     with (
         CATALOG.replaced(directory) as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
+        content, rejected, bundle = read_catalog(directory), read_rejected(directory), Bundle.open(directory / GARMENTS)
         embedded = embed_items(source, bundle, Path(scratch))
         sources = list(dict.fromkeys((*content["sources"], embedded.name)))
         change = add_to_index(
@@ -100,18 +100,13 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
 
 def remove_from_catalog(directory: Path, ids_file: Path, *, missing_ok: bool = False) -> IndexChange:
     """Remove items from a collection, with their pictures; parameters and errors as of ``remove_from_index``."""
-    content, rejected = _opened(directory)
+    read_catalog(directory)
     with CATALOG.replaced(directory) as staged:
+        content, rejected = read_catalog(directory), read_rejected(directory)
         change = remove_from_index(directory / ITEMS, ids_file, missing_ok=missing_ok, out=staged / ITEMS)
         _copy_rest(directory, staged)
         write_catalog(staged, sources=content["sources"], given=content["given"], rejected=rejected)
     return change
-
-
-def _opened(directory: Path) -> tuple[dict[str, list[str]], pa.Table]:
-    content = read_catalog(directory)
-    CATALOG.check(directory)
-    return content, read_rejected(directory)
 
 
 def _copy_rest(directory: Path, staged: Path, new: ItemPictures | None = None) -> None:

@@ -8,6 +8,7 @@ what it was; and the speed. Inverted lists are built again where more than a fif
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,13 @@ def add_to_index(
     UserError
         If either is damaged, they do not belong together, or an id is there already.
     """
-    _check_changeable(directory, out)
+    with _changing(directory, out):
+        return _add(directory, embeddings_dir, update, new_columns, source, out or directory)
+
+
+def _add(
+    directory: Path, embeddings_dir: Path, update: bool, new_columns: bool, source: str | None, out: Path
+) -> IndexChange:
     stored, embeddings = load_index_directory(directory), read_embeddings(embeddings_dir)
     rows, new_rows = stored.rows, embeddings.rows
     if new_columns:
@@ -120,7 +127,7 @@ def add_to_index(
     if key == "categories":
         labels = known + [c for c in embeddings.description[key] if c not in known]
         labels = sorted(labels) if new_columns else labels
-    recall = _replace(out or directory, stored, rows, labels, source)
+    recall = _replace(out, stored, rows, labels, source)
     return IndexChange(len(index), added=len(fresh), updated=len(there), recall_at_10=recall)
 
 
@@ -145,7 +152,11 @@ def remove_from_index(
     UserError
         If the file cannot be read, an id is not there, or none would stay.
     """
-    _check_changeable(directory, out)
+    with _changing(directory, out):
+        return _remove(directory, ids_file, missing_ok, out)
+
+
+def _remove(directory: Path, ids_file: Path, missing_ok: bool, out: Path | None) -> IndexChange:
     ids = read_ids_file(ids_file)
     stored = load_index_directory(directory)
     positions = stored.index.positions_of(ids)
@@ -166,17 +177,23 @@ def remove_from_index(
     return IndexChange(len(kept), removed=len(there), missing=len(missing), recall_at_10=recall)
 
 
-def _check_changeable(directory: Path, out: Path | None) -> None:
-    """Refuse what is no index of its own: that of a catalogue changes together with what lies beside it."""
+def _changing(directory: Path, out: Path | None) -> AbstractContextManager[Any]:
+    """Lock an index that is to be replaced; one whose change goes elsewhere is locked by whoever asked for that.
+
+    Raises
+    ------
+    UserError
+        It is no index of its own: that of a catalogue changes together with what lies beside it.
+    """
     if out is not None:
-        return
-    INDEX.check(directory)
+        return nullcontext()
     if (catalog := catalog_of(directory)) is not None:
         raise UserError(
             f"{shown(directory)} is the index of the catalogue {shown(catalog)}, whose pictures and counts would not "
             f"change with it; use 'catalog add ITEMS --index {shown(catalog)}' or 'catalog remove --index "
             f"{shown(catalog)} --ids FILE'."
         )
+    return INDEX.locked(directory)
 
 
 def _replace(
@@ -191,7 +208,7 @@ def _replace(
         recall, speed = measured.at_10, queries_per_s(index)
     before = Origin.of(stored.infos)
     origin = replace(before, labels=labels, source=before.source if source is None else source)
-    with INDEX.replaced(directory) as staged:
+    with INDEX.staged(directory) as staged:
         save_index_directory(staged, index, rows, origin, search=search, speed=speed)
     return recall
 
