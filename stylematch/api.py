@@ -266,7 +266,7 @@ class Stylematch:
         """
         if (found := self._seen.get((photo_id, int(face)))) is None:
             raise UserError(
-                f"photo {shown(str(photo_id))!r} has no face {face} that was scored here: call score() with the photo "
+                f"photo '{shown(str(photo_id))}' has no face {face} that was scored here: call score() with the photo "
                 "first, and look in .photos whether a face was found"
             )
         row = found.faces.iloc[found.place]

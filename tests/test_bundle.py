@@ -16,7 +16,7 @@ from stylematch.data import celeba, fashion_mnist
 from stylematch.errors import StylematchError, UserError
 from stylematch.settings.train_model import Model
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
-from stylematch.vision.export import rewrite_graph, runtime_difference, write_bundle
+from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime, load_runtime, resolve_device
 
@@ -128,15 +128,6 @@ def test_onnx_runtime_can_fold_the_graph(bundles, kind, tmp_path):
     assert left.count("Clip") + left.count("Relu") <= 1
 
 
-def test_a_graph_is_written_again_over_the_same_weights(garments):
-    before, weights = CpuRuntime(Bundle.open(garments)), (garments / WEIGHTS).read_bytes()
-    (garments / GRAPH).write_bytes(b"")
-    pixels = pictures(before.bundle, 3)
-    again = CpuRuntime(rewrite_graph(Bundle.open(garments)))
-    assert (garments / WEIGHTS).read_bytes() == weights
-    np.testing.assert_array_equal(again.run(pixels).embedding, before.run(pixels).embedding)
-
-
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_weights_are_stored_once_and_as_float16(bundles, kind):
     directory = bundles[kind].directory
@@ -235,6 +226,8 @@ def test_a_missing_file_is_named(garments, name):
         (lambda text: text.replace('"schema"', '"labels"'), "is damaged .*schema"),
         (lambda text: text.replace('"side_px": 28', '"side_px": "wide"'), "is damaged"),
         (lambda text: text.replace('"input": {', '"input": 3, "more": {'), "is damaged"),
+        (lambda text: text.replace('"architecture": {', '"architecture": ["x"], "more": {'), "is damaged"),
+        (lambda text: text.replace('"format": 1', '"format": 1, "data": ["x"]'), "is damaged"),
         (lambda text: text.replace('"categorical"', '"ordinal"'), "unknown kind 'ordinal'"),
     ],
 )

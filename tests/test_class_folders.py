@@ -38,6 +38,9 @@ def test_a_folder_is_a_label(pictures, tmp_path):
     shutil.copy(pictures / "1.png", root)  # in no class
     (root / "dress" / "notes.txt").write_text("no picture")
     (root / ".hidden").mkdir()
+    shutil.copy(pictures / "1.png", root / ".hidden")
+    (root / "shirt" / ".thumbnails").mkdir()
+    shutil.copy(pictures / "2.png", root / "shirt" / ".thumbnails")
     if sys.platform == "linux":
         shutil.copy(os.fsencode(pictures / "1.png"), os.fsencode(root / "dress") + b"/\xff.png")
     read = read_class_folders(root, "kind")
@@ -45,11 +48,15 @@ def test_a_folder_is_a_label(pictures, tmp_path):
     assert np.bincount(read.labels["kind"]).tolist() == [20, 20, 20]
     assert read.names[read.names.index("coat/long/0.png")].startswith("coat/")
     assert read.parts is None
-    assert read.dropped == {"no_label": 1} | ({"name_no_utf_8": 1} if sys.platform == "linux" else {})
+    assert read.dropped == {"no_label": 1, "hidden_folder": 2} | (
+        {"name_no_utf_8": 1} if sys.platform == "linux" else {}
+    )
 
 
 def test_train_val_and_test_are_parts_and_not_classes(pictures, tmp_path):
     root = sorted_by_class(pictures, tmp_path, lambda number: ("train", "val", "test")[min(number % 5, 2)])
+    (tmp_path / ".thumbnails" / "a").mkdir(parents=True)
+    shutil.copy(pictures / "1.png", tmp_path / ".thumbnails" / "a")
     read = read_class_folders(root, "kind")
     assert read.classes == {"kind": CLASSES}
     assert np.bincount(read.parts).tolist() == [12, 12, 36]

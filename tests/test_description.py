@@ -58,3 +58,14 @@ def test_a_kind_that_there_is_not_is_named(tmp_path, read, name, command, whole,
     (tmp_path / name).write_text(json.dumps(whole | {"kind": kind}))
     with pytest.raises(UserError, match=r"'kind' is .*, not one of faces, items; .*again"):
         read(tmp_path)
+
+
+@each_reader
+def test_what_a_key_cannot_be_is_named(tmp_path, read, name, command, whole):
+    for key, value in whole.items():
+        for wrong in ([3], ["a", None], True, None, *([] if isinstance(value, str) else ["5"])):
+            if key == "kind" or (key == "bytes_per_vector" and wrong == 4.5):
+                continue
+            (tmp_path / name).write_text(json.dumps(whole | {key: wrong}))
+            with pytest.raises(UserError, match=f"{name}: '{key}' is .*, which it cannot be; .*again"):
+                read(tmp_path)

@@ -15,7 +15,7 @@ from stylematch.errors import UserError
 from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.style_fit import fit_of, gallery_sha256
-from stylematch.style.fits import STYLE_FILE, Fit, find_fit, write_fits
+from stylematch.style.fits import STYLE_FILE, Fit, find_fit, fits_path, write_fits
 from stylematch.style.fitting import HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions
 from stylematch.style.informed import Known, informed_votes
@@ -154,6 +154,13 @@ def test_fits_are_found_by_rules_and_gallery_alone(tmp_path):
     # Another gallery's fits say nothing of this one's.
     write_fits(path, {"r3": ("three", FIT)}, {**GALLERY, "faces": "0" * 64}, "people")
     assert find_fit(path, "r1", GALLERY) is None
+
+
+def test_galleries_that_lie_side_by_side_have_fits_of_their_own(tmp_path):
+    paths = [fits_path(tmp_path / name) for name in ("faces", "a", "b")]
+    assert paths[0] == tmp_path / STYLE_FILE
+    assert len({*paths}) == 3
+    assert {path.parent for path in paths} == {tmp_path}
 
 
 @pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 3, "sha256": {}, "fits": {}}'])

@@ -15,7 +15,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.indexing.index import build_index, describe_index
 from stylematch.search import scan
 from stylematch.search.directory import load_index_directory
-from stylematch.search.index import VectorIndex
+from stylematch.search.exact import VectorIndex
 
 ATTRIBUTES = ("Male", "Smiling")
 
@@ -311,6 +311,24 @@ def test_embeddings_that_cannot_be_read(tmp_path):
         build_index(tmp_path / "a", tmp_path / "one")
     (tmp_path / "a" / "embeddings.json").write_text('{"kind": "items"}')
     with pytest.raises(UserError, match="lacks dim, count"):
+        build_index(tmp_path / "a", tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pa.array([0.5, None] * 16, pa.float32()),
+        pa.array(["0.5"] * 32),
+        pa.array([True, False] * 16),
+        pa.array([1] * 32),
+    ],
+)
+def test_embeddings_that_are_no_numbers(tmp_path, numbers):
+    table = write_embeddings(tmp_path / "a", clustered(2, 4, 8), names(4), shards=1)
+    column = pa.FixedSizeListArray.from_arrays(numbers, 8)
+    table = table.set_column(table.column_names.index("embedding"), "embedding", column)
+    pq.write_table(table, tmp_path / "a" / "part-00000.parquet")
+    with pytest.raises(UserError, match=r"column 'embedding' is .*, not a list of 8 numbers; embed the data again"):
         build_index(tmp_path / "a", tmp_path / "one")
 
 

@@ -5,6 +5,7 @@ Comparisons are fair to ties: a found vector counts by its score, never by which
 
 import dataclasses
 import json
+import re
 
 import faiss
 import numpy as np
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 
 from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.search.hnsw import MAX_TOMBSTONES
-from stylematch.search.index import VectorIndex
 from stylematch.search.kinds import load_index
+from stylematch.search.parameters import Parameters
 from stylematch.search.plan import GIB, KINDS, lists_for, make_plan
+from stylematch.search.scan import best_products
 from stylematch.search.tuning import Recall, build_tuned, refreshed, retune
 from stylematch.search.units import unit_rows
 
@@ -351,7 +354,7 @@ def test_on_a_gpu_the_answers_are_exact(built, stored, queries, monkeypatch):
     pytest.importorskip("torch", reason="needs the train or gpu extra")
     from stylematch.search.on_gpu import TorchFlat
 
-    for module in ("index", "approximate"):
+    for module in ("exact", "approximate"):
         monkeypatch.setattr(f"stylematch.search.{module}.proposer_on_gpu", lambda flat, rows: TorchFlat(rows, "cpu"))
     index = load_index(stored, device="cuda")
     assert index._gpu is not None
@@ -359,6 +362,39 @@ def test_on_a_gpu_the_answers_are_exact(built, stored, queries, monkeypatch):
     np.testing.assert_allclose(hits.scores, true_scores(index, queries, 10), atol=1e-12)
     index.remove([index.ids[0]])
     assert_well_formed(index, queries[:9], index.search(queries[:9], 10), 10)
+    np.testing.assert_allclose(index.search(queries, 10).scores, true_scores(index, queries, 10), atol=1e-12)
+
+
+class LimitedProposer:
+    """What FAISS's GPU build is: it takes no more than so many neighbours, and ends the process beyond."""
+
+    max_k = 256
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def search(self, unit, count):
+        assert count <= self.max_k
+        return best_products(unit, self._rows, count)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_ties_than_a_gpu_proposes_are_scanned(kind, monkeypatch):
+    rng = np.random.default_rng(0)
+    vector = rng.normal(size=DIM)
+    vectors = np.concatenate([np.tile(vector, (500, 1)), rng.normal(size=(1500, DIM))])
+    ids = [f"{place:04d}" for place in rng.permutation(2000)]
+    index, _ = build(kind, vectors, ids)
+    index._gpu = LimitedProposer(index.vectors(np.arange(2000)))
+    found = [index.ids[p] for p in index.search(vector[None], 5).positions[0]]
+    assert found == sorted(ids[:500])[:5]
+
+
+def test_a_kind_of_a_later_version_is_named(tmp_path):
+    content = {"kind": "nsg", "dim": 2} | dataclasses.asdict(Parameters())
+    (tmp_path / "search.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="kind nsg, which this version does not know"):
+        load_index(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "labels.npy", "search.json", "vectors.npy", "rows.parquet"])
@@ -399,6 +435,15 @@ def test_plans():
     with pytest.raises(UserError, match="leave --kind out"):
         make_plan(10 * million, 64, max_memory_bytes=2 * GIB, kind="hnsw")
     assert [lists_for(count) for count in (1, 80, 3000, million, 10 * million)] == [1, 2, 64, 2048, 8192]
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+@pytest.mark.parametrize("count", [2000, 1_000_000, 3_000_000, 500_000_000])
+def test_the_memory_that_is_advised_will_do(kind, count):
+    with pytest.raises(UserError, match=r"Allow [0-9.]+ or more") as refused:
+        make_plan(count, 512, max_memory_bytes=GIB // 100, kind=kind)
+    advised, needs = (re.search(pattern, str(refused.value))[1] for pattern in ("Allow ([0-9.]+)", "([a-z]+) needs"))
+    assert make_plan(count, 512, max_memory_bytes=int(float(advised) * GIB), kind=kind).kind == needs
 
 
 @settings(max_examples=200, deadline=None)

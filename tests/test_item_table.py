@@ -199,3 +199,15 @@ def test_parquet_types_are_kept_in_ones_that_can_be_asked_for(folder):
 def test_nan_is_null():
     column = pa.chunked_array([pa.array([1.0, float("nan"), None])])
     assert without_nan(column).to_pylist() == [1.0, None, None]
+
+
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "  \n"])
+def test_empty_lines_before_the_header(tmp_path, before):
+    path = tmp_path / "items.csv"
+    path.write_bytes(f"{before}id;title;price\na;b,c;1\n".encode())
+    cells = read_csv(path)
+    assert cells.names == ("id", "title", "price")
+    assert cells.rows == (["a", "b,c", "1"],)
+    path.write_bytes(f"{before}id;id\na;b\n".encode())
+    with pytest.raises(UserError, match=f"line {before.count(chr(10)) + 1} names the column 'id' twice"):
+        read_csv(path)

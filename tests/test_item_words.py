@@ -12,7 +12,7 @@ from stylematch.data.item_words import TAGS, WORDS, names_of
 from stylematch.recommend import Recommender
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import StoredIndex
-from stylematch.search.index import VectorIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.settings.score import Ranking
 
 MEANT = {

@@ -15,7 +15,7 @@ from stylematch.errors import UserError
 from stylematch.recommend import FaceQuery, Recommender
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import StoredIndex
-from stylematch.search.index import VectorIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.search.where import positions_where
 from stylematch.settings.score import Ranking

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train or gpu extra")
 
-from stylematch.search.index import VectorIndex  # noqa: E402
+from stylematch.search.exact import VectorIndex  # noqa: E402
 from stylematch.search.on_gpu import TorchFlat  # noqa: E402
 
 pytestmark = pytest.mark.train

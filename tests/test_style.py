@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
-from stylematch.search.index import VectorIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.style.fusion import PoolWeights
 from stylematch.style.judge import StyleJudge
 from stylematch.style.neighbours import StyleVote, VoteSettings

@@ -87,7 +87,7 @@ def photos_path(photos: str) -> Path:
     scheme, is_url, _ = photos.partition("://")
     if is_url and scheme != "file":
         raise UserError(
-            f"PHOTOS {shown(photos)!r} is a URL: this command reads a folder of this machine; name one, or score a "
+            f"PHOTOS '{shown(photos)}' is a URL: this command reads a folder of this machine; name one, or score a "
             'bucket\'s photos with export (photos = "s3://..." in jobs/nightly.toml)'
         )
     return place_of(photos, "PHOTOS").directory or Path(photos)

@@ -30,7 +30,8 @@ def read_class_folders(root: Path, group: str) -> LabelTable:
     Returns
     -------
     LabelTable
-        Its ``dropped`` counts pictures in no class (``no_label``), or of a path that is no UTF-8 (``name_no_utf_8``).
+        Its ``dropped`` counts pictures in no class (``no_label``), below a folder that is hidden, as programs' own
+        thumbnails are (``hidden_folder``), or of a path that is no UTF-8 (``name_no_utf_8``).
 
     Raises
     ------
@@ -39,7 +40,7 @@ def read_class_folders(root: Path, group: str) -> LabelTable:
     """
     if not root.is_dir():
         raise UserError(f"{shown(root)} is no directory; name one with a folder for each class.")
-    folders = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    folders = {path.name for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name)}
     in_parts = PARTS[0] in folders and folders <= {*PARTS}
     dropped: Counter[str] = Counter()
     names, labels, parts = [], [], []
@@ -48,6 +49,9 @@ def read_class_folders(root: Path, group: str) -> LabelTable:
             dropped["name_no_utf_8"] += 1
             continue
         *above, _ = photo.path.split("/")
+        if any(map(_is_hidden, above)):
+            dropped["hidden_folder"] += 1
+            continue
         if len(above) <= in_parts:
             dropped["no_label"] += 1
             continue
@@ -69,3 +73,7 @@ def read_class_folders(root: Path, group: str) -> LabelTable:
         np.array(parts, np.int64) if in_parts else None,
         dict(dropped),
     )
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".")

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from stylematch.data.labels import CategoricalGroup, LabelSchema
 from stylematch.errors import MissingExtraError, UserError
+from stylematch.settings.load import cache_folder
 
 CLASSES = (
     "T-shirt/top",
@@ -167,7 +168,7 @@ def _download() -> Path:
         from torchvision.datasets import FashionMNIST
     except ImportError as error:
         raise MissingExtraError(f"{sentence} Fetching it", "train") from error
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stylematch"
+    cache = cache_folder()
     folder = cache / "FashionMNIST" / "raw"
     if not holds_fashion_mnist(folder):
         try:

@@ -80,7 +80,7 @@ def _origin(table: pa.Table, source: Path, names: Mapping[str, str]) -> dict[str
         if known in names:
             found = [names[known]]
             if names[known] not in table.column_names:
-                raise UserError(f"{shown(source)} has no column {shown(names[known])!r}; {_has(table)}")
+                raise UserError(f"{shown(source)} has no column '{shown(names[known])}'; {_has(table)}")
         else:
             found = _called(table, known)
             if known == "item_id" and not found:
@@ -129,7 +129,7 @@ def _text(column: pa.ChunkedArray, name: str, source: Path) -> pa.ChunkedArray:
     try:
         return column.cast(pa.string())
     except pa.ArrowException as error:
-        raise UserError(f"{shown(source)}: column {shown(name)!r} is {column.type}, which is no text.") from error
+        raise UserError(f"{shown(source)}: column '{shown(name)}' is {column.type}, which is no text.") from error
 
 
 def _has(table: pa.Table) -> str:

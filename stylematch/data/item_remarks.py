@@ -29,7 +29,7 @@ def remark(name: str, cells: pa.ChunkedArray, strange: Sequence[int], where: str
     """
     count = len(strange)
     are = f"cell is no {kind}" if count == 1 else f"cells are no {kind}s"
-    return f"{name}: {count:,} {are}, e.g. {where} {shown(cells[strange[0]].as_py())!r}"
+    return f"{name}: {count:,} {are}, e.g. {where} '{shown(cells[strange[0]].as_py())}'"
 
 
 def strange_words(columns: pa.Table, numbers: Sequence[int], counted: str) -> tuple[str, ...]:

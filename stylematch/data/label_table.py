@@ -189,7 +189,7 @@ def read_label_table(
     if not labelled:
         why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items()) if count) or "no rows"
         first = next((cell for cell in table.cells(image) if cell is not None), None)
-        said = f"; the first of its pictures is said to be {shown(first)!r}" if first and not pictures else ""
+        said = f"; the first of its pictures is said to be '{shown(first)}'" if first and not pictures else ""
         raise UserError(f"{shown(source)} has no row with a label and a picture in {shown(folder)}: {why}{said}.")
     labels: dict[str, npt.NDArray[np.integer]] = {}
     classes: dict[str, tuple[str, ...]] = {}

@@ -67,7 +67,8 @@ def read_csv(source: Path) -> CsvCells:
         raise UserError(f"{shown(source)} is in UTF-16; save it as CSV in UTF-8.")
     text = data.decode("utf-8-sig", errors="replace")
     lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    header = next((line for line in lines if line.strip()), "")  # empty lines may come before it
+    delimiter = max(",;\t", key=header.count)
     rows: list[list[str]] = []
     numbers: list[int] = []
     damaged: list[tuple[int, str]] = []
@@ -75,7 +76,7 @@ def read_csv(source: Path) -> CsvCells:
     with _long_cells():
         for line, found in _records(lines, delimiter):
             if not names:
-                names = _header(source, found)
+                names = _header(source, line, found)
             elif isinstance(found, str):
                 damaged.append((line, found))
             elif any(_UNREADABLE in cell for cell in found):
@@ -88,14 +89,14 @@ def read_csv(source: Path) -> CsvCells:
     return CsvCells(names, tuple(rows), tuple(numbers), tuple(damaged), delimiter)
 
 
-def _header(source: Path, found: list[str] | str) -> tuple[str, ...]:
+def _header(source: Path, line: int, found: list[str] | str) -> tuple[str, ...]:
     if isinstance(found, str):
         raise UserError(f"{shown(source)}: the header, which names the columns, has {found}; mend it.")
     names = tuple(name.strip() for name in found)
     if any(_UNREADABLE in name for name in names):
         raise UserError(f"{shown(source)}: the header, which names the columns, has {_NO_UTF_8}.")
     if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"{shown(source)}: line 1 names the column {shown(doubled)!r} twice; rename one of them.")
+        raise UserError(f"{shown(source)}: line {line} names the column '{shown(doubled)}' twice; rename one of them.")
     return names
 
 
@@ -127,8 +128,8 @@ def _records(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[s
             found = "unbalanced quotes"
             if source.at - source.begin == 1 and "field limit" in str(error):
                 found = f"a cell of more than {MAX_CELL_CHARACTERS:,} characters"
-        if not found:
-            continue
+        if not found or (not width and isinstance(found, list) and not any(map(str.strip, found))):
+            continue  # nothing stands there, whatever the header has
         if isinstance(found, list) and width and len(found) != width:
             several = source.at - source.begin > 1
             found = "unbalanced quotes" if several else f"{len(found)} cells, the header has {width}"

@@ -78,7 +78,7 @@ def _read_parquet(source: Path) -> TableRows:
         raise UserError(f"{shown(source)} cannot be read: {shown(str(error))}.") from error
     names = table.column_names
     if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"{shown(source)} has the column {shown(doubled)!r} twice; rename one of them.")
+        raise UserError(f"{shown(source)} has the column '{shown(doubled)}' twice; rename one of them.")
     return TableRows(table, range(1, table.num_rows + 1))
 
 

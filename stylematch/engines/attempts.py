@@ -33,13 +33,10 @@ class Guard(Generic[Partition]):
         where ``alone`` is true, photo by photo.
     timeout_s : float, optional
         How long a worker may stay on one photo; None for ever.
-    option : str
-        What changes that, for messages.
     """
 
     again: Callable[[Partition, tuple[LostPhoto, ...], bool], Partition]
     timeout_s: float | None = None
-    option: str = "--photo-timeout-s"
 
 
 class Attempts(Generic[Partition]):
@@ -85,7 +82,7 @@ class Attempts(Generic[Partition]):
         None stands for a photo that was done after all when the worker's end came.
         """
         if key is not None and self._guard is not None:
-            self.lost += (LostPhoto.late(key, self._guard.timeout_s or 0.0, self._guard.option),)
+            self.lost += (LostPhoto.late(key, self._guard.timeout_s or 0.0),)
         return self._next("hung")
 
     def died(self, how: str, keys: frozenset[str]) -> StylematchError | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from itertools import islice
 
 from stylematch.engines.attempts import Guard
 from stylematch.engines.local import (
@@ -27,7 +28,7 @@ from stylematch.engines.local import (
     terminate_as_interrupt,
 )
 from stylematch.engines.ray_cluster import connected, crew_shape
-from stylematch.engines.ray_crew import Crew, Task, take_next
+from stylematch.engines.ray_crew import Crew, Task
 from stylematch.engines.ray_worker import StylematchWorker
 from stylematch.errors import MissingExtraError
 from stylematch.tables.cores import usable_cores
@@ -88,7 +89,7 @@ def run_partitions(
         The run was interrupted, by Ctrl-C or SIGTERM; every worker has been ended.
     """
     waiting = iter(partitions)
-    todo = deque(Task(partition) for partition in [*take_next(waiting)])
+    todo = deque(Task(partition) for partition in [*islice(waiting, 1)])
     if not todo:
         return
     check_ray()

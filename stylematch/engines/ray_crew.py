@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -126,7 +127,7 @@ class Crew:
     def _at_hand(self, wanted: int) -> int:
         """Return how many partitions are at hand, of ``wanted``."""
         while len(self._todo) < wanted:
-            following = [*take_next(self._waiting)]
+            following = [*islice(self._waiting, 1)]
             if not following:
                 break
             self._todo.append(Task(following[0]))
@@ -248,9 +249,3 @@ def _why(error: Exception) -> str:
 def _last_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return shown(lines[-1].strip()) if lines else type(error).__name__
-
-
-def take_next(waiting: Iterator[Any]) -> Iterator[Any]:
-    """Yield the next partition, if there is one."""
-    with contextlib.suppress(StopIteration):
-        yield next(waiting)

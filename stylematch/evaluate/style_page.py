@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stylematch.evaluate.markdown import UNDEFINED, markdown_table, markdown_text
 from stylematch.evaluate.style_figures import LEAST_FACES
 
-_UNDEFINED = "\N{EN DASH}"
 _NAMES = {
     "rules": "rules alone",
     "rules_fitted": "rules alone, fitted",
@@ -40,26 +40,25 @@ def style_page(figures: Mapping[str, Any]) -> str:
     """
     parts = [
         _INTRODUCTION,
-        f"Attribute model `{figures['sha256']['bundle'][:12]}`, fitted to {figures['fitted_to']}.\n",
+        f"Attribute model `{figures['sha256']['bundle'][:12]}`, fitted to {markdown_text(figures['fitted_to'])}.\n",
     ]
     for name, of_set in figures["rule_sets"].items():
         vote, weights = of_set["fit"]["vote"], of_set["fit"]["weights"]
         parts.append(
-            f"## {name}\n\nk = {vote['k']}, temperature {vote['temperature']}, pseudo-count {vote['pseudo_count']}, "
-            f"agreement {vote['agreement']}; weights: rules {weights['rules']:.3f}, "
-            f"neighbours {weights['neighbours']:.3f}, prior {weights['prior']:.3f}.\n"
+            f"## {markdown_text(name)}\n\nk = {vote['k']}, temperature {vote['temperature']}, "
+            f"pseudo-count {vote['pseudo_count']}, agreement {vote['agreement']}; "
+            f"weights: rules {weights['rules']:.3f}, neighbours {weights['neighbours']:.3f}, "
+            f"prior {weights['prior']:.3f}.\n"
         )
         for title, measured in of_set["measured"].items():
-            parts.append("\n".join(_means(title, measured)) + "\n")
-        parts.append("\n".join(_by_style(of_set["measured"])) + "\n")
+            parts.append("\n".join(_means(title, measured)))
+        parts.append("\n".join(_by_style(of_set["measured"])))
     return "\n".join(parts)
 
 
-def _means(title: str, measured: Mapping[str, Any]) -> Iterator[str]:
+def _means(title: str, measured: Mapping[str, Any]) -> list[str]:
     people = f" of {measured['people']:,} people" if measured["people"] < measured["faces"] else ""
-    yield f"### {title}: {measured['faces']:,} faces{people}\n"
-    yield "| opinion | log loss | macro-F1 | accuracy | calibration error | pool minus this: log loss | macro-F1 |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    rows = []
     for key, name in _NAMES.items():
         said = measured["opinions"][key]
         differences = ["", ""]
@@ -71,25 +70,25 @@ def _means(title: str, measured: Mapping[str, Any]) -> Iterator[str]:
             for score in ("log_loss", "macro_f1")
         ]
         cells += [_number(said[score]) for score in ("accuracy", "expected_calibration_error")]
-        yield f"| {name} | {' | '.join([*cells, *differences])} |"
+        rows.append([name, *cells, *differences])
+    head = ("opinion", "log loss", "macro-F1", "accuracy", "calibration error", "pool minus this: log loss", "macro-F1")
+    return [f"### {markdown_text(title)}: {measured['faces']:,} faces{people}", "", *markdown_table(head, rows)]
 
 
 def _by_style(by_title: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for title, measured in by_title.items():
-        yield f"\n{title}, by style: log loss of the faces that have it, and F1, of {', '.join(_COMPARED)}\n"
-        yield (
-            "| style | faces |"
-            + "".join(f" loss, {key} |" for key in _COMPARED)
-            + "".join(f" F1, {key} |" for key in _COMPARED)
-        )
-        yield "| --- |" + " --- |" * (1 + 2 * len(_COMPARED))
+        scored = f"log loss of the faces that have it, and F1, of {', '.join(_COMPARED)}"
+        yield f"{markdown_text(title)}, by style: {scored}\n"
+        rows = []
         for style, count in measured["support"].items():
             values = [
                 _number(measured["opinions"][key]["per_style"][style][score])
                 for score in ("log_loss", "f1")
                 for key in _COMPARED
             ]
-            yield f"| {style} | {count} | {' | '.join(values)} |"
+            rows.append([markdown_text(style), str(count), *values])
+        scores = [f"{score}, {key}" for score in ("loss", "F1") for key in _COMPARED]
+        yield from markdown_table(("style", "faces", *scores), rows)
 
 
 def _difference(against: Mapping[str, Any], people: str) -> str:
@@ -98,7 +97,7 @@ def _difference(against: Mapping[str, Any], people: str) -> str:
 
 
 def _number(value: float | None, form: str = "{:.3f}") -> str:
-    return _UNDEFINED if value is None else form.format(value)
+    return UNDEFINED if value is None else form.format(value)
 
 
 def _interval(ends: list[float] | None, form: str) -> str:

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.disk import shown, why
 from stylematch.tables.manifest import scoring_settings
 from stylematch.tables.views import Views, open_views
 
@@ -81,4 +81,4 @@ def _rows(directory: Path, without: Sequence[str]) -> Any:
         kept = [field for field in schema if field.name not in (*NOT_SHOWN, *without)]
         return ds.dataset(path, schema=pa.schema(kept), format="parquet")
     except (OSError, ValueError) as error:
-        raise UserError(f"{shown(path)} cannot be read: {shown(error.args[0])}; build the index again") from None
+        raise UserError(f"{shown(path)} cannot be read: {why(error)}; build the index again") from None

@@ -165,8 +165,8 @@ def check_rules(
     if labels is None or indexes:
         # FAISS and the model's format take longer to import than the labels take to count.
         from stylematch.pipelines.assets import resolve_assets
-        from stylematch.search.index import ROWS_FILE
         from stylematch.search.infos import index_info
+        from stylematch.search.rows_file import ROWS_FILE
         from stylematch.vision.bundle import Bundle
 
         assets = resolve_assets(indexes)

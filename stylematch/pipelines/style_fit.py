@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from stylematch.pipelines.assets import Assets
-from stylematch.style.fits import STYLE_FILE, Fit, find_fit
+from stylematch.style.fits import Fit, find_fit, fits_path
 from stylematch.style.fusion import PoolWeights
 from stylematch.style.neighbours import VoteSettings
 from stylematch.style.ruleset import RuleSet
@@ -19,7 +19,7 @@ def gallery_sha256(assets: Assets) -> dict[str, str]:
 
 def fit_of(assets: Assets, rules: RuleSet) -> Fit | None:
     """Return what was fitted to a rule set over the gallery, None where nothing was."""
-    return find_fit(assets.faces.parent / STYLE_FILE, rules.sha256, gallery_sha256(assets))
+    return find_fit(fits_path(assets.faces), rules.sha256, gallery_sha256(assets))
 
 
 def described(fit: Fit | None) -> dict[str, Any]:

@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import faiss
 import numpy as np
@@ -29,6 +28,7 @@ from stylematch.search.names import all_but, appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.parameters import SEARCH_FILE, Parameters, read_search
 from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
+from stylematch.search.structure import Structure
 from stylematch.search.units import unit_rows, widened
 from stylematch.tables.disk import shown, write_durably
 
@@ -38,7 +38,7 @@ EXACT_BELOW = 0.05
 Made = TypeVar("Made", bound="ApproximateIndex")
 
 
-class ApproximateIndex(SearchIndex):
+class ApproximateIndex(SearchIndex, Structure):
     """Vectors found through a structure of FAISS; made by ``build`` or ``load``.
 
     Parameters
@@ -48,9 +48,6 @@ class ApproximateIndex(SearchIndex):
     parameters : Parameters
         How it is searched.
     """
-
-    keeps_removed: ClassVar[bool] = False
-    """Whether FAISS still holds what was removed, as tombstones."""
 
     def __init__(self, ids: pa.Array, parameters: Parameters) -> None:
         super().__init__(ids, "fp16")
@@ -144,10 +141,7 @@ class ApproximateIndex(SearchIndex):
             raise UserError(f"{shown(directory / INDEX_FILE)} is not the index of {SEARCH_FILE}; build it again.")
         index._loaded(directory)
         if device == "cuda":
-            flat = faiss.IndexFlatIP(dim)
-            vectors = index.vectors(np.arange(len(ids)))
-            flat.add(vectors)
-            index._gpu = proposer_on_gpu(flat, vectors)
+            index._to_gpu()
         return index
 
     @property
@@ -256,8 +250,8 @@ class ApproximateIndex(SearchIndex):
         self, unit: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.int64] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         available = len(self) if allowed is None else len(allowed)
-        if self._gpu is not None and allowed is None and (self._gpu.max_k is None or k + MARGIN <= self._gpu.max_k):
-            return self._search_exactly(unit, k, available, self._gpu.search)
+        if self._gpu is not None and allowed is None:
+            return self._search_exactly(unit, k, available, self._propose_on_gpu)
         share = available / (self._labels.given if self.keeps_removed else len(self))
         wanted = k * self.parameters.candidates + MARGIN
         if share < EXACT_BELOW or wanted > EXACT_BELOW * available:
@@ -281,59 +275,24 @@ class ApproximateIndex(SearchIndex):
         self._labels = Labels(by_position, self._label_count())
 
     def _changed(self, labels: npt.NDArray[np.int32]) -> None:
-        self._gpu = None  # it holds the vectors of before
         self._label(labels)
         self._after_change()
+        if self._gpu is not None:  # it holds the vectors of before
+            self._to_gpu()
+
+    def _to_gpu(self) -> None:
+        flat, vectors = faiss.IndexFlatIP(self.dim), self.vectors(np.arange(len(self)))
+        flat.add(vectors)
+        self._gpu = proposer_on_gpu(flat, vectors)
+
+    def _propose_on_gpu(
+        self, unit: npt.NDArray[np.float32], proposals: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        if self._gpu is None or (self._gpu.max_k is not None and proposals > self._gpu.max_k):
+            return self._scan(None)(unit, proposals)
+        return self._gpu.search(unit, proposals)
 
     def _own(self) -> None:
         """Take FAISS's structure into memory: what is mapped cannot change."""
         if self._mapped:
             self._faiss, self._mapped = faiss.deserialize_index(faiss.serialize_index(self._faiss)), False
-
-    def _label_count(self) -> int:
-        """Return how many labels FAISS has given, where it counts the removed too."""
-        return 0
-
-    def _after_change(self) -> None:
-        """Mend what changes have worn out."""
-
-    @abstractmethod
-    def _make(self, halves: npt.NDArray[np.float16], positions: npt.NDArray[np.int64]) -> None:
-        """Build FAISS's structure over the rows at some positions."""
-
-    @abstractmethod
-    def _insert(self, rows: Iterable[npt.NDArray[np.float32]], labels: npt.NDArray[np.int32]) -> None:
-        """Add rows to FAISS's structure under new labels, which ascend."""
-
-    @abstractmethod
-    def _forget(self, labels: npt.NDArray[np.int32]) -> None:
-        """Take labels out of FAISS's structure, where it can."""
-
-    @abstractmethod
-    def _propose(
-        self, unit: npt.NDArray[np.float64], wanted: int, selector: Any, share: float
-    ) -> npt.NDArray[np.int64]:
-        """Return labels (q, wanted), -1 where there are no more."""
-
-    @abstractmethod
-    def _structure_bytes(self) -> int:
-        """Return the size of FAISS's structure in memory."""
-
-    @abstractmethod
-    def _fits(self) -> bool:
-        """Return whether what was read is of this kind and has the labels."""
-
-    def _save_more(self, directory: Path) -> tuple[str, ...]:  # noqa: ARG002
-        return ()
-
-    def _loaded(self, directory: Path) -> None:
-        """Read what ``_save_more`` wrote."""
-
-    def _keep(self, halves: npt.NDArray[np.float16]) -> None:
-        """Append rows to the stored halves, where they are stored apart."""
-
-    def _close_up(self, kept: npt.NDArray[np.int64]) -> None:
-        """Leave only the rows at ``kept`` in the stored halves, where they are stored apart."""
-
-    def _overwrite(self, positions: npt.NDArray[np.int64], halves: npt.NDArray[np.float16]) -> None:
-        """Replace rows of the stored halves, where they are stored apart."""

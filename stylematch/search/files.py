@@ -75,3 +75,11 @@ def read_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapp
 def _name_of(file: IO[bytes]) -> str:
     # FAISS opens UTF-8 names only; a path may be any bytes.
     return f"/dev/fd/{file.fileno()}"
+
+
+def halves_of(stored: Any) -> npt.NDArray[np.float16]:
+    """Return a view (n, d) of the half floats that a FAISS ``IndexScalarQuantizer`` holds; they are its codes."""
+    size = stored.ntotal * stored.d * 2
+    halves = faiss.rev_swig_ptr(stored.codes.data(), size).view(np.float16).reshape(stored.ntotal, stored.d)
+    halves.flags.writeable = False
+    return halves

@@ -7,8 +7,7 @@ their timing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import faiss
@@ -17,7 +16,8 @@ import numpy.typing as npt
 
 from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import IndexKind
-from stylematch.search.index import halves_of
+from stylematch.search.files import halves_of
+from stylematch.search.structure import one_thread
 from stylematch.search.units import widened
 
 MAX_TOMBSTONES = 0.2
@@ -88,14 +88,3 @@ class HnswIndex(ApproximateIndex):
             return False
         self._label(self._labels.by_position)  # tombstones count from here on
         return bool(self._faiss.ntotal == self._labels.given)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Hold FAISS to one thread, for what would otherwise depend on how many there are."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)

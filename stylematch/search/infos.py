@@ -17,7 +17,16 @@ _INFOS = DescriptionFile(
     "an index",
     "index build",
     "build the index again",
-    ("count", "dim", "storage", "bytes_per_vector", "bundle_sha256", "source", "licence", "files"),
+    {
+        "count": int,
+        "dim": int,
+        "storage": str,
+        "bytes_per_vector": float,
+        "bundle_sha256": str,
+        "source": str,
+        "licence": str,
+        "files": dict,
+    },
     LABELS_KEY,
 )
 PICTURES_FILE = "pictures.parquet"

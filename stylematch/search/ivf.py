@@ -22,7 +22,7 @@ from stylematch.errors import UserError
 from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import IndexKind
 from stylematch.search.files import read_array, write_array
-from stylematch.search.hnsw import one_thread
+from stylematch.search.structure import one_thread
 from stylematch.search.units import widened
 
 VECTORS_FILE = "vectors.npy"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stylematch.errors import UserError
 from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import SearchIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.search.hnsw import HnswIndex
-from stylematch.search.index import VectorIndex
 from stylematch.search.ivf import IvfIndex, IvfPqIndex
 from stylematch.search.parameters import SEARCH_FILE, read_search
+from stylematch.tables.disk import shown
 
 APPROXIMATE: dict[str, type[ApproximateIndex]] = {kind.kind: kind for kind in (HnswIndex, IvfIndex, IvfPqIndex)}
 
@@ -26,5 +28,10 @@ def load_index(
     """
     if not (directory / SEARCH_FILE).exists():
         return VectorIndex.load(directory, device=device, threads=threads, mapped=mapped)
-    kind = APPROXIMATE[str(read_search(directory)["kind"])]
-    return kind.load(directory, device=device, threads=threads, mapped=mapped)
+    name = str(read_search(directory)["kind"])
+    if name not in APPROXIMATE:
+        raise UserError(
+            f"{shown(directory / SEARCH_FILE)} is of an index of kind {shown(name)}, which this version does not know; "
+            "build it again, or install the version that wrote it."
+        )
+    return APPROXIMATE[name].load(directory, device=device, threads=threads, mapped=mapped)

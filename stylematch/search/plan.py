@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import get_args
 
@@ -90,10 +91,11 @@ def make_plan(count: int, dim: int, *, max_memory_bytes: int, kind: IndexKind | 
     for plan in plans:
         if max(plan.search_bytes, plan.build_bytes) <= max_memory_bytes:
             return plan
-    least = min(max(plan.search_bytes, plan.build_bytes) for plan in plans)
+    smallest = min(plans, key=lambda plan: max(plan.search_bytes, plan.build_bytes))
+    least = max(smallest.search_bytes, smallest.build_bytes)
     raise UserError(
         f"{count:,} vectors of {dim} dimensions do not fit --max-memory-gb {max_memory_bytes / GIB:g}: "
-        f"{plans[-1].kind} needs {_gib(least)}. Allow {least / GIB:.2g} GB or more"
+        f"{smallest.kind} needs {_gib(least)}. Allow {math.ceil(100 * least / GIB) / 100:g} or more"
         f"{', leave --kind out' if kind else ''}, or split the embeddings into several indexes."
     )
 

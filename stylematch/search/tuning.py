@@ -23,7 +23,7 @@ import pyarrow as pa
 from stylematch.errors import UserError
 from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import IndexKind, SearchIndex
-from stylematch.search.index import VectorIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.search.kinds import APPROXIMATE
 from stylematch.search.names import all_but
 from stylematch.search.parameters import Parameters

@@ -39,25 +39,23 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
     """
     import duckdb
 
+    from stylematch.tables.closed_duckdb import closed_connection, words_of
+
     if not where.strip():
         raise UserError('the condition is empty; write one such as "price < 50", or leave it out')
     table = rows.append_column(_POSITION, pa.array(np.arange(rows.num_rows)))
     known = rows.column_names
     if not any(name.casefold() == _ITEM_ID for name in known):
         table, known = table.append_column(_ITEM_ID, rows["id"]), [*known, _ITEM_ID]
-    with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as connection:
-        try:
-            connection.register("items", table)
-            connection.execute("SET enable_external_access = false")
-            connection.execute("SET lock_configuration = true")
+    try:
+        with closed_connection({"items": table}) as connection:
             # A filter takes one expression alone: pasted into a query, a bracket too many would end the condition and
             # what stands behind it could add rows of its own.
             held = connection.table("items").filter(where)
             found = held.project(f'"{_POSITION}"').order("1").fetchnumpy()[_POSITION]
-        except duckdb.Error as error:
-            message = " ".join(str(error).split("\n\n")[0].split())
-            raise UserError(
-                f"the condition {shown(where)!r} cannot be read as a condition on this index's items: "
-                f"{shown(message.rstrip('.'))}. Their columns are {shown(', '.join(known))}."
-            ) from None
+    except duckdb.Error as error:
+        raise UserError(
+            f"the condition '{shown(where)}' cannot be read as a condition on this index's items: "
+            f"{shown(words_of(error).rstrip('.'))}. Their columns are {shown(', '.join(known))}."
+        ) from None
     return np.asarray(found, np.int64)

@@ -138,6 +138,20 @@ def data_root() -> Path:
     return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
 
 
+def cache_folder() -> Path:
+    """Return the folder of what may be fetched or made again: ``$XDG_CACHE_HOME/stylematch``, or that of ``~/.cache``.
+
+    Raises
+    ------
+    UserError
+        This user, as that of a container or a service may be, has no home folder.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylematch"
+    except RuntimeError as error:
+        raise UserError("this user has no home folder: set XDG_CACHE_HOME to a folder that it may write to") from error
+
+
 def usual_folder(name: str) -> Path:
     """Return the folder of a data set for which nobody has named another one.
 

@@ -1,5 +1,7 @@
 """``style.json``: what was fitted to rule sets over one face gallery; it lies beside the gallery's directory.
 
+A collection's gallery is its ``faces/``; of one that stands alone, perhaps beside others, the file has its name, too.
+
 A fit holds for one rule set, one gallery and one attribute model, each known by its SHA-256; for anything else there
 is none, and the defaults of ``VoteSettings`` and ``PoolWeights`` are used.
 """
@@ -18,6 +20,7 @@ from stylematch.style.neighbours import VoteSettings
 from stylematch.tables.disk import shown, write_durably
 
 STYLE_FILE = "style.json"
+_PART = "faces"
 _FORMAT = 2
 _OLD_FORMATS = (1,)  # which pooled the neighbours' plain vote
 
@@ -42,6 +45,11 @@ class Fit:
     weights: PoolWeights
     log_loss: float
     is_alone: bool = False
+
+
+def fits_path(faces: Path) -> Path:
+    """Return where the fits over a face gallery lie, given its directory."""
+    return faces.with_name(STYLE_FILE if faces.name == _PART else f"{faces.name}.{STYLE_FILE}")
 
 
 def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:

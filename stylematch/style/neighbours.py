@@ -37,7 +37,7 @@ class FoundNeighbours(Protocol):
 
 
 class NeighbourIndex(Protocol):
-    """What the vote needs of an index; ``stylematch.search.index.VectorIndex`` has it."""
+    """What the vote needs of an index; ``stylematch.search.exact.VectorIndex`` has it."""
 
     def __len__(self) -> int:
         """Return the number of faces in the gallery."""

@@ -26,17 +26,17 @@ class DescriptionFile:
         What writes such directories ("index build").
     remedy : str
         What to do about a damaged one ("build the index again").
-    needed : tuple of str
-        Keys that it has.
+    needed : mapping of str to type
+        Keys that it has, and what each is: ``int``, ``float``, ``str``, ``dict``, or ``list``, which is one of texts.
     needed_of_kind : mapping of str to str
-        Where it says under ``kind`` which of several it is: the key that each has besides, by kind.
+        Where it says under ``kind`` which of several it is: the list that each has besides, by kind.
     """
 
     name: str
     described: str
     command: str
     remedy: str
-    needed: tuple[str, ...]
+    needed: Mapping[str, type]
     needed_of_kind: Mapping[Any, str] = field(default_factory=dict)
 
     def read(self, directory: Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class DescriptionFile:
         Raises
         ------
         UserError
-            It is missing, no JSON, or lacks a key.
+            It is missing, no JSON, or lacks a key, or a key is something else than it should be.
         """
         path = directory / self.name
         try:
@@ -58,7 +58,7 @@ class DescriptionFile:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{shown(path)} is damaged (no JSON); {self.remedy}.") from error
         said = content if isinstance(content, dict) else {}
-        needed = [*self.needed, *(("kind",) if self.needed_of_kind else ())]
+        needed = {**self.needed, **({"kind": str} if self.needed_of_kind else {})}
         if self.needed_of_kind and "kind" in said:
             kind = said["kind"] if isinstance(said["kind"], str) else None
             if kind not in self.needed_of_kind:
@@ -66,7 +66,19 @@ class DescriptionFile:
                     f"{shown(path)}: 'kind' is {said['kind']!r}, not one of {', '.join(self.needed_of_kind)}; "
                     f"{self.remedy}."
                 )
-            needed.append(self.needed_of_kind[kind])
+            needed[self.needed_of_kind[kind]] = list
         if missing := [key for key in needed if key not in said]:
             raise UserError(f"{shown(path)} lacks {', '.join(missing)} (damaged, older or foreign); {self.remedy}.")
+        if wrong := [key for key, kind in needed.items() if not _is(said[key], kind)]:
+            raise UserError(
+                f"{shown(path)}: {wrong[0]!r} is {shown(json.dumps(said[wrong[0]])[:60])}, which it cannot be; "
+                f"{self.remedy}."
+            )
         return said
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value of JSON is of a kind: true is no number, 3 is a float, too, and a list one of texts."""
+    if kind is list:
+        return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)

@@ -82,8 +82,13 @@ def explained(doing: str, path: Path) -> Iterator[None]:
 
 def failure(doing: str, where: str, error: OSError) -> StylematchError:
     """Return what says that something could not be done: what, where, why, and that the same command goes on."""
-    why = shown(error.strerror or str(error))
-    return StylematchError(f"could not {doing} {where}: {why}; mend that and run the same command again")
+    return StylematchError(f"could not {doing} {where}: {why(error)}; mend that and run the same command again")
+
+
+def why(error: Exception) -> str:
+    """Return an error's own words, on one line: of the system's, what it says and not its number."""
+    words = error.strerror if isinstance(error, OSError) else None
+    return shown(words or str(error))
 
 
 def sync_directory(directory: Path) -> None:

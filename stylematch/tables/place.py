@@ -174,7 +174,7 @@ def place_of(text: str, what: str) -> Place:
     if scheme == "file":
         path = unquote(urlsplit(text).path)
         if urlsplit(text).netloc not in ("", "localhost") or not path.startswith("/"):
-            raise UserError(f"{what}: {shown(text)!r} is no file of this machine; write file:///path.")
+            raise UserError(f"{what}: '{shown(text)}' is no file of this machine; write file:///path.")
         return Place(text, Path(path))
     if scheme != "s3":
         raise UserError(f"{what}: {shown(scheme)}:// is not known; name a path, a file:// or an s3:// URL.")
@@ -194,7 +194,7 @@ def place_of(text: str, what: str) -> Place:
     if not bucket:
         raise UserError(f"{what}: {shown(without_keys(text))} names no bucket; write s3://bucket/prefix.")
     if not reached:
-        raise UserError(f"{what}: there is no bucket {shown(bucket)!r}; make it, or mend the URL {place}.")
+        raise UserError(f"{what}: there is no bucket '{shown(bucket)}'; make it, or mend the URL {place}.")
     return place
 
 

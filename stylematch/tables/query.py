@@ -1,7 +1,7 @@
 """Answer one SQL question about some tables: DuckDB, able to read them and nothing else.
 
-- The tables (``tables/views``) are registered as Arrow data sets, opened by us, before DuckDB is closed to files,
-  network, extensions, Python variables and changes of its own settings.
+- The tables (``tables/views``) are registered as Arrow data sets, opened by us, before DuckDB is closed to all else
+  (``tables/closed_duckdb``).
 - Exactly one statement is taken, and only one that DuckDB itself calls a SELECT (WITH, FROM, VALUES,
   DESCRIBE, SUMMARIZE and SHOW are).
 - Rows are fetched and written in blocks, so an answer of any length fits in memory.
@@ -52,12 +52,17 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
     """
     import duckdb
 
+    from stylematch.tables.closed_duckdb import closed_connection, words_of
+
     if output_format not in get_args(OutputFormat):
         raise UserError(f"unknown format '{shown(output_format)}': choose one of {', '.join(get_args(OutputFormat))}")
     if not is_utf8(sql):  # DuckDB cannot be handed it
         raise UserError(f"the query is no valid UTF-8: {shown(sql)}")
     write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
-    with tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill, _connect(views, spill) as connection:
+    with (
+        tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill,
+        closed_connection(views.tables, temp_directory=spill) as connection,
+    ):
         try:
             statements = connection.extract_statements(sql)
             if len(statements) != 1:
@@ -74,8 +79,7 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
                 raise UserError(f"column {shown(zoned[0])} is a time with a zone: cast it to TIMESTAMP or VARCHAR")
             write(names, _blocks(cursor), stream)
         except duckdb.Error as error:
-            # The first paragraph is the message; what follows draws the statement with a caret.
-            message = " ".join(str(error).split("\n\n")[0].split())
+            message = words_of(error)
             if isinstance(error, duckdb.CatalogException):  # whose guesses are DuckDB's own tables
                 message = (
                     f"{message.partition(' Did you mean')[0]} The tables are {', '.join(views.tables)}.{views.hint}"
@@ -89,27 +93,6 @@ def _kind(statement: Any) -> str:
         return str(statement.type.name)
     except ValueError:
         return "none that is known"
-
-
-def _connect(views: Views, spill: str) -> Any:
-    """Return a connection that can read the tables and touch no file but its own spill folder."""
-    import duckdb
-
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_persistent_secrets": False,
-            "python_enable_replacements": False,
-            "temp_directory": spill,
-        },
-    )
-    for name, table in views.tables.items():
-        connection.register(name, table)
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
 
 
 def _blocks(cursor: Any) -> Iterator[list[Row]]:

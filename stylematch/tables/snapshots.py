@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 from stylematch.errors import UserError
 from stylematch.tables.disk import explained, shown, sync_directory, temporary_path
 from stylematch.tables.manifest import MANIFEST, TOOL
+from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.place import Place
 
-SNAPSHOTS, SUMMARY, LATEST, MARKER = "snapshots", "summary.json", "latest", "export.json"
-_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[0-9a-f]{8})?")
+SUMMARY, LATEST, MARKER = "summary.json", "latest", "export.json"
 _UPLOADS_AT_ONCE = 8
 
 
@@ -64,9 +63,11 @@ class Snapshots:
 
     def finished(self) -> dict[str, str]:
         """Return the finished snapshots, sorted: folder name and date."""
-        found = {name: match for name in self.place.list(SNAPSHOTS) if (match := _NAME.fullmatch(name))}
+        nights = {name: night for name in self.place.list(SNAPSHOTS) if (night := night_of(name))}
         return {
-            name: match.group(1) for name, match in found.items() if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
+            name: night.isoformat()
+            for name, night in nights.items()
+            if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
         }
 
     def summary(self, name: str) -> dict[str, Any]:
@@ -163,9 +164,7 @@ class Snapshots:
             if name not in spared and (when not in nights or when == current[:10])
         ]
         removed += [
-            name
-            for name in self.place.list(SNAPSHOTS)
-            if _NAME.fullmatch(name) and name not in finished and name != current
+            name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in finished and name != current
         ]
         for name in removed:
             self.place.remove(f"{SNAPSHOTS}/{name}")

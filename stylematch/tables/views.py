@@ -13,8 +13,6 @@ of another model) is left out of it; each night still has its own. Files are ope
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +26,13 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
-from stylematch.tables.disk import is_url, shown
+from stylematch.tables.disk import is_url, shown, why
 from stylematch.tables.manifest import MANIFEST, read_manifest
+from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.shards import shard_paths
 
-SNAPSHOTS = "snapshots"
 SNAPSHOT_DATE = "snapshot_date"
 HISTORY = "_history"
-# A night that was published twice in a bucket has its run's first digits behind its date.
-_NIGHT = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[0-9a-f]{8})?")
 
 
 @dataclass(frozen=True)
@@ -93,18 +89,10 @@ def open_views(out: Path) -> Views:
 def find_snapshots(root: Path) -> list[Path]:
     """Return the finished nights below a root, the oldest first: ``snapshots/YYYY-MM-DD`` with a manifest."""
     try:
-        folders = sorted(path for path in (root / SNAPSHOTS).iterdir() if _date_of(path) is not None)
+        folders = sorted(path for path in (root / SNAPSHOTS).iterdir() if night_of(path.name) is not None)
     except OSError:
         return []
     return [folder for folder in folders if read_manifest(folder) is not None]
-
-
-def _date_of(snapshot: Path) -> datetime.date | None:
-    match = _NIGHT.fullmatch(snapshot.name)
-    try:
-        return datetime.date.fromisoformat(match[1]) if match else None
-    except ValueError:
-        return None
 
 
 def open_table(run: Path, table: str, out: Path | None = None) -> Any:
@@ -128,7 +116,7 @@ def open_table(run: Path, table: str, out: Path | None = None) -> Any:
     try:
         return ds.dataset(files, format="parquet")
     except (OSError, ValueError) as error:
-        raise UserError(f"{shown(run / table)} cannot be read: {shown(error.args[0])}; run score again") from None
+        raise UserError(f"{shown(run / table)} cannot be read: {why(error)}; run score again") from None
 
 
 def refuse_elsewhere(run: Path) -> None:
@@ -186,8 +174,8 @@ def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
         try:
             schemas.append(pq.read_schema(files[0]))
         except (OSError, ValueError) as error:
-            raise UserError(f"{shown(files[0])} cannot be read: {shown(error.args[0])}; export it again") from None
-        date = pc.field(SNAPSHOT_DATE) == pa.scalar(_date_of(night), pa.date32())
+            raise UserError(f"{shown(files[0])} cannot be read: {why(error)}; export it again") from None
+        date = pc.field(SNAPSHOT_DATE) == pa.scalar(night_of(night.name), pa.date32())
         fragments += [file_format.make_fragment(str(path), filesystem, partition_expression=date) for path in files]
     return ds.FileSystemDataset(fragments, _common(schemas), file_format, filesystem)
 

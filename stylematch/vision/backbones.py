@@ -219,9 +219,7 @@ def _without_classifier(network: nn.Module) -> nn.Sequential:
         return features
     if kind == "MNASNet":
         return network.layers  # type: ignore[return-value]
-    if kind == "ResNet":
-        return nn.Sequential(OrderedDict((k, v) for k, v in children.items() if k not in ("avgpool", "fc")))
-    if kind in ("RegNet", "ShuffleNetV2"):
+    if kind in ("ResNet", "RegNet", "ShuffleNetV2"):
         return nn.Sequential(OrderedDict((k, v) for k, v in children.items() if k not in ("avgpool", "fc")))
     for place in ("fc", "head", "heads", "classifier"):
         if hasattr(network, place):

@@ -75,8 +75,8 @@ class Bundle:
             )
         bundle = cls(directory, description)
         try:
-            _ = bundle.name, bundle.input_px, bundle.channels, bundle.embedding_dim, bundle.schema
-        except (KeyError, TypeError, ValueError) as error:
+            _ = bundle.name, bundle.input_px, bundle.channels, bundle.embedding_dim, bundle.schema, bundle.learned
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{directory / DESCRIPTION} is damaged ({type(error).__name__}: {error}); get it again."
             ) from error

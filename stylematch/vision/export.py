@@ -26,7 +26,7 @@ from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime
-from stylematch.vision.stored_network import architecture, load_network
+from stylematch.vision.stored_network import architecture
 
 OPSET = 18
 TOLERANCE = 1e-3
@@ -101,21 +101,6 @@ def _tidy(directory: Path) -> None:
     for pattern in (f".*{TEMPORARY_SUFFIX}", ".tmp*"):  # the second are safetensors' own, in bundles of before
         for unfinished in directory.glob(pattern):
             unfinished.unlink(missing_ok=True)
-
-
-def rewrite_graph(bundle: Bundle) -> Bundle:
-    """Write a bundle's graph again, as this version exports it; the weights stay, the bundle's digest changes.
-
-    Raises
-    ------
-    StylematchError
-        If the graph does not give what the weights give in torch.
-    """
-    network = load_network(bundle).eval().float().to(memory_format=torch.contiguous_format)
-    _write_graph(network, bundle.directory, bundle.input_px, _offsets(bundle.directory / WEIGHTS))
-    written = Bundle.open(bundle.directory)
-    _check(written)
-    return written
 
 
 def runtime_difference(bundle: Bundle, count: int = 8) -> float:

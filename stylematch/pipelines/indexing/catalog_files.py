@@ -30,7 +30,7 @@ from stylematch.tables.replace import DirectoryKind
 CATALOG_FILE, REJECTED_FILE = "catalog.json", "rejected.parquet"
 ITEMS, GARMENTS = "items", "garments"
 _CATALOG = DescriptionFile(
-    CATALOG_FILE, "a catalogue", "catalog build", "build the catalogue again", ("sources", "given")
+    CATALOG_FILE, "a catalogue", "catalog build", "build the catalogue again", {"sources": list, "given": list}
 )
 _PARTS = frozenset({ITEMS, GARMENTS, PICTURES_FILE, REJECTED_FILE})
 CATALOG = DirectoryKind("a catalogue", CATALOG_FILE, lambda _, name: name in _PARTS)

@@ -15,7 +15,7 @@ from stylematch.pipelines.indexing.shards import EMBEDDINGS_FILE as EMBEDDINGS_F
 from stylematch.pipelines.indexing.shards import read_description, read_embeddings
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import Origin, save_index_directory
-from stylematch.search.index import VectorIndex
+from stylematch.search.exact import VectorIndex
 from stylematch.search.infos import INFOS_FILE, LABELS_KEY, SPEED_KEY, index_info
 from stylematch.search.plan import GIB, make_plan
 from stylematch.search.tuning import build_tuned, queries_per_s

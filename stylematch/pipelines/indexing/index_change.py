@@ -230,7 +230,7 @@ def _check_belong_together(
     for field in schema:
         if field.name not in rows.column_names or rows.schema.field(field.name).type != field.type:
             raise UserError(
-                f"{shown(embeddings_dir)} has no column {shown(field.name)!r} of type {field.type}, which "
+                f"{shown(embeddings_dir)} has no column '{shown(field.name)}' of type {field.type}, which "
                 f"{shown(directory)} keeps; embed the data again with it."
             )
 

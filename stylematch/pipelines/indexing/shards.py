@@ -25,7 +25,7 @@ _DESCRIPTION = DescriptionFile(
     "a directory of embeddings",
     "embed",
     "embed the data again",
-    ("dim", "count", "bundle_sha256", "source", "licence"),
+    {"dim": int, "count": int, "bundle_sha256": str, "source": str, "licence": str},
     LABELS_KEY,
 )
 
@@ -116,5 +116,11 @@ def _vectors(table: pa.Table, directory: Path, dim: int) -> npt.NDArray[Any]:
     column = table["embedding"]
     if not pa.types.is_fixed_size_list(column.type) or column.type.list_size != dim:
         raise UserError(f"{shown(directory)}: column 'embedding' is {column.type}, not a list of {dim} numbers.")
+    numbers = column.combine_chunks().flatten()
+    if not pa.types.is_floating(numbers.type) or numbers.null_count:
+        raise UserError(
+            f"{shown(directory)}: column 'embedding' is {column.type} with {numbers.null_count} empty cells, not a "
+            f"list of {dim} numbers; embed the data again."
+        )
     # from_dlpack, since Arrow's own to_numpy imports pandas.
-    return np.from_dlpack(column.combine_chunks().flatten()).reshape(-1, dim)
+    return np.from_dlpack(numbers).reshape(-1, dim)

@@ -31,7 +31,7 @@ from stylematch.pipelines.style_fit import gallery_sha256
 from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.infos import index_info
 from stylematch.settings.load import data_root
-from stylematch.style.fits import STYLE_FILE, Fit, write_fits
+from stylematch.style.fits import Fit, fits_path, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
 from stylematch.style.informed import GalleryAttributes
@@ -122,13 +122,17 @@ def fit_style(
         Data, indexes or rule sets are missing or wrong.
     """
     assets = resolve_assets(indexes)
-    style = assets.faces.parent / STYLE_FILE
+    style = fits_path(assets.faces)
     for written in (style.parent, report.absolute()):
         check_writable(written)
     bundle = Bundle.open(assets.attributes)
     names = bundle.schema.group("attributes").labels
     categories = index_info(assets.items)["categories"]
     sets = [load_rules(name, attribute_names=names, categories=categories) for name in rule_sets or shipped_rule_sets()]
+    if len({rules.name for rules in sets}) < len(sets):
+        raise UserError(
+            f"rule sets to fit: {', '.join(shown(rules.name) for rules in sets)}: two have one name; rename one"
+        )
     gallery = load_index_directory(assets.faces, threads=usable_cores())
     folder = root or data_root()
     if not (folder / "celeba").is_dir():

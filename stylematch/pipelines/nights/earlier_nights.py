@@ -6,7 +6,8 @@ from datetime import date
 
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.environment import package_versions
-from stylematch.tables.snapshots import SNAPSHOTS, Snapshots
+from stylematch.tables.night_names import SNAPSHOTS
+from stylematch.tables.snapshots import Snapshots
 
 
 def already_published(snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool) -> str | None:

@@ -9,7 +9,6 @@ features and of tables; the same command goes on with them.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -21,10 +20,11 @@ from stylematch.pipelines.nights.export_summary import ExportSummary, check_limi
 from stylematch.pipelines.nights.night import Night
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
+from stylematch.settings.load import cache_folder
 from stylematch.tables.disk import shown
 from stylematch.tables.lock import held
+from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.place import Place, place_of
-from stylematch.tables.snapshots import SNAPSHOTS
 
 _UNFINISHED = "night-"
 
@@ -80,10 +80,10 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
         work = Path(job.work)
     else:
         try:
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        except RuntimeError as error:  # a container's or a service's user that no list of users knows
-            raise UserError("work: this user has no home folder for what is not finished; name a folder.") from error
-        work = cache / "stylematch" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+            cache = cache_folder()
+        except UserError as error:
+            raise UserError(f"work: {error}, or name the folder for what is not finished here.") from error
+        work = cache / hashlib.sha256(str(out).encode()).hexdigest()[:16]
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:

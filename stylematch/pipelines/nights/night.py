@@ -45,9 +45,10 @@ from stylematch.settings.export import ExportJob
 from stylematch.tables.disk import explained, shown, write_durably
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, write_manifest
+from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
-from stylematch.tables.snapshots import SNAPSHOTS, SUMMARY, Snapshots
+from stylematch.tables.snapshots import SUMMARY, Snapshots
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device
 

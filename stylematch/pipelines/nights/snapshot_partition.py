@@ -44,8 +44,8 @@ from stylematch.tables.contract import (
     photos_schema,
     recommendations_schema,
 )
+from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.shards import parse_sidecar, shard_path, sidecar_path
-from stylematch.tables.snapshots import SNAPSHOTS
 from stylematch.tables.writer import ShardWriter
 
 

@@ -18,7 +18,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.search.units import has_direction, normalise
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import temporary_path
+from stylematch.tables.disk import durable_file
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.grey import grey
 from stylematch.vision.runtime import CpuRuntime, run_in_batches
@@ -119,10 +119,8 @@ class ImagenetFeatures:
             self._cache.mkdir(parents=True, exist_ok=True)
             with Progress(len(pictures), "pictures", f"ImageNet features of {what}") as progress:
                 features = self._features(pictures, progress.update)
-            unfinished = temporary_path(path)
-            with unfinished.open("wb") as file:
+            with durable_file(path) as file:
                 np.save(file, features, allow_pickle=False)
-            unfinished.replace(path)
         return _unit(np.load(path, allow_pickle=False))
 
     def _features(self, pictures: Pictures, advance: Callable[[int], None]) -> npt.NDArray[np.float16]:

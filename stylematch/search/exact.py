@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from stylematch.errors import UserError
 from stylematch.search.base import Hits, IndexKind, SearchIndex
-from stylematch.search.files import INDEX_FILE, read_faiss, write_faiss
+from stylematch.search.files import INDEX_FILE, halves_of, read_faiss, write_faiss
 from stylematch.search.names import appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
@@ -251,14 +251,6 @@ class VectorIndex(SearchIndex):
         self._view((self._flat.ntotal, self._flat.d))
         if on_gpu:
             self._gpu = proposer_on_gpu(self._flat, self._vectors)
-
-
-def halves_of(stored: Any) -> npt.NDArray[np.float16]:
-    """Return a view (n, d) of the half floats that a FAISS ``IndexScalarQuantizer`` holds; they are its codes."""
-    size = stored.ntotal * stored.d * 2
-    halves = faiss.rev_swig_ptr(stored.codes.data(), size).view(np.float16).reshape(stored.ntotal, stored.d)
-    halves.flags.writeable = False
-    return halves
 
 
 def _storage_of(stored: Any) -> Storage | None:

@@ -1,0 +1,40 @@
+"""DuckDB, able to read some tables and nothing else: no file, network, extension, setting or variable of Python's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+
+def closed_connection(tables: Mapping[str, Any], **config: Any) -> duckdb.DuckDBPyConnection:
+    """Return a connection to tables that were opened before it was closed to all else.
+
+    Parameters
+    ----------
+    tables : mapping of str to pyarrow.Table or pyarrow.dataset.Dataset
+        By name.
+    **config
+        More of DuckDB's settings, such as ``temp_directory``.
+    """
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_persistent_secrets": False,
+            "python_enable_replacements": False,
+            **config,
+        },
+    )
+    for name, table in tables.items():
+        connection.register(name, table)
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def words_of(error: duckdb.Error) -> str:
+    """Return DuckDB's message; what follows its first paragraph draws the statement with a caret."""
+    return " ".join(str(error).split("\n\n")[0].split())
