@@ -16,7 +16,7 @@ from engine_jobs import Photos, again, fail_to_load, load, misbehave, read_all, 
 from program import heed_interrupts
 
 from stylematch.data.listing import MAX_LOST
-from stylematch.engines.attempts import Attempts, Guard
+from stylematch.engines.attempts import Attempts, Guard, Losses
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress, Tally
 from stylematch.errors import StylematchError, UserError
@@ -256,6 +256,17 @@ def test_a_machine_on_which_every_photo_hangs_stops_the_run():
         patient.advance(3 * number + 3)
         assert patient.timed_out(str(3 * number)) is None
     assert len(patient.current.lost) == 30
+
+
+def test_the_whole_run_says_whether_it_is_the_machine():
+    """Photos that hang may stand together in one partition; and those that hung last night hang tonight."""
+    losses = Losses(reached=2 * MAX_LOST)
+    tries = Attempts(Photos(tuple(map(str, range(100)))), Guard(again, 1.0), losses)
+    assert [tries.timed_out(str(number)) for number in range(MAX_LOST)] == [None] * MAX_LOST
+    assert "hardly the photos' fault" in str(tries.timed_out(str(MAX_LOST)))
+    known = Guard(again, 1.0, lambda photos: frozenset(map(str, range(50))))
+    tries = Attempts(Photos(tuple(map(str, range(100)))), known)
+    assert {tries.timed_out(str(number)) for number in range(50)} == {None}
 
 
 def test_what_was_found_is_told_as_it_is_found_and_once():

@@ -24,7 +24,7 @@ from damaged import FAULTS, kinds
 from PIL import Image, ImageEnhance
 from program import EXAMPLES, call, command, environment, heed_interrupts, rows, score, table, table_digests, wait_for
 
-from stylematch.data.listing import LostPhoto
+from stylematch.data.listing import MAX_LOST, LostPhoto
 from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import LocalFolder
 from stylematch.data.photos import FoundPhoto
@@ -582,6 +582,23 @@ def test_photos_that_hang_or_crash_are_lost_alone_and_for_one_night(tmp_path):
     assert_is_what_score_makes(snapshot, photos, tmp_path / "scored")
     assert len(kept_ids(tmp_path / "out")) == 20
     assert night(tmp_path, THIRD)[1]["changes"]["read"] == 0
+
+
+def test_many_photos_that_crash_are_no_reason_to_end_the_next_night(tmp_path):
+    """More of them than are taken for the machine's fault, and the next night reads no others."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3 * MAX_LOST):
+        fault = b"SEGFAULTS" if number % 3 == 2 else b"%d" % number
+        (photos / f"{number:03d}.jpg").write_bytes(kinds()["baseline"] + b"%d" % number + fault)
+    job = job_file(tmp_path, score={"photo_timeout_s": 20})
+    path = os.pathsep.join([str(REPOSITORY / "tests" / "faults"), environment()["PYTHONPATH"]])
+    for day in (FIRST, SECOND):
+        done = subprocess.run(
+            command("export", job, "--date", day), env=environment(PYTHONPATH=path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"{MAX_LOST} rejected" in done.stdout
 
 
 def test_a_photo_that_is_given_up_is_hashed_and_after_that_left_alone(tmp_path):

@@ -22,6 +22,10 @@ Partition = TypeVar("Partition")
 MAX_UNEXPLAINED_DEATHS = 2
 
 
+def _none(_: object) -> frozenset[str]:
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class Guard(Generic[Partition]):
     """How a run guards itself against photos that hang or crash a worker.
@@ -33,10 +37,22 @@ class Guard(Generic[Partition]):
         where ``alone`` is true, photo by photo.
     timeout_s : float, optional
         How long a worker may stay on one photo; None for ever.
+    known : callable
+        ``known(partition)`` returns the photos that were lost in an earlier run, too: that they are lost again says
+        nothing of the machine.
     """
 
     again: Callable[[Partition, tuple[LostPhoto, ...], bool], Partition]
     timeout_s: float | None = None
+    known: Callable[[Partition], frozenset[str]] = _none
+
+
+@dataclass
+class Losses:
+    """How many photos a run has reached, and how many of these are lost, by which a fault of the machine is known."""
+
+    reached: int = 0
+    lost: int = 0
 
 
 class Attempts(Generic[Partition]):
@@ -48,6 +64,8 @@ class Attempts(Generic[Partition]):
         As it was handed in.
     guard : Guard, optional
         Without one there is no second try.
+    losses : Losses, optional
+        Of the whole run, which is counted on.
 
     Attributes
     ----------
@@ -57,8 +75,9 @@ class Attempts(Generic[Partition]):
         So far.
     """
 
-    def __init__(self, partition: Partition, guard: Guard[Partition] | None) -> None:
+    def __init__(self, partition: Partition, guard: Guard[Partition] | None, losses: Losses | None = None) -> None:
         self.partition = self.current = partition
+        self._losses = losses if losses is not None else Losses()
         self.lost: tuple[LostPhoto, ...] = ()
         self._guard = guard
         self._alone = False
@@ -74,6 +93,7 @@ class Attempts(Generic[Partition]):
         self._counted += count
         news = max(0, self._counted - self._told)
         self._told += news
+        self._losses.reached += news
         return count if news == count else news
 
     def timed_out(self, key: str | None) -> StylematchError | None:
@@ -82,7 +102,7 @@ class Attempts(Generic[Partition]):
         None stands for a photo that was done after all when the worker's end came.
         """
         if key is not None and self._guard is not None:
-            self.lost += (LostPhoto.late(key, self._guard.timeout_s or 0.0),)
+            self._lose(LostPhoto.late(key, self._guard.timeout_s or 0.0))
         return self._next("hung")
 
     def died(self, how: str, keys: frozenset[str]) -> StylematchError | None:
@@ -99,7 +119,7 @@ class Attempts(Generic[Partition]):
         self._suspects = (self._suspects | keys) - guilty
         for key in sorted(guilty):
             message = f"reading it ended two worker processes; the last {how}"
-            self.lost += (LostPhoto(key, str(Reason.CRASHED), message),)
+            self._lose(LostPhoto(key, str(Reason.CRASHED), message))
         if guilty:
             self._unexplained = 0
         else:
@@ -113,11 +133,17 @@ class Attempts(Generic[Partition]):
             )
         return self._next(how)
 
+    def _lose(self, photo: LostPhoto) -> None:
+        self.lost += (photo,)
+        if self._guard is None or photo.path not in self._guard.known(self.partition):
+            self._losses.lost += 1
+
     def _next(self, how: str) -> StylematchError | None:
-        if too_many_lost(len(self.lost), self._told):
+        if too_many_lost(self._losses.lost, self._losses.reached):
             return StylematchError(
-                f"{len(self.lost)} photos, most of those reached, ended their worker, which last {how}: that is hardly "
-                "the photos' fault; look at the machine's memory and disks and run the same command again: it goes on"
+                f"{self._losses.lost} photos, most of those reached, ended their worker, which last {how}: that is "
+                "hardly the photos' fault; look at the machine's memory and disks and run the same command again: it "
+                "goes on"
             )
         self._counted = 0
         if self._guard is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
 from typing import Any
 
-from stylematch.engines.attempts import Attempts, Guard
+from stylematch.engines.attempts import Attempts, Guard, Losses
 from stylematch.engines.early import take_template
 from stylematch.engines.template import Template
 from stylematch.engines.worker import Worker, stop
@@ -46,6 +46,7 @@ class WorkerPool:
         self._template: Template | None = None
         self._workers: list[Worker] = []
         self._again: deque[Attempts[Any]] = deque()
+        self._losses = Losses()
         self._failure: Exception | None = None
 
     def start_one(self) -> Worker:
@@ -94,7 +95,7 @@ class WorkerPool:
                 task = self._again.popleft()
             else:
                 try:
-                    task = Attempts(next(waiting), self._guard)
+                    task = Attempts(next(waiting), self._guard, self._losses)
                 except StopIteration:
                     break
             idle = next((worker for worker in self._workers if worker.task is None), None)

@@ -50,6 +50,7 @@ def run_job(
     description: str,
     on_partition: Callable[[int], None] = local.ignore,
     photos: Path | None = None,
+    lost_before: Callable[[Path, Partition], frozenset[str]] | None = None,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage.
 
@@ -69,18 +70,26 @@ def run_job(
     photos : pathlib.Path, optional
         The folder of photos that the listing's paths are relative to, which every node must see; None where no photo
         is read, or where they lie in a bucket.
+    lost_before : callable, optional
+        Given the listing's file and a partition, the photos of it that were lost in an earlier run, too; top-level.
     """
     common: dict[str, Any] = {"description": description, "on_partition": on_partition}
-    guard = Guard(_again, choice.photo_timeout_s) if choice.photo_timeout_s else None
+
+    def guard(listing_file: Path) -> Guard[Partition] | None:
+        known = {} if lost_before is None else {"known": functools.partial(lost_before, listing_file)}
+        return Guard(_again, choice.photo_timeout_s, **known) if choice.photo_timeout_s else None
+
     if choice.engine == "local":
         workers, threads = shared_cores(workers, len(waiting), usable_cores())
         setup = functools.partial(load, replace(job, threads=threads))
-        run = functools.partial(local.run_partitions, guard=guard)
+        run = functools.partial(local.run_partitions, guard=guard(job.listing))
         return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
     with _shared(job, waiting, photos) as (shared_job, seen):
         setup = functools.partial(_load_where_all_is_seen, load, replace(shared_job, threads=1), seen, code_version())
         on_gpus = job.device == "cuda"
-        run = functools.partial(ray.run_partitions, guard=guard, address=choice.address, on_gpus=on_gpus)
+        run = functools.partial(
+            ray.run_partitions, guard=guard(shared_job.listing), address=choice.address, on_gpus=on_gpus
+        )
         return run_listing(function, setup, listing, waiting, workers=workers, run=run, **common)
 
 

@@ -93,7 +93,9 @@ class Reason(StrEnum):
     CRASHED = "crashed"
 
 
-UNSETTLED = frozenset({Reason.UNREADABLE_FILE, Reason.TIMED_OUT, Reason.CRASHED, Reason.OUT_OF_MEMORY})
+LOST = frozenset({Reason.TIMED_OUT, Reason.CRASHED})
+"""Reasons of a photo on which a worker hung or died."""
+UNSETTLED = LOST | {Reason.UNREADABLE_FILE, Reason.OUT_OF_MEMORY}
 """Reasons that may lie with the machine and the hour: what is kept of a photo is not its contents' last word."""
 
 REASON_MEANINGS: dict[Reason, str] = {

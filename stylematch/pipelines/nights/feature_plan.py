@@ -19,7 +19,7 @@ from stylematch.pipelines.nights import feature_sql as sql
 from stylematch.pipelines.nights.feature_footers import Footers
 from stylematch.pipelines.nights.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
 from stylematch.pipelines.nights.night_lists import PLAN_COLUMNS, TODO_COLUMNS, write_plan, write_todo
-from stylematch.tables.contract import UNSETTLED
+from stylematch.tables.contract import LOST, UNSETTLED
 
 _FETCHED_ROWS = 10_000
 _MEMORY = "1GB"
@@ -107,7 +107,7 @@ class FeaturePlan:
         connection.register("found", ds.dataset(found))
         connection.execute(sql.KNOWN)
         connection.execute(sql.KEPT, {"thumbnails": thumbnails, "unsettled": sorted(UNSETTLED)})
-        connection.execute(sql.PLAN, {"max_bytes": max_bytes})
+        connection.execute(sql.PLAN, {"max_bytes": max_bytes, "lost": sorted(LOST)})
         connection.register("not_looked_at", pa.table({"place": pa.array(not_looked_at, pa.string())}))
         for statement in (sql.UNSEEN, sql.SPARED, sql.LIVE):
             connection.execute(statement)
@@ -195,7 +195,8 @@ class FeaturePlan:
         rows = self._rows(
             """
             SELECT path, bytes, stamp, photo_id, reason, message, coalesce(seen, $seen) FROM (
-                SELECT * EXCLUDE (shard, "row", unsettled) FROM plan WHERE path NOT IN (SELECT path FROM spared)
+                SELECT * EXCLUDE (shard, "row", unsettled, was_lost) FROM plan
+                WHERE path NOT IN (SELECT path FROM spared)
                 UNION ALL BY NAME FROM spared)
             ORDER BY number
             """,

@@ -10,14 +10,15 @@ _SEEN_LAST = "QUALIFY row_number() OVER (PARTITION BY path ORDER BY seen DESC, p
 KNOWN = f"CREATE TABLE known AS FROM (FROM files UNION ALL FROM pending) {_SEEN_LAST}"
 KEPT = """
     CREATE TABLE kept AS
-    SELECT photo_id, shard, "row", list_contains($unsettled, reason) AS unsettled FROM features
+    SELECT photo_id, shard, "row", list_contains($unsettled, reason) AS unsettled, reason AS kept_reason FROM features
     WHERE has_thumbnail OR status = 'rejected' OR NOT $thumbnails
     QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY unsettled, shard DESC, "row") = 1"""
 PLAN = """
     CREATE TABLE plan AS
     SELECT found.number, found.path, found.bytes, found.stamp, known.seen, known.photo_id,
         known.reason, known.message, kept.shard, kept."row",
-        found.bytes <= $max_bytes AND (kept.unsettled IS NULL OR kept.unsettled) AS unsettled
+        found.bytes <= $max_bytes AND (kept.unsettled IS NULL OR kept.unsettled) AS unsettled,
+        coalesce(list_contains($lost, coalesce(kept.kept_reason, known.reason)), false) AS was_lost
     FROM found
     LEFT JOIN known ON known.path = found.path AND known.bytes = found.bytes AND known.stamp = found.stamp
         AND found.bytes <= $max_bytes

@@ -33,7 +33,7 @@ from stylematch.pipelines.nights.feature_plan import Changes, FeaturePlan
 from stylematch.pipelines.nights.feature_store import FeatureStore
 from stylematch.pipelines.nights.feature_tidy import tidy, write_files
 from stylematch.pipelines.nights.keep_partition import KeepJob, KeepState, keep_partition
-from stylematch.pipelines.nights.night_lists import write_found
+from stylematch.pipelines.nights.night_lists import lost_before, write_found
 from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.run_gallery import forget_kept
@@ -178,6 +178,7 @@ class Night:
             workers=self.settings.workers,
             description="new photos",
             photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
+            lost_before=lost_before,
         )
 
     def _check_gone(self, gone: int, before: int, how: str) -> None:

@@ -30,7 +30,7 @@ _FOUND = pa.schema(
         pa.field("stamp", pa.string(), nullable=False),
     ]
 )
-TODO_COLUMNS = "path, bytes, stamp"
+TODO_COLUMNS = "path, bytes, stamp, was_lost"
 PLAN_COLUMNS = 'path, bytes, photo_id, shard, "row", reason, message'
 
 
@@ -72,8 +72,13 @@ def write_todo(rows: Iterable[Any], path: Path) -> Listing:
 
 def read_todo(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
     """Read one partition of what ``write_todo`` wrote."""
-    for name, size, stamp in _lines(path, partition):
+    for name, size, stamp, _ in _lines(path, partition):
         yield FoundPhoto(name, unescape_path(name), size, stamp=stamp)
+
+
+def lost_before(path: Path, partition: Partition) -> frozenset[str]:
+    """Return the photos of one partition of what ``write_todo`` wrote on which a worker hung or died before tonight."""
+    return frozenset(name for name, _, _, was_lost in _lines(path, partition) if was_lost)
 
 
 def write_plan(rows: Iterable[Any], path: Path) -> Listing:
