@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import fcntl
 import json
@@ -16,6 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -31,7 +33,10 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.errors import UserError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
+from stylematch.pipelines.nights import night as module
+from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.export import _work_folder
+from stylematch.pipelines.nights.export_summary import drift_warning
 from stylematch.pipelines.nights.keep_partition import _look
 from stylematch.report.packed import GalleryPictures
 from stylematch.settings.export import ExportJob
@@ -418,7 +423,9 @@ def test_the_same_night_again_after_a_change(folder):
     assert len(rows(snapshot, "photos")) == 10
 
 
-def test_drift_is_told_and_may_be_too_much(folder):
+def test_drift_is_told_and_may_be_too_much(folder, monkeypatch):
+    # So few faces drift by chance.
+    monkeypatch.setattr(module, "style_drift", lambda *given: dataclasses.replace(style_drift(*given), by_chance=0.05))
     shutil.rmtree(folder / "photos" / "more photos")
     for name in ("astronaut.jpg", "exif_rotated.jpg", "grayscale.jpg"):
         (folder / "photos" / name).unlink()
@@ -438,13 +445,13 @@ def test_a_night_that_lost_all_faces_drifts_and_is_passed_over_by_the_next(folde
     (folder / "photos").rename(away)
     (folder / "photos").mkdir()
     shutil.copy(EXAMPLES / "coffee.jpg", folder / "photos")  # which has no face
-    _, summary, result = night(folder, SECOND, max_drift=0.5, code=4)
+    _, summary, result = night(folder, SECOND, max_gone_share=1.0, max_drift=0.5, code=4)
     assert summary["drift"] == {"against": FIRST, "psi": None, "by_chance": None, "level": "large"}
     assert f"warning: the styles drift: only one of tonight and {FIRST} has faces" in result.out + result.err
     shutil.rmtree(folder / "out" / "snapshots" / SECOND)
     for keys, code in (({}, 0), ({"max_drift": 0.5}, 4)):  # warnings are objects where these are asked for
         shutil.rmtree(folder / "out" / "snapshots" / SECOND, ignore_errors=True)
-        result = call("--log-format=json", "export", job_file(folder, **keys), "--date", SECOND)
+        result = call("--log-format=json", "export", job_file(folder, max_gone_share=1.0, **keys), "--date", SECOND)
         told = [line for line in map(json.loads, result.err.splitlines()) if line.get("level") == "warning"]
         assert (result.code, len(told), "drift" in told[0]["message"]) == (code, 1, True)
         assert "warning" not in result.out
@@ -464,11 +471,11 @@ def test_a_folder_that_lost_its_photos_is_no_night(folder):
     kept = kept_ids(folder / "out")
     (folder / "photos").rename(folder / "elsewhere")
     (folder / "photos").mkdir()
-    result = call("export", job_file(folder, max_gone_share=0.5), "--date", SECOND)
+    result = call("export", job_file(folder), "--date", SECOND)
     assert (result.code, "11 of last night's 11 photos are gone" in result.err) == (3, True)
     assert not (folder / "out" / "snapshots" / SECOND).exists()
     assert kept_ids(folder / "out") == kept
-    snapshot, summary, _ = night(folder, SECOND)
+    snapshot, summary, _ = night(folder, SECOND, max_gone_share=1.0)
     assert (len(rows(snapshot, "photos")), summary["changes"]["gone"], kept_ids(folder / "out")) == (0, 11, [])
 
 
@@ -660,3 +667,92 @@ def test_killed_in_the_middle_goes_on(tmp_path):
     keys = {"out": f"{tmp_path}/two", "score": {"faces": "aligned", "workers": 2}}
     assert call("export", job_file(tmp_path, **keys), "--date", FIRST).code == 0
     assert table_digests(tmp_path / "two" / "latest") == table_digests(snapshot)
+
+
+def test_the_same_night_again_after_a_fault_that_has_passed(tmp_path):
+    """A run's name does not say whether a worker died: the second try of a night must not find nothing to do."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        fault = b"RAISES" if number == 2 else b"%d" % number
+        (photos / f"{number}.jpg").write_bytes(kinds()["baseline"] + fault)
+    path = os.pathsep.join([str(REPOSITORY / "tests" / "faults"), environment()["PYTHONPATH"]])
+    job = job_file(tmp_path)
+    for _ in range(2):  # as long as it is not settled there is nothing to do
+        done = subprocess.run(
+            command("export", job, "--date", FIRST), env=environment(PYTHONPATH=path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stdout
+    snapshot, summary, result = night(tmp_path, FIRST)
+    assert "nothing to do" not in result.out
+    assert summary["photos"]["rejected"] == 0
+    assert_is_what_score_makes(snapshot, photos, tmp_path / "scored")
+    assert "nothing to do" in night(tmp_path, FIRST)[2].out
+
+
+def test_a_verification_that_was_stopped_goes_on(folder, monkeypatch):
+    keep, kept = module.keep_partition, []
+
+    def stopped(state, partition, advance):
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(partition.photos)
+        return keep(state, partition, advance)
+
+    monkeypatch.setattr("stylematch.data.listing.MIN_PARTITION_PHOTOS", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "keep_partition", stopped)
+        assert call("export", job_file(folder), "--date", SECOND, "--verify-content").code == 130
+    _, summary, _ = night(folder, SECOND, "--verify-content")
+    found = summary["photos"]["found"]
+    assert summary["changes"]["read"] == found - kept[0] < found
+    assert not list((folder / "out" / ".work").glob("verify-*"))
+    assert night(folder, THIRD, "--verify-content")[1]["changes"]["read"] == found
+
+
+def test_a_join_without_room_is_a_sentence(folder, monkeypatch):
+    def full(*_):
+        raise duckdb.OutOfMemoryException("Out of Memory Error: failed to offload data block\n\nand more")
+
+    monkeypatch.setattr(module.FeaturePlan, "gone", full)
+    result = call("export", job_file(folder), "--date", SECOND)
+    assert result.code == 3
+    assert "failed to offload data block; make room there and run the same command again" in result.sentence
+
+
+def test_a_night_that_loses_what_it_kept_to_another_publishes_nothing(folder, monkeypatch):
+    """Of two exports into one bucket from two machines, whose locks do not see each other."""
+    keep = module.Night._keep
+    (folder / "photos" / "more.jpg").write_bytes(kinds()["baseline"])
+
+    def robbed(self, found, scratch):
+        keep(self, found, scratch)
+        for path in (folder / "out" / "store" / "pending").glob("*.parquet"):
+            path.unlink()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Night, "_keep", robbed)
+        result = call("export", job_file(folder), "--date", SECOND)
+    assert result.code == 3
+    assert "of 1 photos that were read the store has neither features nor a reason: another export" in result.sentence
+    assert (folder / "out" / "latest").readlink().name == FIRST
+    assert night(folder, SECOND)[1]["changes"]["new"] == 1
+
+
+def test_most_photos_gone_publish_nothing_unless_it_is_asked_for(folder):
+    for path in sorted((folder / "photos").rglob("*")):
+        if path.is_file():
+            path.unlink()
+    result = call("export", job_file(folder), "--date", SECOND)
+    assert result.code == 3
+    assert "over max_gone_share 0.5" in result.sentence
+    assert night(folder, SECOND, max_gone_share=1.0)[1]["photos"]["found"] == 0
+
+
+def test_chance_is_no_drift():
+    few = style_drift({"a": 1, "b": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}, FIRST)
+    assert 0.1 <= few.psi < few.by_chance
+    assert drift_warning(few, 0.1) is None
+    many = style_drift({"a": 1000, "b": 2000}, {"a": 2000, "b": 1000}, FIRST)
+    assert "population stability index" in drift_warning(many, 0.1)

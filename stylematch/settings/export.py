@@ -45,9 +45,9 @@ class ExportJob(Section):
         The population stability index of the styles, against the last snapshot, from which a night warns.
     max_drift : float, optional
         From which it ends with exit code 4, published all the same.
-    max_gone_share : float, optional
+    max_gone_share : float
         If a larger share of last night's photos is gone, nothing is published (exit code 3): a disk that is not
-        mounted looks like a folder without photos.
+        mounted looks like a folder without photos. 1 publishes whatever is left.
     score : ExportScoring
         How photos are scored.
     """
@@ -59,7 +59,7 @@ class ExportJob(Section):
     keep_snapshots: Count = 14
     drift_warning: Positive = 0.1
     max_drift: Positive | None = None
-    max_gone_share: Fraction | None = None
+    max_gone_share: Fraction = 0.5
     score: ExportScoring = Field(default_factory=ExportScoring)
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
@@ -104,7 +105,7 @@ class Place:
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, data)
             return
-        with self.explained("write", name), self.filesystem.open_output_stream(self.key(name)) as stream:
+        with self._object(name) as stream:
             stream.write(data)
 
     def take(self, file: Path, name: str) -> None:
@@ -122,12 +123,20 @@ class Place:
 
     def copy(self, file: Path, name: str) -> None:
         """Upload a file of this machine."""
-        with (
-            self.explained("write", name),
-            file.open("rb") as source,
-            self.filesystem.open_output_stream(self.key(name)) as stream,
-        ):
+        with file.open("rb") as source, self._object(name) as stream:
             shutil.copyfileobj(source, stream, _COPIED_BYTES)
+
+    @contextmanager
+    def _object(self, name: str) -> Iterator[Any]:
+        """Yield a stream into an object; what is broken off, which closing the stream would complete, does not stay."""
+        with self.explained("write", name):
+            try:
+                with self.filesystem.open_output_stream(self.key(name)) as stream:
+                    yield stream
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.filesystem.delete_file(self.key(name))
+                raise
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all in it; what is not there is removed already."""

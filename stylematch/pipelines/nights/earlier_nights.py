@@ -10,8 +10,14 @@ from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.snapshots import Snapshots
 
 
-def already_published(snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool) -> str | None:
-    """Return the snapshot of this night if it is this very run, and complete."""
+def already_published(
+    snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool, unsettled: int
+) -> str | None:
+    """Return the snapshot of this night if it is this very run, complete, and no photo was settled since.
+
+    What ended a worker may be read by another try, so ``unsettled``, how many photos are not settled now, tells two
+    runs of one name apart.
+    """
     tonight = [name for name, when in snapshots.finished().items() if when == day.isoformat()]
     ours = (name for name in tonight if snapshots.run_id(name) == run_id)
     return next(
@@ -19,6 +25,7 @@ def already_published(snapshots: Snapshots, day: date, run_id: str, *, with_gall
             name
             for name in ours
             if snapshots.summary(name)
+            and sum(snapshots.manifest(name)["counts"]["reasons"].get(reason, 0) for reason in UNSETTLED) == unsettled
             and (not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report"))
         ),
         None,

@@ -12,15 +12,18 @@ import hashlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
-from stylematch.errors import UserError
+from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
-from stylematch.pipelines.nights.night import Night
+from stylematch.pipelines.nights.night import VERIFYING, Night
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
+from stylematch.tables.closed_duckdb import words_of
 from stylematch.tables.disk import shown
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
@@ -66,10 +69,27 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
         staged = [path for path in (local / SNAPSHOTS).glob(pattern) if day.isoformat() not in path.name]
         for left in [*work.glob(f"{_UNFINISHED}*"), *staged]:  # of a run that was killed, and of a night given up
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch:
+        for marker in work.glob(f"{VERIFYING}*"):
+            if day.isoformat() not in marker.name:
+                marker.unlink()
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch, _room_for_joins(work):
             summary = night.run(Path(scratch), local, clock)
     check_limits(job, summary)
     return summary
+
+
+@contextmanager
+def _room_for_joins(work: Path) -> Iterator[None]:
+    """Turn what ends a join of what is known of the photos, a full disk or too little memory, into a sentence."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StylematchError(
+            f"what is known of the photos could not be joined in {shown(work)}: {shown(words_of(error))}; make room "
+            "there and run the same command again"
+        ) from error
 
 
 def _work_folder(job: ExportJob, out: Place) -> Path:

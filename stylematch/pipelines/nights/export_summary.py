@@ -102,8 +102,10 @@ def style_mix(before: dict[str, int], now: dict[str, int]) -> dict[str, dict[str
 
 
 def drift_warning(drift: Drift, limit: float) -> str | None:
-    """Return what a night says of a drift that reaches a limit; None below it."""
+    """Return what a night says of a drift that reaches a limit; None below it, and below what chance alone would do."""
     if not is_over(drift.psi, limit):
+        return None
+    if drift.psi is not None and drift.by_chance is not None and drift.psi < drift.by_chance:
         return None
     if drift.psi is None:
         return f"the styles drift: {_of_drift({'psi': None, 'against': drift.against})}"

@@ -71,6 +71,8 @@ class FeaturePlan:
     ----------
     damaged : set of str
         Files of the store that cannot be read, which count as not there.
+    files_known, files_pending : list of str
+        The files of the store that it was made of.
     """
 
     def __init__(
@@ -87,18 +89,20 @@ class FeaturePlan:
         import duckdb
         import pyarrow.dataset as ds
 
-        self._connection = connection = duckdb.connect()
+        self._connection, self._max_bytes = duckdb.connect(), max_bytes
+        connection = self._connection
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = $folder", {"folder": str(scratch / "spill")})
         shards = store.shards()
+        self.files_known, self.files_pending = _parquet(store, FILES), _parquet(store, PENDING)
         photos, faces = ([f"{store.folder}/{table}/{name}" for name in shards] for table in ("photos", "faces"))
         lost_faces = footers.damaged(faces, store.faces_schema())
         self.damaged = lost_faces.copy()
         # A shard's two files count together or not at all.
         lost = {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
         for name, schema, files in (
-            ("files", files_schema(), _parquet(store, FILES)),
-            ("pending", files_schema(), _parquet(store, PENDING)),
+            ("files", files_schema(), self.files_known),
+            ("pending", files_schema(), self.files_pending),
             ("features", photo_features_schema(), photos),
         ):
             data, damaged = footers.dataset(files, schema, without=lost)
@@ -208,6 +212,11 @@ class FeaturePlan:
     def unsettled(self) -> int:
         """Return how many photos another night might see otherwise, though nothing has changed."""
         return (self._connection.execute("SELECT count(*) FROM plan WHERE unsettled").fetchone() or (0,))[0]
+
+    def unexplained(self) -> int:
+        """Return how many photos have neither features nor a reason why there are none."""
+        query = "SELECT count(*) FROM plan WHERE shard IS NULL AND reason IS NULL AND bytes <= $max_bytes"
+        return (self._connection.execute(query, {"max_bytes": self._max_bytes}).fetchone() or (0,))[0]
 
     def live_rows(self) -> dict[str, int]:
         """Return how many different photos of tonight, or spared ones, stand in each shard."""

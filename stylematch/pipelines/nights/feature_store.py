@@ -153,11 +153,14 @@ class FeatureStore:
         self.place.remove(f"{self.folder}/photos/{name}")
         self.place.remove(f"{self.folder}/faces/{name}")
 
-    def remove_halves(self) -> None:
-        """Remove the faces of shards that do not count: a kill between the two moves of ``publish`` left them."""
+    def remove_halves(self, tonight: str) -> None:
+        """Remove the faces of shards that do not count: a kill between the two moves of ``publish`` left them.
+
+        Those that were begun later than ``tonight``, a night's name, may be of a night that is under way.
+        """
         whole = set(self.shards())
         for name in self.place.list(f"{self.folder}/faces"):
-            if name not in whole:
+            if name not in whole and name < f"{tonight}~":
                 self.place.remove(f"{self.folder}/faces/{name}")
 
     def remove_others(self) -> None:

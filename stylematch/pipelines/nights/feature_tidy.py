@@ -15,7 +15,6 @@ from stylematch.pipelines.nights.feature_reader import FeatureReader
 from stylematch.pipelines.nights.feature_store import (
     FILES,
     MAX_SHARD_PHOTOS,
-    PENDING,
     ROW_GROUP_ROWS,
     FeatureDraft,
     FeatureStore,
@@ -30,7 +29,7 @@ _SMALL_PHOTOS, _MANY_SMALL = MAX_SHARD_PHOTOS // 4, 16
 def write_files(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str, seen: int) -> None:
     """Write what is known of tonight's files in place of all that was known before, if it differs."""
     place = store.place
-    before, pending = list(place.list(FILES)), list(place.list(PENDING))
+    before, pending = plan.files_known, plan.files_pending  # others are those of another night that is under way
     if before and not plan.damaged and plan.files_are_as_before():
         before = []
     else:
@@ -38,10 +37,8 @@ def write_files(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str
             for rows in plan.files(seen):
                 writer.write(rows)
         place.take(shard_path(scratch / "files", 0), f"{FILES}/{name}.parquet")
-    for old in before:
-        place.remove(f"{FILES}/{old}")
-    for old in pending:
-        place.remove(f"{PENDING}/{old}")
+    for old in [*before, *pending]:
+        place.remove(old)
 
 
 def tidy(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str) -> None:
@@ -57,7 +54,7 @@ def tidy(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str) -> No
         _write_again(store, plan, changed, scratch, name)
         for shard in changed:
             store.remove_shard(shard)
-    store.remove_halves()
+    store.remove_halves(name)
     store.remove_others()
 
 

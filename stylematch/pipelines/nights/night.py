@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 import shutil
@@ -52,6 +53,9 @@ from stylematch.tables.snapshots import SUMMARY, Snapshots
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device
 
+VERIFYING = "verify-"
+"""What the name of the file begins with that says, for a night, when the verification of all contents began."""
+
 
 class Night:
     """One night: what does not change while it runs, and its steps.
@@ -100,11 +104,18 @@ class Night:
         found = self._list(scratch)
         self._keep(found, scratch)
         with self._plan(found, scratch) as plan:
+            if lost := plan.unexplained():
+                raise StylematchError(
+                    f"of {lost:,} photos that were read the store has neither features nor a reason: another export "
+                    f"into {self.out} has removed them meanwhile; let one of them run at a time, and run the same "
+                    "command again"
+                )
             listing = plan.write_plan(scratch / "plan.jsonl")
             summary = self._publish(listing, plan, local, clock)
             write_files(self.store, plan, scratch, self.name, self.seen)
             self.looks.publish()
             tidy(self.store, plan, scratch, self.name)
+        self._verify_marker(scratch.parent).unlink(missing_ok=True)
         return summary
 
     def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
@@ -150,7 +161,8 @@ class Night:
             self.spared, self.damaged = plan.spared(), plan.damaged
             self._check_gone(gone, before, "are gone")
             self._check_gone(self.spared, before, "cannot be read any more")
-            todo = plan.write_todo(scratch / "todo.jsonl", verify_since=self.seen if self.verify else None)
+            since = self._verified_since(scratch.parent) if self.verify else None
+            todo = plan.write_todo(scratch / "todo.jsonl", verify_since=since)
             plan.write_known_ids(scratch / "known")
         self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
         if not todo.photos:
@@ -181,9 +193,21 @@ class Night:
             lost_before=lost_before,
         )
 
+    def _verify_marker(self, work: Path) -> Path:
+        return work / f"{VERIFYING}{self.day.isoformat()}"
+
+    def _verified_since(self, work: Path) -> int:
+        """Return from when on a file counts as read tonight: from the first try of a night that was stopped."""
+        marker = self._verify_marker(work)
+        try:
+            return int(marker.read_text())
+        except (OSError, ValueError):
+            write_durably(marker, str(self.seen).encode())
+            return self.seen
+
     def _check_gone(self, gone: int, before: int, how: str) -> None:
         limit = self.job.max_gone_share
-        if limit is not None and before and gone / before > limit:
+        if before and gone / before > limit:
             raise StylematchError(
                 f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
                 f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
@@ -195,10 +219,17 @@ class Night:
         staged_out = local / SNAPSHOTS / self.day.isoformat()
         with explained("make", staged_out.parent):
             staged_out.parent.mkdir(parents=True, exist_ok=True)
-        there = already_published(self.snapshots, self.day, run_id, with_gallery=self.settings.report)
+        published = functools.partial(
+            already_published,
+            day=self.day,
+            run_id=run_id,
+            with_gallery=self.settings.report,
+            unsettled=plan.unsettled(),
+        )
+        there = published(self.snapshots)
         if there is None:
             staged = Snapshots(Place(str(local), local))
-            complete = already_published(staged, self.day, run_id, with_gallery=self.settings.report) is not None
+            complete = published(staged) is not None
             with Staging(staged_out, run_id, overwrite=not complete) as staging:
                 if staging.check() is not Decision.NOTHING:
                     as_before = None if plan.unsettled() else with_equal_tables(self.snapshots, run_id, self.store.key)
