@@ -74,6 +74,8 @@ class PhotoRejectedError(StylematchError):
         The size in pixels that the header claims, where it could be read.
     image_format : str, optional
         The format's name, where it was recognised.
+    advice : str
+        What whoever scores photos may do about it; other commands may not have that option.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class PhotoRejectedError(StylematchError):
         width: int | None = None,
         height: int | None = None,
         image_format: str | None = None,
+        advice: str = "",
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -91,3 +94,9 @@ class PhotoRejectedError(StylematchError):
         self.width = width
         self.height = height
         self.image_format = image_format
+        self.advice = advice
+
+    @property
+    def sentence(self) -> str:
+        """The message with the advice."""
+        return f"{self.message}: {self.advice}" if self.advice else self.message

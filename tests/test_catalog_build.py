@@ -2,14 +2,18 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import REPOSITORY
+from damaged import FAULTS
 from PIL import Image
-from program import DEFAULT_INDEX, EXAMPLES, call, digests, rows, score, scored
+from program import DEFAULT_INDEX, EXAMPLES, call, command, digests, environment, rows, score, scored
 
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.item_table import read_items
@@ -88,7 +92,9 @@ WHY = {
 
 
 def build(source, out, *options):
-    return call("catalog", "build", source, "--out", out, "--device", "cpu", *options)
+    """Build in this process, unless the options say otherwise: a test has no time for one process more."""
+    inline = [] if "--photo-timeout-s" in options else ["--photo-timeout-s", 0]
+    return call("catalog", "build", source, "--out", out, "--device", "cpu", *inline, *options)
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +312,22 @@ def test_outside_only_where_it_is_allowed(pictures, tmp_path):
     table.unlink()
     with pytest.raises(UserError, match="directory of pictures"):
         read_items(pictures, images=pictures)
+
+
+def test_pictures_that_hang_or_crash_are_rejected_alone(pictures, tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    faults = {name: fault for name, fault in FAULTS.items() if name.isprintable()}
+    for number in range(16):
+        data = (pictures / f"{number % 12:03d}.png").read_bytes()
+        name = f"{number:02d}.jpg"
+        (folder / name).write_bytes(data + (faults[name][0] if name in faults else b"%d" % number))
+    path = os.pathsep.join([str(REPOSITORY / "tests" / "faults"), environment()["PYTHONPATH"]])
+    words = ("catalog", "build", folder, "--out", tmp_path / "out", "--device", "cpu", "--photo-timeout-s", 3)
+    done = subprocess.run(command(*words), env=environment(PYTHONPATH=path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "16 rows: 13 items, 3 rejected" in done.stdout
+    rejected = {row["item_id"]: row for row in pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()}
+    assert rejected.keys() == faults.keys()
+    for name, row in rejected.items():
+        assert row["reason"] == faults[name][1]

@@ -27,7 +27,8 @@ SECOND = [
 
 
 def add(source, index, *options):
-    return call("catalog", "add", source, "--index", index, "--device", "cpu", "--workers", 1, *options)
+    inline = ("--workers", 1, "--photo-timeout-s", 0)
+    return call("catalog", "add", source, "--index", index, "--device", "cpu", *inline, *options)
 
 
 def remove(index, tmp_path, ids, *options):

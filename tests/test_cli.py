@@ -537,3 +537,30 @@ def test_an_interrupt_that_is_dropped_comes_again(name, how):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.splitlines() == ["dropped", "heard", "cleared up", "ended"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["score", "{tmp}/none"], 2), (["score", "{photos}", "--out", "{tmp}/out", "--max-reject-share", "0"], 4)],
+)
+def test_exit_codes_stay_where_nobody_listens(tmp_path, words, code):
+    """A log collector that died, or a log's disk that is full, turns no code into another."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(EXAMPLES / "truncated.jpg", photos)
+    words = [word.format(tmp=tmp_path, photos=photos) for word in words]
+    inline = ["--workers", "1", "--photo-timeout-s", "0", "--no-report", "--overwrite"] if code == 4 else []
+
+    def ended(**streams):
+        return subprocess.run(command(*words, *inline), env=environment(), cwd=tmp_path, check=False, **streams)
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = ended(stdout=writer, stderr=subprocess.PIPE, text=True)
+    assert gone.returncode == code
+    assert "Traceback" not in gone.stderr
+    assert gone.stderr.rstrip().splitlines()[-1].startswith("stylematch-batch: ")
+    assert ended(stdout=writer, stderr=writer).returncode == code
+    os.close(writer)
+    with Path("/dev/full").open("w") as full:
+        assert ended(stdout=full, stderr=full).returncode == code

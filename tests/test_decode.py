@@ -254,7 +254,8 @@ def test_the_size_is_checked_before_decoding():
         60_000,
         "PNG",
     )
-    assert "--max-megapixels" in error.message
+    assert "--max-megapixels" in error.sentence
+    assert "--max-megapixels" not in error.message  # what not every command has
     # Over Pillow's own limits, under ours: the header is still read and no warning leaks.
     assert read_header(png_claiming(60_000, 60_000)).height == 60_000
     assert decoded(ASTRONAUT, max_megapixels=0.512**2).width == 512

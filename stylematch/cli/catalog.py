@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylematch.cli.options import DeviceOption, MissingOkOption, WorkersOption
+from stylematch.cli.options import DeviceOption, MissingOkOption, PhotoTimeoutOption, WorkersOption
 
 if TYPE_CHECKING:
     from stylematch.pipelines.indexing.catalog_items import ItemSource
@@ -45,11 +45,12 @@ def catalog_build(
     device: DeviceOption = "auto",
     batch_size: BatchOption = 256,
     workers: WorkersOption = 0,
+    photo_timeout_s: PhotoTimeoutOption = 60.0,
 ) -> None:
     """Build a collection of your own items: pictures embedded, tags that are missing predicted."""
     from stylematch.pipelines.indexing.catalog import build_catalog
 
-    source = _source(items, images, column, allow_outside, device, batch_size, workers)
+    source = _source(items, images, column, allow_outside, device, batch_size, workers, photo_timeout_s)
     for line in build_catalog(source, out, bundle_dir=bundle).lines():
         typer.echo(line)
 
@@ -64,11 +65,12 @@ def catalog_add(
     device: DeviceOption = "auto",
     batch_size: BatchOption = 256,
     workers: WorkersOption = 0,
+    photo_timeout_s: PhotoTimeoutOption = 60.0,
 ) -> None:
     """Add items to a collection, or update those whose ids are there, without building it again."""
     from stylematch.pipelines.indexing.catalog_change import add_to_catalog
 
-    source = _source(items, images, column, allow_outside, device, batch_size, workers)
+    source = _source(items, images, column, allow_outside, device, batch_size, workers, photo_timeout_s)
     for line in add_to_catalog(index, source).lines():
         typer.echo(line)
 
@@ -94,6 +96,7 @@ def _source(
     device: str,
     batch_size: int,
     workers: int,
+    photo_timeout_s: float,
 ) -> ItemSource:
     from stylematch.pipelines.indexing.catalog_items import ItemSource
 
@@ -101,4 +104,4 @@ def _source(
     if broken := next(("".join(pair) for pair in pairs if not (pair[0] and pair[2])), None):
         raise typer.BadParameter(f"{broken} is no NAME=COLUMN", param_hint="--column")
     columns = {name: of for name, _, of in pairs}
-    return ItemSource(items, images, columns, allow_outside, device, batch_size, workers)
+    return ItemSource(items, images, columns, allow_outside, device, batch_size, workers, photo_timeout_s)

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Annotated, Any, NoReturn
+from collections.abc import Iterator
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -91,9 +92,12 @@ def run(arguments: list[str]) -> int:
         result: Any = app(format_first(arguments), prog_name="stylematch-batch", standalone_mode=False)
         sys.stdout.flush()
     except StylematchError as error:
-        for line in getattr(error, "lines", ()):  # a run that is done says so, over whatever limit
-            typer.echo(line)
-        say(shown(str(error)))  # names in it may hold line feeds
+        with _whether_heard_or_not(sys.stdout):
+            for line in getattr(error, "lines", ()):  # a run that is done says so, over whatever limit
+                typer.echo(line)
+            sys.stdout.flush()
+        with _whether_heard_or_not(sys.stderr):
+            say(shown(str(error)))  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _say_interrupted(arguments)
@@ -107,7 +111,11 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_has_gone()
     except PermissionError as error:  # trying again would not change it
-        say(f"{shown(error.filename or str(error))}: {error.strerror or 'denied'}: check the path and its permissions")
+        with _whether_heard_or_not(sys.stderr):
+            say(
+                f"{shown(error.filename or str(error))}: {error.strerror or 'denied'}: check the path and its "
+                "permissions"
+            )
         return ExitCode.USER_ERROR
     except OSError as error:  # a full disk, a folder that went away: the file system's fault, not a program's
         from stylematch.engines.current_folder import current_folder
@@ -115,25 +123,27 @@ def run(arguments: list[str]) -> int:
         try:
             current_folder()
         except UserError as gone:  # the error names nothing then
-            say(str(gone))
+            with _whether_heard_or_not(sys.stderr):
+                say(str(gone))
             return gone.exit_code
-        say(f"{shown(str(error))}; mend that and run the same command again")
+        with _whether_heard_or_not(sys.stderr):
+            say(f"{shown(str(error))}; mend that and run the same command again")
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:
         if follows_an_interrupt(error):
             return _say_interrupted(arguments)
         show = getattr(error, "show", None)
-        if show is None:  # a fault of ours: all that is known of it, and a code that a scheduler may retry on
-            if speaks_json():
+        with _whether_heard_or_not(sys.stderr):
+            if show is None and speaks_json():
                 say(traceback.format_exc())
-            else:
+            elif show is None:
                 traceback.print_exc()
-            return ExitCode.FAILED_RESUMABLE
-        if speaks_json():
-            say(shown(getattr(error, "format_message", error.__str__)()))
-        else:
-            show()  # a usage error, which knows the command's usage line
-        return ExitCode.USER_ERROR
+            elif speaks_json():
+                say(shown(getattr(error, "format_message", error.__str__)()))
+            else:
+                show()  # a usage error, which knows the command's usage line
+        # Else a fault of ours: all that is known of it, and a code that a scheduler may retry on.
+        return ExitCode.FAILED_RESUMABLE if show is None else ExitCode.USER_ERROR
     if result == ExitCode.INTERRUPTED:
         return _say_interrupted(arguments)
     return result if isinstance(result, int) else ExitCode.DONE
@@ -144,13 +154,31 @@ def _say_interrupted(arguments: list[str]) -> int:
     from stylematch.tables.contract import GOING_ON, ExitCode
 
     how = "goes on where it stopped" if command_of(arguments) in GOING_ON else "begins again"
-    say(f"interrupted; the same command {how}", level="warning")
+    with _whether_heard_or_not(sys.stderr):
+        say(f"interrupted; the same command {how}", level="warning")
     return ExitCode.INTERRUPTED
+
+
+@contextlib.contextmanager
+def _whether_heard_or_not(stream: TextIO) -> Iterator[None]:
+    """Tell of an end on a stream; where nobody reads that any more, or its disk is full, the exit code stays."""
+    try:
+        yield
+    except (OSError, ValueError):
+        _to_nowhere(stream)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere, or Python would try once more at its end, and exit with 120."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _reader_has_gone() -> int:
     """Return success: whoever read our output (head, say) has seen enough. What is still buffered goes nowhere."""
     from stylematch.tables.contract import ExitCode
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _to_nowhere(sys.stdout)
     return ExitCode.DONE

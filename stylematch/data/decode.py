@@ -162,8 +162,8 @@ def decode_photo(data: bytes, *, max_side_px: int | None, max_megapixels: float)
         if width * height > max_megapixels * 1e6:
             raise PhotoRejectedError(
                 Reason.TOO_LARGE,
-                f"the header claims {width:,} x {height:,} pixels, over the limit of {max_megapixels:g} "
-                "megapixels: raise --max-megapixels",
+                f"the header claims {width:,} x {height:,} pixels, over the limit of {max_megapixels:g} megapixels",
+                advice="raise --max-megapixels",
                 width=width,
                 height=height,
                 image_format=name,

@@ -90,7 +90,8 @@ def too_large(size_bytes: int, max_bytes: int) -> PhotoRejectedError:
     """Return what is said of a file that is not read, for its size."""
     return PhotoRejectedError(
         Reason.FILE_TOO_LARGE,
-        f"the file has {size_bytes:,} bytes, over the limit of {max_bytes:,}: raise --max-file-mb",
+        f"the file has {size_bytes:,} bytes, over the limit of {max_bytes:,}",
+        advice="raise --max-file-mb",
     )
 
 

@@ -181,7 +181,7 @@ class FeatureExtractor:
             return result.timed(stage, 1, "photos")
 
         try:
-            with reading(photo):
+            with reading(photo.path):
                 with timed("read"):
                     data = read(photo)
                 faces = self.reader.read(data, timed)

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data.memory import keep_freed_memory
-from stylematch.data.photo_file import photo_id_of, read_photo
+from stylematch.data.photo_file import escape_path, photo_id_of, read_photo
 from stylematch.engines.worker import end_with_parent
 from stylematch.errors import PhotoRejectedError
+from stylematch.pipelines.listed_photos import reading
 from stylematch.tables.contract import Reason
 from stylematch.tables.spawning import blas_on_one_core, main_unseen
 from stylematch.vision.face_reader import FaceReader
@@ -91,8 +92,9 @@ class _Reader:
         found: list[Crops] = []
         for number, raw_path in enumerate(raw_paths):
             try:
-                data = read_photo(self._reading.root, raw_path, self._reading.max_bytes)
-                faces = self._faces.read(data)
+                with reading(escape_path(raw_path)):
+                    data = read_photo(self._reading.root, raw_path, self._reading.max_bytes)
+                    faces = self._faces.read(data)
                 if not faces.boxes:
                     reason = Reason.FACE_TOO_SMALL if faces.too_small else Reason.NO_FACE_FOUND
                     least = self._reading.min_face_px

@@ -47,8 +47,13 @@ def reader_of_listed(root: Path, partition: Partition, max_file_mb: float) -> Ca
 
 
 @contextmanager
-def reading(photo: FoundPhoto) -> Iterator[None]:
+def reading(path: str) -> Iterator[None]:
     """Read one photo in the ``with`` block: the parent process watches meanwhile, and nothing in it ends the run.
+
+    Parameters
+    ----------
+    path : str
+        By which the photo is known.
 
     Raises
     ------
@@ -57,7 +62,7 @@ def reading(photo: FoundPhoto) -> Iterator[None]:
         a fault of the program, which one photo in a million may bring to light.
     """
     try:
-        with watched(photo.path):
+        with watched(path):
             yield
     except StylematchError:  # of the photo; or of the network or a disk, which is no fault of this photo's
         raise
@@ -76,7 +81,7 @@ def rejected_row(photo: FoundPhoto, error: PhotoRejectedError) -> Row:
         "height": error.height if error.height is not None and 0 <= error.height <= _INT32_MAX else None,
         "format": error.image_format,
     }
-    return _row(photo, size, Status.REJECTED, error.reason, error.message)
+    return _row(photo, size, Status.REJECTED, error.reason, error.sentence)
 
 
 def no_face_row(photo: FoundPhoto, decoded: DecodedPhoto, too_small: int, min_face_px: int) -> Row:

@@ -134,7 +134,7 @@ def _read(
     """Read one photo; whatever is wrong with it becomes its row."""
     settings = state.job.settings
     try:
-        with reading(photo):
+        with reading(photo.path):
             pictures = state.reader.read(read_bytes(photo))
     except PhotoRejectedError as error:
         return photo, rejected_row(photo, error), None

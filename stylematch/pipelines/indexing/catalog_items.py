@@ -57,6 +57,8 @@ class ItemSource:
         Where the model runs.
     batch_size, workers : int
         Pictures a call of the model, and processes that read pictures (0: one per core); they change no byte.
+    photo_timeout_s : float
+        How long reading one picture may take; it is rejected then. 0 waits for ever.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class ItemSource:
     device: str = "auto"
     batch_size: int = 256
     workers: int = 0
+    photo_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,9 @@ def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> Embedded
     runtime = load_runtime(bundle, resolve_device(source.device), threads=usable_cores())
     writer = _ItemWriter(table, runtime, tags, source.batch_size)
     with ShardWriter(directory, 0, writer.schema) as shard, ItemPicturesWriter(directory / PICTURES_FILE) as pictures:
-        read_in_order(table, bundle, source.workers, lambda read: writer.add(read, shard, pictures))
+        read_in_order(
+            table, bundle, source.workers, source.photo_timeout_s, lambda read: writer.add(read, shard, pictures)
+        )
         items = shard.rows
     rejected = tuple(sorted((*table.rejected, *writer.rejected), key=lambda row: row.row))
     reasons = dict(Counter(str(row.reason) for row in rejected).most_common())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,14 @@ from PIL import Image
 
 from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable
+from stylematch.data.listing import LostPhoto
 from stylematch.data.photo_file import read_photo, unescape_path
+from stylematch.engines.attempts import Guard
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.indexing.item_tags import CATEGORY
+from stylematch.pipelines.listed_photos import reading
 from stylematch.report.pictures import make_thumbnail
 from stylematch.search.rows_file import PICTURE_SIDE_PX
 from stylematch.tables.cores import usable_cores
@@ -32,12 +35,18 @@ _MAX_PICTURE_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Some rows of the table, on their way to a process that reads their pictures."""
+    """Some rows of the table, on their way to a process that reads their pictures, but for those that are lost."""
 
     number: int
     start: int
     images: tuple[str, ...]
     may_be_worn: tuple[bool, ...]
+    lost: tuple[LostPhoto, ...] = ()
+
+
+def _again(wanted: _Wanted, lost: tuple[LostPhoto, ...], _: bool) -> _Wanted:
+    """Return the rows without those on whose pictures a process hung or died; pictures are read one by one anyway."""
+    return replace(wanted, lost=lost)
 
 
 @dataclass
@@ -60,8 +69,24 @@ class _Reading:
     reader: ItemPictureReader
 
 
-def read_in_order(table: ItemTable, bundle: Bundle, workers: int, take: Callable[[ReadItems], None]) -> None:
-    """Read all pictures, in processes where there are enough of them, and hand them on in the table's order."""
+def read_in_order(
+    table: ItemTable, bundle: Bundle, workers: int, timeout_s: float, take: Callable[[ReadItems], None]
+) -> None:
+    """Read all pictures in processes and hand them on in the table's order.
+
+    Parameters
+    ----------
+    table : ItemTable
+        The items.
+    bundle : Bundle
+        The model that will look at them.
+    workers : int
+        Processes; 0 is one per core.
+    timeout_s : float
+        How long one picture may take; 0 waits for ever, and few pictures are then read in this process.
+    take : callable
+        Told what became of the next rows.
+    """
     wanted = list(_chunks(table))
     early: dict[int, ReadItems] = {}
     due = 0
@@ -88,6 +113,7 @@ def read_in_order(table: ItemTable, bundle: Bundle, workers: int, take: Callable
             ),
             on_done=on_done,
             on_progress=progress.update,
+            guard=Guard(_again, timeout_s) if timeout_s else None,
         )
 
 
@@ -107,10 +133,13 @@ def _reading(images: Path, input_px: int, channels: int, *, torsos: bool, resize
 
 
 def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]) -> ReadItems:
-    read = ReadItems()
+    read, lost = ReadItems(), {photo.path: photo for photo in wanted.lost}
     for place, (image, may_be_worn) in enumerate(zip(wanted.images, wanted.may_be_worn, strict=True), wanted.start):
         try:
-            item = state.reader.read(_bytes_of(state.images, image), may_be_worn=may_be_worn)
+            if (given_up := lost.get(image)) is not None:
+                raise PhotoRejectedError(given_up.reason, given_up.message)
+            with reading(image):
+                item = state.reader.read(_bytes_of(state.images, image), may_be_worn=may_be_worn)
         except PhotoRejectedError as error:
             read.rejected.append((place, str(error.reason), error.message))
         else:

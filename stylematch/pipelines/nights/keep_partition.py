@@ -178,7 +178,7 @@ def _look(job: KeepJob, photo: FoundPhoto, given_up: list[LostPhoto] | None) -> 
             return _Looked(photo, None, error)
     else:
         try:
-            with reading(photo):
+            with reading(photo.path):
                 data = job.photos.read(photo.raw_path, int(job.settings.max_file_mb * 1e6))
             return _Looked(replace(photo, photo_id=photo_id_of(data)), data, None)
         except PhotoRejectedError as rejected:
@@ -186,7 +186,7 @@ def _look(job: KeepJob, photo: FoundPhoto, given_up: list[LostPhoto] | None) -> 
             if error.reason in (Reason.UNREADABLE_FILE, Reason.FILE_TOO_LARGE):
                 return _Looked(photo, None, error)
     try:
-        with reading(photo):
+        with reading(photo.path):
             return _Looked(replace(photo, photo_id=job.photos.hash(photo.raw_path)), None, error)
     except PhotoRejectedError as unreadable:
         return _Looked(photo, None, unreadable)
@@ -199,7 +199,7 @@ def _files_rows(looked: list[_Looked], seen: int) -> Rows:
         "stamp": [entry.photo.stamp for entry in looked],
         "photo_id": [entry.photo.photo_id for entry in looked],
         "reason": [None if entry.photo.photo_id or not entry.error else entry.error.reason for entry in looked],
-        "message": [None if entry.photo.photo_id or not entry.error else entry.error.message for entry in looked],
+        "message": [None if entry.photo.photo_id or not entry.error else entry.error.sentence for entry in looked],
         "seen": [seen] * len(looked),
     }
 
