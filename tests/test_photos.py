@@ -11,12 +11,14 @@ import pytest
 from hostile import make_hostile_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from program import EXAMPLES, rows, scored
 
 from stylematch.data.directories import Ignored
 from stylematch.data.looks import Look, Looks
 from stylematch.data.photo_file import escape_path, hash_photo, photo_id_of, read_photo, unescape_path
 from stylematch.data.photos import FindCounts, find_photos, photo_root
 from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.pipelines import score_partition
 from stylematch.tables.contract import Reason
 
 LOOKED_INTO = st.dictionaries(st.binary(min_size=1, max_size=2), st.tuples(st.integers(0, 1), st.sampled_from("ab")))
@@ -341,3 +343,53 @@ def test_a_look_holds_for_the_same_path_size_and_stamp_alone(before, now):
             assert look == Look(path, *file, is_picture=file[0] > 0)
             held.add(path)
     assert held == {path for path in now if before.get(path) == now[path]}
+
+
+def test_no_link_that_came_since_is_read_through(tmp_path):
+    """Between finding a photo and reading it, whoever may write to its folder could make it a link to anything."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "one.jpg").write_bytes(b"private")
+    root = tmp_path / "photos"
+    (root / "a" / "b").mkdir(parents=True)
+    for raw_path in (b"one.jpg", b"a/one.jpg", b"a/b/one.jpg"):
+        path = root / raw_path.decode()
+        path.write_bytes(b"public")
+        assert read_photo(root, raw_path, 100, follow_links=False) == b"public"
+        assert hash_photo(root, raw_path, follow_links=False) == photo_id_of(b"public")
+    (tmp_path / "link").symlink_to(root)
+    assert read_photo(tmp_path / "link", b"a/b/one.jpg", 100, follow_links=False) == b"public"  # the root may be one
+    (root / "one.jpg").unlink()
+    (root / "one.jpg").symlink_to(tmp_path / "secret" / "one.jpg")
+    (root / "a" / "b").rename(root / "a" / "c")
+    (root / "a" / "b").symlink_to(tmp_path / "secret")
+    for raw_path in (b"one.jpg", b"a/b/one.jpg"):
+        assert read_photo(root, raw_path, 100) == b"private"
+        for act in (read_photo, hash_photo):
+            with pytest.raises(PhotoRejectedError, match="a link has taken its place") as rejected:
+                act(root, raw_path, 100, follow_links=False)
+            assert rejected.value.reason == Reason.UNREADABLE_FILE
+
+
+def test_a_run_reads_no_link_that_came_since(tmp_path, monkeypatch):
+    photos, secret = tmp_path / "photos", tmp_path / "secret.jpg"
+    photos.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copy(EXAMPLES / "coffee.jpg", photos / name)
+    shutil.copy(EXAMPLES / "coffee.jpg", secret)
+    load = score_partition.load_state
+
+    def swapped(job):
+        (photos / "b.jpg").unlink()
+        (photos / "b.jpg").symlink_to(secret)
+        return load(job)
+
+    monkeypatch.setattr(score_partition, "load_state", swapped)
+    out = scored(photos, tmp_path / "out")
+    assert {row["path"]: row["reason"] for row in rows(out, "photos")} == {
+        "a.jpg": "no_face_found",
+        "b.jpg": "unreadable_file",
+    }
+    monkeypatch.setattr(score_partition, "load_state", load)
+    (tmp_path / "named.jpg").symlink_to(secret)
+    out = scored(tmp_path / "named.jpg", tmp_path / "out2")  # who names a link means what it leads to
+    assert [(row["path"], row["reason"]) for row in rows(out, "photos")] == [("named.jpg", "no_face_found")]

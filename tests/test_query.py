@@ -1,12 +1,16 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from program import command, environment, heed_interrupts
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
@@ -247,3 +251,28 @@ def test_what_is_no_run_is_refused(run, tmp_path):
         (tmp_path / table / "part-00000.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(UserError, match="cannot be read"):
         ask(tmp_path, "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "sql"),
+    [
+        (
+            signal.SIGTERM,
+            "SELECT count(*) FROM range(100000) a, range(1000000) b WHERE a.range * 7 % 11 = b.range % 13",
+        ),
+        (signal.SIGINT, "SELECT a.range FROM range(100000) a, range(1000000) b WHERE hash(a.range, b.range) = 0"),
+    ],
+)
+def test_a_long_statement_is_ended_at_once(run, signal_number, sql):
+    words = [*command("query", run, sql)]
+    process = subprocess.Popen(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal_number)
+    clock = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert time.monotonic() - clock < 20
+    assert "Traceback" not in told

@@ -101,6 +101,7 @@ def write_listing(
     advance: Callable[[int], None],
     max_bytes: int | None = None,
     limit_s: float | None = None,
+    follow_links: bool = True,
 ) -> Listing:
     """Hash photos and write them down.
 
@@ -120,6 +121,8 @@ def write_listing(
         Larger files, which no run would read, are not hashed: a sparse file may claim terabytes.
     limit_s : float, optional
         How long hashing one photo may take; after that it is lost to the run. None waits for ever.
+    follow_links : bool
+        As for ``read_photo``.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def write_listing(
     def hashed(photo: FoundPhoto) -> str | None:
         if max_bytes is not None and photo.bytes > max_bytes:
             return None
-        return hash_photo(root, photo.raw_path, max_bytes)
+        return hash_photo(root, photo.raw_path, max_bytes, follow_links=follow_links)
 
     digest, count, waiting = hashlib.sha256(), 0, iter(photos)
     lost: dict[int, LostPhoto] = {}

@@ -1,7 +1,8 @@
 """One photo's file: its path as text, its bytes, and the hash that is its ``photo_id``.
 
 - Paths are bytes to the file system; in tables they are text, escaped reversibly where they are not UTF-8.
-- Nothing but a regular file is ever opened, whatever has taken its place since it was found.
+- Nothing but a regular file is ever opened, whatever has taken its place since it was found; where links are not
+  followed, no link that has taken the place of a file or of a folder above it is, either.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from stylematch.tables.contract import Reason
 PHOTO_ID_HEX_DIGITS = 32
 
 _HASHED_BYTES = 256 * 1024
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PASS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ESCAPE = "file-bytes://"  # a relative POSIX path never holds "//", so no plain path begins like this
 
 
@@ -39,7 +42,7 @@ def unescape_path(path: str) -> bytes:
     return path.encode("utf-8")
 
 
-def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
+def read_photo(root: Path, raw_path: bytes, max_bytes: int, *, follow_links: bool = True) -> bytes:
     """Read one photo's bytes.
 
     Parameters
@@ -50,6 +53,8 @@ def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
         ``FoundPhoto.raw_path``.
     max_bytes : int
         The largest file that is read.
+    follow_links : bool
+        Whether the path may lead through links; where it was found without any, none may have come since.
 
     Raises
     ------
@@ -58,7 +63,7 @@ def read_photo(root: Path, raw_path: bytes, max_bytes: int) -> bytes:
         ``file_too_large``.
     """
     try:
-        with open_regular(root, raw_path) as stream:
+        with open_regular(root, raw_path, follow_links=follow_links) as stream:
             size = os.fstat(stream.fileno()).st_size
             # One byte more than it should have tells a growing file without reserving max_bytes for each.
             # None: a file of /proc that waits for news.
@@ -100,7 +105,7 @@ def photo_id_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:PHOTO_ID_HEX_DIGITS]
 
 
-def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None) -> str:
+def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None, *, follow_links: bool = True) -> str:
     """Return the photo_id of a file without holding it in memory; see ``read_photo`` for parameters.
 
     Raises
@@ -111,7 +116,7 @@ def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None) -> str
     """
     digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(_HASHED_BYTES))
     try:
-        with open_regular(root, raw_path) as stream:
+        with open_regular(root, raw_path, follow_links=follow_links) as stream:
             while read := stream.readinto(block):
                 size += read
                 if max_bytes is not None and size > max_bytes:
@@ -122,9 +127,17 @@ def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None) -> str
     return digest.hexdigest()[:PHOTO_ID_HEX_DIGITS]
 
 
-def open_regular(root: Path, raw_path: bytes) -> BufferedReader:
+def open_regular(root: Path, raw_path: bytes, *, follow_links: bool = True) -> BufferedReader:
     """Open a file; a FIFO or device that took its place since the listing neither blocks nor is read."""
-    descriptor = os.open(os.fsencode(root) + b"/" + raw_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if follow_links:
+        descriptor = os.open(os.fsencode(root) + b"/" + raw_path, _READ)
+    else:
+        try:
+            descriptor = _open_without_links(os.fsencode(root), raw_path)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise OSError(errno.ELOOP, "a link has taken its place, or a folder's above it") from error
+            raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no longer a regular file")
@@ -132,6 +145,22 @@ def open_regular(root: Path, raw_path: bytes) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _open_without_links(root: bytes, raw_path: bytes) -> int:
+    """Open a file below a folder, itself and every folder on the way being no link, and return its descriptor."""
+    *folders, name = raw_path.split(b"/")
+    if not folders:
+        return os.open(root + b"/" + name, _READ | os.O_NOFOLLOW)
+    above = os.open(root, _PASS)
+    try:
+        for folder in folders:
+            below = os.open(folder, _PASS | os.O_NOFOLLOW, dir_fd=above)
+            os.close(above)
+            above = below
+        return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=above)
+    finally:
+        os.close(above)
 
 
 def _unreadable(error: Exception) -> PhotoRejectedError:

@@ -56,7 +56,7 @@ class PhotoFolder(Protocol):
         """Return one photo's photo_id without holding it in memory; see ``hash_photo``."""
 
 
-def photo_folder(place: Place, limit_s: float | None = None) -> PhotoFolder:
+def photo_folder(place: Place, limit_s: float | None = None, *, follow_links: bool = False) -> PhotoFolder:
     """Return the photos of a place.
 
     Parameters
@@ -65,6 +65,8 @@ def photo_folder(place: Place, limit_s: float | None = None) -> PhotoFolder:
         Where they are.
     limit_s : float, optional
         How long a folder of this machine may take to answer; None waits for ever.
+    follow_links : bool
+        Whether photos are read through symbolic links.
 
     Raises
     ------
@@ -76,14 +78,15 @@ def photo_folder(place: Place, limit_s: float | None = None) -> PhotoFolder:
     if place.directory is None:
         return ObjectFolder(place)
     check_answers(place.directory, limit_s)
-    return LocalFolder(place.directory)
+    return LocalFolder(place.directory, follow_links)
 
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A folder of this machine, or one picture."""
+    """A folder of this machine, or one picture, which may be named by a link; links in it are read if that is said."""
 
     path: Path
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         photo_root(self.path)
@@ -107,11 +110,14 @@ class LocalFolder:
 
     def read(self, raw_path: bytes, max_bytes: int) -> bytes:
         """Return one photo's bytes; see ``read_photo``."""
-        return read_photo(photo_root(self.path), raw_path, max_bytes)
+        return read_photo(photo_root(self.path), raw_path, max_bytes, follow_links=self._through_links())
 
     def hash(self, raw_path: bytes) -> str:
         """Return one photo's photo_id; see ``hash_photo``."""
-        return hash_photo(photo_root(self.path), raw_path)
+        return hash_photo(photo_root(self.path), raw_path, follow_links=self._through_links())
+
+    def _through_links(self) -> bool:
+        return self.follow_links or self.path.is_file()
 
 
 @dataclass(frozen=True)

@@ -169,13 +169,14 @@ def find_photos(
     looks = looks if looks is not None else Looks()
     base = photo_root(root)
     if base != root:
-        return _found([Entry.of(os.fsencode(root.name), root.stat())], base, counts, limit_s, looks)
+        return _found([Entry.of(os.fsencode(root.name), root.stat())], base, True, counts, limit_s, looks)
     directories = Directories(base, follow_links=follow_links, skip=skip, limit_s=limit_s)
     with directories:
         first = directories.entries(b"", counts.ignored)
     if isinstance(first, Unlisted):
         raise UserError(f"the directory {str(root)!r} cannot be listed ({first.message}): check its permissions")
-    return _found(_walk(first, base, directories, follow_links, counts), base, counts, limit_s, looks)
+    files = _walk(first, base, directories, follow_links, counts)
+    return _found(files, base, follow_links, counts, limit_s, looks)
 
 
 def _walk(
@@ -208,10 +209,15 @@ def _walk(
 
 
 def _found(
-    files: Iterable[Entry], root: Path, counts: FindCounts, limit_s: float | None, looks: Looks
+    files: Iterable[Entry],
+    root: Path,
+    follow_links: bool,
+    counts: FindCounts,
+    limit_s: float | None,
+    looks: Looks,
 ) -> Iterator[FoundPhoto]:
     """Keep the files that are pictures by name or by their first bytes."""
-    with Readers(functools.partial(_read_head, root), 1, limit_s) as readers:
+    with Readers(functools.partial(_read_head, root, follow_links), 1, limit_s) as readers:
         for entry in files:
             if not entry.raw_path.lower().endswith(PICTURE_EXTENSIONS):
                 look, stamp = looks.find(entry.raw_path), str(entry.mtime_ns)
@@ -234,6 +240,6 @@ def _found(
             yield FoundPhoto(escape_path(entry.raw_path), entry.raw_path, entry.size_bytes, stamp=str(entry.mtime_ns))
 
 
-def _read_head(root: Path, raw_path: bytes) -> bytes:
-    with open_regular(root, raw_path) as stream:
+def _read_head(root: Path, follow_links: bool, raw_path: bytes) -> bytes:
+    with open_regular(root, raw_path, follow_links=follow_links) as stream:
         return stream.read(HEAD_BYTES) or b""  # None: a file of /proc that waits for news

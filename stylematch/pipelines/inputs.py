@@ -35,6 +35,11 @@ def root_beside(photos: Path, out: Path, photo_timeout_s: float) -> Path:
     return root
 
 
+def through_links(photos: Path, settings: PhotoSettings) -> bool:
+    """Return whether photos are read through symbolic links: where that is asked for, or one is named itself."""
+    return settings.follow_links or photos.is_file()
+
+
 def list_inputs(photos: Path, out: Path, listing: Path, settings: PhotoSettings) -> tuple[Listing, FindCounts, Stage]:
     """Find and hash the photos, and write them down.
 
@@ -65,6 +70,7 @@ def list_inputs(photos: Path, out: Path, listing: Path, settings: PhotoSettings)
             advance=progress.update,
             max_bytes=int(settings.max_file_mb * 1e6),
             limit_s=limit_s,
+            follow_links=through_links(photos, settings),
         )
     if listed.photos == 0 and photos.is_file():
         why = (

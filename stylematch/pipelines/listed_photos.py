@@ -20,28 +20,30 @@ Row = dict[str, Any]
 _INT32_MAX = 2**31 - 1
 
 
-def read_listed(root: Path, photo: FoundPhoto, max_file_mb: float) -> bytes:
-    """Read a listed photo's bytes.
+def read_listed(root: Path, photo: FoundPhoto, max_file_mb: float, *, follow_links: bool = True) -> bytes:
+    """Read a listed photo's bytes; ``follow_links`` as for ``read_photo``.
 
     Raises
     ------
     PhotoRejectedError
         If they cannot be read, are too many, or are not those that were listed.
     """
-    data = read_photo(root, photo.raw_path, int(max_file_mb * 1e6))
+    data = read_photo(root, photo.raw_path, int(max_file_mb * 1e6), follow_links=follow_links)
     if photo_id_of(data) != photo.photo_id:
         raise PhotoRejectedError(Reason.CHANGED_DURING_RUN, "the file changed while the run went on: run it again")
     return data
 
 
-def reader_of_listed(root: Path, partition: Partition, max_file_mb: float) -> Callable[[FoundPhoto], bytes]:
+def reader_of_listed(
+    root: Path, partition: Partition, max_file_mb: float, *, follow_links: bool
+) -> Callable[[FoundPhoto], bytes]:
     """Return a function that reads a photo of the partition and raises as ``read_listed``; lost photos are not read."""
     lost = {photo.path: photo for photo in partition.lost}
 
     def read(photo: FoundPhoto) -> bytes:
         if (given_up := lost.get(photo.path)) is not None:
             raise PhotoRejectedError(given_up.reason, given_up.message)
-        return read_listed(root, photo, max_file_mb)
+        return read_listed(root, photo, max_file_mb, follow_links=follow_links)
 
     return read
 

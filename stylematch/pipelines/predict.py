@@ -22,7 +22,7 @@ from stylematch.data.decode import decode_photo
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, read_listing
 from stylematch.errors import PhotoRejectedError
-from stylematch.pipelines.inputs import list_inputs, root_beside
+from stylematch.pipelines.inputs import list_inputs, root_beside, through_links
 from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.on_engine import check_engine, run_job
 from stylematch.pipelines.predict_partition import (
@@ -134,7 +134,8 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
             if was_there:
                 made = PredictCounts(**(read_manifest(staging.out) or {})["counts"])
             else:
-                job = PredictJob(settings, bundle, root, listing.path, staging.directory, device, threads=1)
+                linked = through_links(photos, settings)
+                job = PredictJob(settings, bundle, root, listing.path, staging.directory, device, 1, linked)
                 stages |= _run(job, listing, staging.prepare(PREDICT_TABLES))
                 made = _count(staging.directory, dict(counts.ignored))
                 if settings.sheet:
@@ -217,7 +218,7 @@ def _sheet_pictures(job: PredictJob, model: Bundle, listing: Listing) -> Iterato
         pixels = None
         if row["status"] != Status.REJECTED:
             try:
-                data = read_listed(job.root, photos[path], job.settings.max_file_mb)
+                data = read_listed(job.root, photos[path], job.settings.max_file_mb, follow_links=job.follow_links)
                 decoded = decode_photo(data, max_side_px=TILE_PX, max_megapixels=job.settings.max_megapixels)
                 pixels = decoded.pixels
             except PhotoRejectedError as error:  # it went away since it was predicted on

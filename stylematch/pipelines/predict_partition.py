@@ -45,6 +45,8 @@ class PredictJob:
         "cpu", "cpu-bf16" or "cuda".
     threads : int
         Threads of one model call.
+    follow_links : bool
+        Whether photos are read through links.
     """
 
     settings: PredictSettings
@@ -54,6 +56,7 @@ class PredictJob:
     staged: Path
     device: str
     threads: int
+    follow_links: bool
 
 
 @dataclass
@@ -108,7 +111,7 @@ def predict_partition(state: PredictState, partition: Partition, advance: Callab
     job, result = state.job, PartitionResult()
     labels = state.runtime.bundle.schema
     listed = read_listing(job.listing, partition)
-    read_bytes = reader_of_listed(job.root, partition, job.settings.max_file_mb)
+    read_bytes = reader_of_listed(job.root, partition, job.settings.max_file_mb, follow_links=job.follow_links)
     with (
         ShardWriter(job.staged / "photos", partition.number, photo_schema()) as photos,
         ShardWriter(job.staged / "predictions", partition.number, predictions_schema(labels)) as predictions,

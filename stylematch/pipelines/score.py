@@ -15,7 +15,7 @@ from typing import Any
 
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.inputs import list_inputs, root_beside
+from stylematch.pipelines.inputs import list_inputs, root_beside, through_links
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.pipelines.run_gallery import forget_kept
 from stylematch.pipelines.run_listing import shared_cores
@@ -77,7 +77,18 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 there = read_manifest(staging.out) or {}
                 tables, profile, photos_done = Counts(**there["counts"]), _profile_of(there), 0
             else:
-                job = ScoreJob(settings, assets, root, listing.path, staging.directory, run_id, device, 1, allowed)
+                job = ScoreJob(
+                    settings,
+                    assets,
+                    root,
+                    listing.path,
+                    staging.directory,
+                    run_id,
+                    device,
+                    1,
+                    allowed,
+                    through_links(photos, settings),
+                )
                 written = write_tables(
                     score_partition,
                     load_state,

@@ -42,6 +42,8 @@ class ScoreJob:
         Threads of one model call or search.
     allowed_items : ndarray of int64, optional
         The positions of the items that may be recommended; None for all.
+    follow_links : bool
+        Whether photos are read through links.
     """
 
     settings: ScoreSettings
@@ -53,6 +55,7 @@ class ScoreJob:
     device: str
     threads: int
     allowed_items: npt.NDArray[np.int64] | None = None
+    follow_links: bool = False
 
 
 def allowed_items(where: str | None, items: Path) -> npt.NDArray[np.int64] | None:

@@ -86,7 +86,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     }
     votes = votes_of(job, partition, state.adviser)
     photos = read_listing(job.listing, partition)
-    read = reader_of_listed(job.root, partition, job.settings.max_file_mb)
+    read = reader_of_listed(job.root, partition, job.settings.max_file_mb, follow_links=job.follow_links)
     with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         with result.timed("write", 0, "rows"):
             writers = {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import duckdb
+
+T = TypeVar("T")
 
 
 def closed_connection(tables: Mapping[str, Any], **config: Any) -> duckdb.DuckDBPyConnection:
@@ -33,6 +37,27 @@ def closed_connection(tables: Mapping[str, Any], **config: Any) -> duckdb.DuckDB
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+@contextmanager
+def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[Callable[[Callable[[], T]], T]]:
+    """Give what runs a call of DuckDB in a thread, so that an interrupt is heard at once and ends the statement.
+
+    DuckDB looks for Ctrl-C and SIGTERM now and then, and in some long statements never.
+    """
+    with ThreadPoolExecutor(1) as thread:
+
+        def run(call: Callable[[], T]) -> T:
+            asked = thread.submit(call)
+            try:
+                return asked.result()
+            except KeyboardInterrupt:
+                while not asked.done():  # one that is only about to begin does not hear it
+                    connection.interrupt()
+                    wait([asked], timeout=0.1)
+                raise
+
+        yield run
 
 
 def words_of(error: duckdb.Error) -> str:

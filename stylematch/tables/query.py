@@ -52,7 +52,7 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
     """
     import duckdb
 
-    from stylematch.tables.closed_duckdb import closed_connection, words_of
+    from stylematch.tables.closed_duckdb import closed_connection, interruptible, words_of
 
     if output_format not in get_args(OutputFormat):
         raise UserError(f"unknown format '{shown(output_format)}': choose one of {', '.join(get_args(OutputFormat))}")
@@ -62,6 +62,7 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
     with (
         tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill,
         closed_connection(views.tables, temp_directory=spill) as connection,
+        interruptible(connection) as interruptibly,
     ):
         try:
             statements = connection.extract_statements(sql)
@@ -72,12 +73,12 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
                 raise UserError("query takes one plain SELECT: a PIVOT must list its values (PIVOT ... ON x IN (...))")
             if kind != "SELECT":
                 raise UserError(f"query only reads: it takes one SELECT statement, and this is {kind}")
-            cursor = connection.execute(statements[0])
+            cursor = interruptibly(lambda: connection.execute(statements[0]))
             names = [column[0] for column in cursor.description]
             zoned = [column[0] for column in cursor.description if "TIME ZONE" in str(column[1])]
             if zoned:  # the tables have none, and Python needs one more package to hold one
                 raise UserError(f"column {shown(zoned[0])} is a time with a zone: cast it to TIMESTAMP or VARCHAR")
-            write(names, _blocks(cursor), stream)
+            write(names, iter(lambda: interruptibly(lambda: cursor.fetchmany(_BLOCK_ROWS)), []), stream)
         except duckdb.Error as error:
             message = words_of(error)
             if isinstance(error, duckdb.CatalogException):  # whose guesses are DuckDB's own tables
@@ -93,11 +94,6 @@ def _kind(statement: Any) -> str:
         return str(statement.type.name)
     except ValueError:
         return "none that is known"
-
-
-def _blocks(cursor: Any) -> Iterator[list[Row]]:
-    while rows := cursor.fetchmany(_BLOCK_ROWS):
-        yield rows
 
 
 def _write_table(names: Sequence[str], blocks: Iterator[list[Row]], stream: TextIO) -> None:

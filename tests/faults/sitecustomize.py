@@ -14,8 +14,8 @@ from stylematch.data import photo_file
 _read_photo = photo_file.read_photo
 
 
-def _faulty(root, raw_path, max_bytes):
-    data = _read_photo(root, raw_path, max_bytes)
+def _faulty(root, raw_path, max_bytes, **options):
+    data = _read_photo(root, raw_path, max_bytes, **options)
     if data.endswith(b"HANGS"):
         time.sleep(3600)
     if data.endswith(b"SEGFAULTS"):

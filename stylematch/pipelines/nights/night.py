@@ -79,7 +79,7 @@ class Night:
 
     def __init__(self, job: ExportJob, place: Place, out: Place, day: date, verify_content: bool) -> None:
         self.job, self.place, self.out, self.day, self.verify = job, place, out, day, verify_content
-        self.photos = photo_folder(place, job.score.photo_timeout_s or None)
+        self.photos = photo_folder(place, job.score.photo_timeout_s or None, follow_links=job.score.follow_links)
         self.settings = job.score
         self.started, self.seen = datetime.now(UTC), time.time_ns()
         self.assets = resolve_assets([Path(directory) for directory in job.index])
