@@ -147,3 +147,25 @@ def test_faces_show_while_a_partition_is_under_way(tmp_path, monkeypatch):
     assert ", 1 faces, 0 rejected, " in lines[0]
     assert lines[0].endswith(" left")
     assert lines[-1].endswith(" 8 faces, 2 rejected")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_an_earlier_try_has_done_is_told_at_once_and_counts(as_json):
+    stream = io.StringIO()
+    write_json_lines(as_json)
+    try:
+        with Progress(600, "photos", "score", initial=150, found={"faces": 160}, stream=stream) as progress:
+            progress.update(Tally(450, faces=458))
+    finally:
+        write_json_lines(False)
+    first, last = stream.getvalue().splitlines()
+    if as_json:
+        assert {key: json.loads(first)[key] for key in ("done", "total", "faces")} == {
+            "done": 150,
+            "total": 600,
+            "faces": 160,
+        }
+        assert json.loads(last)["faces"] == 618
+    else:
+        assert first == "score: 150 of 600 (25%) photos were done before"
+        assert last.endswith(" a second, 618 faces")

@@ -909,3 +909,38 @@ def test_pyarrow_does_without_pandas_in_a_worker():
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("damage", ["table", "shard", "size", "sidecar"])
+def test_a_damaged_run_is_made_again(tmp_path, damage):
+    out = scored(ASTRONAUT, tmp_path / "out")
+    before = table_digests(out)
+    shard = next((out / "faces").glob("*.parquet"))
+    if damage == "table":
+        shutil.rmtree(out / "photos")
+    elif damage == "shard":
+        shard.unlink()
+    elif damage == "size":
+        shard.write_bytes(shard.read_bytes() + b"x")
+    else:
+        next((out / "faces" / "_done").iterdir()).write_text("{}")
+    result = score(ASTRONAUT, out)
+    assert (result.code, "Nothing to do" in result.out) == (0, False)
+    assert table_digests(out) == before
+    assert "Nothing to do" in score(ASTRONAUT, out).out
+
+
+def test_an_option_that_is_given_twice_counts_twice(tmp_path):
+    out = scored(ASTRONAUT, tmp_path / "out", "--without", "Male", "--without", "Young, Smiling")
+    assert manifest(out)["settings"]["without"] == ["Male", "Smiling", "Young"]
+    assert not {"Male", "Young", "Smiling"} & set(table(out, "faces").column_names)
+    conditions = ("--where", "category = 'Coat' OR category = 'Bag'", "--where", "category <> 'Bag'")
+    result = score(ASTRONAUT, tmp_path / "coats", *conditions)
+    assert "items that --where allows: 1,000" in result.out
+    assert {row["category"] for row in rows(tmp_path / "coats", "recommendations")} == {"Coat"}
+
+
+def test_nothing_found_is_told(tmp_path):
+    (tmp_path / "photos").mkdir()
+    result = score(tmp_path / "photos", tmp_path / "out")
+    assert (result.code, "no photo was found there: is it the right folder?" in result.out) == (0, True)

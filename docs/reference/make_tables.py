@@ -43,6 +43,7 @@ MANIFEST_MEANINGS = {
     "settings": "as they were asked for",
     "device": "cpu or cuda",
     "host": "the machine: system, processor, cores, Python",
+    "unreadable_directories": "the first folders that could not be listed, whose photos are in no table",
     "packages": "releases of the packages that results depend on",
     "outputs": "what lies beside the manifest",
 }

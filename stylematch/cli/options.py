@@ -24,8 +24,11 @@ FacesOption = Annotated[
 ]
 TopKOption = Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")]
 WhereOption = Annotated[
-    str | None,
-    typer.Option(metavar="SQL", help='Only such items: a condition over their columns, as "price < 50".'),
+    list[str] | None,
+    typer.Option(
+        metavar="SQL",
+        help='Only such items: a condition over their columns, as "price < 50"; repeatable: all hold.',
+    ),
 ]
 RulesOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped rule set, or your own TOML file.")]
 ScoreRulesOption = Annotated[
@@ -36,9 +39,10 @@ ScoreRulesOption = Annotated[
     ),
 ]
 WithoutOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        metavar="NAME,...", help="Attributes to switch off, such as Male,Young: in no rule, no table, no gallery."
+        metavar="NAME,...",
+        help="Attributes to switch off, such as Male,Young: in no rule, no table, no gallery; repeatable.",
     ),
 ]
 DeviceOption = Annotated[
@@ -91,3 +95,15 @@ def photos_path(photos: str) -> Path:
             'bucket\'s photos with export (photos = "s3://..." in jobs/nightly.toml)'
         )
     return place_of(photos, "PHOTOS").directory or Path(photos)
+
+
+def all_of(conditions: list[str] | None) -> str | None:
+    """Return the one condition that holds where all of some do; None where there is none."""
+    if not conditions or len(conditions) == 1:
+        return conditions[0] if conditions else None
+    return " AND ".join(f"({condition})" for condition in conditions)
+
+
+def names_in(lists: list[str] | None) -> str | tuple[()]:
+    """Return lists of names, each with commas between, as one; none where nothing was given."""
+    return ",".join(lists) if lists else ()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stylematch.cli.options import RulesOption
+from stylematch.cli.options import RulesOption, names_in
 
 rules_app = typer.Typer(help="Rule sets: check one, apply one to labels, fit its pool.", no_args_is_help=True)
 
@@ -36,8 +36,8 @@ def rules_check(
         typer.Option(metavar="DIR", help="An index or collection, as for score: its categories and gallery count."),
     ] = None,
     without: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Attributes that score would switch off: no rule may ask for one."),
+        list[str] | None,
+        typer.Option(metavar="NAME,...", help="Attributes that score would switch off; repeatable."),
     ] = None,
 ) -> None:
     """Check a rule set: coverage, overlaps, unreachable rules and unknown names, each with its line and key."""
@@ -46,7 +46,7 @@ def rules_check(
     from stylematch.settings.load import validated
     from stylematch.settings.score import ScoreSettings
 
-    off = validated(ScoreSettings, OPTIONS, without=() if without is None else without).without
+    off = validated(ScoreSettings, OPTIONS, without=names_in(without)).without
     for line in check_rules(rules, labels=labels, indexes=index or (), without=off).lines():
         typer.echo(line)
 

@@ -29,6 +29,8 @@ from stylematch.cli.options import (
     WhereOption,
     WithoutOption,
     WorkersOption,
+    all_of,
+    names_in,
     photos_path,
 )
 from stylematch.pipelines import SCORING
@@ -104,7 +106,7 @@ def score(
             OPTIONS,
             top_k=top_k,
             rules=rules,
-            without=() if without is None else without,
+            without=names_in(without),
             faces=faces,
             device=device,
             batch_size=batch_size,
@@ -112,7 +114,7 @@ def score(
             engine=engine,
             address=address,
             limit=limit,
-            where=where,
+            where=all_of(where),
             weight_similarity=weight_similarity,
             weight_tags=weight_tags,
             weight_category=weight_category,

@@ -19,6 +19,8 @@ from stylematch.cli.options import (
     TopKOption,
     WhereOption,
     WithoutOption,
+    all_of,
+    names_in,
 )
 from stylematch.errors import MissingExtraError
 
@@ -79,9 +81,9 @@ def serve(
         ScoreSettings,
         OPTIONS,
         rules=rules,
-        without=() if without is None else without,
+        without=names_in(without),
         top_k=top_k,
-        where=where,
+        where=all_of(where),
         faces=faces,
         device=device,
         min_face_px=min_face_px,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stylematch.cli.options import RunOutOption, WhereOption
+from stylematch.cli.options import RunOutOption, WhereOption, all_of, names_in
 
 app = typer.Typer()
 
@@ -22,8 +22,8 @@ def similar(
     top_k: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Items per item.")] = 10,
     where: WhereOption = None,
     same: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN,...", help="Only items that are equal there, such as category,gender."),
+        list[str] | None,
+        typer.Option(metavar="COLUMN,...", help="Only items equal there, such as category,gender; repeatable."),
     ] = None,
     ids: Annotated[
         Path | None,
@@ -44,8 +44,8 @@ def similar(
         SimilarSettings,
         OPTIONS,
         top_k=top_k,
-        where=where,
-        same=() if same is None else same,
+        where=all_of(where),
+        same=names_in(same),
         device=device,
         overwrite=overwrite,
     )

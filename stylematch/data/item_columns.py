@@ -92,6 +92,11 @@ def _origin(table: pa.Table, source: Path, names: Mapping[str, str]) -> dict[str
         if found:
             origin[known] = found[0]
     if "item_id" not in origin:
+        if len(table.column_names) == 1 and (other := next((c for c in "|:" if c in table.column_names[0]), None)):
+            raise UserError(
+                f"{shown(source)} has one column, {shown(table.column_names[0])}; cells stand apart by commas, "
+                f"semicolons or tabs, not by {other}: save it so."
+            )
         raise UserError(f"{shown(source)} has no column item_id; {_has(table)} Say --column item_id=WHICH.")
     return origin
 

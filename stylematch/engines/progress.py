@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
@@ -56,6 +57,8 @@ class Progress:
         What is being done ("scoring").
     initial : int
         How many were done by an earlier run; they do not count in the rate.
+    found : mapping of str to int, optional
+        What was found in these.
     stream : text stream, optional
         Standard error by default.
     every_s : float
@@ -69,6 +72,7 @@ class Progress:
         description: str,
         *,
         initial: int = 0,
+        found: Mapping[str, int] | None = None,
         stream: TextIO | None = None,
         every_s: float = 10.0,
     ) -> None:
@@ -76,7 +80,7 @@ class Progress:
         self.unit = unit
         self.description = description
         self.done = initial
-        self.found: Counter[str] = Counter()
+        self.found: Counter[str] = Counter(found or {})
         self._initial = initial
         self._stream = stream if stream is not None else sys.stderr
         self._every_s = every_s
@@ -95,6 +99,8 @@ class Progress:
                 file=self._stream,
                 dynamic_ncols=True,
             )
+        elif self._initial:
+            self._write_line(ended=False)
         return self
 
     def update(self, count: int = 1) -> None:
@@ -136,6 +142,8 @@ class Progress:
 
     def _as_text(self, rate: float, left_s: float | None) -> str:
         of = f" of {self.total:,} ({self.done / self.total:.0%})" if self.total else ""
+        if 0 < self.done == self._initial:
+            return f"{self.description}: {self.done:,}{of} {self.unit} were done before"
         parts = [f"{self.description}: {self.done:,}{of} {self.unit}", f"{rate:,.1f} a second"]
         if self.found:
             parts.append(self._found_text())

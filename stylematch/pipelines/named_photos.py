@@ -24,6 +24,10 @@ def named_paths(given: PathLike | Iterable[PathLike]) -> Iterator[Path]:
     UserError
         If a path is empty, or something is no path, such as an opened picture.
     """
+    if hasattr(given, "columns"):
+        raise UserError(
+            "give the paths of pictures or folders, not a data frame; without one, recommend() answers for score()"
+        )
     paths = given if isinstance(given, Iterable) and not isinstance(given, str | bytes | os.PathLike) else [given]
     for path in paths:
         if not isinstance(path, str | os.PathLike):

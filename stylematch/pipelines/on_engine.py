@@ -12,7 +12,7 @@ import functools
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ def run_job(
     on_partition: Callable[[int], None] = local.ignore,
     photos: Path | None = None,
     lost_before: Callable[[Path, Partition], frozenset[str]] | None = None,
+    found_before: Mapping[str, int] | None = None,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage.
 
@@ -61,7 +62,7 @@ def run_job(
     job : ScoreJob, PredictJob, KeepJob or SnapshotJob
         All that a worker needs to know: ``listing`` (a file) and ``staged`` (a folder) among it, and
         ``threads``, which are set here.
-    listing, waiting, description, on_partition
+    listing, waiting, description, on_partition, found_before
         As for ``run_listing``.
     choice : EngineChoice
         Which engine.
@@ -73,7 +74,11 @@ def run_job(
     lost_before : callable, optional
         Given the listing's file and a partition, the photos of it that were lost in an earlier run, too; top-level.
     """
-    common: dict[str, Any] = {"description": description, "on_partition": on_partition}
+    common: dict[str, Any] = {
+        "description": description,
+        "on_partition": on_partition,
+        "found_before": found_before,
+    }
 
     def guard(listing_file: Path) -> Guard[Partition] | None:
         known = {} if lost_before is None else {"known": functools.partial(lost_before, listing_file)}

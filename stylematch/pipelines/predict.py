@@ -156,6 +156,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                         device=device,
                         started=started,
                         finished=datetime.now(UTC),
+                        unreadable_directories=counts.unreadable_examples,
                     ),
                 )
                 staging.publish()

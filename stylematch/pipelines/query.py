@@ -68,7 +68,9 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
             "this one has changed since (as catalog add and remove change it): score again to join what it has now"
         )
     hint = f" The run used another index for {' and '.join(missing)}: name it with --index." if missing else ""
-    return replace(views, tables=tables, hint=hint)
+    items = tables.get("items")
+    has_other = items is not None and "item_id" not in items.schema.names
+    return replace(views, tables=tables, hint=hint, aliases={"items": {"item_id": "id"}} if has_other else {})
 
 
 def _rows(directory: Path, without: Sequence[str]) -> Any:

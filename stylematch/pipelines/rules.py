@@ -66,6 +66,8 @@ class RuleCheck:
     has_rest : bool
         Whether the last of the styles is none of the set's: it stands for the people whom none of its readable rules
         takes, so it counts as no style.
+    empty : tuple of str
+        Categories that its rules recommend from and that no item of the index is of.
     """
 
     rules: RuleSet
@@ -75,10 +77,23 @@ class RuleCheck:
     holding: tuple[int, ...]
     overlaps: tuple[tuple[str, str, int], ...]
     has_rest: bool = False
+    empty: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what the command prints of a set that is right."""
-        return [*self.counted(), "unreachable rules: none", "unknown names: none"]
+        return [*self.counted(), "unreachable rules: none", "unknown names: none", *self._emptied()]
+
+    def _emptied(self) -> list[str]:
+        """Return what is printed of categories without items, and of the styles that have no others."""
+        if not self.empty:
+            return []
+        told = [f"categories that no item here is of: {', '.join(map(shown, self.empty))}"]
+        bare = [style for style in self.rules.styles if set(self.rules.items(style)) <= set(self.empty)]
+        if bare:
+            told.append(
+                f"styles that have only such, so their lists are filled with any other items: {', '.join(bare)}"
+            )
+        return told
 
     def counted(self) -> list[str]:
         """Return what is printed of the people: coverage and overlaps."""
@@ -162,24 +177,30 @@ def check_rules(
     """
     attributes: Sequence[str] = ATTRIBUTES
     categories: Sequence[str] = CLASSES
+    there: set[str] | None = None
     if labels is None or indexes:
         # FAISS and the model's format take longer to import than the labels take to count.
         from stylematch.pipelines.assets import resolve_assets
         from stylematch.search.infos import index_info
-        from stylematch.search.rows_file import ROWS_FILE
+        from stylematch.search.rows_file import ROWS_FILE, read_rows
         from stylematch.vision.bundle import Bundle
 
         assets = resolve_assets(indexes)
         attributes = Bundle.open(assets.attributes).schema.group("attributes").labels
         categories = index_info(assets.items)["categories"]
         labels = labels or assets.faces / ROWS_FILE
+        rows = read_rows(assets.items)
+        columns = [rows[name] for name in ("category", "category_predicted") if name in rows.column_names]
+        there = {name for column in columns for name in column.unique().to_pylist()}
     try:
         rule_set = load_rules(rules, attribute_names=attributes, categories=categories, without=without)
     except RuleProblemsError as error:
         raise RuleCheckError(
             rules, error.problems, _count_readable(rules, error.readable, attributes, labels)
         ) from error
-    return count_rules(rule_set, read_labels(labels, rule_set), shown(labels))
+    check = count_rules(rule_set, read_labels(labels, rule_set), shown(labels))
+    named = {name for style in rule_set.styles for name in rule_set.items(style)}
+    return check if there is None else replace(check, empty=tuple(sorted(named - there)))
 
 
 def _count_readable(rules: str, readable: Sequence[Rule], attributes: Sequence[str], labels: Path) -> list[str]:

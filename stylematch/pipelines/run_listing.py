@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from stylematch.data.listing import Listing, Partition
@@ -44,6 +44,7 @@ def run_listing(
     description: str,
     run: Callable[..., None] = run_partitions,
     on_partition: Callable[[int], None] = ignore,
+    found_before: Mapping[str, int] | None = None,
 ) -> dict[str, Stage]:
     """Run partitions; return the time of each stage, first that of all together under ``description``.
 
@@ -63,8 +64,11 @@ def run_listing(
         An engine's ``run_partitions``; that of this machine by default.
     on_partition : callable, optional
         Told the number of each partition that is done.
+    found_before : mapping of str to int, optional
+        What the partitions that are done already hold ("faces", "rejected").
     """
     total = PartitionResult()
+    total.found.update(found_before or {})
 
     def on_done(partition: Partition, result: PartitionResult) -> None:
         on_partition(partition.number)
@@ -77,7 +81,8 @@ def run_listing(
 
     todo = sum(partition.photos for partition in waiting)
     clock = time.perf_counter()
-    with Progress(listing.photos, "photos", description, initial=listing.photos - todo) as progress:
+    done = listing.photos - todo
+    with Progress(listing.photos, "photos", description, initial=done, found=found_before or {}) as progress:
         run(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
     stages = {description: Stage(time.perf_counter() - clock, todo, "photos", whole=True)}
     for name, spent in total.seconds.items():

@@ -120,6 +120,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         started=started,
                         finished=datetime.now(UTC),
                         profile=table.to_json(),
+                        unreadable_directories=counts.unreadable_examples,
                     ),
                 )
                 profile = StageTable.of_json(table.to_json()).lines()  # to the digit what a later --profile prints
@@ -149,12 +150,16 @@ def _profile_of(manifest: dict[str, Any]) -> list[str]:
     return [said, *StageTable.of_json(manifest["profile"]).lines()]
 
 
+def _named(summary: ScoreSummary) -> str:
+    return ", its manifest.json names the folders" if summary.unreadable_directories else ""
+
+
 def _check_limit(summary: ScoreSummary, settings: ScoreSettings) -> None:
     counts, limit = summary.counts, settings.max_reject_share
     if limit is not None and counts.reject_share > limit:
         raise LimitExceededError(
             f"{counts.rejected_of_all()}, over --max-reject-share {limit:g}; the run is published in "
-            f"{shown(summary.out)}, its photos table says why.",
+            f"{shown(summary.out)}, its photos table says why{_named(summary)}.",
             summary.lines(),
             profile=summary.profile,
         )

@@ -80,5 +80,7 @@ def allowed_items(where: str | None, items: Path) -> npt.NDArray[np.int64] | Non
 
     allowed = positions_where(read_rows(items), where)
     if not len(allowed):
-        raise UserError(f"--where '{shown(where)}' holds for none of the items of {shown(items)}; ask for less.")
+        raise UserError(
+            f"--where '{shown(where)}' holds for none of the items of {shown(items)}; ask for less (capitals count)."
+        )
     return allowed

@@ -58,8 +58,9 @@ class ScoreSummary:
         else:
             c = self.counts
             rate = self.photos_done / self.seconds
+            of = "" if self.photos_done == c.found else f" ({self.photos_done:,} of them now)"
             lines = [
-                f"found {c.found:,}: scored {c.scored:,}, no face {c.no_face:,}, rejected {c.rejected:,}",
+                f"found {c.found:,}{of}: scored {c.scored:,}, no face {c.no_face:,}, rejected {c.rejected:,}",
                 f"faces {c.faces:,}, recommendations {c.recommendations:,}",
                 f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
                 f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
@@ -67,6 +68,8 @@ class ScoreSummary:
         if self.allowed is not None:
             short = f", fewer than --top-k {self.top_k}" if self.allowed < self.top_k else ""
             lines.append(f"items that --where allows: {self.allowed:,}{short}")
+        if not self.counts.found:
+            lines.append("no photo was found there: is it the right folder?")
         if 0 < self.counts.found == self.counts.rejected:
             lines.append(
                 "every photo was rejected, the photos table says why; --max-reject-share X makes it exit code 4"

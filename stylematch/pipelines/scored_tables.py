@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from stylematch.pipelines.run_listing import waiting_partitions
 from stylematch.pipelines.score_job import ScoreJob
 from stylematch.report.thumbnails import thumbnails_path
 from stylematch.report.votes import votes_path
+from stylematch.tables.contract import Status
 from stylematch.tables.counts import Counts, count_tables
 from stylematch.tables.manifest import Stage
+from stylematch.tables.shards import read_sidecar, shard_path
 from stylematch.tables.staging import Staging
 
 State = TypeVar("State")
@@ -71,10 +74,26 @@ def write_tables(
             description=description,
             on_partition=gallery.scored,
             photos=photos,
+            found_before=_found_in(staging, done),
         )
         counts = count_tables(staging.directory, ignored)
-        shown = gallery.finish(counts, {**stages, **ran})
-    return ScoredTables(counts, {**stages, **ran, **shown}, len(waiting))
+        drawn = gallery.finish(counts, {**stages, **ran})
+    return ScoredTables(counts, {**stages, **ran, **drawn}, len(waiting))
+
+
+def _found_in(staging: Staging, done: frozenset[int]) -> dict[str, int]:
+    """Return what the partitions that an earlier try has finished hold, as progress tells it."""
+    if not done:
+        return {}
+    import pyarrow.parquet as pq
+
+    found = Counter[str]()
+    for number in done:
+        info = read_sidecar(staging.table("faces"), number)
+        found["faces"] += info.rows if info else 0
+        statuses = pq.read_table(shard_path(staging.table("photos"), number), columns=["status"])["status"].to_pylist()
+        found["rejected"] += statuses.count(Status.REJECTED)
+    return dict(found)
 
 
 def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:

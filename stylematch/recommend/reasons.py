@@ -14,7 +14,7 @@ def reason_for(
     choice: tuple[int, int] | None = None,
     similarity: float | None,
     is_worn: bool,
-    fitting: Sequence[tuple[str, str]],
+    fitting: Sequence[tuple[str, str, bool]],
     style: str,
     rule: str,
 ) -> str:
@@ -32,7 +32,7 @@ def reason_for(
         With the query; None where it does not count.
     is_worn : bool
         Whether the query was what the person wears, and not what is typical of the style.
-    fitting : sequence of (tag, value)
+    fitting : sequence of (tag, value, is_predicted)
         The item's tags that the style asks for; none where they do not count.
     style, rule : str
         The style, and the conditions of its rule.
@@ -43,7 +43,8 @@ def reason_for(
         lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
     else:
         lead = f"Typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"
-    tags = " and ".join(f"{_NAMES.get(tag, tag)} {value}" for tag, value in fitting)
+    guess = {True: " (a guess)", False: ""}
+    tags = " and ".join(f"{_NAMES.get(tag, tag)} {value}{guess[predicted]}" for tag, value, predicted in fitting)
     if tags:
         lead += f", fitting by {tags}"
     if named is not None and choice is not None and choice[1] > 1:
@@ -52,4 +53,4 @@ def reason_for(
         lead += ", to fill the list, as the style has no more items of its own"
     elif named != category:
         lead += f", taken as {named}"
-    return f"{lead}; for {style}, because {rule}."
+    return f"{lead}; for {style}, because {rule.replace('_', ' ')}."

@@ -39,7 +39,7 @@ class StyleItems:
         self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
         self.other_items = catalog.others(self._groups)
         self._typical: dict[int, Candidates] = {}
-        self._fitting: dict[int, list[tuple[str, str]]] = {}
+        self._fitting: dict[int, list[tuple[str, str, bool]]] = {}
         self._prototypes: list[npt.NDArray[np.float32]] | None = None
         self._other_prototype: npt.NDArray[np.float32] | None = None
 
@@ -83,9 +83,11 @@ class StyleItems:
         hits = self._catalog.nearest(query[None], len(self.other_items), self.other_items)
         return gather(self._catalog, [self.other_items], [hits], 0, self.fit, first_place=len(self.categories))
 
-    def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str]]:
-        """Return the tags of an item, with their values, that the style asks for."""
+    def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str, bool]]:
+        """Return the tags of an item that the style asks for, with their values and whether a model guessed these."""
         if position not in self._fitting:
-            values = ((tag, catalog.fitting(tag, position, self.tags[tag])) for tag in sorted(self.tags))
-            self._fitting[position] = [(tag, value) for tag, value in values if value is not None]
+            found = ((tag, catalog.fitting(tag, position, self.tags[tag])) for tag in sorted(self.tags))
+            self._fitting[position] = [
+                (tag, value, catalog.is_predicted(tag, position)) for tag, value in found if value is not None
+            ]
         return self._fitting[position]

@@ -163,6 +163,10 @@ class ItemCatalog(ItemRows):
         value = self.value(tag, position)
         return value if value is not None and self._fit_of(tag, value, wanted) == 1.0 else None
 
+    def is_predicted(self, tag: str, position: int) -> bool:
+        """Return whether the value of an item's tag is a model's and not the catalogue's."""
+        return self.value(f"{tag}_probability", position) is not None
+
     @staticmethod
     def _fit_of(tag: str, value: str, wanted: Sequence[str]) -> float:
         names = names_of(tag, value)

@@ -12,13 +12,17 @@ import duckdb
 T = TypeVar("T")
 
 
-def closed_connection(tables: Mapping[str, Any], **config: Any) -> duckdb.DuckDBPyConnection:
+def closed_connection(
+    tables: Mapping[str, Any], aliases: Mapping[str, Mapping[str, str]] | None = None, **config: Any
+) -> duckdb.DuckDBPyConnection:
     """Return a connection to tables that were opened before it was closed to all else.
 
     Parameters
     ----------
     tables : mapping of str to pyarrow.Table or pyarrow.dataset.Dataset
         By name.
+    aliases : mapping of str to mapping of str to str, optional
+        By table, more names of its columns: by that name the column's own.
     **config
         More of DuckDB's settings, such as ``temp_directory``.
     """
@@ -33,7 +37,12 @@ def closed_connection(tables: Mapping[str, Any], **config: Any) -> duckdb.DuckDB
         },
     )
     for name, table in tables.items():
-        connection.register(name, table)
+        if more := (aliases or {}).get(name):
+            connection.register(f"{name} as stored", table)
+            also = ", ".join(f'"{own}" AS "{alias}"' for alias, own in more.items())
+            connection.execute(f'CREATE VIEW "{name}" AS SELECT *, {also} FROM "{name} as stored"')  # noqa: S608
+        else:
+            connection.register(name, table)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

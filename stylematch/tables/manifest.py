@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,7 +42,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished run. Digests are SHA-256 in hexadecimal; times are UTC; ``profile`` is the table of its stages."""
+    """A finished run. Digests are SHA-256 in hexadecimal; times are UTC; ``profile`` is the table of its stages.
+
+    ``unreadable_directories`` are the first of the folders that could not be listed: what lies in them is in no table.
+    """
 
     run_id: str
     counts: Counts
@@ -54,6 +57,7 @@ class Manifest:
     started: datetime
     finished: datetime
     profile: Mapping[str, Any] = field(default_factory=dict)
+    unreadable_directories: Sequence[str] = ()
 
 
 def compute_run_id(*, inputs: str, settings: Mapping[str, Any], bundles: str, index: str, rules: str, code: str) -> str:

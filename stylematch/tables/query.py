@@ -61,7 +61,7 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
     write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
     with (
         tempfile.TemporaryDirectory(prefix="stylematch-query-") as spill,
-        closed_connection(views.tables, temp_directory=spill) as connection,
+        closed_connection(views.tables, views.aliases, temp_directory=spill) as connection,
         interruptible(connection) as interruptibly,
     ):
         try:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,3 +72,24 @@ def is_done(directory: Path, number: int) -> bool:
         return info is not None and path.stat().st_size == info.bytes and file_sha256(path) == info.sha256
     except OSError:
         return False
+
+
+def is_whole(run: Path, outputs: Iterable[str]) -> bool:
+    """Return whether a published run's folders, and of each table every shard, are there in the size that they had.
+
+    Parameters
+    ----------
+    run : Path
+        The run.
+    outputs : iterable of str
+        What its manifest says lies in it.
+    """
+    for name in outputs:
+        if not (run / name).exists():
+            return False
+        for sidecar in (run / name / DONE_DIRECTORY).glob("part-*.json"):
+            info = read_sidecar(run / name, int(sidecar.stem.removeprefix("part-")))
+            shard = run / name / f"{sidecar.stem}.parquet"
+            if info is None or not shard.is_file() or shard.stat().st_size != info.bytes:
+                return False
+    return True

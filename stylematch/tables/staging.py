@@ -29,7 +29,7 @@ from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.out import HIDDEN, check_out
-from stylematch.tables.shards import is_done, shard_path, sidecar_path
+from stylematch.tables.shards import is_done, is_whole, shard_path, sidecar_path
 
 _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
 
@@ -123,10 +123,14 @@ class Staging:
         return self.directory / name
 
     def check(self) -> Decision:
-        """Say what is to be done. Removes nothing but what lies over beside a finished OUT."""
+        """Say what is to be done; a finished run of which a shard is missing or has another size is made again.
+
+        Removes nothing but what lies over beside a finished OUT.
+        """
         check_out(self.out)
         manifest = read_manifest(self.out)
-        if manifest is not None and manifest["run_id"] == self.run_id and not self.overwrite:
+        is_this = manifest is not None and manifest["run_id"] == self.run_id
+        if is_this and not self.overwrite and is_whole(self.out, (manifest or {}).get("outputs", ())):
             self._remove(self._siblings("staging-") + self._siblings("old-"))
             return Decision.NOTHING
         return Decision.RESUME if self.directory.is_dir() else Decision.START

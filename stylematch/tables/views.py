@@ -14,7 +14,7 @@ of another model) is left out of it; each night still has its own. Files are ope
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,14 @@ class Views:
         Of the run, or of the newest night.
     hint : str
         What an error about an unknown table adds: which tables are missing, and why.
+    aliases : dict of str to dict of str to str
+        By table, more names of its columns: by that name the column's own.
     """
 
     tables: dict[str, Any]
     manifest: dict[str, Any]
     hint: str = ""
+    aliases: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def open_views(out: Path) -> Views:

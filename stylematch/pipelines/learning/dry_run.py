@@ -14,7 +14,7 @@ from stylematch.data.labels import Group
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train import trainings
-from stylematch.pipelines.learning.train_job import check_train_extra, open_job
+from stylematch.pipelines.learning.train_job import cache_of, check_train_extra, open_job
 from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import shown
 
@@ -42,6 +42,9 @@ def describe_training(job: TrainJob) -> Iterator[str]:
     source = open_job(job)
     yield json.dumps(job.model_dump(mode="json"), indent=2)
     yield from _describe_data(source)
+    if (cache := cache_of(job)).is_dir():
+        size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+        yield f"data: pictures are cut once, for the training, too: {shown(cache)} has {size / 1e9:.1f} GB"
     network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
     costs = []

@@ -91,6 +91,11 @@ def check_devices(wanted: int) -> None:
         )
 
 
+def cache_of(job: TrainJob) -> Path:
+    """Return the folder of the pictures that were cut for trainings whose outs lie side by side."""
+    return Path(job.out).parent / "cache"
+
+
 def open_job(job: TrainJob) -> Source:
     """Open a job's data set, after looking at what it starts from and listens to: cutting pictures can take long.
 
@@ -102,7 +107,7 @@ def open_job(job: TrainJob) -> Source:
     if is_url(job.out):
         raise UserError(f"out: {shown(job.out)} is a URL: a training writes into a folder of this machine; name one.")
     check_networks(job)
-    source = open_source(job.data, job.model.input_px, Path(job.out).parent / "cache")
+    source = open_source(job.data, job.model.input_px, cache_of(job))
     if not source.pictures or not len(source.val):
         which = "celeba/list_eval_partition.txt has to be there and say which are learned from (0) and watched (1)"
         advice = which if job.data.dataset == "celeba" else "add pictures, or raise data.limit or data.validation"

@@ -296,6 +296,7 @@ class Night:
                 device=self.device,
                 started=self.started,
                 finished=datetime.now(UTC),
+                unreadable_directories=self.counts.unreadable_examples,
             ),
         )
 
