@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES, find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import UserError
@@ -90,12 +91,15 @@ def assert_good(catalog, categories, rows, k, style_score, *, tags=None, worn=No
             fits.append(0.5 if value is None else (value in wanted) * float(1.0 if chance is None else chance))
         fit = float(np.mean(fits)) if fits else 1.0
         assert row.tag_fit == (pytest.approx(fit, abs=1e-6) if fits else None)
-        assert row.query == ("style" if worn is None else "worn")
-        if worn is not None:
+        looked = worn is not None and any(may_be_worn_on_torso(name) for name in categories)
+        seen = looked and may_be_worn_on_torso(row.category)
+        assert row.query == ("worn" if seen else "style")
+        assert (row.similarity is None) == (looked and not seen)
+        if seen:
             vector = catalog.index.vectors([position])[0].astype(float)
             assert row.similarity == pytest.approx(vector @ worn / np.linalg.norm(worn), abs=1e-6)
         place = categories.index(row.category) if row.category in categories else len(categories)
-        score = ranking.weight_similarity * row.similarity + ranking.weight_tags * fit * style_score
+        score = ranking.weight_similarity * (row.similarity or 0.0) + ranking.weight_tags * fit * style_score
         score += ranking.weight_category * (1 - place / len(categories))
         assert row.score == pytest.approx(score / total, abs=1e-6)
     present = [name for name in categories if len(catalog.positions_of(name))]
@@ -131,11 +135,11 @@ def test_lists_on_real_items(catalog, photo_id, face, style, style_score, k, see
 
 def test_the_most_similar_items_of_the_categories_are_taken_where_nothing_else_counts(catalog):
     only = Ranking(weight_tags=0.0, weight_category=0.0, mmr_lambda=1.0)
-    trousers = Recommender(catalog, {"style": ("Trouser",)}, top_k=8, ranking=only)
-    position = int(catalog.positions_of("Trouser")[17])
+    coats = Recommender(catalog, {"style": ("Coat",)}, top_k=8, ranking=only)
+    position = int(catalog.positions_of("Coat")[17])
     worn = catalog.index.vectors([position])[0]
-    rows = trousers.recommend("p", 0, "style", 1.0, "rule", worn)
-    among = catalog.positions_of("Trouser")
+    rows = coats.recommend("p", 0, "style", 1.0, "rule", worn)
+    among = catalog.positions_of("Coat")
     cosines = catalog.index.vectors(among).astype(float) @ worn
     expected: list[int] = []
     for item in among[np.argsort(-cosines)]:
@@ -192,12 +196,17 @@ def test_the_reason_says_what_counted(recommender, catalog):
     rows = recommender.recommend("p", 0, "Boardroom", 0.9, rule)
     row = next(row for row in rows if row.category == "Coat")
     assert row.reason.startswith(f"Typical Coat ({row.similarity:.2f} like the average Coat for Boardroom)")
-    assert row.reason.endswith("; for Boardroom, because Wearing_Necktie.")
+    assert row.reason.endswith("; for Boardroom, because Wearing Necktie.")
     position = catalog.item_ids.index(row.item_id)
     assert ("gender Men" in row.reason) == (catalog.value("gender", position) == "Men")
     assert ", choice 3 of the style's 4 categories; for Boardroom" in row.reason
     worn = recommender.recommend("p", 0, "Boardroom", 0.9, rule, catalog.index.vectors([3])[0])
-    assert all(f"clothes worn in the photo (similarity {row.similarity:.2f})" in row.reason for row in worn)
+    seen = {"Shirt": True, "Coat": True, "Trouser": False, "Ankle boot": False}
+    assert {row.category for row in worn} == {*seen}
+    for row in worn:
+        assert ("by the clothes worn in the photo" in row.reason) == seen[row.category]
+        assert not seen[row.category] or f"worn in the photo (similarity {row.similarity:.2f})" in row.reason
+        assert "Typical" not in row.reason
     without = Recommender(catalog, STYLES, tags_of_style=TAGS, ranking=Ranking(weight_category=0.0))
     assert not any("choice" in row.reason for row in without.recommend("p", 0, "Boardroom", 0.9, rule))
 
@@ -229,10 +238,31 @@ def test_people_of_one_style_get_different_items(recommender, catalog):
     assert all(one != other for one, other in combinations(lists.values(), 2))
     reseeded = Recommender(catalog, STYLES, tags_of_style=TAGS, seed=1).recommend("a", 0, "Minimalist", 0.5, "Young")
     assert {row.item_id for row in reseeded} != lists["a", 0]
-    # Whoever wears the same gets the same.
+    # Whoever wears the same gets the same, but of what no torso shows.
     worn = catalog.index.vectors([5])[0]
-    first, second = (recommender.recommend(photo, 0, "Minimalist", 0.5, "Young", worn) for photo in "ab")
-    assert first == second
+    tops = Recommender(catalog, {"s": ("T-shirt/top", "Pullover")}, top_k=6)
+    assert tops.recommend("a", 0, "s", 0.5, "r", worn) == tops.recommend("b", 0, "s", 0.5, "r", worn)
+    lists = [recommender.recommend(photo, 0, "Minimalist", 0.5, "r", worn) for photo in "abcdefgh"]
+    assert len({row.item_id for rows in lists for row in rows if row.category == "Sneaker"}) > 2
+
+
+def test_clothes_say_nothing_of_what_no_torso_shows(catalog):
+    """That a shoe looks like a torso is no reason for it, and it stands behind what does."""
+    worn = catalog.index.vectors([int(catalog.positions_of("Shirt")[0])])[0]
+    made = Recommender(catalog, {"s": ("Sneaker", "Shirt", "Bag")}, top_k=9)
+    rows = made.recommend("p", 0, "s", 0.5, "r", worn)
+    assert [row.category for row in rows[:3]] == ["Shirt"] * 3
+    unseen = [row for row in rows if row.category != "Shirt"]
+    assert {(row.query, row.similarity) for row in unseen} == {("style", None)}
+    prototypes = {name: catalog.prototype(catalog.positions_of(name)) for name in ("Sneaker", "Bag")}
+    for row in unseen:  # of the best tenth
+        members = catalog.positions_of(row.category)
+        cosines = catalog.index.vectors(members).astype(float) @ prototypes[row.category]
+        own = cosines[np.flatnonzero(members == catalog.item_ids.index(row.item_id))[0]]
+        assert (cosines > own).mean() <= 0.1 + 1e-9
+    # Where a style has nothing that a torso shows, the clothes are no query at all.
+    shoes = Recommender(catalog, {"s": ("Sneaker", "Bag")}, top_k=4)
+    assert shoes.recommend("p", 0, "s", 0.5, "r", worn) == shoes.recommend("p", 0, "s", 0.5, "r")
 
 
 def test_together_or_alone_in_any_order(catalog):

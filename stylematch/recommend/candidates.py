@@ -15,10 +15,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.search.base import Hits
 from stylematch.search.catalog import ItemCatalog
 from stylematch.settings.score import Ranking
 
+Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+"""Positions and scores (n,) of one query."""
 NEAREST = 200
 """How many items of a category are brought by similarity alone, where that suffices."""
 _NEAR_EQUAL_SHARE, _PREFERRED_SHARE = 0.1, 0.2
@@ -35,11 +36,14 @@ class Candidates:
     place : ndarray of int64, shape (m,)
         Which category: its place among the style's; that of ``others`` is one more than the last.
     similarity, fit : ndarray of float64, shape (m,)
-        Cosine with the query; how well the tags fit the style.
+        Cosine with what their category was searched by; how well the tags fit the style.
     vectors : ndarray of float64, shape (m, d)
         The embeddings.
     is_whole : bool
         Whether these are all items of the categories.
+    seen : ndarray of bool, shape (m,), optional
+        Of which items the face's own clothes can say something: of shoes nothing. The similarity of the others, which
+        is with their style's prototype, is no part of their score. None: of all, or there are no clothes.
     """
 
     positions: npt.NDArray[np.int64]
@@ -48,6 +52,7 @@ class Candidates:
     fit: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.float64]
     is_whole: bool
+    seen: npt.NDArray[np.bool_] | None = None
 
     @cached_property
     def groups(self) -> list[tuple[int, slice]]:
@@ -66,25 +71,31 @@ class Candidates:
             self.fit[kept],
             self.vectors[kept],
             self.is_whole and len(kept) == len(self.positions),
+            None if self.seen is None else self.seen[kept],
         )
 
-    def scores(self, style_score: float, priors: Sequence[float], ranking: Ranking) -> npt.NDArray[np.float64]:
-        """Return the weighted mean of similarity, tag fit times style score, and category prior, float64 (m,)."""
+    def scores(
+        self, style_score: float, priors: Sequence[float], ranking: Ranking, *, typical: bool = False
+    ) -> npt.NDArray[np.float64]:
+        """Return the weighted mean of similarity, tag fit times style score, and category prior, float64 (m,).
+
+        With ``typical`` the similarity with a prototype counts, too, of items of which the clothes say nothing.
+        """
         total = ranking.weight_similarity + ranking.weight_tags + ranking.weight_category
         prior = np.asarray(priors, np.float64)[self.place]
-        weighted = ranking.weight_similarity * self.similarity + ranking.weight_tags * (self.fit * style_score)
+        similarity = self.similarity if self.seen is None or typical else np.where(self.seen, self.similarity, 0.0)
+        weighted = ranking.weight_similarity * similarity + ranking.weight_tags * (self.fit * style_score)
         return (weighted + ranking.weight_category * prior) / total
 
 
 def gather(
     catalog: ItemCatalog,
     groups: Sequence[npt.NDArray[np.int64]],
-    hits: Sequence[Hits | None],
-    row: int,
+    answers: Sequence[Answer | None],
     fit: npt.NDArray[np.float64],
     first_place: int = 0,
 ) -> Candidates:
-    """Put together what searches among each group brought for one query.
+    """Put together what searches among each group brought, each for one query.
 
     Parameters
     ----------
@@ -92,17 +103,15 @@ def gather(
         Where the items are.
     groups : sequence of ndarray of int64
         Each category's items.
-    hits : sequence of Hits or None
-        The search's answers among each group; None for an empty one.
-    row : int
-        The query's row in them.
+    answers : sequence of (positions, scores) or None
+        What was found among each group, -1 where there was no more; None for an empty one.
     fit : ndarray of float64, shape (n,)
         Of every item of the catalogue.
     first_place : int
         The place of the first group.
     """
-    found = [np.empty(0, np.int64) if hit is None else hit.positions[row] for hit in hits]
-    scores = [np.empty(0) if hit is None else hit.scores[row] for hit in hits]
+    found = [np.empty(0, np.int64) if answer is None else answer[0] for answer in answers]
+    scores = [np.empty(0) if answer is None else answer[1] for answer in answers]
     positions, similarity = np.concatenate(found), np.concatenate(scores)
     place = np.repeat(np.arange(len(groups)) + first_place, [len(part) for part in found])
     there = positions >= 0

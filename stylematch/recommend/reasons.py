@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+Query = Literal["worn", "style"]
 _NAMES = {"baseColour": "colour"}
 
 
@@ -13,7 +15,7 @@ def reason_for(
     named: str | None,
     choice: tuple[int, int] | None = None,
     similarity: float | None,
-    is_worn: bool,
+    query: Query,
     fitting: Sequence[tuple[str, str, bool]],
     style: str,
     rule: str,
@@ -30,8 +32,8 @@ def reason_for(
         Which of the style's categories that is, from 1, and of how many; None where it does not count.
     similarity : float or None
         With the query; None where it does not count.
-    is_worn : bool
-        Whether the query was what the person wears, and not what is typical of the style.
+    query : {"worn", "style"}
+        What the person wears, or what is typical of the style.
     fitting : sequence of (tag, value, is_predicted)
         The item's tags that the style asks for; none where they do not count.
     style, rule : str
@@ -39,7 +41,7 @@ def reason_for(
     """
     if similarity is None:
         lead = category
-    elif is_worn:
+    elif query == "worn":
         lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
     else:
         lead = f"Typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"

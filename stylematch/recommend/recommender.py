@@ -1,7 +1,8 @@
 """Faces of known style, and what they wear -> k items each, ranked, each with a reason.
 
 - The query is the embedding of the worn clothes where these can be seen, else for each of the style's categories its
-  *prototype*: the mean of those of its items whose tags fit the style best.
+  *prototype*: the mean of those of its items whose tags fit the style best. Of what no torso shows (shoes, bags,
+  trousers) worn clothes say nothing: that is searched by the prototype, and its similarity is no part of its score.
 - The index brings the 200 items of each category that are nearest to the query (400, 800, ... where k needs them).
 - score = weighted mean of the similarity, the tags' fit times the style's score, and the category's place in the rule.
 - Slots go round the categories; each takes the item of highest marginal relevance (``choose``).
@@ -12,9 +13,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,11 @@ import numpy.typing as npt
 from stylematch.errors import UserError
 from stylematch.recommend.candidates import NEAREST, Candidates, key_of, preferred
 from stylematch.recommend.choose import Choice
-from stylematch.recommend.reasons import reason_for
+from stylematch.recommend.reasons import Query, reason_for
 from stylematch.recommend.style_items import StyleItems
 from stylematch.search.catalog import ItemCatalog, Tags
 from stylematch.settings.score import Ranking
 
-Query = Literal["worn", "style"]
 _Taken = tuple[Candidates, npt.NDArray[np.float64], list[int]]
 """Candidates, their scores, and which of them were taken."""
 
@@ -44,8 +43,9 @@ class Recommendation:
         The item and what its catalogue calls it.
     score : float
         What the list is ranked by.
-    similarity : float
-        Cosine of the item with the query.
+    similarity : float or None
+        Cosine of the item with the query; None where clothes are seen that say nothing of the item: of shoes, bags and
+        trousers a torso does not.
     query : {"worn", "style"}
         The clothes in the photo, or the style's prototype of the category.
     tag_fit : float or None
@@ -58,7 +58,7 @@ class Recommendation:
     item_id: str
     category: str
     score: float
-    similarity: float
+    similarity: float | None
     query: Query
     tag_fit: float | None
     reason: str
@@ -180,13 +180,13 @@ class Recommender:
             by_style.setdefault(face.style, []).append(number)
         for name, numbers in by_style.items():
             style = self._styles[name]
-            worn = [number for number in numbers if faces[number].worn is not None]
-            queries = np.array([faces[number].worn for number in worn])
-            hits = style.search(queries, NEAREST) if worn else []
-            for row, number in enumerate(worn):
-                answers[number] = self._answer(style, faces[number], style.candidates(hits, row))
+            worn = [number for number in numbers if faces[number].worn is not None and style.sees_clothes]
+            found = style.search(np.array([faces[number].worn for number in worn]), NEAREST) if worn else []
+            for number, near in zip(worn, found, strict=True):
+                answers[number] = self._answer(style, faces[number], style.worn_candidates(near))
             for number in set(numbers) - set(worn):
-                answers[number] = self._answer(style, faces[number], style.typical(NEAREST))
+                face = replace(faces[number], worn=None)
+                answers[number] = self._answer(style, face, style.typical(NEAREST))
         return answers
 
     def _answer(self, style: StyleItems, face: FaceQuery, candidates: Candidates) -> list[Recommendation]:
@@ -197,14 +197,16 @@ class Recommender:
             scores = candidates.scores(face.style_score, style.priors, self.ranking)
             everything = np.ones(len(scores), np.bool_)
             taken = []
-            if face.worn is None:
-                taken += choice.fill(candidates, scores, self._preferred(style, face, candidates, scores))
+            if face.worn is None or candidates.seen is not None:
+                taken += choice.fill(candidates, scores, self._preferred(style, face, candidates))
             taken += choice.fill(candidates, scores, everything)
             if choice.is_full or candidates.is_whole:
                 break
             size *= 2
             candidates = (
-                style.typical(size) if face.worn is None else style.candidates(style.search(face.worn[None], size), 0)
+                style.typical(size)
+                if face.worn is None
+                else style.worn_candidates(style.search(face.worn[None], size)[0])
             )
         taken += choice.fill(candidates, scores, everything, looks_alike=True)
         parts: list[_Taken] = [(candidates, scores, taken)]
@@ -215,17 +217,18 @@ class Recommender:
     def _fill_up(self, style: StyleItems, face: FaceQuery, choice: Choice) -> _Taken:
         """Fill the list with the nearest items that are not the style's own, all of them looked at."""
         query = style.other_prototype if face.worn is None else face.worn
-        candidates = style.other_candidates(query)
+        candidates = style.other_candidates(query, is_worn=face.worn is not None)
         scores = candidates.scores(face.style_score, style.priors, self.ranking)
         everything = np.ones(len(scores), np.bool_)
         taken = choice.fill(candidates, scores, everything)
         return candidates, scores, taken + choice.fill(candidates, scores, everything, looks_alike=True)
 
-    def _preferred(
-        self, style: StyleItems, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.bool_]:
+    def _preferred(self, style: StyleItems, face: FaceQuery, candidates: Candidates) -> npt.NDArray[np.bool_]:
+        """Return what the face prefers: what its clothes speak for, and some of the near-equal best of all else."""
         face_key = key_of(repr((face.photo_id, face.face, self.seed)))
-        return preferred(candidates, scores, style.sizes, self._item_keys, face_key, self.top_k)
+        scores = candidates.scores(face.style_score, style.priors, self.ranking, typical=True)
+        liked = preferred(candidates, scores, style.sizes, self._item_keys, face_key, self.top_k)
+        return liked if candidates.seen is None else liked | candidates.seen
 
     @cached_property
     def _item_keys(self) -> npt.NDArray[np.uint64]:
@@ -237,11 +240,12 @@ class Recommender:
             for item in taken:
                 position = int(candidates.positions[item])
                 found.append((-float(scores[item]), self._catalog.item_ids[position], part, item, position))
-        query: Query = "style" if face.worn is None else "worn"
         rows = []
         for rank, (negative, item_id, part, item, position) in enumerate(sorted(found), start=1):
-            candidates = parts[part][0]
-            similarity, place = float(candidates.similarity[item]), int(candidates.place[item])
+            candidates, place = parts[part][0], int(parts[part][0].place[item])
+            is_seen = candidates.seen is None or bool(candidates.seen[item])
+            similarity = float(candidates.similarity[item]) if is_seen else None
+            query: Query = "style" if face.worn is None or not is_seen else "worn"
             category = self._catalog.category(position)
             named = style.categories[place] if place < len(style.categories) else None
             rows.append(
@@ -258,7 +262,7 @@ class Recommender:
                         named=named,
                         choice=(place + 1, len(style.categories)) if self.ranking.weight_category else None,
                         similarity=similarity if self.ranking.weight_similarity else None,
-                        is_worn=query == "worn",
+                        query=query,
                         fitting=style.fitting(self._catalog, position) if self.ranking.weight_tags else (),
                         style=face.style,
                         rule=face.rule,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.recommend.candidates import Candidates, gather
-from stylematch.search.base import Hits
+from stylematch.data.article_types import may_be_worn_on_torso
+from stylematch.recommend.candidates import Answer, Candidates, gather
 from stylematch.search.catalog import ItemCatalog, Tags
 
 
@@ -38,38 +39,63 @@ class StyleItems:
         count = len(categories)
         self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
         self.other_items = catalog.others(self._groups)
+        self._on_torso = [may_be_worn_on_torso(category) for category in categories]
         self._typical: dict[int, Candidates] = {}
+        self._answers: dict[int, list[Answer | None]] = {}
         self._fitting: dict[int, list[tuple[str, str, bool]]] = {}
-        self._prototypes: list[npt.NDArray[np.float32]] | None = None
+        self._prototypes: list[npt.NDArray[np.float32] | None] | None = None
         self._other_prototype: npt.NDArray[np.float32] | None = None
 
-    def search(self, queries: npt.NDArray[np.float32], size: int) -> list[Hits | None]:
-        """Search every category for some queries (q, d)."""
+    @property
+    def sees_clothes(self) -> bool:
+        """Whether any category with items is of clothes that a torso can show, so that worn ones are a query."""
+        return any(on_torso and len(group) for on_torso, group in zip(self._on_torso, self._groups, strict=True))
+
+    def search(self, worn: npt.NDArray[np.float32], size: int) -> list[list[Answer | None]]:
+        """Search by the clothes of some faces (q, d); return for each, by category, what was found.
+
+        Categories that no torso shows, such as shoes, are searched by the style's prototype.
+        """
+        typical = self._typical_answers(size)
+        by_category = [
+            self._catalog.nearest(worn, min(size, len(group)), group) if on_torso and len(group) else None
+            for on_torso, group in zip(self._on_torso, self._groups, strict=True)
+        ]
         return [
-            self._catalog.nearest(queries, min(size, len(group)), group) if len(group) else None
-            for group in self._groups
+            [
+                answer if hits is None else (hits.positions[row], hits.scores[row])
+                for hits, answer in zip(by_category, typical, strict=True)
+            ]
+            for row in range(len(worn))
         ]
 
-    def candidates(self, hits: Sequence[Hits | None], row: int) -> Candidates:
-        """Return what a search brought for one of its queries."""
-        return gather(self._catalog, self._groups, hits, row, self.fit)
+    def worn_candidates(self, answers: Sequence[Answer | None]) -> Candidates:
+        """Return what ``search`` brought for one face."""
+        found = gather(self._catalog, self._groups, answers, self.fit)
+        return found if all(self._on_torso) else replace(found, seen=np.array(self._on_torso, np.bool_)[found.place])
 
     def typical(self, size: int) -> Candidates:
         """Return the items that are nearest to the style's prototype of each category."""
         if size not in self._typical:
+            self._typical[size] = gather(self._catalog, self._groups, self._typical_answers(size), self.fit)
+        return self._typical[size]
+
+    def _typical_answers(self, size: int) -> list[Answer | None]:
+        if size not in self._answers:
             if self._prototypes is None:
                 self._prototypes = [
-                    self._catalog.prototype(group, self.fit if self.tags else None)
+                    self._catalog.prototype(group, self.fit if self.tags else None) if len(group) else None
                     for group in self._groups
-                    if len(group)
                 ]
-            prototypes = iter(self._prototypes)
-            hits = [
-                self._catalog.nearest(next(prototypes)[None], min(size, len(group)), group) if len(group) else None
-                for group in self._groups
-            ]
-            self._typical[size] = self.candidates(hits, 0)
-        return self._typical[size]
+            answers: list[Answer | None] = []
+            for prototype, group in zip(self._prototypes, self._groups, strict=True):
+                if prototype is None:
+                    answers.append(None)
+                    continue
+                hits = self._catalog.nearest(prototype[None], min(size, len(group)), group)
+                answers.append((hits.positions[0], hits.scores[0]))
+            self._answers[size] = answers
+        return self._answers[size]
 
     @property
     def other_prototype(self) -> npt.NDArray[np.float32]:
@@ -78,10 +104,16 @@ class StyleItems:
             self._other_prototype = self._catalog.prototype(self.other_items, self.fit if self.tags else None)
         return self._other_prototype
 
-    def other_candidates(self, query: npt.NDArray[np.float32]) -> Candidates:
-        """Return all items of other categories, by their nearness to a query (d,)."""
+    def other_candidates(self, query: npt.NDArray[np.float32], *, is_worn: bool) -> Candidates:
+        """Return all items of other categories, by their nearness to a query (d,): clothes, or a prototype."""
         hits = self._catalog.nearest(query[None], len(self.other_items), self.other_items)
-        return gather(self._catalog, [self.other_items], [hits], 0, self.fit, first_place=len(self.categories))
+        answer = hits.positions[0], hits.scores[0]
+        found = gather(self._catalog, [self.other_items], [answer], self.fit, first_place=len(self.categories))
+        if not is_worn:
+            return found
+        names = [self._catalog.category(int(position)) for position in found.positions]
+        on_torso = {name: may_be_worn_on_torso(name) for name in set(names)}
+        return replace(found, seen=np.array([on_torso[name] for name in names], np.bool_))
 
     def fitting(self, catalog: ItemCatalog, position: int) -> list[tuple[str, str, bool]]:
         """Return the tags of an item that the style asks for, with their values and whether a model guessed these."""

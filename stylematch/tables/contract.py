@@ -161,7 +161,7 @@ COLUMN_MEANINGS: dict[str, dict[str, str]] = {
         "item_id": "as in the item index",
         "category": "of the item",
         "score": "what the rank follows from",
-        "similarity": "cosine of the item with the query; null where nothing visual was compared",
+        "similarity": "cosine of the item with the query; null of what worn clothes say nothing of, such as shoes",
         "query": "worn: the clothes below the face; style: the style's typical item of the category",
         "tag_fit": "how well the item's tags fit the style, 0 to 1, unknown ones 0.5; null where it asks for none",
         "style": "as in faces",
