@@ -195,7 +195,7 @@ def test_the_reason_says_what_counted(recommender, catalog):
     rule = RULES.rule_text("Boardroom")
     rows = recommender.recommend("p", 0, "Boardroom", 0.9, rule)
     row = next(row for row in rows if row.category == "Coat")
-    assert row.reason.startswith(f"Typical Coat ({row.similarity:.2f} like the average Coat for Boardroom)")
+    assert row.reason.startswith(f"Typical Coat (similarity {row.similarity:.2f} to the average Coat for Boardroom)")
     assert row.reason.endswith("; for Boardroom, because Wearing Necktie.")
     position = catalog.item_ids.index(row.item_id)
     assert ("gender Men" in row.reason) == (catalog.value("gender", position) == "Men")

@@ -42,7 +42,7 @@ def run_partitions(
     on_done: Callable[[Partition, Result], None] | None = None,
     on_progress: Advance | None = None,
     guard: Guard[Partition] | None = None,
-) -> None:
+) -> int:
     """Run ``function`` on every partition and return when all are done.
 
     Parameters
@@ -64,6 +64,11 @@ def run_partitions(
         What becomes of partitions whose worker hangs or dies. Without one a worker that hangs is waited for,
         and one that dies stops the run.
 
+    Returns
+    -------
+    int
+        The most workers that ran at once.
+
     Raises
     ------
     StylematchError
@@ -82,12 +87,13 @@ def run_partitions(
                 if number == 0:
                     state = setup()
                 on_done(partition, function(state, partition, on_progress))  # type: ignore[arg-type]
-            return
+            return workers
         pool = WorkerPool(function, setup, workers, guard)
         try:
             pool.run(partitions, on_done, on_progress)
         finally:
             pool.stop()
+    return workers
 
 
 def ignore(*_: object) -> None:

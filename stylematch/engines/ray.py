@@ -57,7 +57,7 @@ def run_partitions(
     guard: Guard[Partition] | None = None,
     address: str | None = None,
     on_gpus: bool = False,
-) -> None:
+) -> int:
     """Run ``function`` on every partition and return when all are done.
 
     Parameters
@@ -73,6 +73,11 @@ def run_partitions(
         process is connected to is used as it is.
     on_gpus : bool
         Every actor needs a GPU, or an equal share of one where there are more actors than GPUs.
+
+    Returns
+    -------
+    int
+        The most workers that ran at once.
 
     Raises
     ------
@@ -91,7 +96,7 @@ def run_partitions(
     waiting = iter(partitions)
     todo = deque(Task(partition) for partition in [*islice(waiting, 1)])
     if not todo:
-        return
+        return 0
     check_ray()
     with terminate_as_interrupt(), connected(address, workers or usable_cores()) as ray:
         count, gpus = crew_shape(ray.nodes(), workers, on_gpus)
@@ -116,3 +121,4 @@ def run_partitions(
             crew.run()
         finally:
             crew.end()
+    return count

@@ -22,12 +22,11 @@ from stylematch.engines import local, ray
 from stylematch.engines.attempts import Guard
 from stylematch.errors import UserError
 from stylematch.pipelines.partition_result import PartitionResult
-from stylematch.pipelines.run_listing import run_listing, shared_cores
+from stylematch.pipelines.run_listing import Ran, run_listing, shared_cores
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import explained, shown, temporary_path
 from stylematch.tables.environment import code_version
-from stylematch.tables.manifest import Stage
 
 State = TypeVar("State")
 
@@ -52,8 +51,8 @@ def run_job(
     photos: Path | None = None,
     lost_before: Callable[[Path, Partition], frozenset[str]] | None = None,
     found_before: Mapping[str, int] | None = None,
-) -> dict[str, Stage]:
-    """Run partitions; return the time of each stage.
+) -> Ran:
+    """Run partitions; return the time of each stage, and how many workers ran.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ def _run(job: PredictJob, listing: Listing, done: frozenset[int]) -> dict[str, S
         workers=0,
         description=COMMAND,
         photos=job.root,
-    )
+    ).stages
 
 
 def _count(staged: Path, ignored: dict[str, int]) -> PredictCounts:

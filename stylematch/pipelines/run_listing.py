@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from stylematch.data.listing import Listing, Partition
@@ -13,6 +14,14 @@ from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.tables.manifest import Stage
 
 State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of some partitions: the time of each stage, and how many workers ran at once."""
+
+    stages: dict[str, Stage]
+    workers: int
 
 
 def waiting_partitions(listing: Listing, done: frozenset[int]) -> list[Partition]:
@@ -42,10 +51,10 @@ def run_listing(
     *,
     workers: int,
     description: str,
-    run: Callable[..., None] = run_partitions,
+    run: Callable[..., int] = run_partitions,
     on_partition: Callable[[int], None] = ignore,
     found_before: Mapping[str, int] | None = None,
-) -> dict[str, Stage]:
+) -> Ran:
     """Run partitions; return the time of each stage, first that of all together under ``description``.
 
     Parameters
@@ -83,8 +92,8 @@ def run_listing(
     clock = time.perf_counter()
     done = listing.photos - todo
     with Progress(listing.photos, "photos", description, initial=done, found=found_before or {}) as progress:
-        run(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
+        ran = run(function, waiting, workers=workers, setup=setup, on_done=on_done, on_progress=progress.update)
     stages = {description: Stage(time.perf_counter() - clock, todo, "photos", whole=True)}
     for name, spent in total.seconds.items():
         stages[name] = Stage(spent, total.items[name], total.units[name], per_worker=True)
-    return stages
+    return Ran(stages, ran)

@@ -18,14 +18,12 @@ from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside, through_links
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.pipelines.run_gallery import forget_kept
-from stylematch.pipelines.run_listing import shared_cores
 from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
 from stylematch.pipelines.score_job import ScoreJob, allowed_items, load_state, score_partition
 from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.settings.score import ScoreSettings
-from stylematch.tables.cores import usable_cores
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import shown, unnamed_file
 from stylematch.tables.environment import code_version
@@ -105,7 +103,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                     written.stages,
                     photos=photos_done,
                     seconds=time.perf_counter() - clock,
-                    workers=shared_cores(settings.workers, written.partitions, usable_cores())[0],
+                    workers=written.workers,
                 )
                 write_manifest(
                     staging.directory,

@@ -28,11 +28,11 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class ScoredTables:
-    """What the tables of a run hold, the time of each stage, and how many partitions were written now."""
+    """What the tables of a run hold, the time of each stage, and how many workers wrote them."""
 
     counts: Counts
     stages: dict[str, Stage]
-    partitions: int
+    workers: int
 
 
 def write_tables(
@@ -77,8 +77,8 @@ def write_tables(
             found_before=_found_in(staging, done),
         )
         counts = count_tables(staging.directory, ignored)
-        drawn = gallery.finish(counts, {**stages, **ran})
-    return ScoredTables(counts, {**stages, **ran, **drawn}, len(waiting))
+        drawn = gallery.finish(counts, {**stages, **ran.stages})
+    return ScoredTables(counts, {**stages, **ran.stages, **drawn}, ran.workers)
 
 
 def _found_in(staging: Staging, done: frozenset[int]) -> dict[str, int]:

@@ -44,7 +44,7 @@ def reason_for(
     elif query == "worn":
         lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
     else:
-        lead = f"Typical {category} ({similarity:.2f} like the average {named or 'other item'} for {style})"
+        lead = f"Typical {category} (similarity {similarity:.2f} to the average {named or 'other item'} for {style})"
     guess = {True: " (a guess)", False: ""}
     tags = " and ".join(f"{_NAMES.get(tag, tag)} {value}{guess[predicted]}" for tag, value, predicted in fitting)
     if tags:

@@ -200,7 +200,9 @@ class ItemCatalog(ItemRows):
         mean = vectors.mean(axis=0, dtype=np.float64)
         length = float(np.sqrt((mean * mean).sum()))
         if length < 1e-9:
-            raise UserError("The embeddings of a category cancel out; embed the catalogue again.")
+            raise UserError(
+                "The embeddings of a category's items are opposite, so none is typical of it: give the style another one."
+            )
         return (mean / length).astype(np.float32)
 
     def nearest(self, queries: npt.ArrayLike, n: int, among: Positions) -> Hits:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import PurePath
 from typing import Literal
+
+from pydantic import model_validator
 
 from stylematch.settings.base import Count, Section
 
@@ -38,3 +42,11 @@ class EmbedJob(Section):
     root: str | None = None
     faces: Literal["find", "aligned"] = "find"
     batch_size: Count = 64
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> EmbedJob:
+        if self.index is not None:
+            embeddings, index = (PurePath(os.path.normpath(path)) for path in (self.embeddings, self.index))
+            if embeddings.is_relative_to(index) or index.is_relative_to(embeddings):
+                raise ValueError("index: lies in the folder of embeddings, or the other way round; name one beside it")
+        return self

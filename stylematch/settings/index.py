@@ -1,4 +1,4 @@
-"""What ``index build`` and ``index add`` can be told."""
+"""What ``index build`` can be told."""
 
 from __future__ import annotations
 

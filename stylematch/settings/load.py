@@ -111,7 +111,7 @@ def validated(kind: type[Job], where: str, /, **values: Any) -> Job:
     kind : type
         The settings class.
     where : str
-        What an error names as their place: a job file, or ``stylematch.settings.OPTIONS`` for the command line's.
+        What an error names as their place: a job file, or ``settings.faults.OPTIONS`` for the command line's.
     **values
         The settings.
 

@@ -60,7 +60,7 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.DONE: "done; an empty directory too, with zero rows",
     ExitCode.USER_ERROR: "the user's mistake, told in one sentence on standard error",
     ExitCode.FAILED_RESUMABLE: f"failed; mend what the sentence names and give the same command again: {_GO_ON}",
-    ExitCode.OVER_LIMIT: "done and published, but over a limit that was asked for (--max-reject-share)",
+    ExitCode.OVER_LIMIT: "done and published, but over a limit that was asked for (--max-reject-share, max_drift)",
     ExitCode.INTERRUPTED: f"interrupted; give the same command again: {_GO_ON}",
 }
 

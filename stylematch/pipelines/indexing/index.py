@@ -41,7 +41,7 @@ def build_index(
     Parameters
     ----------
     embeddings_dir : pathlib.Path
-        What ``embed`` wrote; see ``pipelines/shards``.
+        What ``embed`` wrote; see ``pipelines/indexing/shards``.
     out : pathlib.Path
         The index directory to make. An index that is there is replaced; anything else is refused.
     settings : IndexSettings, optional

@@ -34,7 +34,7 @@ def read_train_job(
     Parameters
     ----------
     job_file : pathlib.Path
-        A TOML file, see ``stylematch.settings.TrainJob``.
+        A TOML file, see ``stylematch.settings.train.TrainJob``.
     overrides : sequence of str
         ``key=value`` each.
     smoke : bool

@@ -180,7 +180,7 @@ class Night:
             self.name,
             self.seen,
         )
-        self.stages |= run_job(
+        ran = run_job(
             keep_partition,
             KeepState,
             keep,
@@ -192,6 +192,7 @@ class Night:
             photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
             lost_before=lost_before,
         )
+        self.stages |= ran.stages
 
     def _verify_marker(self, work: Path) -> Path:
         return work / f"{VERIFYING}{self.day.isoformat()}"
