@@ -22,7 +22,7 @@ PartsOption = Annotated[
 FacesOption = Annotated[
     Literal["find", "aligned"], typer.Option(help="Search for faces, or take each picture for a face crop.")
 ]
-TopKOption = Annotated[int, typer.Option(min=1, metavar="K", help="Items per face.")]
+TopKOption = Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Items per face.")]
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -23,6 +23,7 @@ from stylematch.pipelines.score_job import ScoreJob, allowed_items, load_state, 
 from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table
+from stylematch.search.infos import index_info
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import shown, unnamed_file
@@ -134,6 +135,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         counts.unreadable_examples,
         tuple(profile),
         None if allowed is None else len(allowed),
+        index_info(assets.items)["count"],
         settings.top_k,
     )
     _check_limit(summary, settings)

@@ -33,6 +33,8 @@ class ScoreSummary:
         The table of stages, for ``--profile``; where nothing was done, that of the run that is there.
     allowed : int or None
         How many items a condition allows; None where there is none.
+    items : int
+        How many items the catalogue has.
     top_k : int
         How many items a face was to get.
     """
@@ -46,6 +48,7 @@ class ScoreSummary:
     unreadable_directories: tuple[str, ...]
     profile: tuple[str, ...] = ()
     allowed: int | None = None
+    items: int = 0
     top_k: int = 0
 
     def lines(self) -> list[str]:
@@ -65,9 +68,12 @@ class ScoreSummary:
                 f"{self.seconds:.1f} s, {rate:,.1f} photos/s",
                 f"tables: {shown(self.out)}/photos, faces, recommendations; manifest.json",
             ]
+        of_all = self.items if self.allowed is None else self.allowed
+        short = f", fewer than --top-k {self.top_k}" if of_all < self.top_k else ""
         if self.allowed is not None:
-            short = f", fewer than --top-k {self.top_k}" if self.allowed < self.top_k else ""
             lines.append(f"items that --where allows: {self.allowed:,}{short}")
+        elif short:
+            lines.append(f"items in the catalogue: {self.items:,}{short}")
         if not self.counts.found:
             lines.append("no photo was found there: is it the right folder?")
         if 0 < self.counts.found == self.counts.rejected:

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stylematch.settings.base import Count, Fraction, NotNegative, Section
+from stylematch.settings.base import Fraction, NotNegative, Section
 from stylematch.settings.photos import PhotoSettings
 
 DEFAULT_RULES = "wardrobe"
+MOST_ITEMS = 1000
+"""A face; for each of them all before it are looked at, so ten times as many take a hundred times as long."""
 NEUTRAL_RULES = "wardrobe-neutral"
 
 
@@ -64,7 +66,7 @@ class ScoreSettings(Ranking, PhotoSettings):
         Over this share of rejected photos the run ends with exit code 4.
     """
 
-    top_k: Count = 5
+    top_k: Annotated[int, Field(ge=1, le=MOST_ITEMS, strict=True)] = 5
     rules: str = DEFAULT_RULES
     without: tuple[str, ...] = ()
     faces: Literal["find", "aligned"] = "find"
