@@ -201,7 +201,7 @@ class ItemCatalog(ItemRows):
         length = float(np.sqrt((mean * mean).sum()))
         if length < 1e-9:
             raise UserError(
-                "The embeddings of a category's items are opposite, so none is typical: give the style another category."
+                "The embeddings of a category's items are opposite, none is typical: give the style another category."
             )
         return (mean / length).astype(np.float32)
 
