@@ -28,7 +28,7 @@ from stylematch.pipelines.scorer import Scorer
 from stylematch.settings.load import validated
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 __all__ = ["Explanation", "Stylematch"]
 

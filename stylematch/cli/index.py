@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.cli.options import MissingOkOption
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 index_app = typer.Typer(help="Indexes: build one from embeddings, change it, say what it holds.", no_args_is_help=True)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
 from stylematch.tables.place import place_of
+from stylematch.tables.shown import shown
 
 PhotosArgument = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A directory of photos, searched recursively, or one picture.")

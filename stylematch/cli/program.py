@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
         Without the program's name.
     """
     from stylematch.tables.contract import ExitCode
-    from stylematch.tables.disk import shown
+    from stylematch.tables.shown import shown
 
     try:
         result: Any = app(format_first(arguments), prog_name="stylematch-batch", standalone_mode=False)

@@ -13,7 +13,7 @@ import numpy as np
 from stylematch.data.label_table import PARTS, LabelTable, in_order
 from stylematch.data.photos import find_photos
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 def read_class_folders(root: Path, group: str) -> LabelTable:

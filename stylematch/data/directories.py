@@ -20,7 +20,7 @@ from typing import Any
 
 from stylematch.data.readers import LateError, Readers
 from stylematch.errors import StylematchError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 # So many names are looked at within the limit, so that a large directory that answers slowly, but does, is no late one.
 _NAMES_AT_ONCE = 256

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from stylematch.data.item_numbers import is_number, without_nan
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 KNOWN = ("item_id", "image", "category", "title", "price", "url", "gender", "season", "usage", "baseColour")
 """Columns that mean something here, whatever the case of their letters; all others are kept as they are."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from stylematch.data.item_numbers import SAYS_NOTHING
 from stylematch.data.item_words import TAGS, names_of
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 def remark(name: str, cells: pa.ChunkedArray, strange: Sequence[int], where: str, kind: str) -> str:

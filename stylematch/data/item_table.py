@@ -21,7 +21,7 @@ from stylematch.data.photos import find_photos
 from stylematch.data.table_pictures import TablePictures
 from stylematch.data.table_rows import RowReason, read_table
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

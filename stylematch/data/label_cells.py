@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stylematch.data.table_rows import TableRows
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 UNKNOWN = -1
 MAX_LABEL_CHARACTERS = 1000

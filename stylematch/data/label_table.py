@@ -28,7 +28,7 @@ from stylematch.data.table_rows import RowReason, read_table
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.settings.train_data import TAGS
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 PARTS = ("train", "val", "test")
 _SAID = "yes, no, true, false, 1, 0 and, where it is unknown, nothing"

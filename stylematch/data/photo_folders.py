@@ -22,8 +22,8 @@ from stylematch.data.photo_file import PHOTO_ID_HEX_DIGITS, escape_path, hash_ph
 from stylematch.data.photos import PICTURE_EXTENSIONS, FindCounts, FoundPhoto, find_photos, photo_root
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.tables.contract import Reason
-from stylematch.tables.disk import shown
 from stylematch.tables.place import Place
+from stylematch.tables.shown import shown
 
 _REQUESTS_AT_ONCE = 32
 _HASHED_BYTES = 8 << 20

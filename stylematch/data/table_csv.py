@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 MAX_CELL_CHARACTERS = 1_000_000
 MAX_RECORD_LINES = 1000

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from stylematch.data.table_csv import read_csv
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _CSV, _PARQUET = (".csv", ".tsv"), ".parquet"
 TABLE_SUFFIXES = (*_CSV, _PARQUET)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 def current_folder() -> Path:

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from stylematch.errors import StylematchError, UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _KNOCK_S = 20.0
 # Nothing but photo counts goes through Ray's object store; it takes no less.

@@ -14,7 +14,7 @@ from typing import Any
 
 from stylematch.engines.local import Advance
 from stylematch.errors import StylematchError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 # A partition may be on a node that dies, and on another; a third time it is the partition.
 MAX_DEATHS = 3

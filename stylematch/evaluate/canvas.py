@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylematch.errors import MissingExtraError
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
+from stylematch.tables.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stylematch.evaluate.markdown import shown_number
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 POINTS_SOURCE = "points_source"
 """The key in a point group's figures of whose the points are, as the data set says; absent where it says nothing."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 UNDEFINED = "\N{EN DASH}"
 """What stands where a figure is undefined or was not measured."""

@@ -24,7 +24,7 @@ from stylematch.evaluate.metrics import (
 )
 from stylematch.evaluate.scores import binary_scores, categorical_scores, landmark_errors, ranking_scores
 from stylematch.tables.contract import LANDMARKS
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 SUBGROUPS = ("Male", "Young")
 _SHARE = (0.0, 1.0)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stylematch.errors import UserError
 from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import DESCRIPTION, Bundle
 
 PARTS = ("attributes", "garments", "faces", "items")

@@ -18,8 +18,8 @@ from stylematch.pipelines.compare_lines import told
 from stylematch.pipelines.compare_sql import make_tables, open_runs
 from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
-from stylematch.tables.disk import shown
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
+from stylematch.tables.shown import shown
 from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link
 
 

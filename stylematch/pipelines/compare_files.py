@@ -12,8 +12,9 @@ from typing import Any
 
 from stylematch.pipelines.compare_figures import STYLES
 from stylematch.report.compare_page import write_compare_page
-from stylematch.tables.disk import explained, shown, write_durably
+from stylematch.tables.disk import explained, write_durably
 from stylematch.tables.replace import DirectoryKind
+from stylematch.tables.shown import shown
 
 MARKER = "changes.json"
 ORDER = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _SHOWN = 10
 

@@ -34,8 +34,8 @@ from stylematch.search.directory import load_index_directory
 from stylematch.settings.load import data_root
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown
 from stylematch.tables.environment import describe_host, package_versions
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 

@@ -14,7 +14,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.judging import gallery_labels
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

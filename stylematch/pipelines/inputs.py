@@ -13,9 +13,9 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.settings.photos import PhotoSettings
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown
 from stylematch.tables.manifest import Stage
 from stylematch.tables.out import check_out, output_of
+from stylematch.tables.shown import shown
 
 
 def root_beside(photos: Path, out: Path, photo_timeout_s: float) -> Path:

@@ -14,7 +14,7 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.engines.watch import watched
 from stylematch.errors import PhotoRejectedError, StylematchError
 from stylematch.tables.contract import Reason, Status
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 Row = dict[str, Any]
 _INT32_MAX = 2**31 - 1

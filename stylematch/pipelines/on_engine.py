@@ -25,8 +25,9 @@ from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.pipelines.run_listing import Ran, run_listing, shared_cores
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import explained, shown, temporary_path
+from stylematch.tables.disk import explained, temporary_path
 from stylematch.tables.environment import code_version
+from stylematch.tables.shown import shown
 
 State = TypeVar("State")
 

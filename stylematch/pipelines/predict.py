@@ -38,11 +38,12 @@ from stylematch.report.contact_sheet import MAX_PICTURES, TILE_PX, SheetPicture,
 from stylematch.settings.predict import PredictSettings
 from stylematch.tables.contract import PREDICT_TABLES, Status
 from stylematch.tables.counts import count_photos, count_rows
-from stylematch.tables.disk import shown, unnamed_file
+from stylematch.tables.disk import unnamed_file
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
 from stylematch.tables.out import check_other_command
 from stylematch.tables.shards import shard_path
+from stylematch.tables.shown import shown
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device

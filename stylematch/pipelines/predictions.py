@@ -12,7 +12,7 @@ import pyarrow as pa
 from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.faces import FaceBox
 
 TOP_CLASSES = 5

@@ -17,8 +17,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown, why
 from stylematch.tables.manifest import scoring_settings
+from stylematch.tables.shown import shown, why
 from stylematch.tables.views import Views, open_views
 
 VIEWS = {"items": "items", "faces": "gallery_faces"}

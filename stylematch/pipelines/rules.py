@@ -18,7 +18,7 @@ from stylematch.style.rule import Rule
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules
 from stylematch.style.ruleset import RuleSet
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 MOST_OVERLAPS = 20
 """So many pairs of styles are printed, the most frequent ones."""

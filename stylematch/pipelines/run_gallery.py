@@ -20,9 +20,10 @@ from stylematch.pipelines.score_job import ScoreJob
 from stylematch.report.thumbnails import THUMBNAILS_FOLDER
 from stylematch.report.votes import VOTES_FOLDER
 from stylematch.tables.counts import Counts
-from stylematch.tables.disk import explained, shown
+from stylematch.tables.disk import explained
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Stage
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 
 if TYPE_CHECKING:

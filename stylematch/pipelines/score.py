@@ -26,9 +26,10 @@ from stylematch.pipelines.stage_table import StageTable, stage_table
 from stylematch.search.infos import index_info
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.counts import Counts
-from stylematch.tables.disk import shown, unnamed_file
+from stylematch.tables.disk import unnamed_file
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
+from stylematch.tables.shown import shown
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device
 

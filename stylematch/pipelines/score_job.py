@@ -16,7 +16,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines import SCORING
 from stylematch.pipelines.assets import Assets
 from stylematch.settings.score import ScoreSettings
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 load_state = Named(SCORING, "load_state")
 score_partition = Named(SCORING, "score_partition")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.tables.counts import Counts
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

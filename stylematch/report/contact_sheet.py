@@ -19,7 +19,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
+from stylematch.tables.shown import shown
 
 MAX_PICTURES = 48
 MAX_LABELS = 6

@@ -21,7 +21,8 @@ from PIL import Image
 
 from stylematch.errors import UserError
 from stylematch.search.item_rows import ItemRows
-from stylematch.tables.disk import explained, shown
+from stylematch.tables.disk import explained
+from stylematch.tables.shown import shown
 
 PICTURES_SCHEMA = pa.schema(
     [pa.field("item_id", pa.string(), nullable=False), pa.field("picture", pa.binary(), nullable=False)]

@@ -10,7 +10,7 @@ import orjson
 from stylematch.errors import StylematchError
 from stylematch.report.join import JoinedFace
 from stylematch.report.page_rows import LabelledFace, NearestFaces
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 class KeptVotes:

@@ -30,7 +30,8 @@ from stylematch.search.parameters import SEARCH_FILE, Parameters, read_search
 from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
 from stylematch.search.structure import Structure
 from stylematch.search.units import unit_rows, widened
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
+from stylematch.tables.shown import shown
 
 LABELS_FILE = "labels.npy"
 EXACT_BELOW = 0.05

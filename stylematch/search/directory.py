@@ -22,7 +22,8 @@ from stylematch.search.base import SearchIndex
 from stylematch.search.infos import INFOS_FILE, LABELS_KEY, SPEED_KEY, Kind, index_info
 from stylematch.search.kinds import load_index
 from stylematch.search.rows_file import PICTURE_COLUMN, PICTURE_TYPE, ROWS_FILE
-from stylematch.tables.disk import explained, file_sha256, shown, write_durably
+from stylematch.tables.disk import explained, file_sha256, write_durably
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

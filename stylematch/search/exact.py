@@ -26,7 +26,7 @@ from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
 from stylematch.search.scan import MANY_QUERIES, best_products
 from stylematch.search.units import Storage, unit_rows
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 FACTORY: dict[Storage, str] = {"fp16": "SQfp16", "fp32": "Flat"}
 """FAISS's name of the stored form."""

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import StylematchError, UserError
-from stylematch.tables.disk import durable_file, shown
+from stylematch.tables.disk import durable_file
+from stylematch.tables.shown import shown
 
 INDEX_FILE = "index.faiss"
 

@@ -11,7 +11,7 @@ from stylematch.search.exact import VectorIndex
 from stylematch.search.hnsw import HnswIndex
 from stylematch.search.ivf import IvfIndex, IvfPqIndex
 from stylematch.search.parameters import SEARCH_FILE, read_search
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 APPROXIMATE: dict[str, type[ApproximateIndex]] = {kind.kind: kind for kind in (HnswIndex, IvfIndex, IvfPqIndex)}
 

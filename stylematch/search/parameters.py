@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 SEARCH_FILE = "search.json"
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import durable_file, shown
+from stylematch.tables.disk import durable_file
+from stylematch.tables.shown import shown
 
 ROWS_FILE = "rows.parquet"
 PICTURE_COLUMN = "picture"

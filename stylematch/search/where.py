@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _POSITION = "stylematch position"
 _ITEM_ID = "item_id"

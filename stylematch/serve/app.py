@@ -30,7 +30,7 @@ from stylematch.serve.metrics import Measured
 from stylematch.serve.problems import add_handlers, problem_responses
 from stylematch.serve.service import Service
 from stylematch.settings.serve import ServeSettings
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _KEPT_ITEM_PICTURES = 2048
 

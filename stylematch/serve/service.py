@@ -14,7 +14,7 @@ from stylematch.serve.intake import Incoming, RefusedError, read_picture
 from stylematch.serve.metrics import Metrics
 from stylematch.settings.serve import ServeSettings
 from stylematch.tables.contract import Reason, Status
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _STATUS_OF_REASON = {
     Reason.TOO_LARGE: 413,

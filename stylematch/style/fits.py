@@ -17,7 +17,8 @@ from typing import Any
 from stylematch.errors import UserError
 from stylematch.style.fusion import PoolWeights
 from stylematch.style.neighbours import VoteSettings
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
+from stylematch.tables.shown import shown
 
 STYLE_FILE = "style.json"
 _PART = "faces"

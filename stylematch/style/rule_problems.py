@@ -10,7 +10,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from stylematch.errors import UserError
 from stylematch.settings.toml_lines import KeyLines
 from stylematch.style.rule import Rule
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 P = ParamSpec("P")
 T = TypeVar("T")

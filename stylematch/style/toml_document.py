@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 from stylematch.settings.toml_lines import statements, text_lines
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 DEEPEST = 50
 """Tables and lists may be nested so far: walking and printing what is deeper could end Python's stack."""

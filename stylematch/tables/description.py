@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@
 - ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
   go on).
 - ``unnamed_file``: a temporary file that is gone with its process, however that ends.
-- ``shown``: a path or cell as one line of printable text; file names may hold newlines and terminal codes.
-- ``is_url``: a path that was given as a URL, which would name a folder "s3:" of this machine.
 - ``check_writable``: whether a folder takes files, asked before work whose results it is to hold.
 """
 
@@ -15,7 +13,6 @@ import contextlib
 import ctypes
 import hashlib
 import os
-import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -23,32 +20,10 @@ from pathlib import Path
 from typing import IO
 
 from stylematch.errors import StylematchError, UserError
+from stylematch.tables.shown import shown, why
 
 BUFFER_BYTES = 2**18  # some dozen thumbnails: a call to the system takes as long as making one's text
 TEMPORARY_SUFFIX = ".tmp"
-_URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
-
-
-def shown(text: str | Path) -> str:
-    r"""Return ``text`` on one line, the unprintable escaped (``\n``, ``\x1b``, lone surrogates)."""
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def is_utf8(text: str | Path) -> bool:
-    """Whether a text can be written as UTF-8: bytes from outside that are none are held as lone surrogates."""
-    try:
-        str(text).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def is_url(path: str | Path) -> bool:
-    """Whether a path is a URL, such as ``s3://bucket/prefix``, where a folder of this machine is asked for."""
-    return _URL.match(str(path)) is not None
 
 
 def check_writable(folder: Path) -> None:
@@ -83,12 +58,6 @@ def explained(doing: str, path: Path) -> Iterator[None]:
 def failure(doing: str, where: str, error: OSError) -> StylematchError:
     """Return what says that something could not be done: what, where, why, and that the same command goes on."""
     return StylematchError(f"could not {doing} {where}: {why(error)}; mend that and run the same command again")
-
-
-def why(error: Exception) -> str:
-    """Return an error's own words, on one line: of the system's, what it says and not its number."""
-    words = error.strerror if isinstance(error, OSError) else None
-    return shown(words or str(error))
 
 
 def sync_directory(directory: Path) -> None:

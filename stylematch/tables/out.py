@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import is_url, is_utf8, shown
 from stylematch.tables.manifest import read_manifest
+from stylematch.tables.shown import is_url, is_utf8, shown
 
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
 

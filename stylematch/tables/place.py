@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from stylematch.errors import StylematchError, UserError
-from stylematch.tables.disk import explained, failure, shown, sync_directory, write_durably
+from stylematch.tables.disk import explained, failure, sync_directory, write_durably
+from stylematch.tables.shown import shown
 
 _COPIED_BYTES = 8 << 20
 # A secret may hold a "/", which ends the host of a URL unless it is escaped; a "/" before the ":" is a path's.

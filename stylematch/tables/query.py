@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TextIO, get_args
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import is_utf8, shown
+from stylematch.tables.shown import is_utf8, shown
 from stylematch.tables.views import Views
 
 OutputFormat = Literal["table", "csv", "json"]

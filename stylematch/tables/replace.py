@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import check_writable, explained, is_url, shown, sync_directory
+from stylematch.tables.disk import check_writable, explained, sync_directory
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import held
 from stylematch.tables.out import HIDDEN, replaceable
+from stylematch.tables.shown import is_url, shown
 
 
 @dataclass(frozen=True)

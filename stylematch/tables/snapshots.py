@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import explained, shown, sync_directory, temporary_path
+from stylematch.tables.disk import explained, sync_directory, temporary_path
 from stylematch.tables.manifest import MANIFEST, TOOL
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.place import Place
+from stylematch.tables.shown import shown
 
 SUMMARY, LATEST, MARKER = "summary.json", "latest", "export.json"
 _UPLOADS_AT_ONCE = 8

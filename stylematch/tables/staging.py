@@ -24,12 +24,13 @@ from types import TracebackType
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, shown, sync_directory, sync_tree
+from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, sync_directory, sync_tree
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.out import HIDDEN, check_out
 from stylematch.tables.shards import is_done, is_whole, shard_path, sidecar_path
+from stylematch.tables.shown import shown
 
 _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
 

@@ -26,10 +26,10 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
-from stylematch.tables.disk import is_url, shown, why
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.shards import shard_paths
+from stylematch.tables.shown import is_url, shown, why
 
 SNAPSHOT_DATE = "snapshot_date"
 HISTORY = "_history"

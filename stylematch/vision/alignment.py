@@ -15,7 +15,7 @@ import numpy.typing as npt
 from stylematch.data.celeba import CelebaFolder, read_celeba
 from stylematch.data.decode import read_header
 from stylematch.errors import PhotoRejectedError, UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.crops import EYE_IN_BOX, EYE_LINE, square_in_aligned
 
 logger = logging.getLogger(__name__)

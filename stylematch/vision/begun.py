@@ -13,7 +13,8 @@ import torch
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import TEMPORARY_SUFFIX, shown
+from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.tables.shown import shown
 from stylematch.vision.examples import Examples
 
 # What may change between a training and its going on, since it changes how it runs and not what is learned.

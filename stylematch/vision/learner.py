@@ -29,7 +29,8 @@ from torchmetrics.classification import (
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import StylematchError
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
+from stylematch.tables.shown import shown
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 from stylematch.vision.batches import Batch, to_device
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.runtime import cpu_session
 
 YUNET_FILE = Path(__file__).with_name("yunet.onnx")

@@ -27,7 +27,7 @@ from stylematch.pipelines.indexing.item_tags import ARTICLE_TYPE, CATEGORY
 from stylematch.search.infos import PICTURES_FILE
 from stylematch.search.plan import EXACT_UP_TO
 from stylematch.settings.index import IndexSettings
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 
 

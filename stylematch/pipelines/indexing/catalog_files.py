@@ -24,8 +24,9 @@ from stylematch.pipelines.indexing.item_tags import CATEGORY, CATEGORY_PREDICTED
 from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
 from stylematch.search.rows_file import read_rows
 from stylematch.tables.description import DescriptionFile
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
 from stylematch.tables.replace import DirectoryKind
+from stylematch.tables.shown import shown
 
 CATALOG_FILE, REJECTED_FILE = "catalog.json", "rejected.parquet"
 ITEMS, GARMENTS = "items", "garments"

@@ -35,7 +35,8 @@ from stylematch.report.item_pictures import ItemPicturesWriter
 from stylematch.search.infos import PICTURES_FILE
 from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
+from stylematch.tables.shown import shown
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches

@@ -21,8 +21,9 @@ from stylematch.pipelines.indexing.index import build_index
 from stylematch.search.infos import index_info
 from stylematch.settings.embed import EmbedJob
 from stylematch.style.fits import STYLE_FILE
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
 from stylematch.tables.replace import DirectoryKind
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 
 COLLECTION_FILE, LICENCES_FILE = "collection.json", "LICENCES.md"

@@ -30,9 +30,10 @@ from stylematch.settings.faults import OPTIONS
 from stylematch.settings.index import IndexSettings
 from stylematch.settings.load import load_job, validated
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown, write_durably
+from stylematch.tables.disk import write_durably
 from stylematch.tables.replace import DirectoryKind
 from stylematch.tables.shards import DONE_DIRECTORY
+from stylematch.tables.shown import shown
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import Runtime, load_runtime, resolve_device, run_in_batches

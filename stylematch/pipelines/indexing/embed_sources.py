@@ -21,7 +21,7 @@ from stylematch.pipelines.indexing.item_tags import tag_columns, tag_fields, tag
 from stylematch.search.rows_file import PICTURE_TYPE
 from stylematch.settings.embed import EmbedJob
 from stylematch.settings.load import usual_folder
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle, sees_clothes
 from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.runtime import Predictions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 def read_ids_file(path: Path) -> list[str]:

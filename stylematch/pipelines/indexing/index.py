@@ -21,8 +21,8 @@ from stylematch.search.plan import GIB, make_plan
 from stylematch.search.tuning import build_tuned, queries_per_s
 from stylematch.search.units import unit_rows
 from stylematch.settings.index import IndexSettings
-from stylematch.tables.disk import shown
 from stylematch.tables.replace import DirectoryKind
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 
 INDEX = DirectoryKind("an index", INFOS_FILE, lambda directory, name: name in index_info(directory)["files"])

@@ -26,7 +26,7 @@ from stylematch.search.directory import Origin, StoredIndex, load_index_director
 from stylematch.search.infos import LABELS_KEY
 from stylematch.search.names import some
 from stylematch.search.tuning import queries_per_s, refreshed
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

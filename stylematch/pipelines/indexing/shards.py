@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from stylematch.errors import UserError
 from stylematch.search.infos import LABELS_KEY
 from stylematch.tables.description import DescriptionFile
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 EMBEDDINGS_FILE = "embeddings.json"
 _DESCRIPTION = DescriptionFile(

@@ -31,10 +31,10 @@ from stylematch.search.names import some
 from stylematch.search.rows_file import PICTURE_COLUMN
 from stylematch.settings.similar import SimilarSettings
 from stylematch.tables.contract import SIMILAR_TABLES, similar_items_schema
-from stylematch.tables.disk import shown
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
 from stylematch.tables.out import check_other_command
+from stylematch.tables.shown import shown
 from stylematch.tables.staging import Decision, Staging
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.runtime import resolve_device

@@ -16,7 +16,7 @@ from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train import trainings
 from stylematch.pipelines.learning.train_job import cache_of, check_train_extra, open_job
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 _STEPS = 2
 _MOST_ANSWERS = 20

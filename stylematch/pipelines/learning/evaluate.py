@@ -26,7 +26,7 @@ from stylematch.pipelines.learning.labelled_data import LabelledData, find_label
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.settings.train_data import TrainData
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.alignment import check_face_crops
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples

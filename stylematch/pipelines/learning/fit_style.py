@@ -39,7 +39,8 @@ from stylematch.style.neighbours import VoteSettings, style_frequencies
 from stylematch.style.rules import load_rules, shipped_rule_sets
 from stylematch.style.ruleset import RuleSet
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import check_writable, shown, write_durably
+from stylematch.tables.disk import check_writable, write_durably
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import CpuRuntime

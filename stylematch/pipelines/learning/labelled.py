@@ -22,7 +22,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.learning.labelled_data import GARMENTS, LabelledData, Labels, read_labelled
 from stylematch.pipelines.learning.whole_source import cut_whole
 from stylematch.settings.train_data import FOLDERS, TABLE
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, fashion_mnist_examples
 from stylematch.vision.whole_pictures import WORN

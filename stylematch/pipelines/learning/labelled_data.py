@@ -17,7 +17,7 @@ from stylematch.data.table_rows import TABLE_SUFFIXES
 from stylematch.errors import UserError
 from stylematch.settings.load import data_root
 from stylematch.settings.train_data import FOLDERS, TABLE
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.model_pictures import takes_faces
 

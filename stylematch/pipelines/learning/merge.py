@@ -21,7 +21,8 @@ from stylematch.errors import UserError
 from stylematch.style.rules import load_rules
 from stylematch.style.ruleset import RuleSet
 from stylematch.tables.contract import LANDMARKS
-from stylematch.tables.disk import check_writable, explained, is_url, shown, write_durably
+from stylematch.tables.disk import check_writable, explained, write_durably
+from stylematch.tables.shown import is_url, shown
 
 BOX = ("x_1", "y_1", "width", "height")
 IDENTITY_FILE = "identity_CelebA.txt"

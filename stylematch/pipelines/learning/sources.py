@@ -28,7 +28,7 @@ from stylematch.pipelines.learning.table_source import folders_source, table_sou
 from stylematch.settings.load import usual_folder
 from stylematch.settings.train_data import TrainData
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader

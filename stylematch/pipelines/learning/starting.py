@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 
 if TYPE_CHECKING:

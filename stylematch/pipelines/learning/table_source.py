@@ -16,7 +16,7 @@ from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
 from stylematch.pipelines.predictions import doubled_column
 from stylematch.settings.train_data import TrainData
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 from stylematch.vision.examples import Examples
 
 _LICENCE = "Learned from {}, somebody's own labelled pictures; under which licence they are, their owner knows."

@@ -28,7 +28,8 @@ from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Step
-from stylematch.tables.disk import file_sha256, shown, write_durably
+from stylematch.tables.disk import file_sha256, write_durably
+from stylematch.tables.shown import shown
 from stylematch.vision.bundle import FIGURES, Bundle
 from stylematch.vision.examples import Examples
 from stylematch.vision.runtime import CpuRuntime

@@ -15,7 +15,7 @@ from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import check_networks
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import is_url, shown
+from stylematch.tables.shown import is_url, shown
 
 TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")
 """What every training imports of the train extra; the rest of it draws plots and writes logs that a job may ask for."""

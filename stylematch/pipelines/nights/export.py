@@ -24,10 +24,10 @@ from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
 from stylematch.tables.closed_duckdb import words_of
-from stylematch.tables.disk import shown
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.place import Place, place_of
+from stylematch.tables.shown import shown
 
 _UNFINISHED = "night-"
 

@@ -11,7 +11,7 @@ from stylematch.errors import LimitExceededError
 from stylematch.pipelines.nights.drift import Drift, is_over
 from stylematch.settings.export import ExportJob
 from stylematch.tables.counts import Counts
-from stylematch.tables.disk import shown
+from stylematch.tables.shown import shown
 
 
 @dataclass(frozen=True)

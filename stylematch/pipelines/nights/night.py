@@ -43,12 +43,13 @@ from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
 from stylematch.pipelines.score_job import allowed_items
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.settings.export import ExportJob
-from stylematch.tables.disk import explained, shown, write_durably
+from stylematch.tables.disk import explained, write_durably
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, write_manifest
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
+from stylematch.tables.shown import shown
 from stylematch.tables.snapshots import SUMMARY, Snapshots
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device

@@ -24,7 +24,8 @@ from stylematch.pipelines.recs.items import measure_items
 from stylematch.pipelines.recs.lists import measure_lists, open_run
 from stylematch.pipelines.recs.worn import measure_worn
 from stylematch.settings.load import data_root
-from stylematch.tables.disk import check_writable, explained, is_url, shown, write_durably
+from stylematch.tables.disk import check_writable, explained, write_durably
+from stylematch.tables.shown import is_url, shown
 from stylematch.vision.bundle import Bundle
 
 REPORT, TEXT, PLOTS, CACHE = "report.json", "report.md", "plots", "cache"

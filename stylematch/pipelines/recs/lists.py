@@ -17,8 +17,8 @@ from stylematch.evaluate.lists import list_figures, most_popular_lists, random_l
 from stylematch.evaluate.retrieval import mean_figures
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.search.directory import load_index_directory
-from stylematch.tables.disk import shown
 from stylematch.tables.manifest import read_manifest
+from stylematch.tables.shown import shown
 
 RECOMMENDED, RANDOM, POPULAR = "recommended", "random", "most popular"
 _SEED = 0
