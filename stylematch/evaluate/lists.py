@@ -56,17 +56,19 @@ def list_figures(
     """
     there = lists >= 0
     counts = np.bincount(lists[there], minlength=item_count)
-    shown = counts[counts > 0]
-    shares = shown / max(1, shown.sum())
+    recommended = counts[counts > 0]
+    shares = recommended / max(1, recommended.sum())
     scores = {
         "intra_list_diversity": intra_list_diversity(lists, vectors_of),
         "novelty_bits": _novelty(lists, counts),
         "short_lists": (there.sum(axis=1) < wanted).astype(np.float64),
     }
     return {
-        "catalogue_coverage": round(len(shown) / item_count, 6) if item_count else None,
+        "catalogue_coverage": round(len(recommended) / item_count, 6) if item_count else None,
         # abs(): the entropy of one item alone is 0, not -0.
-        "distributional_coverage_bits": round(abs(float(-(shares * np.log2(shares)).sum())), 6) if len(shown) else None,
+        "distributional_coverage_bits": round(abs(float(-(shares * np.log2(shares)).sum())), 6)
+        if len(recommended)
+        else None,
         **mean_figures(scores, photo),
     }
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
+from stylematch.tables.contract import BOX
 from stylematch.tables.shown import shown
 from stylematch.vision.faces import FaceBox
 
 TOP_CLASSES = 5
-_BOX = ("x", "y", "width", "height", "detection_score")
 _TOP = pa.list_(
     pa.field("item", pa.struct([pa.field("label", pa.string(), nullable=False), pa.field("score", pa.float32())]))
 )
@@ -52,7 +52,7 @@ def _fields(labels: LabelSchema) -> list[pa.Field]:
         pa.field("path", pa.string(), nullable=False),
         pa.field("photo_id", pa.string(), nullable=False),
         pa.field("face", pa.int32(), nullable=False),
-        *[pa.field(name, pa.float32()) for name in _BOX],
+        *[pa.field(name, pa.float32()) for name in BOX],
     ]
     for group in labels.groups:
         if isinstance(group, CategoricalGroup):
@@ -68,7 +68,7 @@ def box_columns(boxes: Sequence[FaceBox | None]) -> dict[str, list[float | None]
     """Return the columns of the boxes, all null for a picture that was taken whole."""
     return {
         name: [None if box is None else getattr(box, "score" if name == "detection_score" else name) for box in boxes]
-        for name in _BOX
+        for name in BOX
     }
 
 

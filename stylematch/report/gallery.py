@@ -170,9 +170,9 @@ class _DataWriter:
         self._chunks.write("summary", chunk)
 
     def _flush_page(self) -> None:
-        shown = [picture is not None for picture in self._pictures]
-        self._chunks.append("tiles", self._rows.tiles(self._page, shown))
-        self._chunks.append("page", self._rows.describe(self._page, shown))
+        drawn = [picture is not None for picture in self._pictures]
+        self._chunks.append("tiles", self._rows.tiles(self._page, drawn))
+        self._chunks.append("page", self._rows.describe(self._page, drawn))
         self._chunks.append_encoded("thumbs", "pictures", self._pictures)
         self._page, self._pictures = [], []
 

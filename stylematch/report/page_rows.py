@@ -77,8 +77,8 @@ class PageRows:
         self._item_rows: dict[tuple[str, str], Row] = {}
         self._labelled_rows: dict[str, Row] = {}
 
-    def describe(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
-        """Return the chunk of one page; ``shown`` says which photos have a thumbnail."""
+    def describe(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool]) -> Row:
+        """Return the chunk of one page; ``drawn`` says which photos have a thumbnail."""
         faces = [face for photo in photos for face in photo.faces]
         votes: Sequence[NearestFaces | None] = [None] * len(faces)
         if self._nearest is not None and faces:
@@ -90,12 +90,12 @@ class PageRows:
         described = iter([self._face(face, attributes, vote, tables) for face, attributes, vote in known])
         rows = [
             self._photo(photo, thumbnail, [next(described) for _ in photo.faces])
-            for photo, thumbnail in zip(photos, shown, strict=True)
+            for photo, thumbnail in zip(photos, drawn, strict=True)
         ]
         return {"photos": rows, **{name: table.values for name, table in tables.items()}}
 
-    def tiles(self, photos: Sequence[JoinedPhoto], shown: Sequence[bool]) -> Row:
-        """Return the light chunk of one page: what a list of photos shows of them; ``shown`` as for ``describe``."""
+    def tiles(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool]) -> Row:
+        """Return the light chunk of one page: what a list of photos shows of them; ``drawn`` as for ``describe``."""
         names = ("path", "width", "height", "status", "reason")
         return {
             "photos": [
@@ -107,7 +107,7 @@ class PageRows:
                         for face in photo.faces
                     ],
                 }
-                for photo, thumbnail in zip(photos, shown, strict=True)
+                for photo, thumbnail in zip(photos, drawn, strict=True)
             ]
         }
 

@@ -29,6 +29,8 @@ KEYS = {
 CLUSTERED: dict[str, tuple[str, ...]] = {"faces": ("style",), "recommendations": ("style", "category")}
 """By table the columns whose equal values stand together within a shard, so that a reader can skip row groups."""
 
+BOX = ("x", "y", "width", "height", "detection_score")
+"""Of a face, in pixels of the upright photo, and how sure its finder is."""
 LANDMARKS = (
     "lefteye_x",
     "lefteye_y",
@@ -219,7 +221,7 @@ def faces_schema(attribute_names: Sequence[str], embedding_dim: int) -> pa.Schem
     """
     import pyarrow as pa
 
-    box = [pa.field(name, pa.float32(), nullable=False) for name in ("x", "y", "width", "height", "detection_score")]
+    box = [pa.field(name, pa.float32(), nullable=False) for name in BOX]
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),

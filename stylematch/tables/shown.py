@@ -1,6 +1,6 @@
 """Text from outside, such as paths, cells and errors, as people are shown it, and what a path is that was given.
 
-File names may hold newlines and terminal codes, and bytes that are no UTF-8: what is told of one goes through ``shown``.
+File names may hold newlines, terminal codes, and bytes that are no UTF-8: what is told of one goes through ``shown``.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ def describe_training(job: TrainJob) -> Iterator[str]:
 
 def _looked_at(job: TrainJob) -> str:
     """Say how often a step looks at a picture, where that is not once."""
-    shown = job.loss.instance_pictures if job.loss.instance else 0
-    views = f", {'each' if shown == 1 else f'{shown:.0%} of them'} in two views" if shown else ""
+    share = job.loss.instance_pictures if job.loss.instance else 0
+    views = f", {'each' if share == 1 else f'{share:.0%} of them'} in two views" if share else ""
     return views + (f", shown to {len(job.distill.teachers)} teachers, too" if job.distill else "")
 
 

@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.nights.feature_store import (
-    BOX,
     ROW_GROUP_ROWS,
     FeatureStore,
     column_of,
     photo_features_schema,
 )
-from stylematch.tables.contract import LANDMARKS
+from stylematch.tables.contract import BOX, LANDMARKS
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from stylematch.data.heif import has_heif
 from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.settings.score import ScoreSettings
-from stylematch.tables.contract import LANDMARKS, faces_schema, photos_schema
+from stylematch.tables.contract import BOX, LANDMARKS, faces_schema, photos_schema
 from stylematch.tables.environment import package_versions, sources_sha256
 from stylematch.tables.manifest import json_sha256
 from stylematch.tables.place import Place
@@ -34,7 +34,6 @@ from stylematch.vision.bundle import Bundle
 FILES, PENDING = "store/files", "store/pending"
 ROW_GROUP_ROWS = 512
 MAX_SHARD_PHOTOS = 4096
-BOX = ("x", "y", "width", "height", "detection_score")
 PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "faces")
 # What these packages do comes after the features, or never touches a picture.
 _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", "faiss-gpu-cu12", "pandas", "pyarrow", "pydantic", "tqdm", "typer")
@@ -217,8 +216,8 @@ class FeatureDraft:
     def add_rows(self, photos: pa.Table, faces: pa.Table) -> None:
         """Append rows of other shards, the faces in the order of their photos."""
         kept = {name: column_of(photos, name) for name in ("photo_id", *PHOTO_COLUMNS)}
-        shown = {name: column_of(faces, name) for name in self._store.faces_schema().names}
-        self._append(shown, kept, column_of(photos, "thumbnail"))
+        columns = {name: column_of(faces, name) for name in self._store.faces_schema().names}
+        self._append(columns, kept, column_of(photos, "thumbnail"))
 
     def _append(self, faces: Any, photos: Any, thumbnails: Any) -> None:
         counts = np.asarray(photos["faces"], np.int32)
