@@ -489,7 +489,10 @@ def test_a_folder_that_is_closed_for_a_night_costs_no_features(folder, fails, th
 
     def guarded(system_call):
         def denied(path, *arguments, **options):
-            if isinstance(path, bytes) and there in path:
+            beside = options.get("dir_fd")
+            above = b"" if beside is None else os.fsencode(Path(f"/proc/self/fd/{beside}").readlink() / "")
+            above += b"/" if above else b""
+            if isinstance(path, bytes) and there in above + path:
                 raise PermissionError(errno.EACCES, "Permission denied")
             return system_call(path, *arguments, **options)
 

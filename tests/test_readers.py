@@ -73,7 +73,7 @@ def test_readers_keep_nothing_open_and_end_with_their_block():
 
 
 def test_a_disk_that_does_not_answer_is_not_the_photos_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "hash_photo", lambda *_: time.sleep(3600))
+    monkeypatch.setattr(listing, "hash_photo", lambda *_, **__: time.sleep(3600))
     photos = [FoundPhoto(f"{number}.jpg", b"%d.jpg" % number, 1) for number in range(40)]
     write = functools.partial(write_listing, root=tmp_path, path=tmp_path / "listing", readers=8)
     with pytest.raises(StylematchError, match=f"{MAX_LOST} of the first .* hardly the photos' fault"):

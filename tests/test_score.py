@@ -931,9 +931,9 @@ def test_a_damaged_run_is_made_again(tmp_path, damage):
 
 
 def test_an_option_that_is_given_twice_counts_twice(tmp_path):
-    out = scored(ASTRONAUT, tmp_path / "out", "--without", "Male", "--without", "Young, Smiling")
-    assert manifest(out)["settings"]["without"] == ["Male", "Smiling", "Young"]
-    assert not {"Male", "Young", "Smiling"} & set(table(out, "faces").column_names)
+    out = scored(ASTRONAUT, tmp_path / "out", "--without", "Male", "--without", "Young, Bald")
+    assert manifest(out)["settings"]["without"] == ["Bald", "Male", "Young"]
+    assert not {"Male", "Young", "Bald"} & set(table(out, "faces").column_names)
     conditions = ("--where", "category = 'Coat' OR category = 'Bag'", "--where", "category <> 'Bag'")
     result = score(ASTRONAUT, tmp_path / "coats", *conditions)
     assert "items that --where allows: 1,000" in result.out

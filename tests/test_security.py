@@ -18,8 +18,8 @@ from test_query import SECRET
 from stylematch.data.decode import decode_photo
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.assets import resolve_assets
+from stylematch.tables.closed_duckdb import closed_connection
 from stylematch.tables.contract import Reason
-from stylematch.tables.query import _connect
 from stylematch.tables.views import open_views
 from stylematch.vision.bundle import DESCRIPTION, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.runtime import CpuRuntime
@@ -238,7 +238,10 @@ def test_no_function_of_duckdb_reads_or_writes_a_file(example_run, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     shard = next((example_run / "faces").glob("*.parquet"))
     answered, refused = set(), set()
-    with tempfile.TemporaryDirectory() as spill, _connect(open_views(example_run), spill) as connection:
+    with (
+        tempfile.TemporaryDirectory() as spill,
+        closed_connection(open_views(example_run).tables, temp_directory=spill) as connection,
+    ):
         functions = connection.execute(
             "SELECT DISTINCT function_name, function_type FROM duckdb_functions() WHERE "
             "function_name SIMILAR TO '[a-z_0-9]+' AND (function_type LIKE 'table%' OR 'VARCHAR' IN parameter_types)"

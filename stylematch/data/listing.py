@@ -185,7 +185,7 @@ def read_listing(path: Path, partition: Partition) -> Iterator[FoundPhoto]:
     with path.open("rb") as stream:
         stream.seek(partition.offset_bytes)
         for line in islice(stream, partition.photos):
-            name, size, photo_id = json.loads(line)
+            name, size, photo_id = json.loads(line)[:3]  # a night's lists say more
             yield FoundPhoto(name, unescape_path(name), size, photo_id)
 
 

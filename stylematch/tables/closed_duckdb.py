@@ -37,12 +37,8 @@ def closed_connection(
         },
     )
     for name, table in tables.items():
-        if more := (aliases or {}).get(name):
-            connection.register(f"{name} as stored", table)
-            also = ", ".join(f'"{own}" AS "{alias}"' for alias, own in more.items())
-            connection.execute(f'CREATE VIEW "{name}" AS SELECT *, {also} FROM "{name} as stored"')  # noqa: S608
-        else:
-            connection.register(name, table)
+        also = "".join(f', "{own}" AS "{alias}"' for alias, own in (aliases or {}).get(name, {}).items())
+        connection.from_arrow(table).project(f"*{also}").create_view(name)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
