@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stylematch.data.article_types import TYPES_OF_CATEGORY
+from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.labels import CategoricalGroup, LabelSchema
 from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
@@ -69,6 +70,18 @@ class FashionProduct:
     def names(self) -> tuple[str, ...]:
         """The pictures' file names; put them there."""
         return tuple(f"{product}.jpg" for product in self.ids)
+
+
+def without_copies(products: FashionProduct) -> FashionProduct:
+    """Return the products less those whose picture equals an earlier one's, which are counted as dropped."""
+    kept = np.flatnonzero(first_of_each(contents_of(products.pictures, products.names)))
+    return replace(
+        products,
+        ids=tuple(products.ids[row] for row in kept),
+        labels={group: labels[kept] for group, labels in products.labels.items()},
+        year=products.year[kept],
+        dropped={**products.dropped, "duplicate_picture": len(products) - len(kept)},
+    )
 
 
 class YearSplit(NamedTuple):

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.labels import CategoricalGroup, LabelSchema
 from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
 from stylematch.data.splits import Rows
@@ -66,6 +67,17 @@ class FlixStock:
     def schema(self) -> LabelSchema:
         """The three groups."""
         return LabelSchema(tuple(CategoricalGroup(group, self.classes[group]) for group in GROUPS))
+
+
+def without_copies(garments: FlixStock) -> FlixStock:
+    """Return the garments less those whose picture equals an earlier one's, which are counted as dropped."""
+    kept = np.flatnonzero(first_of_each(contents_of(garments.pictures, garments.names)))
+    return replace(
+        garments,
+        names=tuple(garments.names[row] for row in kept),
+        labels={group: labels[kept] for group, labels in garments.labels.items()},
+        dropped={**garments.dropped, "duplicate_picture": len(garments) - len(kept)},
+    )
 
 
 def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -> FlixStock:

@@ -8,26 +8,23 @@ misread labels would take longer to notice.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.label_cells import PART_WORDS, UNKNOWN, YES_NO, LabelCells
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
-from stylematch.data.photo_file import hash_photo
 from stylematch.data.splits import Rows
 from stylematch.data.table_pictures import TablePictures
 from stylematch.data.table_rows import RowReason, read_table
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import UserError
 from stylematch.settings.train_data import TAGS
-from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 
 PARTS = ("train", "val", "test")
@@ -124,17 +121,9 @@ class LabelTable:
         That is a hash of their contents: a copy that is tested on while its like is learned from would flatter a
         figure, whatever the two are called. A picture that cannot be read goes by its name.
         """
-        with ThreadPoolExecutor(usable_cores()) as threads:
-            contents = list(threads.map(self._content, self.names))
-        first = np.zeros(len(self), np.bool_)
-        first[list({content: place for place, content in reversed(list(enumerate(contents)))}.values())] = True
+        contents = contents_of(self.pictures, self.names)
+        first = first_of_each(contents)
         return self._only(first, "duplicate_picture"), tuple(contents[place] for place in np.flatnonzero(first))
-
-    def _content(self, name: str) -> str:
-        try:
-            return hash_photo(self.pictures, os.fsencode(name))
-        except PhotoRejectedError:
-            return name
 
     def _only(self, kept: npt.NDArray[np.bool_], reason: str) -> LabelTable:
         """Return the same with some of its rows, the others counted as dropped."""

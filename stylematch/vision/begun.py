@@ -13,7 +13,7 @@ import torch
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.tables.shown import shown
 from stylematch.vision.examples import Examples
 
@@ -21,6 +21,9 @@ from stylematch.vision.examples import Examples
 _RUNNING = ("compile", "devices", "workers", "log")
 AFTERWARDS = ("instance_share", "embedding_layer")
 """Settings of the model that change what is made of the network, and not what is learned."""
+
+
+_HIDDEN: Any = {"out": True, "schedule": set(_RUNNING), "model": set(AFTERWARDS)}
 
 
 def steps_of(checkpoint: Path) -> int:
@@ -40,9 +43,14 @@ def steps_of(checkpoint: Path) -> int:
         ) from error
 
 
-def last_checkpoint(job: TrainJob, out: Path) -> Path | None:
-    """Return the checkpoint to go on from, if there is one, and note whose checkpoints these will be."""
-    hidden: Any = {"out": True, "schedule": set(_RUNNING), "model": set(AFTERWARDS)}
+def begun_checkpoint(job: TrainJob, out: Path) -> Path | None:
+    """Return the checkpoint that a job would go on from, if there is one; changes nothing.
+
+    Raises
+    ------
+    UserError
+        If it is another job's.
+    """
     note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
     if last.is_file() and note.is_file():
         try:
@@ -50,16 +58,23 @@ def last_checkpoint(job: TrainJob, out: Path) -> Path | None:
             then = TrainJob.model_validate({**json.loads(note.read_text(encoding="utf-8")), "out": job.out})
         except ValueError:
             then = None
-        if then is None or then.model_dump(exclude=hidden) != job.model_dump(exclude=hidden):
+        if then is None or then.model_dump(exclude=_HIDDEN) != job.model_dump(exclude=_HIDDEN):
             raise UserError(
                 f"{out / 'checkpoints'} is of another job than this one ({note} tells); name another out, or delete "
                 f"{out}."
             )
+    return last if last.is_file() else None
+
+
+def last_checkpoint(job: TrainJob, out: Path) -> Path | None:
+    """Return what ``begun_checkpoint`` does, and note whose checkpoints these will be."""
+    note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
+    begun_checkpoint(job, out)
     for unfinished in last.parent.glob(f".*{TEMPORARY_SUFFIX}"):  # of a kill while a checkpoint was written
         unfinished.unlink(missing_ok=True)
-    described = job.model_dump(mode="json", exclude=hidden)
+    described = job.model_dump(mode="json", exclude=_HIDDEN)
     out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_durably(note, (json.dumps(described, indent=2) + "\n").encode())
     return last if last.is_file() else None
 
 
@@ -87,4 +102,4 @@ def check_data(
                 f"{out / 'checkpoints'} learned from other pictures or labels than the data have now; name another "
                 f"out, or delete {out}."
             )
-    note.write_text(json.dumps(now) + "\n", encoding="utf-8")
+    write_durably(note, (json.dumps(now) + "\n").encode())

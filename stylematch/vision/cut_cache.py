@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,7 +28,7 @@ import numpy.typing as npt
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import StylematchError
-from stylematch.tables.disk import TEMPORARY_SUFFIX, temporary_path
+from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, temporary_path
 from stylematch.tables.spawning import blas_on_one_core, main_unseen
 from stylematch.vision.crops import Square
 
@@ -100,6 +101,7 @@ def cut_once(
         _sweep(cache)
         with _published(stored) as part:
             fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
+            _take_room(part, stored)
             placed: list[tuple[float, ...]] = []
             with _mapped(function, tasks, part, fields, workers) as squares:
                 for row, square in enumerate(squares):
@@ -139,6 +141,12 @@ def _published(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _take_room(part: Path, stored: Path) -> None:
+    """Have the disk hold all of a file now: writing to one that is mapped and has no room ends the process (SIGBUS)."""
+    with explained("make room for", stored), part.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def _sweep(cache: Path) -> None:

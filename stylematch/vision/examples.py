@@ -188,6 +188,8 @@ def _cut_one(
 ) -> Cut | None:
     """Return a field and its crop's square, or None where there is no face to be had."""
     path, labelled = task
+    if not path.is_file():  # a FIFO would be waited for
+        return None
     try:
         photo = decode_photo(path.read_bytes(), max_side_px=None, max_megapixels=100)
     except (OSError, PhotoRejectedError):

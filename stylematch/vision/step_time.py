@@ -15,6 +15,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 
 from stylematch.settings.train import TrainJob
@@ -32,7 +33,7 @@ class TrainingCost:
     Attributes
     ----------
     step_s : float
-        Seconds of one optimiser step, in the mean.
+        Seconds of one optimiser step, the median of those that were timed.
     watching_s : float
         Seconds of the validation after an epoch.
     steps, epochs : int
@@ -96,7 +97,7 @@ def measure_training(
     )
     on_gpu = trainer.strategy.root_device.type == "cuda"
     return TrainingCost(
-        step_s=(watch.steps_s[-1] - watch.steps_s[0]) / steps,
+        step_s=float(np.median(np.diff(watch.steps_s))),
         watching_s=watch.watched_s * len(fit.watching),
         steps=len(fit.order) * job.schedule.epochs,
         epochs=job.schedule.epochs,

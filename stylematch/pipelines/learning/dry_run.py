@@ -14,11 +14,17 @@ from stylematch.data.labels import Group
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train import trainings
-from stylematch.pipelines.learning.train_job import cache_of, check_train_extra, open_job
+from stylematch.pipelines.learning.train_job import (
+    begun_checkpoints,
+    cache_of,
+    check_train_extra,
+    open_job,
+    step_folders,
+)
 from stylematch.settings.train import TrainJob
 from stylematch.tables.shown import shown
 
-_STEPS = 2
+_STEPS = 4
 _MOST_ANSWERS = 20
 _GIB = 2**30
 
@@ -37,6 +43,7 @@ def describe_training(job: TrainJob) -> Iterator[str]:
         If the job or its data are wrong, or the train extra is missing.
     """
     check_train_extra()
+    from stylematch.vision.begun import steps_of
     from stylematch.vision.step_time import measure_training
 
     source = open_job(job)
@@ -48,8 +55,8 @@ def describe_training(job: TrainJob) -> Iterator[str]:
     network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
     costs = []
-    for number, (_, step, parts) in enumerate(trainings(job, source, network), start=1):
-        cost = measure_training(network, step, parts, source.val, teachers, steps=_STEPS)
+    for number, (_, step, parts, val) in enumerate(trainings(job, source, network), start=1):
+        cost = measure_training(network, step, parts, val, teachers, steps=_STEPS)
         costs.append(cost)
         which = f"training {number} of {len(job.steps)}" if job.steps else "training"
         where = cost.device if step.schedule.devices == 1 else f"one of {step.schedule.devices} x {cost.device}"
@@ -59,7 +66,13 @@ def describe_training(job: TrainJob) -> Iterator[str]:
         )
     steps, seconds = sum(cost.steps for cost in costs), sum(cost.total_s for cost in costs)
     time = f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
-    yield f"in all: at most {steps:,} steps, {time}, with the validation after each epoch"
+    yield (
+        f"in all: at most {steps:,} steps, {time}, with the validation after each epoch; calibration, export and "
+        "measuring come after it"
+    )
+    for folder, checkpoint in zip(step_folders(job), begun_checkpoints(job), strict=True):
+        if checkpoint is not None:
+            yield f"it goes on: {shown(folder)} has {steps_of(checkpoint):,} steps already"
 
 
 def _looked_at(job: TrainJob) -> str:

@@ -58,7 +58,7 @@ def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
 def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open Fashion Product Images, split by years or stratified by article type."""
     root = Path(data.root) if data.root else usual_folder("fashion_product")
-    products = fashion_product.read_fashion_product(root)
+    products = fashion_product.without_copies(fashion_product.read_fashion_product(root))
     every = products.classes
     if data.min_label_count > 1:
         products = fashion_product.mask_rare(products, data.min_label_count)
@@ -109,7 +109,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """
     items = fashion_mnist_source(data.model_copy(update={"root": data.fashion_mnist}), input_px, cache)
     root = Path(data.root) if data.root else usual_folder("fashion_product")
-    products = fashion_product.read_fashion_product(root)
+    products = fashion_product.without_copies(fashion_product.read_fashion_product(root))
     category = fashion_product.fashion_mnist_categories(products)
     products = fashion_product.mask_rare(products, data.min_label_count)
     train, val, test = split_as_trained(products, data)
@@ -148,7 +148,7 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
 def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """Open FlixStock, split at random."""
     root = Path(data.root) if data.root else usual_folder("flixstock")
-    garments = flixstock.read_flixstock(root, data.missing)
+    garments = flixstock.without_copies(flixstock.read_flixstock(root, data.missing))
     rest, test = split_random(len(garments), TEST_SHARE, data.split_seed)
     kept, held = split_random(len(rest), data.validation, data.split_seed)
     cut = _cut_for(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import fashion_mnist
+from stylematch.data.copies import contents_of
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
-from stylematch.pipelines.learning.labelled_data import GARMENTS, LabelledData, Labels, read_labelled
+from stylematch.pipelines.learning.labelled_data import GARMENTS, LabelledData, LabelledPictures, Labels, read_labelled
 from stylematch.pipelines.learning.whole_source import cut_whole
 from stylematch.settings.train_data import FOLDERS, TABLE
 from stylematch.tables.shown import shown
@@ -77,7 +78,7 @@ def labelled_garments(
     kind, folder = data.kind, data.folder
     read = read_labelled(data, bundle)
     targets, unknown = _as_known(read.labels, bundle.schema, data.named)
-    rows = _rows(bundle, kind, read.told_apart, split, folder)[:limit]
+    rows = _rows(bundle, kind, read, split, folder)[:limit]
     for mode in _modes(bundle, kind):
         cut = cut_whole(
             read.pictures, read.names, targets, tuple(targets), bundle.input_px, cache, mode, None, folder.name
@@ -156,11 +157,15 @@ def _as_known(
     return targets, unknown
 
 
-def _rows(bundle: Bundle, kind: str, names: Sequence[str], split: str, folder: Path) -> npt.NDArray[np.int64]:
-    new = None if split == "all" else new_rows(bundle, kind, names)
+def _rows(bundle: Bundle, kind: str, read: LabelledPictures, split: str, folder: Path) -> npt.NDArray[np.int64]:
+    new = None if split == "all" else new_rows(bundle, kind, read.told_apart)
     if new is None:
-        new = np.ones(len(names), np.bool_)
+        new = np.ones(len(read.names), np.bool_)
     rows = np.flatnonzero(~new if split == "train" else new)
+    if split == "test" and not new.all() and list(read.told_apart) == list(read.names):
+        # Of a bundle whose training told pictures apart by their names: a copy of one it learned from is not new.
+        contents = np.array(contents_of(read.pictures, read.names))
+        rows = rows[~np.isin(contents[rows], contents[~new])]
     if not len(rows):
         what = {"train": "that the bundle learned from", "test": "that the bundle did not learn from"}[split]
         raise UserError(f"--split {split}: {shown(folder)} has no pictures {what}; ask for --split all.")

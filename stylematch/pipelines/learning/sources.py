@@ -6,7 +6,7 @@ One function a data set, chosen by the job; everything after that is the same fo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,17 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
                 read=read,
             )
 
+    tested_on = {
+        name
+        for folder in (root / "celeba_aligned_sample", root / "photos")
+        if folder.is_dir() and folder != home
+        for name in read(folder).image_ids
+    }
     parts = [(cut(home, 0), 1)]
     if data.wild:
         parts.append((cut(root / "celeba_wild", None, wild=True), data.wild_repeat))
+    cut_parts, parts = parts, [(_without(part, tested_on), times) for part, times in parts]
+    shared = sum(len(part) for part, _ in cut_parts) - sum(len(part) for part, _ in parts)
 
     def tests() -> Iterator[tuple[str, Examples]]:
         yield f"celeba test ({read(home).partition})", cut(home, 2)
@@ -91,7 +99,9 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
             yield from photo_faces(root / "photos", input_px, data.limit)
 
     val = cut(home, 1)
-    tested = int((read(home).split == 2).sum())
+    tested = sum(
+        (read(home).pictures / read(home).image_ids[row]).is_file() for row in np.flatnonzero(read(home).split == 2)
+    )
     groups = tuple(g for g in celeba_data.SCHEMA_WITH_BOX.groups if g.name in data.label_groups)
     geometry = {name: getattr(crops, name) for name in ("SIDE_PER_BOX", "EYE_IN_BOX", "EYE_LINE", "ALIGNED_TOP")}
     return Source(
@@ -102,11 +112,19 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
         celeba_data.LICENCE,
         {"crop": {name.lower(): value for name, value in geometry.items()}},
         {
-            "pictures without a usable face": sum(part.dropped for part, _ in parts) + val.dropped,
+            "pictures that are not there, are damaged or show no usable face": sum(part.dropped for part, _ in parts)
+            + val.dropped,
+            "pictures that are tested on elsewhere, left out": shared,
             TO_TEST_ON: min(tested, data.limit or tested),
             **_known_points(groups, [part for part, _ in parts]),
         },
     )
+
+
+def _without(part: Examples, names: Collection[str]) -> Examples:
+    """Return a part less the pictures of some names."""
+    kept = np.array([name not in names for name in part.ids], np.bool_)
+    return part if kept.all() else part.subset(np.flatnonzero(kept))
 
 
 def _known_points(groups: Sequence[Group], parts: Sequence[Examples]) -> dict[str, int]:

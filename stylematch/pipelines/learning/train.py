@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import digest_names
 from stylematch.engines.progress import Progress
 from stylematch.evaluate.calibration import apply_temperatures, calibration_figures, choose_thresholds, fit_temperatures
@@ -25,7 +25,7 @@ from stylematch.pipelines.learning.evaluate import measure_examples
 from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
-from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job
+from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job, step_folders
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Step
 from stylematch.tables.disk import file_sha256, write_durably
@@ -119,14 +119,14 @@ def learn(job: TrainJob, source: Source) -> Network:
     from stylematch.vision.training import train_network
 
     network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
-    for folder, step, parts in trainings(job, source, network):
-        network = train_network(network, step, parts, source.val, folder, teachers)
+    for folder, step, parts, val in trainings(job, source, network):
+        network = train_network(network, step, parts, val, folder, teachers)
     return network
 
 
 def trainings(
     job: TrainJob, source: Source, network: Network
-) -> Iterator[tuple[Path, TrainJob, list[tuple[Examples, int]]]]:
+) -> Iterator[tuple[Path, TrainJob, list[tuple[Examples, int]], Examples]]:
     """Give each training of a job in its order, while the network is frozen as that one wants it.
 
     Yields
@@ -137,23 +137,27 @@ def trainings(
         What it is.
     parts : list of (Examples, int)
         What it learns from, and how often an epoch shows each.
+    val : Examples
+        What it watches: of no class that it cannot learn.
     """
-    out, steps = Path(job.out), job.in_steps()
-    for number, step in enumerate(steps, start=1):
+    for folder, step in zip(step_folders(job), job.in_steps(), strict=True):
         network.freeze(step.model.frozen)
-        parts = [(_most_frequent(part, source.schema, step.steps[0]), times) for part, times in source.parts]
-        yield out if len(steps) == 1 else out / f"step-{number}", step, parts
+        classes = _most_frequent(source, step.steps[0])
+        parts = [(_only(part, classes), times) for part, times in source.parts]
+        yield folder, step, parts, _only(source.val, classes)
 
 
-def _most_frequent(part: Examples, schema: LabelSchema, step: Step) -> Examples:
-    """Return the pictures of a step: all, or those of the most frequent classes of the first categorical group."""
+def _most_frequent(source: Source, step: Step) -> tuple[str, NDArray[np.int64]] | None:
+    """Return the first categorical group and the classes of it that a step learns; None for all."""
     if step.most_frequent is None:
-        return part
-    group = next(g for g in schema.groups if g.kind == "categorical")
-    labels = part.targets[group.name]
-    counts = np.bincount(labels[labels >= 0], minlength=group.width)
-    kept = np.argsort(-counts, kind="stable")[: step.most_frequent]
-    return part.subset(np.flatnonzero(np.isin(labels, kept)))
+        return None
+    group = next(g for g in source.schema.groups if g.kind == "categorical")
+    counts = source.trained_counts()[group.name]
+    return group.name, np.argsort(-counts, kind="stable")[: step.most_frequent]
+
+
+def _only(part: Examples, classes: tuple[str, NDArray[np.int64]] | None) -> Examples:
+    return part if classes is None else part.subset(np.flatnonzero(np.isin(part.targets[classes[0]], classes[1])))
 
 
 def _calibrate(network: Network, val: Examples, input_px: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,6 +15,7 @@ from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import check_networks
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
+from stylematch.tables.disk import check_writable
 from stylematch.tables.shown import is_url, shown
 
 TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")
@@ -96,6 +97,25 @@ def cache_of(job: TrainJob) -> Path:
     return Path(job.out).parent / "cache"
 
 
+def step_folders(job: TrainJob) -> list[Path]:
+    """Return the folder of each training of a job, of its checkpoints and its log."""
+    out, count = Path(job.out), len(job.in_steps())
+    return [out] if count == 1 else [out / f"step-{number}" for number in range(1, count + 1)]
+
+
+def begun_checkpoints(job: TrainJob) -> list[Path | None]:
+    """Return the checkpoint that each training of a job would go on from; None where it begins.
+
+    Raises
+    ------
+    UserError
+        If one is of another job.
+    """
+    from stylematch.vision.begun import begun_checkpoint
+
+    return [begun_checkpoint(step, folder) for step, folder in zip(job.in_steps(), step_folders(job), strict=True)]
+
+
 def open_job(job: TrainJob) -> Source:
     """Open a job's data set, after looking at what it starts from and listens to: cutting pictures can take long.
 
@@ -106,7 +126,15 @@ def open_job(job: TrainJob) -> Source:
     """
     if is_url(job.out):
         raise UserError(f"out: {shown(job.out)} is a URL: a training writes into a folder of this machine; name one.")
+    out = Path(job.out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out: {shown(out)} is a file: name the folder of the training.")
+    try:
+        check_writable(out)
+    except UserError as error:
+        raise UserError(f"out: {error}") from error
     check_networks(job)
+    begun_checkpoints(job)
     source = open_source(job.data, job.model.input_px, cache_of(job))
     if not source.pictures or not len(source.val):
         which = "celeba/list_eval_partition.txt has to be there and say which are learned from (0) and watched (1)"
