@@ -43,7 +43,7 @@ def train(
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
     from stylematch.pipelines.learning.train import train as run
-    from stylematch.pipelines.learning.train_job import read_train_job
+    from stylematch.pipelines.learning.train_job import begin_anew, read_train_job
 
     read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
     if dry_run:
@@ -51,6 +51,8 @@ def train(
 
         lines = describe_training(read)
     else:
+        if smoke:
+            begin_anew(read)
         lines = iter(run(read, job).lines())
     for line in lines:
         typer.echo(line)

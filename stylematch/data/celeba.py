@@ -77,7 +77,9 @@ LICENCE = (
     "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research "
     "purposes only."
 )
-POINTS_FILE = "list_landmarks_align_celeba.txt"
+POINTS_FILE, WILD_POINTS_FILE = "list_landmarks_align_celeba.txt", "list_landmarks_celeba.txt"
+"""Of the aligned pictures, and of the photos that these were cut from."""
+_WILD = "img_celeba"
 POINTS_SOURCE_FILE = "landmarks_source.txt"
 """Where a folder says whose its landmarks are, in one line; no file of CelebA's does."""
 OFFICIAL_POINTS, PSEUDO_POINTS = "official points", "pseudo-labels of a face detector"
@@ -157,14 +159,16 @@ def read_celeba(root: Path) -> CelebaFolder:
             f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1; mend its line."
         )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
+    pictures = _picture_folder(root, image_ids)
+    points = _points_file(root, pictures)
     return CelebaFolder(
-        pictures=_picture_folder(root, image_ids),
+        pictures=pictures,
         image_ids=image_ids,
         split=_read_split(root / "list_eval_partition.txt", row_of),
         attributes=(values > 0).astype(np.int8),
-        landmarks_px=_aligned(root / POINTS_FILE, row_of, LANDMARKS),
+        landmarks_px=_aligned(points, row_of, LANDMARKS),
         boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, _BOX),
-        points_source=_points_source(root),
+        points_source=_points_source(root, points),
     )
 
 
@@ -198,7 +202,7 @@ def corners_in_picture(folder: CelebaFolder) -> npt.NDArray[np.float32]:
 
 
 def _picture_folder(root: Path, image_ids: tuple[str, ...]) -> Path:
-    for folder in (root / "img_align_celeba", root / "img_celeba", root):
+    for folder in (root / "img_align_celeba", root / _WILD, root):
         if folder.is_dir() and any((folder / image_id).is_file() for image_id in image_ids):
             return folder
     raise UserError(
@@ -207,9 +211,15 @@ def _picture_folder(root: Path, image_ids: tuple[str, ...]) -> Path:
     )
 
 
-def _points_source(root: Path) -> str:
+def _points_file(root: Path, pictures: Path) -> Path:
+    """Return the file of the landmarks in the pixels of a folder's pictures: whole photos have one of their own."""
+    wild = root / WILD_POINTS_FILE
+    return wild if pictures.name == _WILD and wild.is_file() else root / POINTS_FILE
+
+
+def _points_source(root: Path, points: Path) -> str:
     """Return whose a folder's landmarks are, empty where nothing tells."""
-    says, points = root / POINTS_SOURCE_FILE, root / POINTS_FILE
+    says = root / POINTS_SOURCE_FILE
     if says.is_file():
         return next((line.strip() for line in label_lines(says) if line.strip()), "")
     for line in label_lines(points) if points.is_file() else ():

@@ -136,6 +136,10 @@ class LabelTable:
         )
 
 
+_NO_LABEL = frozenset({"NaN", "nan", "N/A", "#N/A"})
+"""What programs write into a cell of which nothing is known."""
+
+
 def read_label_table(
     source: Path, columns: LabelColumns, images: Path | None = None, *, whichever: bool = False
 ) -> LabelTable:
@@ -168,7 +172,7 @@ def read_label_table(
     if not groups and not tags:
         wanted = ", ".join((*columns.groups, *columns.tags))
         raise UserError(f"{shown(source)} has none of the columns {shown(wanted)}, {table.has()}")
-    cells = {name: table.cells(name) for name in (*groups, *tags)}
+    cells = {name: [None if cell in _NO_LABEL else cell for cell in table.cells(name)] for name in (*groups, *tags)}
     dropped = Counter({str(RowReason.MALFORMED_ROW): len(table.rows.damaged)})
     image = _image_column(table, columns)
     by_id = image in _IDS and image not in (columns.image, columns.usual_image)
@@ -178,6 +182,9 @@ def read_label_table(
     if not labelled:
         why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items()) if count) or "no rows"
         first = next((cell for cell in table.cells(image) if cell is not None), None)
+        if table.rows.damaged:
+            line, reason = table.rows.damaged[0]
+            why += f" (the first, {table.rows.counted} {line}: {reason})"
         said = f"; the first of its pictures is said to be '{shown(first)}'" if first and not pictures else ""
         raise UserError(f"{shown(source)} has no row with a label and a picture in {shown(folder)}: {why}{said}.")
     labels: dict[str, npt.NDArray[np.integer]] = {}

@@ -96,8 +96,15 @@ class TrainJob(Section):
         return self
 
     def without_effect(self) -> list[str]:
-        """Return a sentence for each setting that was given and changes nothing."""
-        return idle_settings(
+        """Return a sentence for each setting that was given and changes nothing, or less than one would think."""
+        groups = set(self.data.label_groups)
+        alone = groups and groups <= {"landmarks", "box"} and self.model.frozen == "none"
+        said = (
+            ["data.groups: has points alone, and from points the backbone does not learn; add attributes"]
+            if alone
+            else []
+        )
+        return said + idle_settings(
             data=self.data,
             model=self.model,
             augment=self.augment,

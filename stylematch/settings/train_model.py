@@ -20,7 +20,8 @@ class Model(Section):
     weights : str
         What the backbone starts from: ``imagenet``, ``none`` or a file (safetensors, or torch's own without pickles).
     start_from : str, optional
-        A model bundle of the same architecture whose weights the whole network starts from instead.
+        A model bundle of the same architecture, or a training's checkpoint (``.ckpt``), whose weights the whole network
+        starts from instead.
     input_px : int
         Side of the input.
     pool : str

@@ -190,8 +190,8 @@ class Learner(lightning.LightningModule):
         return StylematchError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
             f"rate of {rate:.3g}, with the pictures {self._named(names)}. The checkpoint of the last finished epoch, "
-            "if there is one, is kept: lower schedule.learning_rate or set schedule.clip_norm, and train again into "
-            "another out"
+            "if there is one, is kept (checkpoints/last.ckpt, which model.start_from takes): lower "
+            "schedule.learning_rate or set schedule.clip_norm, and train again into another out"
         )
 
     def _named(self, names: tuple[str, ...]) -> str:

@@ -26,7 +26,9 @@ from stylematch.vision.train_log import LogBeforeCheckpoint, open_log
 logger = logging.getLogger(__name__)
 
 
-def training_trainer(schedule: Schedule, out: Path, first_step: int = 0) -> lightning.Trainer:
+def training_trainer(
+    schedule: Schedule, out: Path, first_step: int = 0, *, some_rest: bool = False
+) -> lightning.Trainer:
     """Return what runs a whole training.
 
     Parameters
@@ -37,6 +39,8 @@ def training_trainer(schedule: Schedule, out: Path, first_step: int = 0) -> ligh
         The folder of checkpoints and log.
     first_step : int
         The step that a training begins or goes on with; what is logged before it stays.
+    some_rest : bool
+        Some weights that may change have no part in the loss, for which several processes would wait.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def training_trainer(schedule: Schedule, out: Path, first_step: int = 0) -> ligh
         max_epochs=schedule.epochs,
         logger=open_log(schedule.log, out, first_step),
         devices=schedule.devices,
-        strategy="ddp" if schedule.devices > 1 else "auto",
+        strategy="auto" if schedule.devices == 1 else "ddp_find_unused_parameters_true" if some_rest else "ddp",
         log_every_n_steps=20,
         enable_progress_bar=on_terminal,
     )

@@ -70,7 +70,9 @@ def train_network(
     """
     last = last_checkpoint(job, out)
     check_data(network.schema, parts, val, out, begun=last is not None)
-    trainer = training_trainer(job.schedule, out, 0 if last is None else steps_of(last))
+    only_points = all(group.kind == "points" for group in network.schema.groups)
+    some_rest = only_points or bool(job.model.instance_dim and not job.loss.instance)
+    trainer = training_trainer(job.schedule, out, 0 if last is None else steps_of(last), some_rest=some_rest)
     fit = prepare(network, job, parts, val, teachers, rank=trainer.global_rank, processes=trainer.world_size)
     if last is not None:
         logger.info("going on from %s", last)

@@ -21,6 +21,7 @@ from stylematch.pipelines.learning.train_job import (
     open_job,
     step_folders,
 )
+from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.settings.train import TrainJob
 from stylematch.tables.shown import shown
 
@@ -52,11 +53,13 @@ def describe_training(job: TrainJob) -> Iterator[str]:
     if (cache := cache_of(job)).is_dir():
         size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
         yield f"data: pictures are cut once, for the training, too: {shown(cache)} has {size / 1e9:.1f} GB"
-    network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
+    with told_by_their_keys(job):
+        network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
     costs = []
     for number, (_, step, parts, val) in enumerate(trainings(job, source, network), start=1):
-        cost = measure_training(network, step, parts, val, teachers, steps=_STEPS)
+        with told_by_their_keys(step):
+            cost = measure_training(network, step, parts, val, teachers, steps=_STEPS)
         costs.append(cost)
         which = f"training {number} of {len(job.steps)}" if job.steps else "training"
         where = cost.device if step.schedule.devices == 1 else f"one of {step.schedule.devices} x {cost.device}"

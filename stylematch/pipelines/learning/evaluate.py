@@ -23,8 +23,7 @@ from stylematch.evaluate.measure import measure
 from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
 from stylematch.pipelines.learning.labelled import labelled_garments
 from stylematch.pipelines.learning.labelled_data import LabelledData, find_labelled
-from stylematch.pipelines.learning.sources import open_source, photo_faces
-from stylematch.settings.train_data import TrainData
+from stylematch.pipelines.learning.sources import celeba_tests, photo_faces
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision.alignment import check_face_crops
@@ -80,7 +79,7 @@ def _figures(
         trained_counts=trained_counts,
     )
     for group in bundle.schema.groups:
-        if group.kind == "points" and group.name in figures and examples.points_source:
+        if group.name == "landmarks" and group.name in figures and examples.points_source:  # of boxes nobody knows
             figures[group.name][POINTS_SOURCE] = examples.points_source
     pictures: dict[str, Any] = {"measured": len(examples), "left_out": examples.dropped}
     if any(examples.unknown.values()):
@@ -209,7 +208,7 @@ def _labelled(
         )
     if split != "test":
         raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")
-    yield from open_source(TrainData(dataset="celeba", limit=limit), bundle.input_px, cache).tests()
+    yield from celeba_tests(bundle.input_px, cache, limit)
 
 
 def _celeba_split(labels: CelebaFolder, root: Path, split: str) -> int | None:

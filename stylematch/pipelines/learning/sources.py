@@ -55,49 +55,77 @@ def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
     return _SOURCES[data.dataset](data, input_px, cache)
 
 
-def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
-    home = Path(data.root) if data.root else usual_folder("celeba")
-    if not (home / celeba_data.ATTRIBUTES_FILE).is_file() and data.root:
-        home /= "celeba"  # the folder of CelebA's folders
-    root = home.absolute().parent
-    if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
-        raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
+class _Celeba:
+    """CelebA's folders side by side, and how their parts are cut.
 
-    read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
+    Parameters
+    ----------
+    data : TrainData
+        Which of them, and where.
+    input_px : int
+        Side of the model's input.
+    cache : pathlib.Path
+        Folder of the arrays of cut pictures.
+    """
 
-    def cut(folder: Path, split: int | None, *, wild: bool = False) -> Examples:
+    def __init__(self, data: TrainData, input_px: int, cache: Path) -> None:
+        home = Path(data.root) if data.root else usual_folder("celeba")
+        if not (home / celeba_data.ATTRIBUTES_FILE).is_file() and data.root:
+            home /= "celeba"  # the folder of CelebA's folders
+        self.home, self.root = home, home.absolute().parent
+        self.read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
+        self._input_px, self._cache, self._limit = input_px, cache, data.limit
+
+    def cut(self, folder: Path, split: int | None, *, wild: bool = False) -> Examples:
+        """Return the examples of a folder's split, or of all of it."""
         with Progress(None, "pictures", f"cut {folder.name}") as progress:
             return celeba_examples(
                 folder,
                 split,
-                input_px=input_px,
-                cache=cache,
+                input_px=self._input_px,
+                cache=self._cache,
                 wild=wild,
-                limit=data.limit,
+                limit=self._limit,
                 workers=usable_cores(),
                 progress=progress.update,
-                read=read,
+                read=self.read,
             )
 
-    tested_on = {
-        name
-        for folder in (root / "celeba_aligned_sample", root / "photos")
-        if folder.is_dir() and folder != home
-        for name in read(folder).image_ids
-    }
-    parts = [(cut(home, 0), 1)]
+    def tests(self) -> Iterator[tuple[str, Examples]]:
+        """Give titles and examples of what nothing is learned from; only these are cut."""
+        yield f"celeba test ({self.read(self.home).partition})", self.cut(self.home, 2)
+        if (self.root / "celeba_aligned_sample").is_dir():
+            yield "celeba_aligned_sample", self.cut(self.root / "celeba_aligned_sample", None)
+        if (self.root / "photos").is_dir():
+            yield from photo_faces(self.root / "photos", self._input_px, self._limit)
+
+    def tested_elsewhere(self) -> set[str]:
+        """Return the pictures of the folders that are tests as a whole."""
+        folders = (self.root / "celeba_aligned_sample", self.root / "photos")
+        return {
+            name
+            for folder in folders
+            if folder.is_dir() and folder != self.home
+            for name in self.read(folder).image_ids
+        }
+
+
+def celeba_tests(input_px: int, cache: Path, limit: int | None) -> Iterator[tuple[str, Examples]]:
+    """Give titles and examples of the tests of CelebA at its usual place; parameters as of ``open_source``."""
+    return _Celeba(TrainData(dataset="celeba", limit=limit), input_px, cache).tests()
+
+
+def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
+    folders = _Celeba(data, input_px, cache)
+    home, root, read, cut = folders.home, folders.root, folders.read, folders.cut
+    if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
+        raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
+    found = [(cut(home, 0), 1)]
     if data.wild:
-        parts.append((cut(root / "celeba_wild", None, wild=True), data.wild_repeat))
-    cut_parts, parts = parts, [(_without(part, tested_on), times) for part, times in parts]
-    shared = sum(len(part) for part, _ in cut_parts) - sum(len(part) for part, _ in parts)
-
-    def tests() -> Iterator[tuple[str, Examples]]:
-        yield f"celeba test ({read(home).partition})", cut(home, 2)
-        if (root / "celeba_aligned_sample").is_dir():
-            yield "celeba_aligned_sample", cut(root / "celeba_aligned_sample", None)
-        if (root / "photos").is_dir():
-            yield from photo_faces(root / "photos", input_px, data.limit)
-
+        found.append((cut(root / "celeba_wild", None, wild=True), data.wild_repeat))
+    tested_on = folders.tested_elsewhere()
+    parts = [(_without(part, tested_on), times) for part, times in found]
+    shared = sum(len(part) for part, _ in found) - sum(len(part) for part, _ in parts)
     val = cut(home, 1)
     tested = sum(
         (read(home).pictures / read(home).image_ids[row]).is_file() for row in np.flatnonzero(read(home).split == 2)
@@ -108,7 +136,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
         LabelSchema(groups),
         parts,
         val,
-        tests,
+        folders.tests,
         celeba_data.LICENCE,
         {"crop": {name.lower(): value for name, value in geometry.items()}},
         {

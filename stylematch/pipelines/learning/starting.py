@@ -34,7 +34,7 @@ def check_networks(job: TrainJob) -> None:
         bare.freeze(step.model.frozen)
     if job.model.embedding_layer:
         bare.give_space(1)
-    if job.model.start_from is not None:
+    if job.model.start_from is not None and not _is_checkpoint(job.model.start_from):
         _named_bundle("model.start_from", job.model.start_from)
     _teacher_bundles(job)
 
@@ -56,6 +56,9 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     torch.manual_seed(job.schedule.seed)
     network = Network(job.model, schema)
     if job.model.start_from is None:
+        return network
+    if _is_checkpoint(job.model.start_from):
+        _load_checkpoint(network, Path(job.model.start_from))
         return network
     bundle = _named_bundle("model.start_from", job.model.start_from)
     started = load_network(bundle, job.model.dropout)
@@ -95,6 +98,25 @@ def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
             )
         teachers.append(load_network(bundle))
     return teachers
+
+
+def _is_checkpoint(place: str) -> bool:
+    return place.endswith(".ckpt") and Path(place).is_file()
+
+
+def _load_checkpoint(network: Network, checkpoint: Path) -> None:
+    """Take the weights of a training that was stopped: of one whose loss was no longer finite, the last good ones."""
+    import torch
+
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+        own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+        network.load_state_dict(own)
+    except Exception as error:  # damage has any of torch's and Python's exceptions
+        raise UserError(
+            f"model.start_from: {shown(checkpoint)} is no checkpoint of a training with this job's model and labels; "
+            "name one, or a bundle."
+        ) from error
 
 
 def _named_bundle(key: str, place: str) -> Bundle:

@@ -26,6 +26,7 @@ from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
 from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job, step_folders
+from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Step
 from stylematch.tables.disk import file_sha256, write_durably
@@ -79,7 +80,8 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     check_devices(job.schedule.devices)
     out = Path(job.out)
     source = open_job(job)
-    network = learn(job, source)
+    with told_by_their_keys(job):
+        network = learn(job, source)
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
     if job.model.embedding_layer:

@@ -6,8 +6,11 @@ What can be known to be wrong is told here, before a picture is cut or a step is
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from stylematch.errors import MissingExtraError, UserError
 from stylematch.pipelines.learning.source import Source
@@ -15,6 +18,7 @@ from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.starting import check_networks
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import check_writable
 from stylematch.tables.shown import is_url, shown
 
@@ -57,7 +61,31 @@ def read_train_job(
         )
     if root is not None:
         job = job.model_copy(update={"data": job.data.model_copy(update={"root": str(root)})})
-    return job.smoke() if smoke else job
+    return _tried(job) if smoke else job
+
+
+def _tried(job: TrainJob) -> TrainJob:
+    """Return the try of a job, on pictures of its own size where its backbone takes no smaller ones."""
+    tried = job.smoke()
+    if tried.model.input_px == job.model.input_px or any(importlib.util.find_spec(p) is None for p in TRAIN_PACKAGES):
+        return tried
+    try:
+        check_networks(tried)
+    except UserError:
+        return tried.model_copy(update={"model": tried.model.model_copy(update={"input_px": job.model.input_px})})
+    return tried
+
+
+def begin_anew(job: TrainJob) -> None:
+    """Remove the checkpoints of a try that has ended, or of another try: it is there to do its steps."""
+    others = False
+    try:
+        begun_checkpoints(job)
+    except UserError:
+        others = True
+    if others or (Path(job.out) / "bundle").is_dir():
+        for folder in {Path(job.out), *step_folders(job)}:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def check_train_extra() -> None:
@@ -89,6 +117,10 @@ def check_devices(wanted: int) -> None:
         raise UserError(
             f"schedule.devices = {wanted}, and GPUs here: {found}; lower it, or hide them (CUDA_VISIBLE_DEVICES=) to "
             "train on the CPU."
+        )
+    if not found and wanted > max(2, usable_cores()):
+        raise UserError(
+            f"schedule.devices = {wanted}, and cores here: {usable_cores()}, of which each takes one; lower it."
         )
 
 
@@ -144,4 +176,19 @@ def open_job(job: TrainJob) -> Source:
             f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
             f"one of each at least{lost}; {advice}."
         )
+    _check_answers(source)
     return source
+
+
+def _check_answers(source: Source) -> None:
+    """Refuse a group of labels with one answer alone among what is learned from: there is nothing to learn."""
+    for group in source.schema.groups:
+        values = np.concatenate([part.targets[group.name] for part, _ in source.parts])
+        if group.kind == "points":
+            continue
+        columns = values if values.ndim == 2 else values[:, None]
+        if not any(len(np.unique(column[column >= 0])) > 1 for column in columns.T):
+            raise UserError(
+                f"data: of {shown(group.name)} the {source.pictures:,} pictures to learn from have one answer or none; "
+                "leave the group out, or add pictures."
+            )
