@@ -118,6 +118,7 @@ def test_every_fault_names_the_file_the_key_and_the_fix(job_file, old, new, faul
 
 
 CELEBA = ["data.dataset=celeba"]
+POINTS = [*CELEBA, "data.groups=['landmarks']", "model.frozen=backbone"]
 MNIST = ["data.dataset=fashion-mnist", "model.backbone=small_resnet", "model.input_px=28"]
 PRODUCT = ["data.dataset=fashion-product", "data.split=years"]
 FLIXSTOCK = ["data.dataset=flixstock", "data.split=random"]
@@ -135,9 +136,9 @@ FLIXSTOCK = ["data.dataset=flixstock", "data.split=random"]
         (PRODUCT, "data.product_repeat=2", "has no effect on fashion-product, only on garments"),
         (PRODUCT, "data.fashion_mnist=there", "has no effect on fashion-product, only on garments"),
         ([*CELEBA, "data.wild=false"], "data.wild_repeat=2", "has no effect where data.wild is false"),
-        ([*CELEBA, "data.groups=['landmarks']"], "data.balance=weights", "has no effect on points alone"),
+        (POINTS, "data.balance=weights", "has no effect on points alone"),
         (CELEBA, "data.balance_power=0.5", 'has no effect where data.balance is "none"'),
-        ([*CELEBA, "data.groups=['landmarks']"], "loss.binary=focal", "without a group of attributes"),
+        (POINTS, "loss.binary=focal", "without a group of attributes"),
         ([*CELEBA, "data.groups=['attributes']"], "loss.points=mse", "has no effect without a group of points"),
         (CELEBA, "loss.label_smoothing=0.1", "has no effect without a group of classes"),
         ([*CELEBA, "model.start_from=b"], "model.weights=imagenet", "beside model.start_from, which has all"),
@@ -370,3 +371,9 @@ def test_a_folder_may_be_called_what_toml_takes_for_something_else(tmp_path, pho
     assert (loaded.photos, loaded.score.rules, loaded.keep_snapshots) == (photos, "2024", 3)
     with pytest.raises(UserError, match="keep_snapshots"):
         load_job(job, ExportJob, ["keep_snapshots=2024-01-01"])
+
+
+def test_points_alone_are_warned_of(job_file, caplog):
+    load_job(job_file, TrainJob, [*CELEBA, "data.groups=['landmarks']"])
+    (sentence,) = caplog.messages
+    assert "data.groups: has points alone, and from points the backbone does not learn" in sentence

@@ -105,7 +105,7 @@ def test_pictures_that_only_begin_as_pictures_are_counted(tmp_path):
     images = write_flixstock(tmp_path / "flixstock") / "images"
     for number in range(60):
         content = (images / f"{number}.jpg").read_bytes()
-        (images / f"{number}.jpg").write_bytes(content if number % 2 else content[:200])
+        (images / f"{number}.jpg").write_bytes(content if number % 2 else content[:200] + b"%d" % number)
     data = TrainData(dataset="flixstock", split="random", root=str(images.parent))
     source = open_source(data, 64, tmp_path / "cache")
     measured = sum(len(test) for _, test in source.tests())

@@ -136,10 +136,6 @@ class LabelTable:
         )
 
 
-_NO_LABEL = frozenset({"NaN", "nan", "N/A", "#N/A"})
-"""What programs write into a cell of which nothing is known."""
-
-
 def read_label_table(
     source: Path, columns: LabelColumns, images: Path | None = None, *, whichever: bool = False
 ) -> LabelTable:
@@ -172,7 +168,7 @@ def read_label_table(
     if not groups and not tags:
         wanted = ", ".join((*columns.groups, *columns.tags))
         raise UserError(f"{shown(source)} has none of the columns {shown(wanted)}, {table.has()}")
-    cells = {name: [None if cell in _NO_LABEL else cell for cell in table.cells(name)] for name in (*groups, *tags)}
+    cells = {name: table.cells(name) for name in (*groups, *tags)}
     dropped = Counter({str(RowReason.MALFORMED_ROW): len(table.rows.damaged)})
     image = _image_column(table, columns)
     by_id = image in _IDS and image not in (columns.image, columns.usual_image)

@@ -89,6 +89,7 @@ def measure_training(
         If the examples do not fill a batch, or there are none to watch.
     """
     fit = prepare(network, job, parts, val, teachers, processes=job.schedule.devices)
+    steps = min(steps, len(fit.order) * job.schedule.epochs)  # a rate over time ends with the training
     few = list(islice(cycle(fit.order), steps + 1))
     watch = _Watch()
     trainer = measuring_trainer(job.schedule, watch)

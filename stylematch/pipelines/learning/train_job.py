@@ -181,14 +181,12 @@ def open_job(job: TrainJob) -> Source:
 
 
 def _check_answers(source: Source) -> None:
-    """Refuse a group of labels with one answer alone among what is learned from: there is nothing to learn."""
+    """Refuse labels of which nothing can be learned: attributes that nobody knows, classes of one kind alone."""
     for group in source.schema.groups:
         values = np.concatenate([part.targets[group.name] for part, _ in source.parts])
-        if group.kind == "points":
-            continue
-        columns = values if values.ndim == 2 else values[:, None]
-        if not any(len(np.unique(column[column >= 0])) > 1 for column in columns.T):
+        answers = len(np.unique(values[values >= 0])) if group.kind != "points" else 2
+        if answers < (2 if group.kind == "categorical" else 1):
             raise UserError(
-                f"data: of {shown(group.name)} the {source.pictures:,} pictures to learn from have one answer or none; "
-                "leave the group out, or add pictures."
+                f"data: of {shown(group.name)} the {source.pictures:,} pictures to learn from have "
+                f"{'one answer' if answers else 'no label'}; leave the group out, or add pictures."
             )

@@ -1,0 +1,200 @@
+"""What may be wrong with a training's data, disk, memory and settings, each told once and by its name."""
+
+import errno
+import os
+import shutil
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from program import call
+from tiny import write_celeba, write_fashion_product, write_flixstock
+
+from stylematch.data import celeba, fashion_product, flixstock
+from stylematch.errors import StylematchError, UserError
+from stylematch.pipelines.learning import train as training
+from stylematch.pipelines.learning.sources import open_source
+from stylematch.pipelines.learning.training_faults import told_by_their_keys
+from stylematch.settings.load import load_job
+from stylematch.settings.train import TrainJob
+from stylematch.settings.train_data import TrainData
+from stylematch.vision.examples import celeba_examples
+
+FLIXSTOCK = REPOSITORY / "jobs" / "flixstock-mobilenet.toml"
+needs_torch = pytest.mark.train
+
+
+@pytest.fixture
+def flix(tmp_path):
+    return write_flixstock(tmp_path / "flixstock")
+
+
+def train(root, out, *changes, smoke=True):
+    given = [f"data.root='{root}'", f"out='{out}'", *changes]
+    options = [part for change in given for part in ("--set", change)]
+    return call("train", FLIXSTOCK, *(["--smoke"] if smoke else []), *options)
+
+
+def test_a_disk_without_room_for_the_cut_pictures_is_a_sentence(tmp_path, monkeypatch):
+    """A file that is mapped and for which there is no room would end the process without a word."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = write_celeba(tmp_path / "celeba")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StylematchError, match=r"could not make room for .*: No space left on device") as caught:
+        celeba_examples(folder, 0, input_px=32, cache=tmp_path / "cache")
+    assert caught.value.exit_code == 3
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_fifo_among_the_pictures_is_no_picture(tmp_path):
+    folder = write_celeba(tmp_path / "celeba")
+    first = celeba.read_celeba(folder).image_ids[0]
+    (folder / "img_align_celeba" / first).unlink()
+    os.mkfifo(folder / "img_align_celeba" / first)
+    examples = celeba_examples(folder, None, input_px=32, cache=tmp_path / "cache")
+    assert (first in examples.ids, examples.dropped) == (False, 1)
+
+
+def test_pictures_that_are_tested_on_elsewhere_are_not_learned_from(tmp_path):
+    home = write_celeba(tmp_path / "celeba")
+    shutil.copytree(home, tmp_path / "celeba_aligned_sample")
+    folder = celeba.read_celeba(home)
+    learned = {name for name, part in zip(folder.image_ids, folder.split, strict=True) if part == 0}
+    lines = (tmp_path / "celeba_aligned_sample" / "list_attr_celeba.txt").read_text().splitlines()
+    kept = [line for line in lines[2:] if line.split()[0] not in sorted(learned)[1:]]
+    written = "\n".join([str(len(kept)), lines[1], *kept]) + "\n"
+    (tmp_path / "celeba_aligned_sample" / "list_attr_celeba.txt").write_text(written)
+    shared = learned & {line.split()[0] for line in kept}
+    data = TrainData(dataset="celeba", root=str(tmp_path), wild=False, groups=("attributes",))
+    source = open_source(data, 32, tmp_path / "cache")
+    assert len(shared) == 1
+    assert set(source.parts[0][0].ids) == learned - shared
+    assert source.notes["pictures that are tested on elsewhere, left out"] == 1
+
+
+def test_whole_photos_have_landmarks_of_their_own(tmp_path):
+    folder = write_celeba(tmp_path / "celeba")
+    names = celeba.read_celeba(folder).image_ids
+    for file, first in ((celeba.POINTS_FILE, 10), (celeba.WILD_POINTS_FILE, 100)):
+        rows = "".join(f"{name} {' '.join(str(first + place) for place in range(10))}\n" for name in names)
+        (folder / file).write_text(f"{len(names)}\n{' '.join(celeba.LANDMARKS)}\n{rows}")
+    assert celeba.read_celeba(folder).landmarks_px[0, 0] == 10
+    (folder / "img_align_celeba").rename(folder / "img_celeba")
+    assert celeba.read_celeba(folder).landmarks_px[0, 0] == 100
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "module"),
+    [
+        (write_fashion_product, fashion_product.read_fashion_product, fashion_product),
+        (write_flixstock, flixstock.read_flixstock, flixstock),
+    ],
+)
+def test_copies_under_other_names_are_dropped_and_counted(tmp_path, write, read, module):
+    root = write(tmp_path / "data")
+    shutil.copy(root / "images" / "3.jpg", root / "images" / "11.jpg")
+    whole = read(root)
+    kept = module.without_copies(whole)
+    assert len(kept) == len(whole) - 1
+    assert "11.jpg" not in kept.names
+    assert kept.dropped["duplicate_picture"] == 1
+    for group, labels in kept.labels.items():
+        np.testing.assert_array_equal(labels, np.delete(whole.labels[group], whole.names.index("11.jpg")))
+
+
+@needs_torch
+def test_labels_of_one_kind_are_nothing_to_learn(flix, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    table = flix / "attributes.csv"
+    lines = table.read_text().splitlines()
+    for cells, said in (("#N/A,#N/A,#N/A", "no label"), ("1,1,1", "one answer")):
+        table.write_text("\n".join([lines[0], *(f"{line.split(',')[0]},{cells}" for line in lines[1:])]) + "\n")
+        result = train(flix, tmp_path / "run")
+        assert result.code == 2
+        assert f"pictures to learn from have {said}; leave the group out" in result.sentence
+
+
+@needs_torch
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_an_out_that_cannot_be_is_told_before_pictures_are_cut(flix, tmp_path, out):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    (tmp_path / "file").write_text("")
+    result = train(flix, tmp_path / out, smoke=False)
+    assert result.code == 2
+    assert "out: " in result.sentence
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+@needs_torch
+def test_another_jobs_checkpoints_are_told_before_pictures_are_cut_and_a_try_begins_anew(flix, tmp_path):
+    pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+    small = ("model.backbone='mobilenet_v3_small'", "model.input_px=64", "model.weights=none")
+    assert train(flix, tmp_path / "run", *small).code == 0
+    bundle = tmp_path / "run-smoke" / "bundle" / "figures.json"
+    written = bundle.stat().st_mtime_ns
+    again = train(flix, tmp_path / "run", *small)  # a try that has ended does its steps once more
+    assert again.code == 0, again.err
+    assert "going on from" not in again.err
+    assert bundle.stat().st_mtime_ns > written
+    assert train(flix, tmp_path / "run", *small, "schedule.learning_rate=1e-4").code == 0
+    shutil.copytree(tmp_path / "run-smoke", tmp_path / "whole")
+    shutil.rmtree(tmp_path / "cache")
+    result = train(flix, tmp_path / "whole", *small, smoke=False)
+    assert result.code == 2
+    assert "is of another job than this one" in result.sentence
+    assert not (tmp_path / "cache").exists()
+
+
+@needs_torch
+def test_a_stopped_trainings_checkpoint_may_be_started_from(flix, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    from stylematch.pipelines.learning.starting import check_networks, first_network
+
+    small = ("model.backbone='mobilenet_v3_small'", "model.input_px=64")
+    assert train(flix, tmp_path / "run", *small).code == 0
+    checkpoint = tmp_path / "run-smoke" / "checkpoints" / "last.ckpt"
+    data = TrainData(dataset="flixstock", split="random", root=str(flix))
+    schema = open_source(data, 64, tmp_path / "cache").schema
+    changes = [*small, "model.weights=none", f"data.root='{flix}'"]
+    job = load_job(FLIXSTOCK, TrainJob, [*changes, f"model.start_from='{checkpoint}'"])
+    check_networks(job)
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for name, value in first_network(job, schema).state_dict().items():
+        torch.testing.assert_close(value, state[f"network.{name}"])
+    other = load_job(FLIXSTOCK, TrainJob, [*changes[2:], f"model.start_from='{checkpoint}'"])
+    with pytest.raises(UserError, match=r"model.start_from: .* is no checkpoint of a training with this job's model"):
+        first_network(other, schema)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "more memory than there is: lower"),
+        (ValueError("Expected more than 1 value per channel when training, got"), "schedule.batch_size: 4 leaves"),
+        (RuntimeError("value cannot be converted to type float without overflow"), "schedule.learning_rate"),
+    ],
+)
+def test_what_torch_refuses_names_the_settings(error, said):
+    job = load_job(FLIXSTOCK, TrainJob, ["schedule.batch_size=4"])
+    with pytest.raises(UserError, match=said), told_by_their_keys(job):
+        raise error
+    other = ValueError("something else")
+    with pytest.raises(ValueError, match="something else") as caught, told_by_their_keys(job):
+        raise other
+    assert caught.value is other
+
+
+@needs_torch
+def test_too_little_memory_is_the_users_to_mend(flix, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+
+    def too_large(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(training, "learn", too_large)
+    result = train(flix, tmp_path / "run")
+    assert result.code == 2
+    assert "lower schedule.batch_size" in result.sentence
