@@ -76,6 +76,7 @@ def test_all_files_are_joined_by_name_and_gaps_are_null(folder, tmp_path):
 
 
 def test_only_the_attribute_file_is_needed(folder, tmp_path):
+    (folder / "img_align_celeba" / "c.jpg").unlink()
     for name in ("list_eval_partition", "list_landmarks_align_celeba", "list_bbox_celeba", "identity_CelebA"):
         (folder / f"{name}.txt").unlink()
     summary = merge_celeba(folder, tmp_path / "merged.parquet", "classic")

@@ -16,7 +16,9 @@ data_app.add_typer(merge_app, name="merge")
 
 @merge_app.command("celeba")
 def merge_celeba(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder in CelebA's layout.")],
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="A folder in CelebA's layout; its pictures are not needed.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="The table's file; replaced if it is there.")],
     rules: RulesOption = "wardrobe",
 ) -> None:

@@ -94,7 +94,7 @@ _KNOWN_POINTS = {
 _OWN_PIXELS_SHARE = 0.9
 _PICTURES = 202_599  # of CelebA as it is distributed
 _LARGEST_PX = 65_535  # no JPEG has more, and one such point would be learned from like any other
-_BOX = ("x_1", "y_1", "width", "height")
+BOX_COLUMNS = ("x_1", "y_1", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,15 @@ class CelebaFolder:
         return self.landmarks_px + np.float32(PIXEL_CENTRE_PX)
 
 
-def read_celeba(root: Path) -> CelebaFolder:
+def read_celeba(root: Path, *, labels_alone: bool = False) -> CelebaFolder:
     """Read one folder in CelebA's layout.
 
     Parameters
     ----------
     root : pathlib.Path
         The folder with ``list_attr_celeba.txt`` and the pictures.
+    labels_alone : bool
+        Its pictures need not be there; its points are then the aligned ones'.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def read_celeba(root: Path) -> CelebaFolder:
             f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1; mend its line."
         )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    pictures = _picture_folder(root, image_ids)
+    pictures = _picture_folder(root, image_ids, labels_alone)
     points = _points_file(root, pictures)
     return CelebaFolder(
         pictures=pictures,
@@ -167,7 +169,7 @@ def read_celeba(root: Path) -> CelebaFolder:
         split=_read_split(root / "list_eval_partition.txt", row_of),
         attributes=(values > 0).astype(np.int8),
         landmarks_px=_aligned(points, row_of, LANDMARKS),
-        boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, _BOX),
+        boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, BOX_COLUMNS),
         points_source=_points_source(root, points),
     )
 
@@ -201,10 +203,13 @@ def corners_in_picture(folder: CelebaFolder) -> npt.NDArray[np.float32]:
     return np.where(holds[:, None], corners, np.nan).astype(np.float32)
 
 
-def _picture_folder(root: Path, image_ids: tuple[str, ...]) -> Path:
-    for folder in (root / "img_align_celeba", root / _WILD, root):
+def _picture_folder(root: Path, image_ids: tuple[str, ...], labels_alone: bool) -> Path:
+    folders = (root / "img_align_celeba", root / _WILD, root)
+    for folder in folders:
         if folder.is_dir() and any((folder / image_id).is_file() for image_id in image_ids):
             return folder
+    if labels_alone:
+        return folders[0]
     raise UserError(
         f"{root} has none of the pictures that its list_attr_celeba.txt names; put them into "
         "img_align_celeba/ or img_celeba/."

@@ -1,7 +1,7 @@
 """``data merge celeba``: all label files of a CelebA folder as one table, with the style of each picture.
 
 One row per picture of the attribute file, in its order; what another file has no row for is null. Columns have
-CelebA's own names; ``style`` is what a rule set says of the true attributes.
+CelebA's own names; ``style`` is what a rule set says of the true attributes. The pictures themselves need not be there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stylematch.data.celeba import ATTRIBUTES, LICENCE, CelebaFolder, label_lines, read_celeba
+from stylematch.data.celeba import ATTRIBUTES, BOX_COLUMNS, LICENCE, CelebaFolder, label_lines, read_celeba
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
 from stylematch.style.rules import load_rules
@@ -24,7 +24,6 @@ from stylematch.tables.contract import LANDMARKS
 from stylematch.tables.disk import check_writable, explained, write_durably
 from stylematch.tables.shown import is_url, shown
 
-BOX = ("x_1", "y_1", "width", "height")
 IDENTITY_FILE = "identity_CelebA.txt"
 
 
@@ -80,7 +79,12 @@ def merge_celeba(root: Path, out: Path, rules: str = "wardrobe") -> MergeSummary
     with explained("make the folder of", out):
         out.parent.mkdir(parents=True, exist_ok=True)
     write_durably(out, buffer.getvalue())
-    columns = {"a partition": "partition", "an identity": "identity", "a box": BOX[0], "landmarks": LANDMARKS[0]}
+    columns = {
+        "a partition": "partition",
+        "an identity": "identity",
+        "a box": BOX_COLUMNS[0],
+        "landmarks": LANDMARKS[0],
+    }
     known = {what: table.num_rows - table.column(name).null_count for what, name in columns.items()}
     return MergeSummary(out, table.num_rows, known)
 
@@ -106,7 +110,7 @@ def merged_table(root: Path, rules: RuleSet) -> pa.Table:
     UserError
         If a label file is missing or malformed.
     """
-    folder = read_celeba(root)
+    folder = read_celeba(root, labels_alone=True)
     present = folder.attributes == 1
     columns: dict[str, pa.Array] = {
         "image_id": pa.array(folder.image_ids, pa.string()),
@@ -114,7 +118,7 @@ def merged_table(root: Path, rules: RuleSet) -> pa.Table:
         "identity": _identities(root / IDENTITY_FILE, folder),
     }
     columns |= {name: pa.array(present[:, place]) for place, name in enumerate(ATTRIBUTES)}
-    for names, values in ((BOX, folder.boxes_px), (LANDMARKS, folder.landmarks_px)):
+    for names, values in ((BOX_COLUMNS, folder.boxes_px), (LANDMARKS, folder.landmarks_px)):
         columns |= {name: pa.array(values[:, place], from_pandas=True) for place, name in enumerate(names)}
     columns["style"] = pa.array(np.array(rules.styles, object)[rules.hard(present)], pa.string())
     about = {"licence": LICENCE, "rules": rules.name, "rules_sha256": rules.sha256}
