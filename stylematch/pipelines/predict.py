@@ -44,7 +44,7 @@ from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha
 from stylematch.tables.out import check_other_command
 from stylematch.tables.shards import shard_path
 from stylematch.tables.shown import shown
-from stylematch.tables.staging import Decision, Staging
+from stylematch.tables.staging import Decision, Staging, nothing_to_do
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 
@@ -80,7 +80,7 @@ class PredictSummary:
         """Return what a person is told at the end."""
         out, c = shown(self.out), self.counts
         if self.was_there:
-            lines = [f"Nothing to do: {out} already holds this run ({self.run_id}); --overwrite repeats it."]
+            lines = [nothing_to_do(self.out, self.run_id)]
         else:
             lines = [
                 f"found {c.found:,}: predicted {c.predicted:,}, no face {c.no_face:,}, rejected {c.rejected:,}",

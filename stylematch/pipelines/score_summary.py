@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stylematch.tables.counts import Counts
 from stylematch.tables.shown import shown
+from stylematch.tables.staging import nothing_to_do
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,7 @@ class ScoreSummary:
         """Return what a person is told at the end."""
         gallery = self.out / "report" / "index.html"
         if self.was_there:
-            lines = [
-                f"Nothing to do: {shown(self.out)} already holds this run ({self.run_id}); --overwrite repeats it."
-            ]
+            lines = [nothing_to_do(self.out, self.run_id)]
         else:
             c = self.counts
             rate = self.photos_done / self.seconds

@@ -13,6 +13,11 @@ from stylematch.tables.shown import is_url, is_utf8, shown
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
 
 
+def hidden_prefix(out: Path) -> str:
+    """Return what the names of all that stands hidden beside OUT begin with."""
+    return f".{out.name}{HIDDEN}"
+
+
 def check_out(out: Path) -> Path:
     """Return OUT's absolute path, links resolved, or say why no run can be published there. Changes nothing.
 

@@ -19,7 +19,7 @@ from stylematch.errors import UserError
 from stylematch.tables.disk import check_writable, explained, sync_directory
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import held
-from stylematch.tables.out import HIDDEN, replaceable
+from stylematch.tables.out import hidden_prefix, replaceable
 from stylematch.tables.shown import is_url, shown
 
 
@@ -143,7 +143,7 @@ class DirectoryKind:
 
 
 def _beside(real: Path, what: str) -> Path:
-    return real.with_name(f".{real.name}{HIDDEN}{what}")
+    return real.with_name(f"{hidden_prefix(real)}{what}")
 
 
 def _put_back(beside: Path, out: Path) -> None:

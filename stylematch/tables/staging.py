@@ -28,7 +28,7 @@ from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, sync_directory, 
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
-from stylematch.tables.out import HIDDEN, check_out
+from stylematch.tables.out import check_out, hidden_prefix
 from stylematch.tables.shards import is_done, is_whole, shard_path, sidecar_path
 from stylematch.tables.shown import shown
 
@@ -43,8 +43,9 @@ class Decision(StrEnum):
     NOTHING = "nothing"
 
 
-def _prefix(out: Path) -> str:
-    return f".{out.name}{HIDDEN}"
+def nothing_to_do(out: Path, run_id: str) -> str:
+    """Return what a person is told of ``Decision.NOTHING``."""
+    return f"Nothing to do: {shown(out)} already holds this run ({run_id}); --overwrite repeats it."
 
 
 class Staging:
@@ -70,7 +71,7 @@ class Staging:
         self.out = check_out(out)
         self.run_id = run_id
         self.overwrite = overwrite
-        self._prefix = _prefix(self.out)
+        self._prefix = hidden_prefix(self.out)
         self.directory = self.out.with_name(f"{self._prefix}staging-{run_id[:16]}")
         self._old = self.out.with_name(f"{self._prefix}old-{run_id[:16]}")
         self._lock_path = self.out.with_name(f"{self._prefix}lock")

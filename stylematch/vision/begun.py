@@ -68,14 +68,13 @@ def begun_checkpoint(job: TrainJob, out: Path) -> Path | None:
 
 def last_checkpoint(job: TrainJob, out: Path) -> Path | None:
     """Return what ``begun_checkpoint`` does, and note whose checkpoints these will be."""
-    note, last = out / "job.json", out / "checkpoints" / "last.ckpt"
-    begun_checkpoint(job, out)
-    for unfinished in last.parent.glob(f".*{TEMPORARY_SUFFIX}"):  # of a kill while a checkpoint was written
+    begun = begun_checkpoint(job, out)
+    for unfinished in (out / "checkpoints").glob(f".*{TEMPORARY_SUFFIX}"):  # of a kill while a checkpoint was written
         unfinished.unlink(missing_ok=True)
     described = job.model_dump(mode="json", exclude=_HIDDEN)
     out.mkdir(parents=True, exist_ok=True)
-    write_durably(note, (json.dumps(described, indent=2) + "\n").encode())
-    return last if last.is_file() else None
+    write_durably(out / "job.json", (json.dumps(described, indent=2) + "\n").encode())
+    return begun
 
 
 def check_data(

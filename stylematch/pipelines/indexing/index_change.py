@@ -19,7 +19,7 @@ import pyarrow as pa
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.catalog_files import catalog_of
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
-from stylematch.pipelines.indexing.ids_file import read_ids_file
+from stylematch.pipelines.indexing.ids_file import read_ids_file, told_missing
 from stylematch.pipelines.indexing.index import INDEX
 from stylematch.pipelines.indexing.shards import read_embeddings
 from stylematch.search.directory import Origin, StoredIndex, load_index_directory, save_index_directory
@@ -163,8 +163,7 @@ def _remove(directory: Path, ids_file: Path, missing_ok: bool, out: Path | None)
     missing = [name for name, position in zip(ids, positions, strict=True) if position < 0]
     if missing and not missing_ok:
         raise UserError(
-            f"{shown(ids_file)}: {len(missing)} of {len(ids)} ids are not in {shown(directory)}: "
-            f"{shown(some(missing))}. Mend the file, or pass over them with --missing-ok."
+            f"{told_missing(ids_file, ids, missing, directory)}. Mend the file, or pass over them with --missing-ok."
         )
     there = [name for name, position in zip(ids, positions, strict=True) if position >= 0]
     labels = stored.infos[LABELS_KEY[stored.infos["kind"]]]

@@ -23,11 +23,10 @@ import pyarrow as pa
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.assets import index_sha256, item_index
-from stylematch.pipelines.indexing.ids_file import read_ids_file
+from stylematch.pipelines.indexing.ids_file import read_ids_file, told_missing
 from stylematch.pipelines.score_job import allowed_items
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import load_index_directory
-from stylematch.search.names import some
 from stylematch.search.rows_file import PICTURE_COLUMN
 from stylematch.settings.similar import SimilarSettings
 from stylematch.tables.contract import SIMILAR_TABLES, similar_items_schema
@@ -35,7 +34,7 @@ from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, Stage, compute_run_id, json_sha256, read_manifest, write_manifest
 from stylematch.tables.out import check_other_command
 from stylematch.tables.shown import shown
-from stylematch.tables.staging import Decision, Staging
+from stylematch.tables.staging import Decision, Staging, nothing_to_do
 from stylematch.tables.writer import ShardWriter
 from stylematch.vision.runtime import resolve_device
 
@@ -84,7 +83,7 @@ class SimilarSummary:
         """Return what a person is told at the end."""
         out, c = shown(self.out), self.counts
         if self.was_there:
-            lines = [f"Nothing to do: {out} already holds this run ({self.run_id}); --overwrite repeats it."]
+            lines = [nothing_to_do(self.out, self.run_id)]
         else:
             lines = [
                 f"{c.items:,} items, {self.top_k} like each of them from {c.offered:,}: {c.pairs:,} rows",
@@ -214,10 +213,7 @@ def _asked(index: SearchIndex, ids: Path | None, directory: Path) -> Positions:
     names = read_ids_file(ids)
     positions = index.positions_of(names)
     if missing := [name for name, position in zip(names, positions, strict=True) if position < 0]:
-        raise UserError(
-            f"{shown(ids)}: {len(missing)} of {len(names)} ids are not in {shown(directory)}: {shown(some(missing))}; "
-            "mend the file."
-        )
+        raise UserError(f"{told_missing(ids, names, missing, directory)}; mend the file.")
     return np.sort(positions)
 
 
