@@ -129,11 +129,24 @@ def test_a_copy_of_a_picture_is_left_out(pictures):
     path = written(pictures, "image,kind", "pictures/1.png,a", "copy.png,b", "pictures/2.png,b", "gone.png,a")
     read = read_label_table(path, LabelColumns(("kind",)))
     (pictures / "gone.png").unlink()  # in between
-    kept, contents = read.without_copies()
+    kept = read.without_copies()
     assert kept.names == ("pictures/1.png", "pictures/2.png", "gone.png")
     assert kept.labels["kind"].tolist() == [0, 1, 0]
     assert kept.dropped["duplicate_picture"] == 1
-    assert len(set(contents)) == 3
+    assert len(set(kept.contents)) == 3
+
+
+def test_copies_do_not_make_a_class_frequent(pictures):
+    rows = []
+    for number in range(3):
+        shutil.copy(pictures / "pictures" / "1.png", pictures / f"again-{number}.png")
+        rows.append(f"again-{number}.png,rare")
+    rows += [f"pictures/{number}.png,{'ab'[number % 2]}" for number in range(2, 8)]
+    read = read_label_table(written(pictures, "image,kind", *rows), LabelColumns(("kind",)))
+    kept = read.without_copies().without_rare(2)
+    assert kept.classes["kind"] == ("a", "b")
+    assert (kept.dropped["duplicate_picture"], kept.dropped["rare_label"]) == (2, 1)
+    assert len(kept.contents) == len(kept.names) == 6
 
 
 def test_pictures_are_found_by_another_column_or_by_their_name(pictures):

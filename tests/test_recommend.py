@@ -106,6 +106,13 @@ def assert_good(catalog, categories, rows, k, style_score, *, tags=None, worn=No
     assert {row.category for row in rows} >= set(present[:k])
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_what_a_torso_shows(shown):
+    worn = ("Kurtas", "Blazers", "Jackets", "T-shirt/top", "Robes of my own")
+    elsewhere = ("Heels", "Formal Shoes", "Leggings", "Sports Shoes", "Watches", "Trouser", "Messenger Bag")
+    assert {may_be_worn_on_torso(name) for name in (worn if shown else elsewhere)} == {shown}
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     photo_id=st.text(max_size=64),

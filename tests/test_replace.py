@@ -90,6 +90,35 @@ def test_without_an_exchange_of_names(tmp_path, monkeypatch):
     assert names(tmp_path) == ["out"]
 
 
+def test_an_interrupt_between_two_renames_loses_nothing(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    made(out, "before")
+    monkeypatch.setattr(replace, "exchange", lambda *_: False)
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(out, "after")
+    assert (out / "part").read_text() == "before"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_change_finds_what_a_kill_had_taken_away(tmp_path):
+    index = built(tmp_path, count=20)
+    beside = index.with_name(f".{index.name}.stylematch-new")
+    (tmp_path / "gone").write_text(f"{ids(20)[1]}\n")
+    beside.mkdir()
+    index.rename(beside / "old")
+    result = call("index", "remove", index, "--ids", tmp_path / "gone")
+    assert result.code == 0, result.err
+    assert len(load_index_directory(index).index) == 19
+
+
 @pytest.mark.parametrize(
     ("where", "said"),
     [

@@ -701,8 +701,8 @@ def faces_of(*present: set[str]) -> np.ndarray:
 def test_a_check_counts_styles_before_and_after_priority(tmp_path):
     rules = load_text(tmp_path, FULL)
     labels = faces_of({"Bald", "Male"}, {"Goatee"}, {"Young", "Smiling", "Bangs"}, set(), {"Bald", "Smiling"})
-    checked = count_rules(rules, labels, "five people")
-    assert (checked.people, checked.counts, checked.holding) == (5, (1, 1, 1, 2), (1, 1, 1, 5))
+    checked = count_rules(rules, labels, "five faces")
+    assert (checked.faces, checked.counts, checked.holding) == (5, (1, 1, 1, 2), (1, 1, 1, 5))
     assert checked.overlaps == ()
     classic = count_rules(CLASSIC, faces_of({"Black_Hair", "Smiling", "Wearing_Earrings", "Young"}, {"Young"}), "two")
     assert classic.overlaps == (("Sunny Chic Female", "Casual", 1),)
@@ -716,7 +716,7 @@ def test_a_check_counts_styles_before_and_after_priority(tmp_path):
 def test_the_check_command_needs_no_data(tmp_path):
     result = call("rules", "check", "wardrobe")
     assert result.code == 0, result.err
-    assert "14 styles of rule set 'wardrobe' by 16 attributes, on 11,838 people of" in result.out
+    assert "14 styles of rule set 'wardrobe' by 16 attributes, on 11,838 faces of" in result.out
     shares = [float(share) for share in re.findall(r"^\w[\w ]+? +[\d,]+ +([\d.]+) %", result.out, re.MULTILINE)]
     assert len(shares) == 14
     assert sum(shares) == pytest.approx(100, abs=1)
@@ -776,11 +776,11 @@ def test_a_check_counts_the_rules_that_can_be_read_beside_the_problems(tmp_path)
     assert "no rule can be read, so nobody is counted\n" in call("rules", "check", path, "--labels", labels).out
 
 
-def test_the_check_command_counts_the_given_people(tmp_path):
+def test_the_check_command_counts_the_given_faces(tmp_path):
     path = write_labels(tmp_path / "few.parquet", all_columns([True, False], Male=[False, False]))
     result = call("rules", "check", "classic", "--labels", path)
     assert result.code == 0, result.err
-    assert f"on 2 people of {path}" in result.out
+    assert f"on 2 faces of {path}" in result.out
     assert re.search(r"^Rugged Casual Female +1 +50\.0 % +1$", result.out, re.MULTILINE)
     assert call("rules", "check", "classic", "--labels", tmp_path / "none.parquet").code == 2
     assert call("rules", "check", tmp_path / "none.toml", "--labels", path).code == 2

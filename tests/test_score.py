@@ -39,10 +39,12 @@ from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.listing import MIN_PARTITION_PHOTOS, write_listing
 from stylematch.data.photo_file import photo_id_of, unescape_path
 from stylematch.data.photos import FindCounts, find_photos
+from stylematch.pipelines import score as scoring
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.score_job import ScoreJob
+from stylematch.pipelines.score_job import ScoreJob, allowed_items
 from stylematch.pipelines.score_partition import load_state, score_partition
 from stylematch.report.packed import GalleryPictures
+from stylematch.search.directory import load_index_directory
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import (
@@ -949,3 +951,23 @@ def test_nothing_found_is_told(tmp_path):
     (tmp_path / "photos").mkdir()
     result = score(tmp_path / "photos", tmp_path / "out")
     assert (result.code, "no photo was found there: is it the right folder?" in result.out) == (0, True)
+
+
+def test_an_index_that_is_replaced_while_it_is_used_ends_the_run(tmp_path, monkeypatch):
+    """Which items are allowed is asked of one index, and their vectors would be another's."""
+    shutil.copytree(DEFAULT_INDEX / "items", tmp_path / "items")
+    ids = load_index_directory(tmp_path / "items").index.ids[:5]
+    (tmp_path / "ids").write_text("\n".join(ids))
+
+    def asked(where, items):
+        found = allowed_items(where, items)
+        assert call("index", "remove", tmp_path / "items", "--ids", tmp_path / "ids").code == 0
+        return found
+
+    monkeypatch.setattr(scoring, "allowed_items", asked)
+    options = ("--index", tmp_path / "items", "--where", "category = 'Coat'")
+    result = score(ASTRONAUT, tmp_path / "out", *options)
+    assert result.code == 3
+    assert "items was replaced while it was used; run the same command again" in result.sentence
+    monkeypatch.undo()
+    assert score(ASTRONAUT, tmp_path / "out", *options).code == 0

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from program import DEFAULT_INDEX, call, digests, stored
+from program import DEFAULT_INDEX, EXAMPLES, call, digests, score, stored
 from test_catalog_build import build, pictures, write_table  # noqa: F401 - a fixture
 
+from stylematch.errors import UserError
 from stylematch.pipelines.indexing import similar as module
 from stylematch.pipelines.indexing.similar import Neighbourhood
 from stylematch.search.directory import Origin, load_index_directory, save_index_directory
@@ -201,6 +202,64 @@ def test_another_commands_run_is_not_replaced(tmp_path):
     result = similar(tmp_path / "out")
     assert result.code == 2
     assert "holds a run that similar did not write" in result.sentence
+
+
+def test_score_does_not_replace_a_run_of_similar(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "out")
+    result = score(EXAMPLES, tmp_path / "out")
+    assert result.code == 2
+    assert "holds a run that score did not write" in result.sentence
+    assert (tmp_path / "out" / "similar_items").is_dir()
+
+
+def test_an_index_that_is_replaced_meanwhile_changes_no_answer(shop, tmp_path, monkeypatch):
+    """Rows, vectors and the digest that names the run are of one look."""
+    index = tmp_path / "shop"
+    shutil.copytree(shop, index)
+    (tmp_path / "ids").write_text("sku-0\n")
+
+    def loaded(*arguments, **options):
+        found = load_index_directory(*arguments, **options)
+        assert call("catalog", "remove", "--index", index, "--ids", tmp_path / "ids").code == 0
+        return found
+
+    options = ("--where", "price < 60", "--index")
+    before = written(tmp_path / "before", *options, shop)
+    monkeypatch.setattr(module, "load_index_directory", loaded)
+    meanwhile = written(tmp_path / "meanwhile", *options, index)
+    assert pairs(meanwhile) == pairs(before)
+    assert stored(meanwhile, "similar_items").equals(stored(before, "similar_items"))
+    monkeypatch.undo()
+    after = written(tmp_path / "after", *options, index)
+    assert len(pairs(after)) == ITEMS - 1
+    assert stored(after, "similar_items")["run_id"][0] != stored(before, "similar_items")["run_id"][0]
+
+
+def test_columns_of_categories_may_be_equal(shop):
+    rows = load_index_directory(shop / "items").rows
+    place = rows.column_names.index("category")
+    coded = rows.set_column(place, "category", rows["category"].dictionary_encode())
+    np.testing.assert_array_equal(
+        Neighbourhood(coded, ("category",), None).group, Neighbourhood(rows, ("category",), None).group
+    )
+
+
+def test_an_approximate_index_is_searched_on_the_cpu(tmp_path, monkeypatch):
+    """On a GPU it would be searched exactly, and the same run_id would name two tables."""
+    asked = []
+
+    def loaded(*arguments, **options):
+        asked.append(options["device"])
+        raise UserError("enough")
+
+    monkeypatch.setattr(module, "load_index_directory", loaded)
+    monkeypatch.setattr(module, "resolve_device", lambda _: "cuda")
+    for name in ("exact", "approximate"):
+        shutil.copytree(DEFAULT_INDEX / "items", tmp_path / name)
+    (tmp_path / "approximate" / "search.json").write_text("{}")
+    for name in ("exact", "approximate"):
+        assert call("similar", "--out", tmp_path / "out", "--index", tmp_path / name).code == 2
+    assert asked == ["cuda", "cpu"]
 
 
 def test_query_joins_the_items(shop, tmp_path):

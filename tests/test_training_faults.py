@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +13,15 @@ from program import call
 from tiny import write_celeba, write_fashion_product, write_flixstock
 
 from stylematch.data import celeba, fashion_product, flixstock
+from stylematch.data.labels import LabelSchema
+from stylematch.data.learned import digest_names
 from stylematch.errors import StylematchError, UserError
+from stylematch.pipelines.learning import labelled
 from stylematch.pipelines.learning import train as training
-from stylematch.pipelines.learning.sources import open_source
+from stylematch.pipelines.learning.labelled_data import LabelledPictures
+from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
+from stylematch.pipelines.learning.whole_source import some_rows
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_data import TrainData
@@ -75,6 +82,54 @@ def test_pictures_that_are_tested_on_elsewhere_are_not_learned_from(tmp_path):
     assert source.notes["pictures that are tested on elsewhere, left out"] == 1
 
 
+def test_a_folder_that_is_learned_from_is_not_tested_on_elsewhere(tmp_path, monkeypatch):
+    """Whatever it is called, and however its path is written."""
+    home = write_celeba(tmp_path / "celeba_aligned_sample")
+    monkeypatch.chdir(tmp_path)
+    for root in (str(home), home.name):
+        data = TrainData(dataset="celeba", root=root, wild=False, groups=("attributes",))
+        source = open_source(data, 32, tmp_path / "cache")
+        assert source.notes["pictures that are tested on elsewhere, left out"] == 0
+        assert len(source.parts[0][0]) > 0
+        assert [title for title, _ in source.tests()] == ["celeba test (its own)"] or len(list(source.tests())) == 1
+
+
+def test_a_photo_that_is_not_there_is_counted(tmp_path):
+    folder = write_celeba(tmp_path / "photos")
+    names = celeba.read_celeba(folder).image_ids
+    (folder / "img_align_celeba" / names[2]).unlink()
+    os.mkfifo(folder / "img_align_celeba" / names[2])
+    (folder / "img_align_celeba" / names[3]).unlink()
+    for _, examples in photo_faces(folder, 32):
+        assert set(examples.ids) <= set(names) - {names[2], names[3]}
+
+
+def test_copies_that_were_not_learned_from_count_once(tmp_path):
+    root = write_flixstock(tmp_path / "flixstock")
+    names = flixstock.read_flixstock(root).names
+    for there, copy in ((0, 1), (2, 3)):
+        shutil.copy(root / "images" / names[there], root / "images" / names[copy])
+    read = LabelledPictures(root / "images", names, {}, names)
+    learned = {"dataset": "flixstock"}
+    for known, left_out in (((), {1, 3}), ((0,), {0, 1, 3})):
+        text = digest_names([names[place] for place in known])
+        bundle = SimpleNamespace(learned=learned, description={"learned_names": text}, directory=tmp_path)
+        rows = labelled._rows(bundle, "flixstock", read, "test", root)
+        assert rows.tolist() == [place for place in range(len(names)) if place not in left_out]
+
+
+def test_a_few_of_many_rows_are_of_all_classes():
+    labels = np.repeat(np.arange(6), 50)
+    rows = np.flatnonzero(labels != 3)
+    for limit in (1, 5, 24, 250, 1000):
+        some = some_rows(rows, limit)
+        assert len(some) == min(limit, len(rows))
+        assert (np.diff(some) > 0).all()
+        assert set(some) <= set(rows)
+        assert len(np.unique(labels[some])) == min(limit, 5)
+    np.testing.assert_array_equal(some_rows(rows, None), rows)
+
+
 def test_whole_photos_have_landmarks_of_their_own(tmp_path):
     folder = write_celeba(tmp_path / "celeba")
     names = celeba.read_celeba(folder).image_ids
@@ -112,7 +167,7 @@ def test_labels_of_one_kind_are_nothing_to_learn(flix, tmp_path):
     lines = table.read_text().splitlines()
     for cells, said in (("#N/A,#N/A,#N/A", "no label"), ("1,1,1", "one answer")):
         table.write_text("\n".join([lines[0], *(f"{line.split(',')[0]},{cells}" for line in lines[1:])]) + "\n")
-        result = train(flix, tmp_path / "run")
+        result = train(flix, tmp_path / "run", smoke=False)
         assert result.code == 2
         assert f"pictures to learn from have {said}; leave the group out" in result.sentence
 
@@ -139,6 +194,11 @@ def test_another_jobs_checkpoints_are_told_before_pictures_are_cut_and_a_try_beg
     assert again.code == 0, again.err
     assert "going on from" not in again.err
     assert bundle.stat().st_mtime_ns > written
+    given = [*small, f"data.root='{flix}'", f"out='{tmp_path / 'run'}'", "schedule.learning_rate=1e-4"]
+    options = [part for change in given for part in ("--set", change)]
+    dry = call("train", FLIXSTOCK, "--smoke", "--dry-run", *options)  # of another try than the one that lies there
+    assert dry.code == 0, dry.err
+    assert "it goes on" not in dry.out
     assert train(flix, tmp_path / "run", *small, "schedule.learning_rate=1e-4").code == 0
     shutil.copytree(tmp_path / "run-smoke", tmp_path / "whole")
     shutil.rmtree(tmp_path / "cache")
@@ -164,6 +224,9 @@ def test_a_stopped_trainings_checkpoint_may_be_started_from(flix, tmp_path):
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     for name, value in first_network(job, schema).state_dict().items():
         torch.testing.assert_close(value, state[f"network.{name}"])
+    renamed = LabelSchema(tuple(replace(group, labels=group.labels[::-1]) for group in schema.groups))
+    with pytest.raises(UserError, match=r"model.start_from: .* is no checkpoint of a training with this job's model"):
+        first_network(job, renamed)  # weights of equal shapes, of other labels
     other = load_job(FLIXSTOCK, TrainJob, [*changes[2:], f"model.start_from='{checkpoint}'"])
     with pytest.raises(UserError, match=r"model.start_from: .* is no checkpoint of a training with this job's model"):
         first_network(other, schema)

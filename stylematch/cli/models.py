@@ -43,13 +43,13 @@ def train(
 ) -> None:
     """Train a model from a job file and write its bundle; an unfinished training is gone on with."""
     from stylematch.pipelines.learning.train import train as run
-    from stylematch.pipelines.learning.train_job import begin_anew, read_train_job
+    from stylematch.pipelines.learning.train_job import begin_anew, begins_anew, read_train_job
 
     read = read_train_job(job, overrides or (), smoke=smoke, celeba=root, fashion_mnist=fashion_mnist)
     if dry_run:
         from stylematch.pipelines.learning.dry_run import describe_training
 
-        lines = describe_training(read)
+        lines = describe_training(read, anew=smoke and begins_anew(read))
     else:
         if smoke:
             begin_anew(read)

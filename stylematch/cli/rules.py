@@ -17,7 +17,7 @@ def rules_apply(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A Parquet file with one column per attribute.")],
     rules: RulesOption = "wardrobe",
 ) -> None:
-    """Evaluate a rule set on true labels and print how many people fall into each style."""
+    """Evaluate a rule set on true labels and print how many faces fall into each style."""
     from stylematch.pipelines.rules import apply_rules
 
     for style, count in apply_rules(labels, rules):
@@ -29,7 +29,7 @@ def rules_check(
     rules: Annotated[str, typer.Argument(metavar="FILE", help="Your TOML file, or a shipped rule set's name.")],
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="LABELS", help="Count these people (Parquet, as for apply), not the face gallery's."),
+        typer.Option(metavar="LABELS", help="Count these faces (Parquet, as for apply), not the face gallery's."),
     ] = None,
     index: Annotated[
         list[Path] | None,

@@ -76,6 +76,42 @@ OTHER_ARTICLE_TYPES = (
 """Frequent article types that are like none of Fashion-MNIST's categories."""
 
 
+_WORN_ELSEWHERE = frozenset(
+    {
+        "Booties",
+        "Capris",
+        "Churidar",
+        "Flats",
+        "Formal Shoes",
+        "Hair Accessory",
+        "Hat",
+        "Headband",
+        "Heels",
+        "Jeggings",
+        "Key chain",
+        "Leggings",
+        "Lounge Pants",
+        "Messenger Bag",
+        "Mobile Pouch",
+        "Patiala",
+        "Rain Trousers",
+        "Rucksacks",
+        "Salwar",
+        "Shoe Laces",
+        "Sports Sandals",
+        "Tablet Sleeve",
+        "Ties and Cufflinks",
+        "Tights",
+        "Travel Accessory",
+        "Trolley Bag",
+        "Waist Pouch",
+        "Water Bottle",
+        "Wristbands",
+    }
+)
+"""Rarer types, or like several of Fashion-MNIST's categories, that no torso shows."""
+
+
 def fashion_mnist_category(article_type: str) -> str | None:
     """Return Fashion-MNIST's category of an article type, where that leaves no doubt."""
     return next((category for category, kinds in TYPES_OF_CATEGORY.items() if article_type in kinds), None)
@@ -84,4 +120,4 @@ def fashion_mnist_category(article_type: str) -> str | None:
 def may_be_worn_on_torso(category: str) -> bool:
     """Return whether an item of a category, or article type, may be what covers a person's torso in its picture."""
     like = fashion_mnist_category(category) or category
-    return like in _WORN_ON_TORSO or not (like in CLASSES or like in OTHER_ARTICLE_TYPES)
+    return like in _WORN_ON_TORSO or not (like in CLASSES or like in OTHER_ARTICLE_TYPES or like in _WORN_ELSEWHERE)

@@ -8,6 +8,7 @@ misread labels would take longer to notice.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -77,6 +78,9 @@ class LabelTable:
         Places in ``PARTS``, where a column says so.
     dropped : dict of str to int
         How many rows were left out, by reason; with n they add up to the rows of the table.
+    contents : tuple of str
+        What tells the pictures' contents apart, a hash or, of one that cannot be read, its name; empty until
+        ``without_copies`` has looked.
     """
 
     source: Path
@@ -86,6 +90,7 @@ class LabelTable:
     classes: dict[str, tuple[str, ...]]
     parts: Rows | None
     dropped: dict[str, int]
+    contents: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -115,21 +120,20 @@ class LabelTable:
         known = np.any([np.atleast_2d(values.T >= 0).any(0) for values in labels.values()], axis=0)
         return replace(self, labels=labels, classes=classes)._only(known, "rare_label")
 
-    def without_copies(self) -> tuple[LabelTable, tuple[str, ...]]:
-        """Return the same less rows whose picture equals an earlier one's, and what tells the others' pictures apart.
+    def without_copies(self) -> LabelTable:
+        """Return the same less rows whose picture equals an earlier one's, with the ``contents`` of the others.
 
-        That is a hash of their contents: a copy that is tested on while its like is learned from would flatter a
-        figure, whatever the two are called. A picture that cannot be read goes by its name.
+        A copy that is tested on while its like is learned from would flatter a figure, whatever the two are called.
         """
         contents = contents_of(self.pictures, self.names)
-        first = first_of_each(contents)
-        return self._only(first, "duplicate_picture"), tuple(contents[place] for place in np.flatnonzero(first))
+        return replace(self, contents=tuple(contents))._only(first_of_each(contents), "duplicate_picture")
 
     def _only(self, kept: npt.NDArray[np.bool_], reason: str) -> LabelTable:
         """Return the same with some of its rows, the others counted as dropped."""
         return replace(
             self,
-            names=tuple(self.names[place] for place in np.flatnonzero(kept)),
+            names=tuple(itertools.compress(self.names, kept)),
+            contents=tuple(itertools.compress(self.contents, kept)),
             labels={name: values[kept] for name, values in self.labels.items()},
             parts=None if self.parts is None else self.parts[kept],
             dropped={**self.dropped, reason: int((~kept).sum())},

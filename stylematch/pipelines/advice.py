@@ -56,6 +56,8 @@ class Adviser:
     ------
     UserError
         If rules or indexes are damaged or do not belong together.
+    StylematchError
+        If an index is no longer the one that ``assets`` was made of.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Adviser:
         names = Bundle.open(assets.attributes).schema.group("attributes").labels
         gallery = load_index_directory(assets.faces, device=device, threads=threads)
         items = load_index_directory(assets.items, device=device, threads=threads)
+        assets.check_index("faces", gallery.infos)
+        assets.check_index("items", items.infos)
         rules = load_rules(
             settings.rules, attribute_names=names, categories=items.infos["categories"], without=settings.without
         )

@@ -7,13 +7,15 @@ model, so an index must come from the very bundle that it is used with.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
-from stylematch.errors import UserError
+from stylematch.errors import StylematchError, UserError
 from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import DESCRIPTION, Bundle
@@ -25,7 +27,8 @@ PARTS = ("attributes", "garments", "faces", "items")
 class Assets:
     """Directories of the parts: the attribute model, the garment encoder, the face gallery and the items.
 
-    ``pictures`` is the file of the items' pictures in colour, where their catalogue has one.
+    ``pictures`` is the file of the items' pictures in colour, where their catalogue has one. The two indexes' digests
+    are those of the first look, and travel along, so that whoever loads an index knows whether it is still the same.
     """
 
     attributes: Path
@@ -38,14 +41,28 @@ class Assets:
         """Return the attribute model's digest; the garment encoder's is part of the items' (``bundle_sha256``)."""
         return Bundle.open(self.attributes).sha256
 
+    @functools.cached_property
     def index_sha256(self) -> dict[str, str]:
-        """Return the digests of the two indexes; see ``index_sha256``."""
-        return {"faces": index_sha256(self.faces), "items": index_sha256(self.items)}
+        """The digests of the two indexes, ``faces`` and ``items``; see ``infos_sha256``."""
+        return {"faces": infos_sha256(index_info(self.faces)), "items": infos_sha256(index_info(self.items))}
+
+    def check_index(self, part: Literal["faces", "items"], infos: Mapping[str, Any]) -> None:
+        """Compare an index that was loaded with the one that the run is named after.
+
+        Raises
+        ------
+        StylematchError
+            If it was replaced in between.
+        """
+        if infos_sha256(infos) != self.index_sha256[part]:
+            raise StylematchError(
+                f"the index {shown(getattr(self, part))} was replaced while it was used; run the same command again"
+            )
 
 
-def index_sha256(directory: Path) -> str:
-    """Return an index's digest: over what ``infos.json`` says of its files and origin."""
-    return hashlib.sha256(json.dumps(index_info(directory), sort_keys=True).encode()).hexdigest()
+def infos_sha256(infos: Mapping[str, Any]) -> str:
+    """Return an index's digest: over what ``index_info`` returns of its files and origin."""
+    return hashlib.sha256(json.dumps(infos, sort_keys=True).encode()).hexdigest()
 
 
 def default_index() -> Path:
@@ -78,6 +95,7 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
     """
     found = named_parts(directories)
     assets = Assets(**{field.name: found[field.name] for field in fields(Assets) if field.name in found})
+    _ = assets.index_sha256  # from here on, it is known which they are
     for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
         made_by = index_info(index)["bundle_sha256"]
         if made_by != Bundle.open(model).sha256:

@@ -1,4 +1,4 @@
-"""``rules apply`` and ``rules check``: what a rule set makes of people whose true labels are known."""
+"""``rules apply`` and ``rules check``: what a rule set makes of faces whose true labels are known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RuleCheckError(UserError):
     problems : sequence of str
         A sentence each.
     counted : sequence of str
-        What the rules that can be read make of the labelled people; with the problems the ``lines`` that are printed
+        What the rules that can be read make of the labelled faces; with the problems the ``lines`` that are printed
         beside the error.
     """
 
@@ -46,7 +46,7 @@ class RuleCheckError(UserError):
 
 @dataclass(frozen=True)
 class RuleCheck:
-    """What a valid rule set makes of labelled people.
+    """What a valid rule set makes of labelled faces.
 
     Attributes
     ----------
@@ -54,17 +54,17 @@ class RuleCheck:
         The set.
     source : str
         Where the labels come from.
-    people : int
+    faces : int
         How many they are.
     counts : tuple of int
         By style, how many have it.
     holding : tuple of int
         By style, how many its own rule holds for, whatever the rules before it say.
     overlaps : tuple of (str, str, int)
-        Two styles whose rules both hold for so many people, the one that wins first; the most frequent pairs first.
+        Two styles whose rules both hold for so many faces, the one that wins first; the most frequent pairs first.
         The last rule, which holds for everybody, is left out.
     has_rest : bool
-        Whether the last of the styles is none of the set's: it stands for the people whom none of its readable rules
+        Whether the last of the styles is none of the set's: it stands for the faces that none of its readable rules
         takes, so it counts as no style.
     empty : tuple of str
         Categories that its rules recommend from and that no item of the index is of.
@@ -72,7 +72,7 @@ class RuleCheck:
 
     rules: RuleSet
     source: str
-    people: int
+    faces: int
     counts: tuple[int, ...]
     holding: tuple[int, ...]
     overlaps: tuple[tuple[str, str, int], ...]
@@ -96,14 +96,14 @@ class RuleCheck:
         return told
 
     def counted(self) -> list[str]:
-        """Return what is printed of the people: coverage and overlaps."""
+        """Return what is printed of the faces: coverage and overlaps."""
         styles = self.rules.styles
         own = len(styles) - self.has_rest
         width = max(len("style"), *map(len, styles))
         told = [
             f"{own} {'style' if own == 1 else 'styles'} of rule set {self.rules.name!r} by "
-            f"{len(self.rules.attributes)} attributes, on {self.people:,} people of {self.source}",
-            f"{'style':{width}}  {'people':>9}  {'share':>7}  {'rule holds':>10}",
+            f"{len(self.rules.attributes)} attributes, on {self.faces:,} faces of {self.source}",
+            f"{'style':{width}}  {'faces':>9}  {'share':>7}  {'rule holds':>10}",
         ]
         for style, count, holding in zip(styles, self.counts, self.holding, strict=True):
             told.append(f"{style:{width}}  {count:9,}  {self._share(count)}  {holding:10,}")
@@ -119,7 +119,7 @@ class RuleCheck:
         return told
 
     def _share(self, count: int) -> str:
-        return f"{100 * count / self.people:5.1f} %" if self.people else "      -"
+        return f"{100 * count / self.faces:5.1f} %" if self.faces else "      -"
 
 
 def apply_rules(labels_path: Path, rules: str) -> list[tuple[str, int]]:
@@ -161,7 +161,7 @@ def check_rules(
     rules : str
         The path of a rule file or the name of a shipped set.
     labels : Path, optional
-        As for ``apply_rules``; without it the people of the face gallery are counted.
+        As for ``apply_rules``; without it the faces of the face gallery are counted.
     indexes : sequence of Path
         As for ``score``: whose gallery is counted, and whose categories the items may name. Where only labels are
         given, CelebA's attributes and Fashion-MNIST's categories are known and no index is needed.
@@ -204,7 +204,7 @@ def check_rules(
 
 
 def _count_readable(rules: str, readable: Sequence[Rule], attributes: Sequence[str], labels: Path) -> list[str]:
-    """Return what the rules of a set that is not right make of the people, as far as it is known whom they take."""
+    """Return what the rules of a set that is not right make of the faces, as far as it is known which they take."""
     if not readable:
         return ["no rule can be read, so nobody is counted"]
     count, last = len(readable), readable[-1]

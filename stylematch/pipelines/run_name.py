@@ -48,7 +48,7 @@ def run_digests(
         "garments": Bundle.open(assets.garments).sha256,
         "face_finder": YUNET_SHA256,
         "rules": rules.sha256,
-        **assets.index_sha256(),
+        **assets.index_sha256,
     }
 
 

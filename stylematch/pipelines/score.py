@@ -29,6 +29,7 @@ from stylematch.tables.counts import Counts
 from stylematch.tables.disk import unnamed_file
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
+from stylematch.tables.out import check_other_command
 from stylematch.tables.shown import shown
 from stylematch.tables.staging import Decision, Staging
 from stylematch.vision.runtime import resolve_device
@@ -63,6 +64,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     check_engine(settings)
+    check_other_command(out)
     root = root_beside(photos, out, settings.photo_timeout_s)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings.where, assets.items)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from stylematch.pipelines import SCORING
 from stylematch.pipelines.assets import Assets
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.shown import shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 load_state = Named(SCORING, "load_state")
 score_partition = Named(SCORING, "score_partition")
@@ -76,9 +80,15 @@ def allowed_items(where: str | None, items: Path) -> npt.NDArray[np.int64] | Non
     if where is None:
         return None
     from stylematch.search.rows_file import read_rows
+
+    return rows_allowed(where, read_rows(items), items)
+
+
+def rows_allowed(where: str, rows: pa.Table, items: Path) -> npt.NDArray[np.int64]:
+    """Return ``allowed_items`` of an index whose rows have been read."""
     from stylematch.search.where import positions_where
 
-    allowed = positions_where(read_rows(items), where)
+    allowed = positions_where(rows, where)
     if not len(allowed):
         raise UserError(
             f"--where '{shown(where)}' holds for none of the items of {shown(items)}; ask for less (capitals count)."

@@ -14,7 +14,7 @@ from stylematch.style.ruleset import RuleSet
 
 def gallery_sha256(assets: Assets) -> dict[str, str]:
     """Return the digests of the model and the gallery that a fit holds for."""
-    return {"bundle": assets.bundle_sha256(), "faces": assets.index_sha256()["faces"]}
+    return {"bundle": assets.bundle_sha256(), "faces": assets.index_sha256["faces"]}
 
 
 def fit_of(assets: Assets, rules: RuleSet) -> Fit | None:

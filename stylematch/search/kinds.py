@@ -16,6 +16,11 @@ from stylematch.tables.shown import shown
 APPROXIMATE: dict[str, type[ApproximateIndex]] = {kind.kind: kind for kind in (HnswIndex, IvfIndex, IvfPqIndex)}
 
 
+def is_approximate(directory: Path) -> bool:
+    """Return whether an index on disk is of a kind that may miss a neighbour."""
+    return (directory / SEARCH_FILE).exists()
+
+
 def load_index(
     directory: Path, *, device: str = "cpu", threads: int | None = None, mapped: bool = False
 ) -> SearchIndex:
@@ -26,7 +31,7 @@ def load_index(
     UserError
         If a file is missing, damaged or of no kind that is known.
     """
-    if not (directory / SEARCH_FILE).exists():
+    if not is_approximate(directory):
         return VectorIndex.load(directory, device=device, threads=threads, mapped=mapped)
     name = str(read_search(directory)["kind"])
     if name not in APPROXIMATE:

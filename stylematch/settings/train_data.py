@@ -85,7 +85,7 @@ class TrainData(Section):
         How much of that: what a label counts is raised to this power. 1 makes frequent and rare ones count the same;
         0.5 is the square root of their frequencies (Mahajan et al., ECCV 2018).
     limit : int, optional
-        Only the first so many pictures of each part, for a quick try.
+        Only so many pictures of each part, for a quick try.
     """
 
     dataset: Dataset

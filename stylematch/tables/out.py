@@ -93,15 +93,15 @@ def replaceable(out: Path, name: str) -> Path:
     return real
 
 
-def check_other_command(out: Path, command: str) -> None:
+def check_other_command(out: Path, command: str | None = None) -> None:
     """Refuse an OUT that holds what another command made: hours of scoring are not lost to a mistyped folder.
 
     Parameters
     ----------
     out : Path
         As for ``check_out``.
-    command : str
-        Whose runs may be replaced; its manifests say so in their settings.
+    command : str, optional
+        Whose runs may be replaced; its manifests say so in their settings, but for those of ``score``, the default.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def check_other_command(out: Path, command: str) -> None:
     """
     there = read_manifest(check_out(out))
     if there is not None and there.get("settings", {}).get("command") != command:
-        raise UserError(f"--out {shown(out)} holds a run that {command} did not write: name another folder")
+        raise UserError(f"--out {shown(out)} holds a run that {command or 'score'} did not write: name another folder")
 
 
 def output_of(out: Path) -> Callable[[Path], bool]:

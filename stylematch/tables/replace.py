@@ -74,6 +74,11 @@ class DirectoryKind:
             )
         return real
 
+    def is_half_replaced(self, out: Path) -> bool:
+        """Return whether a kill came while OUT was being replaced; ``locked`` has OUT back."""
+        real = Path(os.path.realpath(out))
+        return not real.exists() and _old(_beside(real, "new")).is_dir()
+
     @contextmanager
     def locked(self, out: Path) -> Iterator[Path]:
         """Keep other commands from writing OUT while the block lasts; yields it with links resolved.
@@ -92,6 +97,7 @@ class DirectoryKind:
             with held(
                 _beside(real, "lock"), f"another command is writing {shown(out)}: wait for it or name another folder"
             ):
+                _put_back(_beside(real, "new"), real)
                 yield real
 
     @contextmanager
@@ -106,9 +112,9 @@ class DirectoryKind:
             OUT cannot be written.
         """
         with explained("write", out):
-            beside = _beside(Path(os.path.realpath(out)), "new")
-            _put_back(beside, out)
             real = self.check(out)
+            beside = _beside(real, "new")
+            _put_back(beside, real)
             staged = beside / "new"
             staged.mkdir(parents=True)
             try:
@@ -117,15 +123,11 @@ class DirectoryKind:
                 if not (real / self.marker).is_file():
                     staged.rename(real)
                 elif not exchange(staged, real):
-                    old = real.rename(beside / "old")
-                    try:
-                        staged.rename(real)
-                    except OSError:
-                        old.rename(real)
-                        raise
+                    real.rename(_old(beside))
+                    staged.rename(real)
                 sync_directory(real.parent)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                _put_back(beside, real)
 
     @contextmanager
     def replaced(self, out: Path) -> Iterator[Path]:
@@ -146,11 +148,15 @@ def _beside(real: Path, what: str) -> Path:
     return real.with_name(f"{hidden_prefix(real)}{what}")
 
 
-def _put_back(beside: Path, out: Path) -> None:
-    """Remove what a kill left beside OUT, after it had OUT back if the kill came between two renames."""
-    if (beside / "old").is_dir() and not out.exists():
-        (beside / "old").rename(Path(os.path.realpath(out)))
+def _old(beside: Path) -> Path:
+    return beside / "old"
+
+
+def _put_back(beside: Path, real: Path) -> None:
+    """Remove what is left beside OUT, after OUT is there again if the end came between two renames."""
+    if _old(beside).is_dir() and not real.exists():
+        _old(beside).rename(real)
     if beside.is_symlink():
         beside.unlink()
     elif beside.exists():
-        shutil.rmtree(beside)
+        shutil.rmtree(beside, ignore_errors=True)

@@ -19,6 +19,8 @@ from stylematch.vision.examples import Examples
 
 # What may change between a training and its going on, since it changes how it runs and not what is learned.
 _RUNNING = ("compile", "devices", "workers", "log")
+CHECKPOINT_LABELS = "labels"
+"""Where a checkpoint names the labels of the network's heads, as ``LabelSchema.to_json`` does."""
 AFTERWARDS = ("instance_share", "embedding_layer")
 """Settings of the model that change what is made of the network, and not what is learned."""
 

@@ -33,6 +33,7 @@ from stylematch.tables.disk import write_durably
 from stylematch.tables.shown import shown
 from stylematch.vision.augment import augment_batch, mirrored, mix_batch
 from stylematch.vision.batches import Batch, to_device
+from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.networks import Network
 
@@ -86,6 +87,10 @@ class Learner(lightning.LightningModule):
         self.loss = self.loss.to(self.device)
         for teacher in self.teachers:
             teacher.to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down which labels the heads are of: weights of equal shapes may be of others."""
+        checkpoint[CHECKPOINT_LABELS] = self.schema.to_json()
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.

@@ -71,7 +71,7 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
     UserError
         If the collection or the table is wrong, or no row gives an item.
     """
-    read_catalog(directory)  # what is no catalogue is said so before anything is written beside it
+    _check_is_catalog(directory)
     with (
         CATALOG.replaced(directory) as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
@@ -100,13 +100,19 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
 
 def remove_from_catalog(directory: Path, ids_file: Path, *, missing_ok: bool = False) -> IndexChange:
     """Remove items from a collection, with their pictures; parameters and errors as of ``remove_from_index``."""
-    read_catalog(directory)
+    _check_is_catalog(directory)
     with CATALOG.replaced(directory) as staged:
         content, rejected = read_catalog(directory), read_rejected(directory)
         change = remove_from_index(directory / ITEMS, ids_file, missing_ok=missing_ok, out=staged / ITEMS)
         _copy_rest(directory, staged)
         write_catalog(staged, sources=content["sources"], given=content["given"], rejected=rejected)
     return change
+
+
+def _check_is_catalog(directory: Path) -> None:
+    """Say of what is no catalogue that it is none, before anything is written beside it."""
+    if not CATALOG.is_half_replaced(directory):
+        read_catalog(directory)
 
 
 def _copy_rest(directory: Path, staged: Path, new: ItemPictures | None = None) -> None:

@@ -22,11 +22,12 @@ import pyarrow as pa
 
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
-from stylematch.pipelines.assets import index_sha256, item_index
+from stylematch.pipelines.assets import infos_sha256, item_index
 from stylematch.pipelines.indexing.ids_file import read_ids_file, told_missing
-from stylematch.pipelines.score_job import allowed_items
+from stylematch.pipelines.score_job import rows_allowed
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import load_index_directory
+from stylematch.search.kinds import is_approximate
 from stylematch.search.rows_file import PICTURE_COLUMN
 from stylematch.settings.similar import SimilarSettings
 from stylematch.tables.contract import SIMILAR_TABLES, similar_items_schema
@@ -164,9 +165,11 @@ def similar(out: Path, settings: SimilarSettings, index: Path | None = None, ids
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     check_other_command(out, COMMAND)
-    directory, device = item_index(index), resolve_device(settings.device)
-    allowed = allowed_items(settings.where, directory)
+    directory = item_index(index)
+    # On a GPU an approximate index is searched exactly (``stylematch.search.approximate``): other rows than a CPU's.
+    device = "cpu" if is_approximate(directory) else resolve_device(settings.device)
     stored = load_index_directory(directory, device=device)
+    allowed = None if settings.where is None else rows_allowed(settings.where, stored.rows, directory)
     asked = _asked(stored.index, ids, directory)
     near = Neighbourhood(stored.rows, settings.same, allowed)
     named = {"command": COMMAND, "top_k": settings.top_k, "same": list(settings.same)}
@@ -175,7 +178,7 @@ def similar(out: Path, settings: SimilarSettings, index: Path | None = None, ids
     digests = {
         "inputs": hashlib.sha256(asked.tobytes()).hexdigest(),
         "settings": json_sha256(named),
-        "items": index_sha256(directory),
+        "items": infos_sha256(stored.infos),
     }
     run_id = compute_run_id(
         inputs=digests["inputs"], settings=named, bundles="", index=digests["items"], rules="", code=code_version()
@@ -227,7 +230,10 @@ def _groups(rows: pa.Table, same: tuple[str, ...]) -> Positions:
                 f"--same {shown(name)}: the items have no such column; they have {shown(', '.join(known))}."
             )
         try:
-            column = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
+            column = rows[name].combine_chunks()
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            column = column.dictionary_encode(null_encoding="encode")
         except pa.ArrowException as error:
             raise UserError(f"--same {shown(name)}: its cells cannot be compared ({error}); leave it out.") from error
         codes = column.indices.to_numpy(zero_copy_only=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -30,13 +31,15 @@ _MOST_ANSWERS = 20
 _GIB = 2**30
 
 
-def describe_training(job: TrainJob) -> Iterator[str]:
+def describe_training(job: TrainJob, *, anew: bool = False) -> Iterator[str]:
     """Give the lines of a dry run.
 
     Parameters
     ----------
     job : TrainJob
         What would be trained.
+    anew : bool
+        As of ``open_job``.
 
     Raises
     ------
@@ -47,11 +50,11 @@ def describe_training(job: TrainJob) -> Iterator[str]:
     from stylematch.vision.begun import steps_of
     from stylematch.vision.step_time import measure_training
 
-    source = open_job(job)
+    source = open_job(job, anew=anew)
     yield json.dumps(job.model_dump(mode="json"), indent=2)
     yield from _describe_data(source)
     if (cache := cache_of(job)).is_dir():
-        size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+        size = sum(map(_size_bytes, cache.rglob("*")))
         yield f"data: pictures are cut once, for the training, too: {shown(cache)} has {size / 1e9:.1f} GB"
     with told_by_their_keys(job):
         network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
@@ -73,9 +76,18 @@ def describe_training(job: TrainJob) -> Iterator[str]:
         f"in all: at most {steps:,} steps, {time}, with the validation after each epoch; calibration, export and "
         "measuring come after it"
     )
-    for folder, checkpoint in zip(step_folders(job), begun_checkpoints(job), strict=True):
+    begun = [] if anew else zip(step_folders(job), begun_checkpoints(job), strict=True)
+    for folder, checkpoint in begun:
         if checkpoint is not None:
             yield f"it goes on: {shown(folder)} has {steps_of(checkpoint):,} steps already"
+
+
+def _size_bytes(path: Path) -> int:
+    """Return the size of a file; none where another training has just put it elsewhere."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _looked_at(job: TrainJob) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import fashion_mnist
-from stylematch.data.copies import contents_of
+from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
@@ -162,10 +162,11 @@ def _rows(bundle: Bundle, kind: str, read: LabelledPictures, split: str, folder:
     if new is None:
         new = np.ones(len(read.names), np.bool_)
     rows = np.flatnonzero(~new if split == "train" else new)
-    if split == "test" and not new.all() and list(read.told_apart) == list(read.names):
-        # Of a bundle whose training told pictures apart by their names: a copy of one it learned from is not new.
+    if split == "test" and list(read.told_apart) == list(read.names):
+        # Told apart by their names: a copy of one that was learned from is not new, and of two that are, one counts.
         contents = np.array(contents_of(read.pictures, read.names))
         rows = rows[~np.isin(contents[rows], contents[~new])]
+        rows = rows[first_of_each(contents[rows].tolist())]
     if not len(rows):
         what = {"train": "that the bundle learned from", "test": "that the bundle did not learn from"}[split]
         raise UserError(f"--split {split}: {shown(folder)} has no pictures {what}; ask for --split all.")

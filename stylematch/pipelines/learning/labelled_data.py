@@ -162,9 +162,9 @@ def _folders(data: LabelledData, bundle: Bundle) -> LabelledPictures:
 
 
 def _own(read: LabelTable) -> LabelledPictures:
-    table, contents = read.without_copies()
+    table = read.without_copies()
     labels: Labels = {name: (table.labels[name], table.classes[name]) for name in table.classes}
-    return LabelledPictures(table.pictures, table.names, labels, contents)
+    return LabelledPictures(table.pictures, table.names, labels, table.contents)
 
 
 _READERS: dict[str, Callable[[LabelledData, Bundle], LabelledPictures]] = {

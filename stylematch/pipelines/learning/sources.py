@@ -6,6 +6,7 @@ One function a data set, chosen by the job; everything after that is the same fo
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from stylematch.data import celeba as celeba_data
 from stylematch.data.labels import Group, LabelSchema
+from stylematch.data.photo_file import read_photo
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.learning.garment_sources import (
@@ -33,6 +35,9 @@ from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox, labelled_face
+
+_MAX_PHOTO_BYTES = 200_000_000
+_PHOTOS = "photos"  # whole ones, whose faces are found as scoring finds them
 
 
 def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
@@ -72,7 +77,7 @@ class _Celeba:
         home = Path(data.root) if data.root else usual_folder("celeba")
         if not (home / celeba_data.ATTRIBUTES_FILE).is_file() and data.root:
             home /= "celeba"  # the folder of CelebA's folders
-        self.home, self.root = home, home.absolute().parent
+        self.home, self.root = home.absolute(), home.absolute().parent
         self.read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
         self._input_px, self._cache, self._limit = input_px, cache, data.limit
 
@@ -94,20 +99,19 @@ class _Celeba:
     def tests(self) -> Iterator[tuple[str, Examples]]:
         """Give titles and examples of what nothing is learned from; only these are cut."""
         yield f"celeba test ({self.read(self.home).partition})", self.cut(self.home, 2)
-        if (self.root / "celeba_aligned_sample").is_dir():
-            yield "celeba_aligned_sample", self.cut(self.root / "celeba_aligned_sample", None)
-        if (self.root / "photos").is_dir():
-            yield from photo_faces(self.root / "photos", self._input_px, self._limit)
+        for folder in self._tests_elsewhere():
+            if folder.name == _PHOTOS:
+                yield from photo_faces(folder, self._input_px, self._limit)
+            else:
+                yield folder.name, self.cut(folder, None)
 
     def tested_elsewhere(self) -> set[str]:
         """Return the pictures of the folders that are tests as a whole."""
-        folders = (self.root / "celeba_aligned_sample", self.root / "photos")
-        return {
-            name
-            for folder in folders
-            if folder.is_dir() and folder != self.home
-            for name in self.read(folder).image_ids
-        }
+        return {name for folder in self._tests_elsewhere() for name in self.read(folder).image_ids}
+
+    def _tests_elsewhere(self) -> list[Path]:
+        beside = (self.root / "celeba_aligned_sample", self.root / _PHOTOS)
+        return [folder for folder in beside if folder.is_dir() and folder != self.home]
 
 
 def celeba_tests(input_px: int, cache: Path, limit: int | None) -> Iterator[tuple[str, Examples]]:
@@ -195,7 +199,7 @@ def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator
         for row, name in enumerate(pictures):
             progress.update(1)
             try:
-                faces = reader.read((folder.pictures / name).read_bytes())
+                faces = reader.read(read_photo(folder.pictures, os.fsencode(name), _MAX_PHOTO_BYTES))
             except PhotoRejectedError:
                 continue
             x, y, width, height = (float(value) for value in folder.boxes_px[row])

@@ -108,8 +108,13 @@ def _load_checkpoint(network: Network, checkpoint: Path) -> None:
     """Take the weights of a training that was stopped: of one whose loss was no longer finite, the last good ones."""
     import torch
 
+    from stylematch.vision.begun import CHECKPOINT_LABELS
+
     try:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+        stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        state, labels = stored["state_dict"], network.schema.to_json()
+        if stored.get(CHECKPOINT_LABELS, labels) != labels:  # those of releases before this one do not say
+            raise ValueError("other labels")
         own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
         network.load_state_dict(own)
     except Exception as error:  # damage has any of torch's and Python's exceptions

@@ -47,7 +47,7 @@ def folders_source(data: TrainData, input_px: int, cache: Path) -> Source:
 
 def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path) -> Source:
     source = read.source
-    table, contents = read.without_rare(data.min_label_count).without_copies()
+    table = read.without_copies().without_rare(data.min_label_count)
     _check_columns(table, data.min_label_count)
     train, val, test = _split(table, data)
     if not len(train) or not len(val):
@@ -87,7 +87,7 @@ def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path) -> So
         | _too_rare(read, table, data.min_label_count)
         | _never_learned(table, train)
         | undecodable(learned, watched),
-        tuple(contents[row] for rows in (train, val) for row in rows),
+        tuple(table.contents[row] for rows in (train, val) for row in rows),
     )
 
 

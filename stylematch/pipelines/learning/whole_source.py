@@ -42,7 +42,7 @@ def cut_whole(
     input_px, cache, mode
         As ``whole_picture_examples`` takes them.
     limit : int, optional
-        Only the first so many rows.
+        Only so many rows.
     title : str
         What the data set is called.
 
@@ -53,7 +53,7 @@ def cut_whole(
     """
 
     def cut(rows: npt.NDArray[np.int64]) -> Examples:
-        rows = rows[:limit]
+        rows = some_rows(rows, limit)
         with Progress(len(rows), "pictures", f"cut {title}") as progress:
             return whole_picture_examples(
                 pictures,
@@ -67,6 +67,13 @@ def cut_whole(
             )
 
     return cut
+
+
+def some_rows(rows: npt.NDArray[np.int64], limit: int | None) -> npt.NDArray[np.int64]:
+    """Return so many rows, evenly out of all: data often are in the order of their classes."""
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows[np.arange(limit) * len(rows) // limit]
 
 
 def dropped_rows(rows: Mapping[str, int]) -> dict[str, int]:

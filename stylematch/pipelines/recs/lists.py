@@ -54,7 +54,7 @@ def open_run(directory: Path, indexes: Sequence[Path]) -> Run:
     if manifest is None or top_k is None:
         raise UserError(f"--run {shown(directory)} is no finished run; name a directory that 'score' wrote.")
     assets = resolve_assets(indexes)
-    if manifest.get("sha256", {}).get("items") != assets.index_sha256()["items"]:
+    if manifest.get("sha256", {}).get("items") != assets.index_sha256["items"]:
         raise UserError(
             f"--run {shown(directory)} was not made with the catalogue {shown(assets.items)}; name the one that it was "
             "made with by --index, as for 'score'."
