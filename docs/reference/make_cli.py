@@ -30,6 +30,7 @@ def cli_page() -> str:
     ]
     commands = list(_commands(get_command(app), ()))
     lines += [f"| [`{' '.join(name)}`](#{'-'.join(name)}) | {_first(command)} |" for name, command in commands]
+    lines += ["", "## Of every command", "", "`--log-format` may stand anywhere.", *_options(get_command(app))]
     for name, command in commands:
         lines += ["", *_section(name, command)]
     codes = "; ".join(f"{int(code)}: {meaning}" for code, meaning in EXIT_MEANINGS.items())
@@ -53,20 +54,26 @@ def _first(command: Any) -> str:
 def _section(name: tuple[str, ...], command: Any) -> list[str]:
     parameters = [parameter for parameter in command.params if parameter.name != "help"]
     arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
-    options = [parameter for parameter in parameters if parameter.param_type_name == "option"]
+    options = _options(command)
     usage = " ".join([PROGRAM, *name, *(_argument(argument) for argument in arguments), "[OPTIONS]" if options else ""])
     # Only the command's own words make the anchor that the table above points at.
     lines = [f"## {' '.join(name)}", "", "```sh", usage.rstrip(), "```", "", command.help or ""]
     if arguments:
         lines += ["", "| argument | meaning |", "| --- | --- |"]
         lines += [f"| `{_metavar(argument)}` | {_cell(argument.help)} |" for argument in arguments]
-    if options:
-        lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
-        hints = get_type_hints(command.callback)
-        lines += [
-            f"| {_option(option, hints[option.name])} | {_default(option)} | {_cell(option.help)} |"
-            for option in options
-        ]
+    return lines + options
+
+
+def _options(command: Any) -> list[str]:
+    """Return the lines of a command's table of options; none where it has none."""
+    options = [option for option in command.params if option.param_type_name == "option" and option.name != "help"]
+    if not options:
+        return []
+    hints = get_type_hints(command.callback)
+    lines = ["", "| option | default | meaning |", "| --- | --- | --- |"]
+    lines += [
+        f"| {_option(option, hints[option.name])} | {_default(option)} | {_cell(option.help)} |" for option in options
+    ]
     return lines
 
 
