@@ -301,6 +301,26 @@ def test_every_second_teacher_answers_from_the_mirrored_side():
     torch.testing.assert_close(mirrored["landmarks"], expected)
 
 
+def test_a_teacher_sees_the_pictures_at_its_own_size():
+    from stylematch.data.labels import BinaryGroup, LabelSchema
+    from stylematch.vision.learner import Learner
+
+    schema = LabelSchema((BinaryGroup("attributes", ("Hat", "Smile")),))
+    torch.manual_seed(0)
+    teacher = Network(Model(backbone="mobilenet_v2", input_px=32, embedding_dim=8), schema)
+    learner = Learner(teacher, SchemaLoss(schema), job(distill={"teachers": ["a"]}), 1, [teacher])
+    outputs, seen = teacher.outputs, []
+    teacher.outputs = lambda pictures: seen.append(pictures) or outputs(pictures)
+    own = torch.rand(2, 3, 32, 32)
+    large = own.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    for pictures in (own, large, large[:, :, :40, :40]):
+        assert learner._opinion(pictures, 0)["attributes"].shape == (2, 2)
+    assert torch.equal(seen[0], own)
+    assert [tuple(pictures.shape) for pictures in seen] == [(2, 3, 32, 32)] * 3
+    # Antialiased, a halved picture weighs its neighbours, too: the means stay, and what is shown is alike.
+    assert torch.corrcoef(torch.stack([seen[1].flatten(), own.flatten()]))[0, 1] > 0.7
+
+
 def test_too_few_pictures_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"256 pictures .* batch of schedule.batch_size = 300"):
         train_tiny(tmp_path, batch_size=300)

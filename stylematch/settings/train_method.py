@@ -153,8 +153,8 @@ class Distill(Section):
     Attributes
     ----------
     teachers : list of str
-        Model bundles that know the same labels; several are averaged. ``none`` is an untrained network like the one
-        that learns, for a try.
+        Model bundles that know the same labels; several are averaged, and each sees the pictures at its own size.
+        ``none`` is an untrained network like the one that learns, for a try.
     mirror : bool
         Every second teacher is shown the pictures' mirror images: what they agree on does not depend on the side.
     weight : float

@@ -146,9 +146,11 @@ class Learner(lightning.LightningModule):
 
     @torch.no_grad()
     def _opinion(self, pictures: Tensor, number: int) -> dict[str, Tensor]:
-        """Return the outputs of one teacher."""
+        """Return the outputs of one teacher, who is shown the pictures at its own size."""
         assert self.job.distill is not None
         teacher = self.teachers[number]
+        if (side_px := teacher.model.input_px) != pictures.shape[-1]:
+            pictures = functional.interpolate(pictures, (side_px, side_px), mode="bilinear", antialias=True)
         if not self.job.distill.mirror or number % 2 == 0:
             return teacher.outputs(pictures)[1]
         _, outputs = teacher.outputs(pictures.flip(3))

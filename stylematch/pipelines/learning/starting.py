@@ -81,7 +81,7 @@ def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
     Raises
     ------
     UserError
-        If a teacher has other labels or takes pictures of another size.
+        If a teacher has other labels.
     """
     from stylematch.vision.networks import Network
     from stylematch.vision.stored_network import load_network
@@ -138,11 +138,4 @@ def _named_bundle(key: str, place: str) -> Bundle:
 def _teacher_bundles(job: TrainJob) -> list[Bundle | None]:
     """Return the bundles that a job listens to; None is an untrained network."""
     named = () if job.distill is None else job.distill.teachers
-    bundles = [None if teacher == "none" else _named_bundle("distill.teachers", teacher) for teacher in named]
-    for bundle in bundles:
-        if bundle is not None and bundle.input_px != job.model.input_px:
-            raise UserError(
-                f"distill.teachers: {shown(bundle.directory)} has another model.input_px ({bundle.input_px}) than this "
-                "job; name bundles of jobs on the same pictures."
-            )
-    return bundles
+    return [None if teacher == "none" else _named_bundle("distill.teachers", teacher) for teacher in named]
