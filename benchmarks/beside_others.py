@@ -21,7 +21,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# Not on the loops' time: they see few pictures, of which an import would be a tenth.
+import numpy as np
+import pandas as pd
+import torch
 from machine import RESULTS, linked_pictures, report, shared_data, stylematch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.models import mobilenet_v2, vgg16
 
 CONFIG = {
     "embed_dim": 128,
@@ -52,13 +60,7 @@ clip_inference(
 
 
 def seed(pictures: list[Path], _: Path) -> None:
-    """Run the seed's loop."""
-    import numpy as np
-    import pandas as pd
-    import torch
-    from PIL import Image
-    from torchvision.models import vgg16
-
+    """Run the notebooks' loop."""
     model = vgg16(weights=None).features.eval()
     rows = pd.DataFrame({"image_id": [str(path) for path in pictures]})
 
@@ -73,12 +75,6 @@ def seed(pictures: list[Path], _: Path) -> None:
 
 def dataloader(pictures: list[Path], _: Path) -> None:
     """Run a plain torchvision data loader, and the shipped backbone eagerly."""
-    import torch
-    from PIL import Image
-    from torch.utils.data import DataLoader, Dataset
-    from torchvision import transforms
-    from torchvision.models import mobilenet_v2
-
     prepare = transforms.Compose([transforms.Resize(128), transforms.CenterCrop(128), transforms.ToTensor()])
 
     class Pictures(Dataset):  # type: ignore[type-arg]

@@ -89,15 +89,15 @@ def embed_times(job: EmbedJob, device: str) -> tuple[float, float, int]:
     return first - clock, time.perf_counter() - clock, faces
 
 
-def reading_rate(aligned: Path, side_px: int, batch: int) -> float:
-    """Return pictures a second from files to crops, as ``embed`` reads them beside a GPU."""
+def reading_rate(aligned: Path, side_px: int, batch: int) -> float | None:
+    """Return pictures a second from files to crops, as ``embed`` reads them beside a GPU; None of one batch alone."""
     names = sorted(os.fsencode(path.name) for path in aligned.iterdir())[: _READ_ALONE * batch]
     reading = Reading(aligned, "aligned", side_px, 1, max_bytes=10**8, max_megapixels=100, with_ids=False)
     batches = face_batches(names, reading, batch_size=batch, workers=usable_cores(), on_gpu=True)
-    done = next(batches).pictures  # the processes have started
+    next(batches)  # the processes have started
     clock = time.perf_counter()
     counted = sum(found.pictures for found in batches)
-    return counted / (time.perf_counter() - clock) if counted else float(done)
+    return counted / (time.perf_counter() - clock) if counted else None
 
 
 def gpu_decoding_rate(pictures: list[Path], batch: int) -> float | None:
@@ -157,7 +157,7 @@ def main() -> None:
         "steady_pictures_per_s": round((arguments.pictures - first) / (all_s - start_s), 1),
         "resident_pictures_per_s": round(resident, 1),
         "share_of_resident": round(rate / resident, 4),
-        "reading_pictures_per_s": round(reading, 1),
+        "reading_pictures_per_s": reading and round(reading, 1),
         "gpu_decoding_pictures_per_s": decoding and round(decoding, 1),
         "gpu_busy_share": busy.share,
         "pictures": arguments.pictures,

@@ -2,7 +2,8 @@
 
 ``python benchmarks/train_throughput.py jobs/celeba-vgg16.toml`` takes the first ``--pictures`` of the job's data and
 
-1. ``synthetic``: steps of the job's network, loss and optimiser on one resident random batch;
+1. ``synthetic``: steps of the job's network and loss, with AdamW, on one resident batch, in one view and without
+   teachers;
 2. ``jpeg``: one epoch of the real training from a cold cache: decode and cut every JPEG file, then augment, learn and
    watch. On a GPU ``nvidia-smi``, which comes with the driver, says ten times a second how busy it is:
    ``gpu_busy_share`` is the mean over all of that, ``gpu_busy_share_cached`` without the cutting, as in later epochs.
@@ -35,7 +36,7 @@ from stylematch.pipelines.learning.starting import first_network
 from stylematch.pipelines.learning.train_job import read_train_job
 from stylematch.settings.train import TrainJob
 from stylematch.vision.examples import Examples
-from stylematch.vision.losses import SchemaLoss, soft_targets
+from stylematch.vision.losses import SchemaLoss, point_ranges, soft_targets
 from stylematch.vision.networks import Network
 from stylematch.vision.trainer import precision_of
 from stylematch.vision.training import train_network
@@ -91,9 +92,10 @@ def plain_step_s(network: Network, job: TrainJob, part: Examples, steps: int) ->
     network = network.to(device).to(memory_format=torch.channels_last).train()
     batch = part.subset(np.arange(job.schedule.batch_size) % len(part)).in_channels(network.channels)
     pictures = torch.from_numpy(batch.crops(job.model.input_px).copy()).to(device).permute(0, 3, 1, 2).float() / 255.0
-    loss = SchemaLoss(network.schema)
-    targets = {name: torch.from_numpy(batch.targets[name]).to(device) for name in network.heads}
+    names = [group.name for group in network.schema.groups]
+    targets = {name: torch.from_numpy(batch.targets[name]).to(device) for name in names}
     soft = soft_targets(network.schema, targets)
+    loss = SchemaLoss(network.schema, job.loss, ranges=point_ranges(network.schema, soft))
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-9)
     narrow = precision_of(job.schedule.precision) == "bf16-mixed"
     started = 0.0
@@ -126,7 +128,8 @@ def run(job: TrainJob, steps: int) -> dict[str, object]:
         cut_s = time.perf_counter() - started
         network = first_network(job, source.schema)
         step_s = plain_step_s(network, job, source.parts[0][0], steps)
-        count = source.pictures // job.schedule.batch_size * job.schedule.batch_size
+        shown = sum(len(part) * times for part, times in source.parts)
+        count = shown // job.schedule.batch_size * job.schedule.batch_size
         # As many as an epoch of all of CelebA watches for so many that it learns from.
         few = min(len(source.val), max(1, count * CELEBA_WATCHED // CELEBA_TRAIN))
         watched = source.val.subset(np.arange(few))

@@ -11,6 +11,7 @@ from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
 from stylematch.vision.export import write_bundle
+from stylematch.vision.losses import instance_loss
 from stylematch.vision.networks import Network
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.stored_network import architecture, build_network, load_network
@@ -343,3 +344,48 @@ def test_a_network_does_not_wait_for_its_device(pool):
     with Waiting() as waiting:
         network(torch.zeros(2, 28, 28, 1, dtype=torch.uint8, device="meta"))
     assert waiting.calls == []
+
+
+def test_densenet_ends_in_its_last_activation():
+    network = Network(Model(backbone="densenet121", input_px=64), celeba.SCHEMA).eval()
+    with torch.no_grad():
+        assert network.backbone(torch.randn(2, 3, 64, 64)).min() >= 0
+
+
+def test_weights_of_other_classes_are_weights_of_the_backbone(tmp_path):
+    from torchvision.models import resnet18
+
+    stored = resnet18(num_classes=7).state_dict()
+    for name, state in (("seven.pth", stored), ("none.pth", {k: v for k, v in stored.items() if k[:3] != "fc."})):
+        torch.save(state, tmp_path / name)
+        network = Network(Model(backbone="resnet18", weights=str(tmp_path / name), input_px=64), celeba.SCHEMA)
+        assert torch.equal(network.backbone.conv1.weight, stored["conv1.weight"])
+    torch.save({k: v for k, v in stored.items() if k != "conv1.weight"}, tmp_path / "half.pth")
+    with pytest.raises(UserError, match="does not hold weights of this network"):
+        Network(Model(backbone="resnet18", weights=str(tmp_path / "half.pth"), input_px=64), celeba.SCHEMA)
+
+
+def test_a_layer_that_is_read_is_not_changed_by_the_next():
+    network = Network(Model(backbone="alexnet", input_px=64, embedding_layer=4), celeba.SCHEMA).eval()
+    pictures = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        _, layers = network._layers(pictures)
+        expected = network.backbone[:4]((pictures - network.pixel_mean) / network.pixel_std)
+    assert expected.min() < 0  # before the activation, which is in place
+    assert torch.equal(layers[4], expected)
+
+
+def test_points_and_similarities_keep_their_digits_under_autocast():
+    torch.manual_seed(0)
+    head = PointHead(8, 3).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        heat = head.maps(torch.randn(4, 8, 9, 9))
+        head.maps = torch.nn.Identity()
+        points = head(heat)
+    exact = head(heat.float())
+    assert points.dtype == torch.float32
+    torch.testing.assert_close(points, exact)
+    views = torch.nn.functional.normalize(torch.randn(12, 16), dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = instance_loss(views, 6, 0.1)
+    assert torch.equal(narrow, instance_loss(views, 6, 0.1))

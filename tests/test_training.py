@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,12 +24,12 @@ from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX
 from stylematch.vision.batches import Batches, EpochOrder
-from stylematch.vision.begun import steps_of
+from stylematch.vision.begun import check_data, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
 from stylematch.vision.trainer import _Average
-from stylematch.vision.training import train_network
+from stylematch.vision.training import _sampling_weights, train_network
 
 pytestmark = pytest.mark.train
 
@@ -186,6 +187,63 @@ def test_the_best_epoch_before_a_kill_stays_the_best(watched_losses, tmp_path, m
     train_tiny(killed.out, count=16, epochs=4, keep="best")
     assert torch.load(killed.out / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
     assert_same_checkpoints(whole, killed.out)
+
+
+def test_the_best_epoch_stays_the_best_in_a_folder_that_was_moved(watched_losses, tmp_path, monkeypatch):
+    watched_losses(3.0, 1.0, 2.0, 4.0)
+    killed = Killed(monkeypatch, tmp_path / "out", epoch=2)
+    train_tiny(killed.out, count=16, epochs=4, keep="best")
+    killed.put_back()
+    killed.out.rename(tmp_path / "moved")
+    train_tiny(tmp_path / "moved", count=16, epochs=4, keep="best")
+    assert torch.load(tmp_path / "moved" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
+    assert not killed.out.exists()
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_the_sampler_draws_a_rare_yes_as_often_as_its_weight_says(power):
+    from stylematch.data.labels import BinaryGroup, LabelSchema
+
+    schema = LabelSchema((BinaryGroup("attributes", ("Hat",)),))
+    answers = torch.tensor([[1.0]] * 10 + [[0.0]] * 90)
+    weights = _sampling_weights(SimpleNamespace(schema=schema), {"attributes": answers}, power)
+    odds = weights[:10].sum() / weights[10:].sum()
+    assert odds == pytest.approx((10 / 90) ** (1 - power), rel=1e-5)
+
+
+def test_a_rate_falls_after_as_many_epochs_as_asked_and_momentum_stays():
+    from stylematch.vision.learner import Learner
+
+    network = Network(MODEL, SCHEMA)
+    for patience in (1, 3):
+        setting = job(rate="plateau", rate_patience=patience)
+        made = Learner(network, SchemaLoss(SCHEMA), setting, 10).configure_optimizers()
+        rate, rates = made["lr_scheduler"]["scheduler"], []
+        for _ in range(patience + 2):
+            rate.step(1.0)  # the first is the best so far
+            rates.append(made["optimizer"].param_groups[0]["lr"])
+        assert [value < 4e-3 * 0.99 for value in rates] == [False] * patience + [True] * 2
+    made = Learner(
+        network, SchemaLoss(SCHEMA), job(optimizer="sgd", momentum=0.3, rate="one_cycle"), 10
+    ).configure_optimizers()
+    for _ in range(5):
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+        assert made["optimizer"].param_groups[0]["momentum"] == 0.3
+
+
+def test_pictures_that_were_replaced_are_not_gone_on_with(tmp_path):
+    same = garments(16, 2)
+    replaced = Examples(same.ids, 255 - same.fields, same.targets)
+    (tmp_path / "one").mkdir()
+    check_data(SCHEMA, [(same, 1)], same, tmp_path / "one", begun=False)
+    check_data(SCHEMA, [(same, 1)], same, tmp_path / "one", begun=True)
+    with pytest.raises(UserError, match="learned from other pictures or labels"):
+        check_data(SCHEMA, [(replaced, 1)], same, tmp_path / "one", begun=True)
+    # What an earlier release began knew nothing of contents.
+    stored = json.loads((tmp_path / "one" / "data.json").read_text())
+    (tmp_path / "one" / "data.json").write_text(json.dumps({"sha256": stored["sha256"]}))
+    check_data(SCHEMA, [(replaced, 1)], same, tmp_path / "one", begun=True)
 
 
 def test_a_training_that_was_stopped_early_is_not_gone_on_with(watched_losses, tmp_path):

@@ -69,7 +69,10 @@ def evaluate(
     ),
     split: Annotated[
         Literal["train", "val", "test", "all"],
-        typer.Option(help="Which part; of garments and of your own, test is what the bundle did not learn from."),
+        typer.Option(
+            help="Which part; of garments and of your own, test is what the bundle did not learn from. A CelebA folder "
+            "without test pictures is measured whole."
+        ),
     ] = "test",
     faces: Annotated[
         Literal["aligned", "find"], typer.Option(help="Pictures are face crops, or whole photos to search for faces.")

@@ -22,6 +22,8 @@ _GROUP = re.compile(r"[\w -]{1,60}")
 # What figures, the training's log and the graph's outputs call something else.
 _TAKEN = _WITHOUT_CLASSES | {"embedding", "instance", "loss", "pictures"}
 _WATCHED = ("accuracy", "f1")
+# Backbones that give pooled features alone, from which points are read, too (see ``stylematch.vision.backbones``).
+_IN_ONE_PIECE = ("timm:", "vit_", "swin_", "googlenet", "inception_", "maxvit_")
 _SMOKE_PICTURES, _SMOKE_BATCH, _SMOKE_PX, _SMOKE_EPOCHS = 24, 4, 64, 2
 
 
@@ -98,7 +100,8 @@ class TrainJob(Section):
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that was given and changes nothing, or less than one would think."""
         groups = set(self.data.label_groups)
-        alone = groups and groups <= {"landmarks", "box"} and self.model.frozen == "none"
+        apart = not self.model.backbone.startswith(_IN_ONE_PIECE)
+        alone = apart and groups and groups <= {"landmarks", "box"} and self.model.frozen == "none"
         said = (
             ["data.groups: has points alone, and from points the backbone does not learn; add attributes"]
             if alone

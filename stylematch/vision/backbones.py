@@ -34,6 +34,8 @@ _UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError)
 # What a network says of pictures that it cannot be made for, or cannot take.
 _UNFITTING = (RuntimeError, ValueError, AssertionError)
 _LONGEST_WHY = 160
+_CLASSIFIERS = ("fc.", "head.", "heads.", "head_dist.", "classifier.", "last_linear.", "AuxLogits.", "aux1.", "aux2.")
+"""What the names of a classifier's weights begin with, in torchvision's networks and timm's."""
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
 # The small networks: channels of the input, and widths that keep a whole model below a million parameters.
@@ -191,7 +193,9 @@ def _load_file(network: nn.Module, path: Path) -> None:
             state = load_file(path)
         else:  # weights that were stored on a GPU, too
             state = torch.load(path, weights_only=True, map_location="cpu")
-        network.load_state_dict(state)
+        network.load_state_dict(
+            _whatever_the_classifier(state, network.state_dict()) if isinstance(state, dict) else state
+        )
     except FileNotFoundError as error:
         raise UserError(f'model.weights: {path} is no file; write "imagenet", "none" or the path of one.') from error
     except Exception as error:  # each format has its own exceptions, and damage has any of Python's
@@ -199,6 +203,13 @@ def _load_file(network: nn.Module, path: Path) -> None:
             f"model.weights: {path} does not hold weights of this network ({_why(error)}); name the file of a "
             "state_dict of the whole network, in safetensors or as torch.save writes it."
         ) from error
+
+
+def _whatever_the_classifier(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a state without a classifier of other classes: it is taken off anyway, so it need not be there either."""
+    fitting = {key for key, value in state.items() if key in own and own[key].shape == value.shape}
+    kept = {key: value for key, value in state.items() if key in fitting or not key.startswith(_CLASSIFIERS)}
+    return {key: value for key, value in own.items() if key.startswith(_CLASSIFIERS)} | kept
 
 
 def _why(error: Exception) -> str:
@@ -216,6 +227,8 @@ def _without_classifier(network: nn.Module) -> nn.Sequential:
     kind = type(network).__name__
     features = children.get("features")
     if isinstance(features, nn.Sequential) and kind != "SwinTransformer":  # whose maps have their channels last
+        if kind == "DenseNet":  # torchvision's own has it as a function
+            features.add_module("last_relu", nn.ReLU())
         return features
     if kind == "MNASNet":
         return network.layers  # type: ignore[return-value]

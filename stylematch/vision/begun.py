@@ -25,6 +25,7 @@ AFTERWARDS = ("instance_share", "embedding_layer")
 """Settings of the model that change what is made of the network, and not what is learned."""
 
 
+_HASHED_AT_ONCE = 1024
 _HIDDEN: Any = {"out": True, "schedule": set(_RUNNING), "model": set(AFTERWARDS)}
 
 
@@ -87,18 +88,21 @@ def check_data(
     Else a training whose table was edited would end at once, and its old weights be measured on a new split: on
     pictures that they learned from.
     """
-    digest = hashlib.sha256(json.dumps(schema.to_json()).encode())
+    digest, pictures = hashlib.sha256(json.dumps(schema.to_json()).encode()), hashlib.blake2b(digest_size=16)
     for part, times in (*parts, (val, 1)):
         digest.update(json.dumps([times, part.ids]).encode())
+        for start in range(0, len(part), _HASHED_AT_ONCE):
+            pictures.update(np.ascontiguousarray(part.fields[start : start + _HASHED_AT_ONCE, ::8, ::8]).data)
         for name in sorted(part.targets):
             digest.update(name.encode() + np.ascontiguousarray(part.targets[name]).tobytes())
-    note, now = out / "data.json", {"sha256": digest.hexdigest()}
+    note, now = out / "data.json", {"sha256": digest.hexdigest(), "pictures": pictures.hexdigest()}
     if begun and note.is_file():
         try:
             then = json.loads(note.read_text(encoding="utf-8"))
         except ValueError:
-            then = None
-        if then != now:
+            then = {}
+        # Of a training that an earlier release began, its pictures' contents are not known.
+        if {"pictures": now["pictures"], **then} != now:
             raise UserError(
                 f"{out / 'checkpoints'} learned from other pictures or labels than the data have now; name another "
                 f"out, or delete {out}."

@@ -45,7 +45,7 @@ def write_bundle(
     Parameters
     ----------
     network : Network
-        Trained, in evaluation mode, on the CPU.
+        Trained, in evaluation mode, on the CPU. Its weights are rounded to what is stored of them.
     directory : pathlib.Path
         Created or overwritten.
     name : str
@@ -74,6 +74,9 @@ def write_bundle(
     for key, value in state.items():
         if not value.isfinite().all():
             raise StylematchError(f"{directory}: {key} has values that float16 cannot hold; the training failed.")
+    own = network.state_dict()
+    for key, value in state.items():  # else constants that the graph is folded to would follow from finer ones
+        own[key].copy_(value)
     directory.mkdir(parents=True, exist_ok=True)
     _tidy(directory)
     write_durably(directory / WEIGHTS, save(state))
@@ -170,8 +173,12 @@ def exported(network: torch.nn.Module, example: torch.Tensor, outputs: list[str]
         raise StylematchError("torch's ONNX exporter returned nothing.")
     # ONNX Runtime folds batch normalisation into a convolution, and lays convolutions out for the processor's vectors,
     # only where biases and limits are constants; the exporter leaves them to be computed. (Its own optimiser would
-    # fold the weights, too, which must stay those of weights.safetensors.)
-    onnxscript.optimizer.fold_constants(program.model)
+    # fold the weights, too, which must stay those of weights.safetensors; so may this one where they are transposed.)
+    weights = set(network.state_dict())
+    onnxscript.optimizer.fold_constants(
+        program.model,
+        should_fold=lambda node: False if any(x is not None and x.name in weights for x in node.inputs) else None,
+    )
     onnxscript.optimizer.remove_unused_nodes(program.model)
     return program
 

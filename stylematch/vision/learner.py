@@ -246,13 +246,21 @@ class Learner(lightning.LightningModule):
                 total = self.steps + 1
                 # torch divides by the length of a warm-up that ends with its first step: 0.2 of 5.
                 warmup = schedule.warmup * (1 - 1e-9 * (schedule.warmup * total == 1))
-                rate = rates.OneCycleLR(optimizer, max_lr=schedule.learning_rate, total_steps=total, pct_start=warmup)
+                rate = rates.OneCycleLR(
+                    optimizer,
+                    max_lr=schedule.learning_rate,
+                    total_steps=total,
+                    pct_start=warmup,
+                    cycle_momentum=schedule.optimizer != "sgd",  # whose momentum is a setting
+                )
                 return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
             case "cosine":
                 cosine = rates.CosineAnnealingLR(optimizer, T_max=self.steps)
                 return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
             case "plateau":
-                plateau = rates.ReduceLROnPlateau(optimizer, patience=schedule.rate_patience)
+                plateau = rates.ReduceLROnPlateau(
+                    optimizer, patience=schedule.rate_patience - 1
+                )  # torch waits one more
                 return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
         return optimizer
 

@@ -194,7 +194,8 @@ def instance_loss(views: Tensor, pictures: int, temperature: float) -> Tensor:
         have two.
     """
     count, again = len(views), len(views) - pictures
-    similarity = (views @ views.T).float() / temperature
+    with torch.autocast(views.device.type, enabled=False):  # half the digits, over a low temperature, are too few
+        similarity = views.float() @ views.float().T / temperature
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=views.device), -torch.inf)
     first = torch.arange(again, device=views.device)
     other = first + pictures

@@ -233,7 +233,7 @@ class Network(nn.Module):
         for number, layer in enumerate(self.backbone, start=1):
             values = layer(values)
             if number in (self.finer_layers, self.model.embedding_layer):
-                layers[number] = values
+                layers[number] = values.clone()  # the next child may be an activation in place
         return values, layers
 
     def _divided(self, instance: Tensor, heads: dict[str, Tensor]) -> Tensor:

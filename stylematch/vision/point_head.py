@@ -40,4 +40,5 @@ class PointHead(nn.Module):
         side = heat.shape[-1]
         centres = (torch.arange(side, device=x.device, dtype=torch.float32) + 0.5) / side
         places = torch.stack([centres.repeat(side), centres.repeat_interleave(side)], 1)
-        return (torch.softmax(heat.flatten(2), dim=2) @ places).flatten(1)
+        # No product of matrices, which autocast would take back to half the digits: a hundredth of the eyes' distance.
+        return (torch.softmax(heat.flatten(2), dim=2)[..., None] * places).sum(2).flatten(1)

@@ -100,7 +100,28 @@ def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **opti
 
 
 def _checkpoint(out: Path, name: str, **options: Any) -> ModelCheckpoint:
-    return ModelCheckpoint(out / "checkpoints", filename=name, enable_version_counter=False, **options)
+    return _Checkpoint(out / "checkpoints", filename=name, enable_version_counter=False, **options)
+
+
+class _Checkpoint(ModelCheckpoint):
+    """Lightning's, which knows the best so far also where the training's folder was moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, now = state_dict["dirpath"], self.dirpath
+
+        def moved(path: str) -> str:
+            return str(now) + path.removeprefix(str(before)) if path.startswith(str(before)) else path
+
+        super().load_state_dict(
+            {
+                **state_dict,
+                "dirpath": now,
+                **{
+                    key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+                },
+                "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
+            }
+        )
 
 
 def precision_of(wanted: str) -> Any:

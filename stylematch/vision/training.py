@@ -211,10 +211,13 @@ def _all_targets(network: Network, parts: list[tuple[Examples, int]]) -> dict[st
 
 
 def _sampling_weights(network: Network, targets: dict[str, torch.Tensor], power: float) -> npt.NDArray[np.float64]:
-    """Return for every picture how rare its labels are: the mean of its known labels' weights, over all groups."""
+    """Return for every picture how rare its labels are: the mean of its known labels' weights, over all groups.
+
+    Of yes and no the weight is what a yes counts beside a no, and here both are drawn: each by its square root.
+    """
     weights = label_weights(network.schema, targets, power)
     rarity = [
-        torch.where(target.isnan(), torch.nan, target * weights[name] + (1 - target) * (1 / weights[name].clamp(0.1)))
+        torch.where(target.isnan(), torch.nan, target * weights[name].sqrt() + (1 - target) / weights[name].sqrt())
         if network.schema.group(name).kind == "binary"
         else torch.where(target.isnan(), torch.nan, target * weights[name]).sum(1, keepdim=True)
         for name, target in targets.items()

@@ -30,6 +30,7 @@ from stylematch.pipelines.learning.sources import photo_faces
 from stylematch.pipelines.style_fit import gallery_sha256
 from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.infos import index_info
+from stylematch.search.names import some
 from stylematch.settings.load import data_root
 from stylematch.style.fits import Fit, fits_path, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, HeldOut, fit_neighbours, fit_pool, fit_rules
@@ -142,7 +143,14 @@ def fit_style(
     by_title: dict[str, LabelledFaces] = {}
     with ExitStack() as stack:
         kept = cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stylematch-")))
+        known = set(gallery.index.ids)
         for title, examples, people in _examples(folder, sets[0], bundle.input_px, kept):
+            if among := [name for name in examples.ids if name in known]:
+                raise UserError(
+                    f"{shown(assets.faces)} holds {len(among):,} of the faces of {title}, {shown(some(among))}: each "
+                    "would find itself, with its true style; fit to a gallery of the training split alone "
+                    "('embed celeba --split train')."
+                )
             predictions = predict_examples(runtime, examples)
             found = gallery.index.search(predictions.embedding, min(MOST_NEIGHBOURS, len(gallery.index)))
             by_title[title] = LabelledFaces(
