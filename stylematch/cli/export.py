@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ def export(
 ) -> None:
     """Score what is new since last night, keep what is not, and publish a dated snapshot."""
     from stylematch.cli.logs import say
+    from stylematch.cli.streams import whether_heard_or_not
     from stylematch.errors import LimitExceededError
     from stylematch.tables.arrow import without_pandas_if_alone
 
@@ -37,8 +39,9 @@ def export(
     from stylematch.settings.load import load_job
 
     def tell(warnings: Sequence[str]) -> None:
-        for warning in warnings:
-            say(f"warning: {warning}", level="warning")
+        with whether_heard_or_not(sys.stderr):
+            for warning in warnings:
+                say(f"warning: {warning}", level="warning")
 
     settings = load_job(job, ExportJob, overrides or ())
     try:

@@ -6,8 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +15,7 @@ from stylematch.cli import catalog, compare, data, doctor, embed, export, index,
 from stylematch.cli.arguments import LogFormat, command_of, format_first
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import log_to_stderr, say, speaks_json, use_log_format
+from stylematch.cli.streams import to_nowhere, whether_heard_or_not, write_any_letter
 from stylematch.data.memory import collected_at_the_end
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.arrow import claim_process
@@ -59,6 +59,7 @@ def main() -> NoReturn:
     try:
         hear_interrupts()
         log_to_stderr()
+        write_any_letter()
         claim_process()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # it came before the command began
@@ -92,11 +93,11 @@ def run(arguments: list[str]) -> int:
         result: Any = app(format_first(arguments), prog_name="stylematch-batch", standalone_mode=False)
         sys.stdout.flush()
     except StylematchError as error:
-        with _whether_heard_or_not(sys.stdout):
+        with whether_heard_or_not(sys.stdout):
             for line in getattr(error, "lines", ()):  # a run that is done says so, over whatever limit
                 typer.echo(line)
             sys.stdout.flush()
-        with _whether_heard_or_not(sys.stderr):
+        with whether_heard_or_not(sys.stderr):
             say(shown(str(error)))  # names in it may hold line feeds
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -111,7 +112,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_has_gone()
     except PermissionError as error:  # trying again would not change it
-        with _whether_heard_or_not(sys.stderr):
+        with whether_heard_or_not(sys.stderr):
             say(
                 f"{shown(error.filename or str(error))}: {error.strerror or 'denied'}: check the path and its "
                 "permissions"
@@ -123,17 +124,17 @@ def run(arguments: list[str]) -> int:
         try:
             current_folder()
         except UserError as gone:  # the error names nothing then
-            with _whether_heard_or_not(sys.stderr):
+            with whether_heard_or_not(sys.stderr):
                 say(str(gone))
             return gone.exit_code
-        with _whether_heard_or_not(sys.stderr):
+        with whether_heard_or_not(sys.stderr):
             say(f"{shown(str(error))}; mend that and run the same command again")
         return ExitCode.FAILED_RESUMABLE
     except Exception as error:
         if follows_an_interrupt(error):
             return _say_interrupted(arguments)
         show = getattr(error, "show", None)
-        with _whether_heard_or_not(sys.stderr):
+        with whether_heard_or_not(sys.stderr):
             if show is None and speaks_json():
                 say(traceback.format_exc())
             elif show is None:
@@ -154,31 +155,14 @@ def _say_interrupted(arguments: list[str]) -> int:
     from stylematch.tables.contract import GOING_ON, ExitCode
 
     how = "goes on where it stopped" if command_of(arguments) in GOING_ON else "begins again"
-    with _whether_heard_or_not(sys.stderr):
+    with whether_heard_or_not(sys.stderr):
         say(f"interrupted; the same command {how}", level="warning")
     return ExitCode.INTERRUPTED
-
-
-@contextlib.contextmanager
-def _whether_heard_or_not(stream: TextIO) -> Iterator[None]:
-    """Tell of an end on a stream; where nobody reads that any more, or its disk is full, the exit code stays."""
-    try:
-        yield
-    except (OSError, ValueError):
-        _to_nowhere(stream)
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere, or Python would try once more at its end, and exit with 120."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
 
 
 def _reader_has_gone() -> int:
     """Return success: whoever read our output (head, say) has seen enough. What is still buffered goes nowhere."""
     from stylematch.tables.contract import ExitCode
 
-    _to_nowhere(sys.stdout)
+    to_nowhere(sys.stdout)
     return ExitCode.DONE

@@ -15,8 +15,9 @@ from io import BufferedReader
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from stylematch.errors import PhotoRejectedError
+from stylematch.errors import PhotoRejectedError, StylematchError
 from stylematch.tables.contract import Reason
+from stylematch.tables.shown import shown
 
 PHOTO_ID_HEX_DIGITS = 32
 
@@ -31,8 +32,13 @@ def escape_path(raw: bytes) -> str:
     try:
         path = raw.decode("utf-8")
     except UnicodeDecodeError:
-        return _ESCAPE + quote_from_bytes(raw)
-    return _ESCAPE + quote_from_bytes(raw) if path.startswith(_ESCAPE) else path
+        return escape_bytes(raw)
+    return escape_bytes(raw) if path.startswith(_ESCAPE) else path
+
+
+def escape_bytes(raw: bytes) -> str:
+    """Return the text for a path that is not UTF-8."""
+    return _ESCAPE + quote_from_bytes(raw)
 
 
 def unescape_path(path: str) -> bytes:
@@ -58,6 +64,8 @@ def read_photo(root: Path, raw_path: bytes, max_bytes: int, *, follow_links: boo
 
     Raises
     ------
+    StylematchError
+        The directory itself is no longer there.
     PhotoRejectedError
         With ``unreadable_file`` (also where the file is no longer a regular one), ``empty_file`` or
         ``file_too_large``.
@@ -72,7 +80,7 @@ def read_photo(root: Path, raw_path: bytes, max_bytes: int, *, follow_links: boo
                 data += stream.read(max_bytes + 1 - len(data))
             size = max(size, len(data))
     except (OSError, ValueError) as error:
-        raise _unreadable(error) from error
+        raise _unreadable(error, root) from error
     return whole_photo(data, size, max_bytes)
 
 
@@ -123,7 +131,7 @@ def hash_photo(root: Path, raw_path: bytes, max_bytes: int | None = None, *, fol
                     raise too_large(size, max_bytes)
                 digest.update(block[:read])
     except (OSError, ValueError) as error:
-        raise _unreadable(error) from error
+        raise _unreadable(error, root) from error
     return digest.hexdigest()[:PHOTO_ID_HEX_DIGITS]
 
 
@@ -163,6 +171,13 @@ def _open_without_links(root: bytes, raw_path: bytes) -> int:
         os.close(above)
 
 
-def _unreadable(error: Exception) -> PhotoRejectedError:
+def _unreadable(error: Exception, root: Path) -> PhotoRejectedError:
+    try:
+        root.stat()
+    except OSError as gone:  # a disk that went away says nothing of any photo
+        raise StylematchError(
+            f"the photos' folder {shown(root)} is no longer there ({gone.strerror}): run the same command again once "
+            "it is"
+        ) from gone
     why = getattr(error, "strerror", None) or str(error)
     return PhotoRejectedError(Reason.UNREADABLE_FILE, f"the file could not be read: {why}")

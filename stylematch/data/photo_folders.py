@@ -7,6 +7,7 @@ HEAD request an object, many at a time.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,11 @@ class LocalFolder:
     follow_links: bool = False
 
     def __post_init__(self) -> None:
-        photo_root(self.path)
+        _ = self._root  # asked once: what happens to it later is no mistake of the user's
+
+    @functools.cached_property
+    def _root(self) -> Path:
+        return photo_root(self.path)
 
     @property
     def name(self) -> str:
@@ -110,14 +115,14 @@ class LocalFolder:
 
     def read(self, raw_path: bytes, max_bytes: int) -> bytes:
         """Return one photo's bytes; see ``read_photo``."""
-        return read_photo(photo_root(self.path), raw_path, max_bytes, follow_links=self._through_links())
+        return read_photo(self._root, raw_path, max_bytes, follow_links=self._through_links())
 
     def hash(self, raw_path: bytes) -> str:
         """Return one photo's photo_id; see ``hash_photo``."""
-        return hash_photo(photo_root(self.path), raw_path, follow_links=self._through_links())
+        return hash_photo(self._root, raw_path, follow_links=self._through_links())
 
     def _through_links(self) -> bool:
-        return self.follow_links or self.path.is_file()
+        return self.follow_links or self._root != self.path
 
 
 @dataclass(frozen=True)

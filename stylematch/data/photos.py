@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import stat
@@ -21,7 +22,7 @@ from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
 from stylematch.data.photo_file import escape_path, open_regular
 from stylematch.data.readers import Readers
-from stylematch.errors import UserError
+from stylematch.errors import StylematchError, UserError
 
 PICTURE_EXTENSIONS = (
     b".jpg",
@@ -46,6 +47,16 @@ PICTURE_EXTENSIONS = (
     b".psd",
 )
 _EXAMPLES_SHOWN = 20
+# What a disk or a network says that fails now and may not later.
+_PASSING = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EREMOTEIO,
+)
 
 
 @dataclass
@@ -106,13 +117,20 @@ def photo_root(path: Path) -> Path:
     Raises
     ------
     UserError
-        There is nothing at ``path``, it cannot be reached, or it is neither a directory nor a regular file.
+        There is nothing at ``path``, it may not be reached, or it is neither a directory nor a regular file.
+    StylematchError
+        The disk that it is on fails, which may pass.
     """
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"there is no directory of photos at {str(path)!r}: check the path") from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            raise StylematchError(
+                f"the photos at {str(path)!r} cannot be reached ({error.strerror}): run the same command again once "
+                "they can"
+            ) from error
         why = getattr(error, "strerror", None) or error
         raise UserError(
             f"the photos at {str(path)!r} cannot be reached ({why}): check the path and its permissions"

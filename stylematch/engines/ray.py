@@ -121,4 +121,4 @@ def run_partitions(
             crew.run()
         finally:
             crew.end()
-    return count
+    return crew.most

@@ -78,6 +78,11 @@ class Crew:
         Given a partition and its result, in this process.
     on_progress : callable
         Told how many more photos are done.
+
+    Attributes
+    ----------
+    most : int
+        How many actors there were at once, at most.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class Crew:
         self._on_done = on_done
         self._on_progress = on_progress
         self._workers: list[_Worker] = []
+        self.most = 0
         self._failure: Exception | None = None
         self._failed_starts = 0
         self._halted_at: float | None = None
@@ -138,6 +144,7 @@ class Crew:
         free = sum(worker.task is None for worker in self._workers)
         while len(self._workers) < self._size and self._at_hand(free + 1) > free:
             self._workers.append(_Worker(self._start()))
+            self.most = max(self.most, len(self._workers))
             free += 1
 
     def _watch_over(self, busy: bool) -> None:

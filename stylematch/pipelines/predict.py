@@ -7,6 +7,7 @@ publish by one rename: as ``score`` does, with one model and without styles and 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from stylematch.data.decode import decode_photo
 from stylematch.data.heif import has_heif
 from stylematch.data.listing import Listing, read_listing
+from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.inputs import list_inputs, root_beside, through_links
 from stylematch.pipelines.listed_photos import read_listed
@@ -204,13 +206,21 @@ def _sheet(job: PredictJob, model: Bundle, listing: Listing, counts: PredictCoun
 
 
 def _sheet_pictures(job: PredictJob, model: Bundle, listing: Listing) -> Iterator[SheetPicture]:
-    """Yield the first pictures with their predictions; all of them lie in the first partition, which is larger."""
-    photos = {photo.path: photo for photo in islice(read_listing(job.listing, listing.partitions[0]), MAX_PICTURES)}
-    among_them = pc.field("path").isin(pa.array(list(photos), pa.string()))
-    files = pq.read_table(shard_path(job.staged / "photos", 0), filters=among_them).to_pylist()
-    subjects: dict[str, list[dict[str, Any]]] = {path: [] for path in photos}
-    for row in pq.read_table(shard_path(job.staged / "predictions", 0), filters=among_them).to_pylist():
-        subjects[row["path"]].append(row)
+    """Yield the first pictures with their predictions, out of as many partitions as hold them."""
+    left, files = MAX_PICTURES, list[dict[str, Any]]()
+    photos: dict[str, FoundPhoto] = {}
+    subjects: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for partition in listing.partitions:
+        some = {photo.path: photo for photo in islice(read_listing(job.listing, partition), left)}
+        among_them = pc.field("path").isin(pa.array(list(some), pa.string()))
+        files += pq.read_table(shard_path(job.staged / "photos", partition.number), filters=among_them).to_pylist()
+        shard = shard_path(job.staged / "predictions", partition.number)
+        for row in pq.read_table(shard, filters=among_them).to_pylist():
+            subjects[row["path"]].append(row)
+        photos |= some
+        left -= len(some)
+        if not left:
+            break
     thresholds = model.description.get("thresholds", {})
     for row in files:
         path, size = row["path"], (row["width"] or 0, row["height"] or 0)

@@ -64,7 +64,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     check_engine(settings)
-    check_other_command(out)
+    check_other_command(out, "score")
     root = root_beside(photos, out, settings.photo_timeout_s)
     assets, device = resolve_assets(indexes), resolve_device(settings.device)
     allowed = allowed_items(settings.where, assets.items)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import os
 import secrets
@@ -22,6 +23,8 @@ from typing import IO
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.shown import shown, why
 
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the same command meets again: somebody has to allow it first."""
 BUFFER_BYTES = 2**18  # some dozen thumbnails: a call to the system takes as long as making one's text
 TEMPORARY_SUFFIX = ".tmp"
 

@@ -128,6 +128,12 @@ def scoring_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**night, "style_fusion": settings.get("style_fusion")} if isinstance(night, dict) else settings
 
 
+def made_by(manifest: Mapping[str, Any]) -> str:
+    """Return the command that a run's manifest is of."""
+    settings = manifest.get("settings") or {}
+    return str(settings.get("command") or ("export" if isinstance(settings.get("score"), dict) else "score"))
+
+
 def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Return the manifest of a finished run of ours in ``directory``, or None where there is none."""
     try:

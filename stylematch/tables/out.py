@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.manifest import read_manifest
+from stylematch.tables.manifest import made_by, read_manifest
 from stylematch.tables.shown import is_url, is_utf8, shown
 
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
@@ -93,15 +93,15 @@ def replaceable(out: Path, name: str) -> Path:
     return real
 
 
-def check_other_command(out: Path, command: str | None = None) -> None:
+def check_other_command(out: Path, command: str) -> None:
     """Refuse an OUT that holds what another command made: hours of scoring are not lost to a mistyped folder.
 
     Parameters
     ----------
     out : Path
         As for ``check_out``.
-    command : str, optional
-        Whose runs may be replaced; its manifests say so in their settings, but for those of ``score``, the default.
+    command : str
+        Whose runs may be replaced.
 
     Raises
     ------
@@ -109,8 +109,8 @@ def check_other_command(out: Path, command: str | None = None) -> None:
         As of ``check_out``, and where OUT holds another command's run.
     """
     there = read_manifest(check_out(out))
-    if there is not None and there.get("settings", {}).get("command") != command:
-        raise UserError(f"--out {shown(out)} holds a run that {command or 'score'} did not write: name another folder")
+    if there is not None and made_by(there) != command:
+        raise UserError(f"--out {shown(out)} holds a run that {command} did not write: name another folder")
 
 
 def output_of(out: Path) -> Callable[[Path], bool]:

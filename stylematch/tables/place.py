@@ -106,7 +106,8 @@ class Place:
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, data)
             return
-        with self._object(name) as stream:
+        # One request, which the server carries out or not: where it fails, the old one is still there.
+        with self.explained("write", name), self.filesystem.open_output_stream(self.key(name)) as stream:
             stream.write(data)
 
     def take(self, file: Path, name: str) -> None:
@@ -123,17 +124,11 @@ class Place:
             file.unlink()
 
     def copy(self, file: Path, name: str) -> None:
-        """Upload a file of this machine."""
-        with file.open("rb") as source, self._object(name) as stream:
-            shutil.copyfileobj(source, stream, _COPIED_BYTES)
-
-    @contextmanager
-    def _object(self, name: str) -> Iterator[Any]:
-        """Yield a stream into an object; what is broken off, which closing the stream would complete, does not stay."""
-        with self.explained("write", name):
+        """Upload a file of this machine under a new name; what is broken off, and so cut short, does not stay."""
+        with file.open("rb") as source, self.explained("write", name):
             try:
                 with self.filesystem.open_output_stream(self.key(name)) as stream:
-                    yield stream
+                    shutil.copyfileobj(source, stream, _COPIED_BYTES)
             except BaseException:
                 with contextlib.suppress(OSError):
                     self.filesystem.delete_file(self.key(name))
@@ -181,6 +176,9 @@ def place_of(text: str, what: str) -> Place:
     scheme, separator, _ = text.partition("://")
     if not separator:
         return Place(text, Path.cwd() / text)
+    for sign, escape in (("#", "%23"), ("?", "%3F")):  # else what follows would be no part of the name
+        if sign in text and (sign == "#" or scheme == "file"):
+            raise UserError(f"{what}: '{shown(without_keys(text))}' has a {sign} in it; write {escape} for it.")
     if scheme == "file":
         path = unquote(urlsplit(text).path)
         if urlsplit(text).netloc not in ("", "localhost") or not path.startswith("/"):

@@ -15,8 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from stylematch.errors import UserError
-from stylematch.tables.disk import explained, sync_directory, temporary_path
+from stylematch.errors import StylematchError, UserError
+from stylematch.tables.disk import NOT_ALLOWED, explained, sync_directory, temporary_path
 from stylematch.tables.manifest import MANIFEST, TOOL
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.place import Place
@@ -60,7 +60,12 @@ class Snapshots:
                     f"out: {self.place} holds {shown(foreign[0])} and no earlier export: name a folder of its own."
                 )
             content = {"tool": TOOL, "layout": 1}
-            self.place.write(MARKER, (json.dumps(content, sort_keys=True) + "\n").encode())
+            try:
+                self.place.write(MARKER, (json.dumps(content, sort_keys=True) + "\n").encode())
+            except StylematchError as error:
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno in NOT_ALLOWED:
+                    raise UserError(f"out: {error}; name a folder that you may write to.") from error
+                raise
 
     def finished(self) -> dict[str, str]:
         """Return the finished snapshots, sorted: folder name and date."""

@@ -24,7 +24,7 @@ from types import TracebackType
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
-from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, sync_directory, sync_tree
+from stylematch.tables.disk import NOT_ALLOWED, TEMPORARY_SUFFIX, explained, sync_directory, sync_tree
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
@@ -32,7 +32,7 @@ from stylematch.tables.out import check_out, hidden_prefix
 from stylematch.tables.shards import is_done, is_whole, shard_path, sidecar_path
 from stylematch.tables.shown import shown
 
-_WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
+_WRONG_PLACE = (*NOT_ALLOWED, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT)
 
 
 class Decision(StrEnum):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow.parquet as pq
+
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.environment import package_versions
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.snapshots import Snapshots
+from stylematch.tables.staging import Staging
 
 
 def already_published(
@@ -30,6 +33,18 @@ def already_published(
         ),
         None,
     )
+
+
+def forget_unsettled(staging: Staging) -> None:
+    """Have the partitions written again that an earlier try of this run staged with photos that are not settled.
+
+    They may be settled now, which the run's name does not say.
+    """
+    photos = staging.table("photos")
+    for shard in photos.glob("part-*.parquet"):
+        reasons = set(pq.read_table(shard, columns=["reason"])["reason"].unique().to_pylist())
+        if reasons & UNSETTLED:
+            shard.unlink()
 
 
 def with_equal_tables(snapshots: Snapshots, run_id: str, features: str) -> str | None:

@@ -24,8 +24,11 @@ from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
 from stylematch.tables.closed_duckdb import words_of
+from stylematch.tables.disk import explained
 from stylematch.tables.lock import held
+from stylematch.tables.manifest import read_manifest
 from stylematch.tables.night_names import SNAPSHOTS
+from stylematch.tables.out import HIDDEN
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.shown import shown
 
@@ -66,6 +69,7 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
         local = out.directory or work
         pattern = ".*" if out.directory is not None else "*"  # in the work folder of a bucket nothing is published
+        _put_back(local / SNAPSHOTS)
         staged = [path for path in (local / SNAPSHOTS).glob(pattern) if day.isoformat() not in path.name]
         for left in [*work.glob(f"{_UNFINISHED}*"), *staged]:  # of a run that was killed, and of a night given up
             shutil.rmtree(left, ignore_errors=True)
@@ -76,6 +80,15 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
             summary = night.run(Path(scratch), local, clock)
     check_limits(job, summary)
     return summary
+
+
+def _put_back(snapshots: Path) -> None:
+    """Have a night back that a kill took between two renames, whichever night comes next; see ``Staging``."""
+    for old in snapshots.glob(f".*{HIDDEN}old-*"):
+        night = snapshots / old.name[1:].partition(HIDDEN)[0]
+        if not night.exists() and read_manifest(old) is not None:
+            with explained("put back", night):
+                old.rename(night)
 
 
 @contextmanager
@@ -96,14 +109,13 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
     """Return the folder for what is not finished; on OUT's disk, if OUT is on this machine, as files move from it."""
     if out.directory is not None:
         work = out.directory / ".work"
-    elif job.work is not None:
-        work = Path(job.work)
     else:
         try:
-            cache = cache_folder()
+            above = cache_folder() if job.work is None else Path(job.work)
         except UserError as error:
             raise UserError(f"work: {error}, or name the folder for what is not finished here.") from error
-        work = cache / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+        # A folder of this OUT's own: what lies there is removed without a question.
+        work = above / f"stylematch-{hashlib.sha256(str(out).encode()).hexdigest()[:16]}"
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:

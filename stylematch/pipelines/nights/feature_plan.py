@@ -100,8 +100,12 @@ class FeaturePlan:
         self.damaged = lost_faces.copy()
         # A shard's two files count together or not at all.
         lost = {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
+        # A night that failed while it tidied up leaves two: the newer one says all that the older said.
+        damaged_files = footers.damaged(self.files_known, files_schema())
+        self.damaged |= damaged_files
+        whole = [file for file in self.files_known if file not in damaged_files]
         for name, schema, files in (
-            ("files", files_schema(), self.files_known),
+            ("files", files_schema(), whole[-1:]),
             ("pending", files_schema(), self.files_pending),
             ("features", photo_features_schema(), photos),
         ):

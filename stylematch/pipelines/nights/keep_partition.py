@@ -141,13 +141,16 @@ def keep_partition(state: KeepState, partition: Partition, advance: Callable[[in
                 with result.timed("read and hash", len(batch), "photos"):
                     looked = list(pool.map(lambda photo: _look(job, photo, given_up.get(photo.path)), batch))
                 files.write(_files_rows(looked, job.seen))
-                new = {}
+                new: dict[str, _Looked] = {}
                 for entry in looked:
                     photo_id = entry.photo.photo_id
-                    if photo_id and photo_id not in done_here and not state.is_known(photo_id):
+                    if not photo_id or photo_id in done_here or state.is_known(photo_id):
+                        continue
+                    # Of equal contents one that could be read, whichever batch it is in.
+                    if photo_id not in new or new[photo_id].error:
                         new[photo_id] = entry
                 del looked
-                done_here |= set(new)
+                done_here |= {photo_id for photo_id, entry in new.items() if not entry.error}
                 _keep(state, draft, new, result)
                 advance(len(batch))
         if draft.photos:

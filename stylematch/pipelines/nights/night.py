@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.data.listing import Listing
+from stylematch.data.photo_file import escape_bytes, unescape_path
 from stylematch.data.photo_folders import LocalFolder, photo_folder
 from stylematch.data.photos import FindCounts, photo_root
 from stylematch.engines.progress import Progress
@@ -23,6 +24,7 @@ from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.earlier_nights import (
     already_published,
+    forget_unsettled,
     found_last,
     styles_before,
     with_equal_tables,
@@ -121,6 +123,8 @@ class Night:
 
     def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
         max_bytes = int(self.settings.max_file_mb * 1e6)
+        # Also as the paths below them begin whose own names are not UTF-8.
+        unseen = [*self.counts.not_looked_at, *self.counts.unreadable_directories]
         return FeaturePlan(
             self.store,
             self.footers,
@@ -128,7 +132,7 @@ class Night:
             scratch,
             thumbnails=self.settings.report,
             max_bytes=max_bytes,
-            not_looked_at=[*self.counts.not_looked_at, *self.counts.unreadable_directories],
+            not_looked_at=sorted({form for path in unseen for form in (path, escape_bytes(unescape_path(path)))}),
         )
 
     def _list(self, scratch: Path) -> Path:
@@ -137,7 +141,7 @@ class Night:
         found = self.photos.find(
             self.counts,
             follow_links=self.settings.follow_links,
-            skip=self._is_output(),
+            skip=self._is_output(scratch.parent),
             limit_s=self.settings.photo_timeout_s or None,
             looks=self.looks.looks,
         )
@@ -146,10 +150,10 @@ class Night:
         self.stages["list"] = Stage(time.perf_counter() - clock, count, "photos")
         return path
 
-    def _is_output(self) -> Callable[[Path], bool]:
-        if self.out.directory is not None:
-            return output_of(self.out.directory)
-        return lambda path: self.place.directory is None and self.place.key(path.as_posix()) == self.out.key()
+    def _is_output(self, work: Path) -> Callable[[Path], bool]:
+        if self.place.directory is not None:
+            return output_of(self.out.directory or work)
+        return lambda path: self.out.directory is None and self.place.key(path.as_posix()) == self.out.key()
 
     def _keep(self, found: Path, scratch: Path) -> None:
         """Read what has to be read, and keep the features of contents that are new."""
@@ -234,6 +238,7 @@ class Night:
             complete = published(staged) is not None
             with Staging(staged_out, run_id, overwrite=not complete) as staging:
                 if staging.check() is not Decision.NOTHING:
+                    forget_unsettled(staging)
                     as_before = None if plan.unsettled() else with_equal_tables(self.snapshots, run_id, self.store.key)
                     self._write(staging, listing, plan.changes(), as_before, clock)
                     staging.publish()
