@@ -12,6 +12,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -30,21 +31,23 @@ from stylematch.data.listing import MAX_LOST, LostPhoto
 from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import LocalFolder
 from stylematch.data.photos import FoundPhoto
-from stylematch.errors import UserError
+from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.nights import night as module
 from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.export import _work_folder
 from stylematch.pipelines.nights.export_summary import drift_warning
-from stylematch.pipelines.nights.keep_partition import _look
+from stylematch.pipelines.nights.keep_partition import KeepState, _look
 from stylematch.report.packed import GalleryPictures
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import validated
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import TABLES, Reason
 from stylematch.tables.manifest import read_manifest
-from stylematch.tables.place import Place
+from stylematch.tables.place import Place, place_of
+from stylematch.tables.snapshots import Snapshots
+from stylematch.tables.staging import Staging
 
 IN_OPEN, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x4000, 0x40000000
 FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
@@ -759,3 +762,189 @@ def test_chance_is_no_drift():
     assert drift_warning(few, 0.1) is None
     many = style_drift({"a": 1000, "b": 2000}, {"a": 2000, "b": 1000}, FIRST)
     assert "population stability index" in drift_warning(many, 0.1)
+
+
+# What a review found
+
+
+def few_photos(folder: Path, *names: str) -> Path:
+    (folder / "photos").mkdir()
+    for name in names:
+        shutil.copy(EXAMPLES / name, folder / "photos")
+    return folder
+
+
+def out_of_memory_at(patch, name: bytes):
+    read = LocalFolder.read
+
+    def limited(self, raw_path, max_bytes):
+        if raw_path == name:
+            raise MemoryError
+        return read(self, raw_path, max_bytes)
+
+    patch.setattr(LocalFolder, "read", limited)
+
+
+def test_a_photo_that_another_try_could_read_is_not_published_as_rejected(tmp_path, monkeypatch):
+    few_photos(tmp_path, "astronaut.jpg", "coffee.jpg")
+    with monkeypatch.context() as patch:
+        out_of_memory_at(patch, b"astronaut.jpg")
+        patch.setattr(Staging, "publish", lambda _: (_ for _ in ()).throw(StylematchError("no room")))
+        assert call("export", job_file(tmp_path), "--date", FIRST).code == 3
+    snapshot, summary, _ = night(tmp_path, FIRST)
+    assert summary["photos"]["rejected"] == 0
+    assert_is_what_score_makes(snapshot, tmp_path / "photos", tmp_path / "scored")
+
+
+@pytest.mark.parametrize("batch_size", [64, 1])
+def test_of_equal_photos_one_that_could_be_read_is_enough(tmp_path, monkeypatch, batch_size):
+    few_photos(tmp_path, "astronaut.jpg")
+    shutil.copy(tmp_path / "photos" / "astronaut.jpg", tmp_path / "photos" / "later.jpg")
+    out_of_memory_at(monkeypatch, b"later.jpg")
+    _, summary, _ = night(tmp_path, FIRST, score={"batch_size": batch_size})
+    assert (summary["photos"]["scored"], summary["photos"]["rejected"]) == (2, 0)
+
+
+def test_a_night_that_was_half_replaced_is_back_the_night_after(tmp_path, monkeypatch):
+    few_photos(tmp_path, "astronaut.jpg")
+    night(tmp_path, FIRST)
+    shutil.copy(EXAMPLES / "coffee.jpg", tmp_path / "photos")
+    rename = Path.rename
+
+    def interrupted(self, target):
+        if "stylematch-staging" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stylematch.tables.staging.exchange", lambda *_: False)
+        patch.setattr(Path, "rename", interrupted)
+        assert call("export", job_file(tmp_path), "--date", FIRST).code == 130
+    assert not (tmp_path / "out" / "snapshots" / FIRST).exists()
+    night(tmp_path, SECOND)
+    assert sorted(path.name for path in (tmp_path / "out" / "snapshots").iterdir()) == [FIRST, SECOND]
+    assert read_manifest(tmp_path / "out" / "snapshots" / FIRST) is not None
+
+
+def test_what_is_known_of_files_counts_once_after_a_night_that_could_not_tidy(tmp_path, monkeypatch):
+    few_photos(tmp_path, "astronaut.jpg", "coffee.jpg", "group.jpg")
+    night(tmp_path, FIRST)
+    (tmp_path / "photos" / "coffee.jpg").unlink()
+    remove = Place.remove
+
+    def failing(self, name):
+        if name.startswith("store/files"):
+            raise StylematchError("the network is gone")
+        return remove(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "remove", failing)
+        assert call("export", job_file(tmp_path), "--date", SECOND).code == 3
+    assert len(list((tmp_path / "out" / "store" / "files").iterdir())) == 2
+    _, summary, _ = night(tmp_path, THIRD)
+    assert summary["changes"] == {"new": 0, "changed": 0, "kept": 2, "gone": 0, "before": 2, "read": 0}
+    assert len(list((tmp_path / "out" / "store" / "files").iterdir())) == 1
+
+
+def test_odd_names_in_a_folder_that_may_not_be_listed_are_spared(tmp_path, monkeypatch):
+    few_photos(tmp_path, "coffee.jpg", "group.jpg")
+    closed = tmp_path / "photos" / "closed"
+    closed.mkdir()
+    shutil.copy(EXAMPLES / "astronaut.jpg", os.fsencode(closed) + b"/caf\xe9.jpg")
+    night(tmp_path, FIRST)
+    before, scandir = kept_ids(tmp_path / "out"), os.scandir
+
+    def refused(path="."):
+        if not isinstance(path, int) and os.fsencode(path).endswith(b"/closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refused)
+        _, summary, _ = night(tmp_path, SECOND)
+    assert summary["changes"]["gone"] == 0
+    assert kept_ids(tmp_path / "out") == before
+
+
+def test_photos_that_go_away_while_they_are_read_are_worth_another_try(tmp_path, monkeypatch):
+    few_photos(tmp_path, "coffee.jpg", "astronaut.jpg")
+    started = KeepState.__init__
+
+    def unmounted(self, job):
+        (tmp_path / "photos").rename(tmp_path / "away")
+        started(self, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepState, "__init__", unmounted)
+        result = call("export", job_file(tmp_path), "--date", FIRST)
+    assert result.code == 3
+    assert "is no longer there (No such file or directory): run the same command again" in result.sentence
+    (tmp_path / "away").rename(tmp_path / "photos")
+    stat = Path.stat
+
+    def stale(self, **options):
+        if self == tmp_path / "photos":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return stat(self, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stale)
+        assert call("export", job_file(tmp_path), "--date", FIRST).code == 3
+        assert score(tmp_path / "photos", tmp_path / "scored").code == 3
+    _, summary, _ = night(tmp_path, FIRST)
+    assert (summary["photos"]["scored"], summary["photos"]["no_face"]) == (1, 1)
+
+
+def test_score_does_not_replace_a_night(folder):
+    result = score(folder / "photos", folder / "out" / "latest", "--top-k", "3")
+    assert result.code == 2
+    assert "holds a run that score did not write" in result.sentence
+    assert (folder / "out" / "snapshots" / FIRST / "summary.json").is_file()
+
+
+def test_a_warning_that_nobody_reads_changes_no_exit_code(folder):
+    """Over a limit is over a limit, whether standard error is full or closed."""
+    summary = folder / "out" / "snapshots" / FIRST / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"warnings": ["something"]}))
+    job = job_file(folder, score={"max_reject_share": 0.01})
+    arguments = command("export", job, "--date", FIRST)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=full, check=False)
+    assert done.returncode == 4
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as deaf:
+        done = subprocess.run(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=deaf, check=False)
+    assert done.returncode == 4
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_out_that_may_not_be_written_to_is_the_users_to_mend():
+    with tempfile.TemporaryDirectory() as out:  # which nobody else may get at below pytest's own
+        Path(out).chmod(0o755)
+        place = Snapshots(Place(out, Path(out)))
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            with pytest.raises(UserError, match="name a folder that you may write to"):
+                place.claim()
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("s3://photos/pre#fix", "has a # in it; write %23"), ("file:///tmp/a?b", r"has a \? in it; write %3F")],
+)
+def test_signs_that_would_end_a_name_are_refused(url, said):
+    with pytest.raises(UserError, match=said):
+        place_of(url, "out")
+
+
+def test_a_name_that_standard_output_cannot_hold_is_escaped(tmp_path):
+    few_photos(tmp_path, "coffee.jpg")
+    arguments = command("score", tmp_path / "photos", "--out", tmp_path / "写真", "--no-report", "--device", "cpu")
+    done = subprocess.run(
+        arguments, env=environment() | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u5199\u771f" in done.stdout

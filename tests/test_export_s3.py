@@ -14,6 +14,7 @@ from test_gallery import read_chunk
 
 from stylematch.data.photo_folders import ObjectFolder, _Opened
 from stylematch.data.photos import FindCounts
+from stylematch.errors import StylematchError
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
 
@@ -162,6 +163,57 @@ def test_no_upload_takes_the_place_of_a_finished_snapshot(bucket, tmp_path):
     assert names[:2] == [FIRST, f"{FIRST}.01234567"]
     assert len(set(names)) == 4
     assert snapshots.finished() == dict.fromkeys(sorted(names), FIRST)
+
+
+def test_a_put_that_fails_leaves_what_was_there(bucket, monkeypatch):
+    place = place_of("s3://photos/in/out", "out")
+    place.write("latest.json", b"before")
+
+    class Failing:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            raise OSError("503 SlowDown")
+
+        def write(self, data):
+            assert data == b"after"
+
+    filesystem = place.filesystem
+
+    class Throttled:
+        def open_output_stream(self, _):
+            return Failing()
+
+        def __getattr__(self, name):
+            return getattr(filesystem, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "filesystem", property(lambda _: Throttled()))
+        with pytest.raises(StylematchError, match="503"):
+            place.write("latest.json", b"after")
+    assert place.read("latest.json") == b"before"
+
+
+def test_a_work_folder_is_the_users_but_for_one_of_its_own(bucket, tmp_path):
+    """What lies there is not removed, not even the nights of an export."""
+    photos, work = tmp_path / "photos", tmp_path / "work"
+    photos.mkdir()
+    shutil.copy(EXAMPLES / "astronaut.jpg", photos)
+    (photos / "sheet").mkdir()  # a run's, whose pictures are no photos
+    shutil.copy(EXAMPLES / "group.jpg", photos / "sheet" / "contact_sheet.jpg")
+    manifest = {"tool": "stylematch", "run_id": "x", "outputs": ["contact_sheet.jpg"]}
+    (photos / "sheet" / "manifest.json").write_text(json.dumps(manifest))
+    for name in ("night-mine", "snapshots/2026-01-01"):
+        (work / name).mkdir(parents=True)
+        (work / name / "file").write_text("mine")
+    result = call("export", job_file(tmp_path, out="s3://photos/in/out", work=str(work)), "--date", FIRST)
+    assert result.code == 0, result.err
+    summary = json.loads(
+        bucket.get_object(Bucket="photos", Key=f"in/out/snapshots/{FIRST}/summary.json")["Body"].read()
+    )
+    assert summary["photos"]["found"] == 1
+    assert all((work / name / "file").read_text() == "mine" for name in ("night-mine", "snapshots/2026-01-01"))
 
 
 def test_a_mistake_in_a_url_is_told(bucket, server, tmp_path):

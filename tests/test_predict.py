@@ -156,7 +156,16 @@ def test_limit_takes_the_first_photos_and_the_shards_are_one_data_set(garments, 
     assert not (out / SHEET).exists()
 
 
-def test_several_partitions_and_their_sheet(garments, tmp_path):
+def test_several_partitions_and_their_sheet(garments, tmp_path, monkeypatch):
+    drawn = []
+    few = tmp_path / "few"
+    few.mkdir()
+    for number in range(64):  # of whose two partitions neither holds as many as a sheet
+        shutil.copy(garments[0] / f"{number % 30:03d}.png", few / f"{number:04d}.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "write_contact_sheet", lambda pictures, *_, **__: drawn.extend(pictures))
+        predicted(GARMENTS, few, tmp_path / "few-out")
+    assert [picture.name for picture in drawn] == [f"{number:04d}.png" for number in range(48)]
     many = tmp_path / "many"
     many.mkdir()
     for number in range(130):

@@ -31,7 +31,7 @@ def write_files(store: FeatureStore, plan: FeaturePlan, scratch: Path, name: str
     place = store.place
     before, pending = plan.files_known, plan.files_pending  # others are those of another night that is under way
     if before and not plan.damaged and plan.files_are_as_before():
-        before = []
+        before = before[:-1]  # the newest stays
     else:
         with ShardWriter(scratch / "files", 0, files_schema()) as writer:
             for rows in plan.files(seen):
