@@ -266,6 +266,15 @@ class TestWorn:
         with pytest.raises(UserError, match="does not say which pictures"):
             self.of(taught_by("garments"), root, tmp_path)
 
+    def test_copies_are_neither_asked_about_nor_found(self, measured, tmp_path):
+        root = tmp_path / "products"
+        names = read_fashion_product(root).names
+        for there, copy in ((names[0], names[95]), (names[94], names[93])):
+            shutil.copy(root / "images" / there, root / "images" / copy)
+        parts = self.of(taught_by("garments", learned_names=digest_names(names[:90])), root, tmp_path)
+        # Of the six that are new by name one was learned from, and two are one.
+        assert (parts["worn"]["pictures_held_out"], parts["worn"]["gallery"]) == (4, 94)
+
     @staticmethod
     def of(bundle, root, tmp_path):
         return measure_worn([RawPixels()], {}, bundle, root, tmp_path / "cache", None)

@@ -1,9 +1,12 @@
 """The pool of two opinions, what is fitted to it, its file, its figures, and ``rules fit`` as a command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from tiny import write_celeba
 from stylematch.errors import UserError
 from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.pipelines.assets import resolve_assets
+from stylematch.pipelines.learning import fit_style
 from stylematch.pipelines.style_fit import fit_of, gallery_sha256
 from stylematch.style.fits import STYLE_FILE, Fit, find_fit, fits_path, write_fits
 from stylematch.style.fitting import HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
@@ -337,6 +341,28 @@ def rule_attributes(assets):
     from stylematch.vision.bundle import Bundle
 
     return Bundle.open(assets.attributes).schema.group("attributes").labels
+
+
+def test_rules_fit_refuses_a_gallery_that_holds_what_it_fits_to(tmp_path, monkeypatch):
+    """Each face would find itself first, with its true style."""
+    write_celeba(tmp_path / "data" / "celeba", ("Young", "Smiling"))
+    val = [row[0] for row in (line.split() for line in partition_lines(tmp_path / "data" / "celeba")) if row[1] == "1"]
+    load = fit_style.load_index_directory
+
+    def with_val(*arguments, **options):
+        stored = load(*arguments, **options)
+        ids = pa.array([*val[:2], *stored.index.ids[2:]])
+        return replace(stored, index=SimpleNamespace(ids=ids.to_pylist()))
+
+    monkeypatch.setattr(fit_style, "load_index_directory", with_val)
+    monkeypatch.setattr(fit_style, "fits_path", lambda _: tmp_path / "style.json")
+    done = call("rules", "fit", "classic", "--root", tmp_path / "data", "--report", tmp_path / "report")
+    assert done.code == 2
+    assert f"holds 1 of the faces of celeba val (local split), '{val[0]}'" in done.sentence
+
+
+def partition_lines(folder: Path) -> list[str]:
+    return (folder / "list_eval_partition.txt").read_text().splitlines()
 
 
 def test_rules_fit_without_data_says_what_is_missing(tmp_path):
