@@ -205,6 +205,18 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
     assert call("compare", run_a, run_b).code in (2, 3)
 
 
+def test_a_damaged_page_of_a_table_is_told_in_a_sentence(tmp_path):
+    run_a, run_b = two_nights(tmp_path)
+    file = run_b / "recommendations" / "part-00000.parquet"
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(255 - byte for byte in content[4:400])  # behind the magic bytes; the footer stays
+    file.write_bytes(content)
+    done = call("compare", run_a, run_b, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert f"{run_b} could not be compared" in done.sentence
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "within", ["manifest.json", "photos", "faces/part-00000.parquet", "recommendations/part-00001.parquet", "report"]
 )

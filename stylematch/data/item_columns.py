@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stylematch.data.item_numbers import is_number, without_nan
+from stylematch.data.item_numbers import is_number, names_or_null, without_nan
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
@@ -54,8 +54,10 @@ def name_columns(
         column = _kept(table[name])
         if known == "price" and column is not None and is_number(column.type):
             columns[known] = column
-        else:
-            columns[known] = _text(table[name], name, source)
+            continue
+        text = _text(table[name], name, source)
+        # Not a category that people could be shown: the item gets the one that is predicted.
+        columns[known] = names_or_null(text) if known == "category" else text
     taken = {name.lower() for name in (*reserved, *columns, "id")}
     for name in table.column_names:
         if name in origin.values():

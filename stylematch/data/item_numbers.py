@@ -28,6 +28,13 @@ _COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
 _CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
 
 
+def names_or_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of text without spaces around its cells, null where a cell says nothing."""
+    cells = pc.utf8_trim_whitespace(column)
+    says_nothing = pc.is_in(pc.utf8_lower(cells), value_set=pa.array(sorted(SAYS_NOTHING)))
+    return pc.if_else(says_nothing, pa.scalar(None, column.type), cells)
+
+
 def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of text as numbers where all cells that say something are numbers, else as it is."""
     cells = [None if cell is None or _says_nothing(cell) else cell for cell in column.to_pylist()]
