@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -191,3 +193,19 @@ def test_columns_of_two_types_become_one_that_holds_both():
         {"id": "a", "n": 1.0, "Mixed": "1", "only": "x", "new": None, "picture": b"p"},
         {"id": "b", "n": 2.5, "Mixed": "x", "only": None, "new": True, "picture": b"q"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (pa.array([2**63], pa.uint64()), pa.array([-1], pa.int64()), [str(2**63), "-1"]),
+        (pa.array([5], pa.uint64()), pa.array([-1], pa.int64()), [5, -1]),
+        (pa.array([2**53 + 1]), pa.array([0.5]), [str(2**53 + 1), "0.5"]),
+        (pa.array([2**53 + 1]), pa.array([Decimal("0.5")]), [str(2**53 + 1), "0.5"]),
+        (pa.array([2**53]), pa.array([Decimal("0.5")]), [2.0**53, 0.5]),
+        (pa.array([0.1], pa.float32()), pa.array([0.5]), [float(np.float32(0.1)), 0.5]),
+    ],
+)
+def test_no_cell_is_changed_by_a_column_of_two_types(first, second, together):
+    one, two = with_equal_columns(pa.table({"n": first}), pa.table({"n": second}))
+    assert pa.concat_tables([one, two])["n"].to_pylist() == together

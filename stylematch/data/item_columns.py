@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stylematch.data.item_numbers import is_number, names_or_null, without_nan
+from stylematch.data.item_numbers import is_number, names_or_null, only_finite
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
@@ -36,7 +36,7 @@ def name_columns(
     Returns
     -------
     columns : pyarrow.Table
-        Those of ``KNOWN`` that there are, text but for a price in numbers, then the others; no NaN.
+        Those of ``KNOWN`` that there are, text but for a price in numbers, then the others; no NaN, no infinity.
     left_out : list of str
         The columns that are not among them, each with why.
 
@@ -115,10 +115,10 @@ def _kept(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_decimal256(kind):
         kind = pa.float64()
     kind = _KEPT_AS.get(kind, kind)
-    if pa.types.is_nested(kind) or pa.types.is_null(kind) or _is_bytes(kind):
+    if pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_interval(kind) or _is_bytes(kind):
         return None
     try:
-        return without_nan(column.cast(kind))
+        return only_finite(column.cast(kind))
     except pa.ArrowException:
         return None
 
