@@ -285,6 +285,21 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
         assert set(page.texts(".ranks .unseen")) == categories  # no gallery, no pictures: an empty square says nothing
 
 
+def test_arrows_turn_the_page_from_wherever_the_address_leads(tmp_path):
+    program = require_chromium()
+    run_a = finished(tmp_path / "a", [photo_row(f"{number:03d}.jpg", 0) for number in range(150)], [], [])
+    compare(run_a, finished(tmp_path / "b", [], [], []), tmp_path / "out")
+    with Browser(program, tmp_path / "profile") as browser:
+        page = browser.open((tmp_path / "out" / "report" / "index.html").as_uri() + "#page=99")
+        page.ready("list 3")
+        page.press("ArrowLeft", shift=True)  # as whoever selects text does
+        page.press("ArrowLeft")
+        page.wait("location.hash.includes('page=2')")
+        page.ready("list 2")
+        page.press("ArrowRight")
+        page.ready("list 3")
+
+
 def test_hostile_names_stay_text(tmp_path):
     photos = [photo_row(name) for name in HOSTILE_NAMES]
     faces = [face_row(photo, style=photo["path"]) for photo in photos]

@@ -280,11 +280,17 @@ def test_without_a_run_there_is_no_gallery(scorer):
         ({"host": "0.0.0.0"}, "other.example", 200),
         ({"allowed_hosts": ("other.example",)}, "other.example", 200),
         ({"allowed_hosts": ("other.example",)}, "localhost", 400),
+        ({"allowed_hosts": ("*.example",)}, "other.example:80", 200),
+        ({"allowed_hosts": ("*.example",)}, "example", 400),
     ],
 )
 def test_on_loopback_only_loopbacks_names_lead_in(scorer, settings, host, status):
     with serving(scorer, **settings) as named:
-        assert named.ask("GET", "/info", headers={"Host": host}).status_code == status
+        answer = named.ask("GET", "/info", headers={"Host": host})
+        assert answer.status_code == status
+        if status == 400:
+            assert problem(answer) == (400, "malformed_request")
+            assert f"'{host}'; it is started with --allowed-host" in answer.json()["message"]
 
 
 def test_a_picture_is_scored_alike_with_any_others(scorer):
