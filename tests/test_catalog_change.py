@@ -145,6 +145,15 @@ def test_an_item_that_is_there_is_updated(shop, pictures, tmp_path):  # noqa: F8
     assert pq.read_table(shop / "rejected.parquet")["item_id"].to_pylist() == ["gone"]
 
 
+def test_columns_are_told_once_however_they_are_spelled(shop, pictures, tmp_path):  # noqa: F811
+    before = told(shop)["given"]
+    for number, name in enumerate(("Size", "size", "SIZE")):
+        table = write_table(tmp_path / f"{number}.csv", [f"new-{number},00{number}.png,4"], f"item_id,image,{name}")
+        assert add(table, shop, "--images", pictures).code == 0
+    assert told(shop)["given"] == [*before, "Size"]
+    assert {*told(shop)["given"]} <= {*pq.read_schema(shop / "items" / "rows.parquet").names}
+
+
 def test_a_mistake_changes_nothing(shop, pictures, tmp_path):  # noqa: F811
     table = write_table(tmp_path / "bad.csv", ["a,none.png"], "item_id,image")
     (tmp_path / "empty").mkdir()

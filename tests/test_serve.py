@@ -4,7 +4,9 @@ import asyncio
 import io
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import faiss
 import httpx
 import numpy as np
 import pytest
@@ -300,6 +302,16 @@ def test_a_picture_is_scored_alike_with_any_others(scorer):
         at_once = together.ask_all(*requests)
         assert metric(together.ask("GET", "/metrics").text, "stylematch_batch_pictures_count") == 1
         assert [answer.json() for answer in at_once] == [alone.ask(**request).json() for request in requests]
+
+
+def test_searches_of_any_thread_have_the_threads_that_were_asked_for(scorer):
+    def asked() -> int:
+        faiss.omp_set_num_threads(3)  # as the machine would have it
+        scorer.score_pictures([example("group.jpg")])
+        return faiss.omp_get_max_threads()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asked).result() == 1  # of load_scorer
 
 
 # The command
