@@ -6,6 +6,7 @@ write; ``neighbours`` and ``explain`` look behind them (``pipelines/explain``).
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -25,6 +26,8 @@ from stylematch.pipelines.explain import Explanation, explain, neighbour_rows
 from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
 from stylematch.pipelines.scorer import Scorer
+from stylematch.search.units import has_direction
+from stylematch.settings.base import Count
 from stylematch.settings.load import validated
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import TABLES
@@ -34,6 +37,12 @@ __all__ = ["Explanation", "Stylematch"]
 
 Face: TypeAlias = Mapping[Any, Any] | pd.Series
 _PROGRESS_FROM_PHOTOS = 200
+
+
+class _LoadSettings(ScoreSettings):
+    """Those of a run, and what is asked for in a notebook alone."""
+
+    threads: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -124,27 +133,29 @@ class Stylematch:
         UserError
             If an option, index or rule set is wrong; the sentence says which.
         """
-        settings = validated(
-            ScoreSettings,
-            "Stylematch.load",
-            rules=None if rules is None else os.fspath(rules),
-            without=without if isinstance(without, str) else tuple(without),
-            device=device,
-            faces=faces,
-            top_k=top_k,
-            where=where,
-            seed=seed,
-            weight_similarity=weight_similarity,
-            weight_tags=weight_tags,
-            weight_category=weight_category,
-            mmr_lambda=mmr_lambda,
-            min_face_px=min_face_px,
-            max_megapixels=max_megapixels,
-            max_file_mb=max_file_mb,
-            follow_links=follow_links,
-            batch_size=batch_size,
-        )
-        return cls(Scorer(settings, [] if index is None else list(named_paths(index)), threads=threads))
+        given: dict[str, Any] = {
+            "rules": os.fspath(rules) if isinstance(rules, os.PathLike) else rules,
+            "without": tuple(without) if isinstance(without, Iterable) and not isinstance(without, str) else without,
+            "device": device,
+            "faces": faces,
+            "top_k": top_k,
+            "where": where,
+            "seed": seed,
+            "weight_similarity": weight_similarity,
+            "weight_tags": weight_tags,
+            "weight_category": weight_category,
+            "mmr_lambda": mmr_lambda,
+            "min_face_px": min_face_px,
+            "max_megapixels": max_megapixels,
+            "max_file_mb": max_file_mb,
+            "follow_links": follow_links,
+            "batch_size": batch_size,
+            "threads": threads,
+        }
+        # What is computed in a notebook is often numpy's number, which a strict setting does not take for Python's.
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        settings = validated(_LoadSettings, "Stylematch.load", **plain)
+        return cls(Scorer(settings, [] if index is None else list(named_paths(index)), threads=settings.threads))
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -235,18 +246,23 @@ class Stylematch:
         Raises
         ------
         UserError
-            If that is no embedding of this model, or ``k`` is below 1.
+            If that is no embedding of this model, or ``k`` is no whole number of at least 1.
         """
-        embedding = np.asarray(face["embedding"] if isinstance(face, Mapping | pd.Series) else face)
         index = self._scorer.adviser.gallery.index
+        try:
+            embedding = np.asarray(face.get("embedding") if isinstance(face, Mapping | pd.Series) else face)
+        except ValueError:  # rows of several lengths
+            embedding = np.empty(0)
         if embedding.shape != (index.dim,) or embedding.dtype.kind not in "fiu":
             raise UserError(
                 f"neighbours takes one row of score(), or one embedding of {index.dim} numbers, not an array of shape "
                 f"{embedding.shape}; take a row with faces.iloc[0]"
             )
-        if k < 1:
-            raise UserError(f"k is {k}; ask for at least 1 neighbour")
-        hits = index.search(embedding[None], min(k, len(index)))
+        if not has_direction(embedding[None].astype(np.float64)).all():
+            raise UserError("the embedding given to neighbours is zero or not finite; take a row with faces.iloc[0]")
+        if (count := _whole("k", k)) < 1:
+            raise UserError(f"k is {count}; ask for at least 1 neighbour")
+        hits = index.search(embedding[None], min(count, len(index)))
         return neighbour_rows(self._scorer.adviser, hits.positions[0], hits.scores[0])
 
     def explain(self, photo_id: str, face: int = 0) -> Explanation:
@@ -264,10 +280,11 @@ class Stylematch:
         UserError
             If no such face was scored.
         """
-        if (found := self._seen.get((photo_id, int(face)))) is None:
+        number = _whole("face", face)
+        if (found := self._seen.get((str(photo_id), number))) is None:
             raise UserError(
-                f"photo '{shown(str(photo_id))}' has no face {face} that was scored here: call score() with the photo "
-                "first, and look in .photos whether a face was found"
+                f"photo '{shown(str(photo_id))}' has no face {number} that was scored here: call score() with the "
+                "photo first, and look in .photos whether a face was found"
             )
         row = found.faces.iloc[found.place]
         items = found.items[(found.items["path"] == row["path"]) & (found.items["face"] == row["face"])]
@@ -294,6 +311,14 @@ class Stylematch:
 
     def _read(self, photo: FoundPhoto) -> bytes:
         return read_listed(ROOT, photo, self._scorer.settings.max_file_mb)
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number of Python's, numpy's or pandas's as Python's."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} has to be a whole number, not {shown(repr(value))}") from None
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

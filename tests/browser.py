@@ -169,10 +169,11 @@ class Page:
         """Wait until the page says that it shows something: a list, a person."""
         self.wait(f"document.documentElement?.dataset.ready?.startsWith({json.dumps(ready)})")
 
-    def press(self, key: str, text: str = "") -> None:
+    def press(self, key: str, text: str = "", *, shift: bool = False) -> None:
         """Press and release a key ("ArrowRight", "Escape", "/" with its text)."""
-        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
-        self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
+        modifiers = 8 * shift
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, modifiers=modifiers)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
 
     def texts(self, selector: str) -> list[str]:
         """Return the text of every element that a selector finds."""

@@ -130,7 +130,8 @@ def test_items_have_pictures(matcher):
 
 
 def test_options_reach_the_rules_and_the_items():
-    other = stylematch.Stylematch.load(rules="classic", device="cpu", top_k=2, where="category = 'Bag'", threads=1)
+    two, one = np.array([2, 1])  # numpy's numbers, as a notebook has them
+    other = stylematch.Stylematch.load(rules="classic", device="cpu", top_k=two, where="category = 'Bag'", threads=one)
     faces = other.score([GROUP])
     items = other.recommend()
     assert set(faces["style"]) <= set(other.styles)
@@ -149,6 +150,18 @@ def test_options_reach_the_rules_and_the_items():
         (lambda m: m.explain("0" * 32), "call score"),
         (lambda m: m.neighbours([1.0, 2.0]), "one embedding of 40 numbers"),
         (lambda m: m.neighbours(np.ones(40), k=0), "at least 1"),
+        (lambda m: m.neighbours(np.full(40, np.nan)), "zero or not finite"),
+        (lambda m: m.neighbours(np.zeros(40)), "zero or not finite"),
+        (lambda m: m.neighbours(np.ones(40), k=2.5), "k has to be a whole number, not 2.5"),
+        (lambda m: m.neighbours({"a": 1}), "one embedding of 40 numbers"),
+        (lambda m: m.neighbours([[1.0], [1.0, 2.0]]), "one embedding of 40 numbers"),
+        (lambda m: m.explain("0" * 32, "a"), "face has to be a whole number, not 'a'"),
+        (lambda m: m.explain(["0" * 32]), "call score"),
+        (lambda m: stylematch.Stylematch.load(without=5), "without: has to be a list"),
+        (lambda m: stylematch.Stylematch.load(rules=5), "rules: has to be a text"),
+        (lambda m: stylematch.Stylematch.load(threads="x"), "threads: has to be a whole number, not 'x'"),
+        (lambda m: stylematch.Stylematch.load(threads=-1), "threads: has to be at least 1, not -1"),
+        (lambda m: stylematch.Stylematch.load(top_k=np.int64(0)), "top_k: has to be at least 1, not 0"),
         (lambda m: stylematch.Stylematch.load(top_k=0), "top_k"),
         (lambda m: stylematch.Stylematch.load(rules="no-such-rules"), "no-such-rules"),
         (lambda m: stylematch.Stylematch.load(EXAMPLES), "neither an index"),

@@ -168,6 +168,21 @@ def test_a_watch_without_a_category_is_no_bag():
     assert columns["category_predicted"] == [None, None, "Bag", None]
 
 
+def test_a_category_that_says_nothing_is_none(pictures, tmp_path):
+    cells = ["", " ", "N/A", "NaN", "none", None, " Robes "]
+    table = {"item_id": [f"sku-{n}" for n in range(7)], "image": [f"{n:03d}.png" for n in range(7)], "category": cells}
+    pq.write_table(pa.table(table), tmp_path / "items.parquet")
+    result = build(tmp_path / "items.parquet", tmp_path / "shop", "--images", pictures)
+    assert "category: given for 1, predicted for 6\n" in result.out
+    items = pq.read_table(tmp_path / "shop" / "items" / "rows.parquet")
+    assert items["category"][6].as_py() == "Robes"
+    assert set(json.loads((tmp_path / "shop" / "items" / "infos.json").read_text())["categories"]) == {
+        *CLASSES,
+        "Robes",
+    }
+    assert items["category_predicted"].null_count < 6
+
+
 def test_a_colour_is_predicted_only_where_there_is_colour(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -143,6 +145,15 @@ def test_an_item_that_is_there_is_updated(shop, pictures, tmp_path):  # noqa: F8
     assert pq.read_table(shop / "rejected.parquet")["item_id"].to_pylist() == ["gone"]
 
 
+def test_columns_are_told_once_however_they_are_spelled(shop, pictures, tmp_path):  # noqa: F811
+    before = told(shop)["given"]
+    for number, name in enumerate(("Size", "size", "SIZE")):
+        table = write_table(tmp_path / f"{number}.csv", [f"new-{number},00{number}.png,4"], f"item_id,image,{name}")
+        assert add(table, shop, "--images", pictures).code == 0
+    assert told(shop)["given"] == [*before, "Size"]
+    assert {*told(shop)["given"]} <= {*pq.read_schema(shop / "items" / "rows.parquet").names}
+
+
 def test_a_mistake_changes_nothing(shop, pictures, tmp_path):  # noqa: F811
     table = write_table(tmp_path / "bad.csv", ["a,none.png"], "item_id,image")
     (tmp_path / "empty").mkdir()
@@ -191,3 +202,19 @@ def test_columns_of_two_types_become_one_that_holds_both():
         {"id": "a", "n": 1.0, "Mixed": "1", "only": "x", "new": None, "picture": b"p"},
         {"id": "b", "n": 2.5, "Mixed": "x", "only": None, "new": True, "picture": b"q"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (pa.array([2**63], pa.uint64()), pa.array([-1], pa.int64()), [str(2**63), "-1"]),
+        (pa.array([5], pa.uint64()), pa.array([-1], pa.int64()), [5, -1]),
+        (pa.array([2**53 + 1]), pa.array([0.5]), [str(2**53 + 1), "0.5"]),
+        (pa.array([2**53 + 1]), pa.array([Decimal("0.5")]), [str(2**53 + 1), "0.5"]),
+        (pa.array([2**53]), pa.array([Decimal("0.5")]), [2.0**53, 0.5]),
+        (pa.array([0.1], pa.float32()), pa.array([0.5]), [float(np.float32(0.1)), 0.5]),
+    ],
+)
+def test_no_cell_is_changed_by_a_column_of_two_types(first, second, together):
+    one, two = with_equal_columns(pa.table({"n": first}), pa.table({"n": second}))
+    assert pa.concat_tables([one, two])["n"].to_pylist() == together

@@ -205,6 +205,18 @@ def test_the_command_prints_replaces_its_own_and_refuses_what_is_not(tmp_path):
     assert call("compare", run_a, run_b).code in (2, 3)
 
 
+def test_a_damaged_page_of_a_table_is_told_in_a_sentence(tmp_path):
+    run_a, run_b = two_nights(tmp_path)
+    file = run_b / "recommendations" / "part-00000.parquet"
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(255 - byte for byte in content[4:400])  # behind the magic bytes; the footer stays
+    file.write_bytes(content)
+    done = call("compare", run_a, run_b, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert f"{run_b} could not be compared" in done.sentence
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "within", ["manifest.json", "photos", "faces/part-00000.parquet", "recommendations/part-00001.parquet", "report"]
 )
@@ -271,6 +283,21 @@ def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, reque
         page.ready("list")
         categories = {row["category"] for row in table(run_a, "recommendations/part-00000")}
         assert set(page.texts(".ranks .unseen")) == categories  # no gallery, no pictures: an empty square says nothing
+
+
+def test_arrows_turn_the_page_from_wherever_the_address_leads(tmp_path):
+    program = require_chromium()
+    run_a = finished(tmp_path / "a", [photo_row(f"{number:03d}.jpg", 0) for number in range(150)], [], [])
+    compare(run_a, finished(tmp_path / "b", [], [], []), tmp_path / "out")
+    with Browser(program, tmp_path / "profile") as browser:
+        page = browser.open((tmp_path / "out" / "report" / "index.html").as_uri() + "#page=99")
+        page.ready("list 3")
+        page.press("ArrowLeft", shift=True)  # as whoever selects text does
+        page.press("ArrowLeft")
+        page.wait("location.hash.includes('page=2')")
+        page.ready("list 2")
+        page.press("ArrowRight")
+        page.ready("list 3")
 
 
 def test_hostile_names_stay_text(tmp_path):

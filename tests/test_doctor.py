@@ -2,12 +2,15 @@
 
 import re
 import shutil
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from program import DEFAULT_INDEX, call
 
 from stylematch import __version__
 from stylematch.pipelines.doctor import Finding, raise_for
+from stylematch.search.directory import Origin, load_index_directory, save_index_directory
 
 
 def test_a_sound_installation_has_no_fault():
@@ -58,6 +61,18 @@ def test_a_damaged_index_is_a_fault(tmp_path, broken, fault):
     assert re.search(rf"FAULT +{fault.removeprefix('default ')} +", result.out)
     assert "speed" not in result.out
     assert "checks failed" in result.sentence
+
+
+def test_an_index_that_needs_rules_of_its_own_is_sound(tmp_path):
+    shipped = load_index_directory(DEFAULT_INDEX / "items")
+    vases = pa.table({"id": shipped.rows["id"], "category": ["Vases"] * shipped.rows.num_rows})
+    origin = replace(Origin.of(shipped.infos), labels=("Vases",))
+    (tmp_path / "items").mkdir()
+    save_index_directory(tmp_path / "items", shipped.index, vases, origin)
+    result = call("doctor", "--seconds", "0.1", "--device", "cpu", "--index", tmp_path / "items")
+    assert result.code == 0, result.out
+    for unit in ("photos", "faces"):
+        assert re.search(rf"absent +speed, {unit} +not measured: the shipped rules do not fit this index", result.out)
 
 
 def test_faults_are_named_in_one_sentence():

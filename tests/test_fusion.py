@@ -167,6 +167,23 @@ def test_galleries_that_lie_side_by_side_have_fits_of_their_own(tmp_path):
     assert {path.parent for path in paths} == {tmp_path}
 
 
+def test_fits_are_found_however_their_gallery_is_spelled(tmp_path, monkeypatch):
+    faces = tmp_path / "faces"
+    (faces / "inside").mkdir(parents=True)
+    link = tmp_path / "current"
+    link.symlink_to("faces")
+    assert fits_path(link) == tmp_path / "current.style.json"
+    (tmp_path / STYLE_FILE).touch()
+    monkeypatch.chdir(faces / "inside")
+    assert [fits_path(path).resolve() for path in (link, Path(".."), Path("../../faces"))] == [
+        tmp_path / STYLE_FILE
+    ] * 3
+    monkeypatch.chdir(faces)
+    assert fits_path(Path()) == tmp_path / STYLE_FILE
+    (tmp_path / "current.style.json").touch()
+    assert fits_path(link) == tmp_path / "current.style.json"  # its own is nearer
+
+
 @pytest.mark.parametrize("broken", ["", "[]", "{}", '{"format": 3, "sha256": {}, "fits": {}}'])
 def test_a_damaged_file_of_fits_is_named(tmp_path, broken):
     path = tmp_path / STYLE_FILE

@@ -238,6 +238,11 @@ def test_a_condition_is_one_and_stays_within_its_brackets(wrong):
         positions_where(pa.table({"id": ["a", "b"]}), wrong)
 
 
+def test_a_column_may_have_any_name():
+    rows = pa.table({"id": ["a", "b"], "stylematch position": [7, 8], "Stylematch Position_": [9, 10]})
+    assert positions_where(rows, '"stylematch position" = 8 AND "stylematch position_" = 10').tolist() == [1]
+
+
 @pytest.mark.parametrize("empty", ["", " \n"])
 def test_an_empty_condition_is_said_to_be_empty(empty):
     with pytest.raises(UserError, match="the condition is empty"):

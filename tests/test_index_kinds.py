@@ -278,6 +278,15 @@ def test_lists_that_are_built_again_are_as_good_as_before(kind):
     assert refreshed(index, target_recall=0.5, recall_before=2.0)[1].at_10 >= 0.5  # out of reach, and no error
 
 
+def test_codes_are_not_learnt_again_from_fewer_vectors_than_they_need():
+    index, _ = build("ivfpq", clustered(1, 300), names(300))
+    index.remove(names(100))
+    index.add(names(70, start=300), clustered(5, 70))
+    same, after = refreshed(index, target_recall=0.5)  # 270, of which a tenth would be left out for the tuning
+    assert same is index
+    assert after.at_10 >= 0.5
+
+
 def test_changes_survive_saving(stored, queries, tmp_path):
     index = load_index(stored)
     index.remove(list(index.ids[3:60]))

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stylematch.data import table_csv
-from stylematch.data.item_numbers import prices, without_nan
+from stylematch.data.item_columns import name_columns
+from stylematch.data.item_numbers import only_finite, prices
 from stylematch.data.item_table import read_items
 from stylematch.data.table_csv import read_csv
 from stylematch.errors import UserError
@@ -196,9 +198,22 @@ def test_parquet_types_are_kept_in_ones_that_can_be_asked_for(folder):
     assert positions_where(table.columns, "half < 2 AND price < 2 AND view = 'x' AND kind = 'x'").tolist() == [0]
 
 
-def test_nan_is_null():
-    column = pa.chunked_array([pa.array([1.0, float("nan"), None])])
-    assert without_nan(column).to_pylist() == [1.0, None, None]
+def test_what_is_no_finite_number_is_null(folder):
+    column = pa.chunked_array([pa.array([1.0, float("nan"), float("inf"), -float("inf"), None])])
+    assert only_finite(column).to_pylist() == [1.0, None, None, None, None]
+    prices = pa.array([float("inf"), 5.0])
+    pq.write_table(pa.table({"item_id": ["1", "2"], "image": ["a.png"] * 2, "price": prices}), folder / "i.parquet")
+    assert positions_where(read_items(folder / "i.parquet").columns, "price > 1").tolist() == [1]
+    digits = "9" * 400  # a number as text says it, none as a double holds it
+    table = read(folder, [f"1,a.png,{digits}.5", "2,a.png,2.5"], "item_id,image,size")
+    assert table.columns["size"].to_pylist() == [None, 2.5]
+
+
+def test_an_interval_is_left_out():
+    columns = {"item_id": ["1"], "age": pa.array([(1, 2, 3)], pa.month_day_nano_interval())}
+    kept, left_out = name_columns(pa.table(columns), Path("items.parquet"), {}, ())
+    assert kept.column_names == ["item_id"]
+    assert left_out == ["age (month_day_nano_interval)"]
 
 
 @pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "  \n"])

@@ -4,7 +4,9 @@ import asyncio
 import io
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import faiss
 import httpx
 import numpy as np
 import pytest
@@ -280,11 +282,17 @@ def test_without_a_run_there_is_no_gallery(scorer):
         ({"host": "0.0.0.0"}, "other.example", 200),
         ({"allowed_hosts": ("other.example",)}, "other.example", 200),
         ({"allowed_hosts": ("other.example",)}, "localhost", 400),
+        ({"allowed_hosts": ("*.example",)}, "other.example:80", 200),
+        ({"allowed_hosts": ("*.example",)}, "example", 400),
     ],
 )
 def test_on_loopback_only_loopbacks_names_lead_in(scorer, settings, host, status):
     with serving(scorer, **settings) as named:
-        assert named.ask("GET", "/info", headers={"Host": host}).status_code == status
+        answer = named.ask("GET", "/info", headers={"Host": host})
+        assert answer.status_code == status
+        if status == 400:
+            assert problem(answer) == (400, "malformed_request")
+            assert f"'{host}'; it is started with --allowed-host" in answer.json()["message"]
 
 
 def test_a_picture_is_scored_alike_with_any_others(scorer):
@@ -294,6 +302,16 @@ def test_a_picture_is_scored_alike_with_any_others(scorer):
         at_once = together.ask_all(*requests)
         assert metric(together.ask("GET", "/metrics").text, "stylematch_batch_pictures_count") == 1
         assert [answer.json() for answer in at_once] == [alone.ask(**request).json() for request in requests]
+
+
+def test_searches_of_any_thread_have_the_threads_that_were_asked_for(scorer):
+    def asked() -> int:
+        faiss.omp_set_num_threads(3)  # as the machine would have it
+        scorer.score_pictures([example("group.jpg")])
+        return faiss.omp_get_max_threads()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asked).result() == 1  # of load_scorer
 
 
 # The command

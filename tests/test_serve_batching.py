@@ -1,7 +1,9 @@
 """Concurrent questions are answered together: who shares a batch, who is left out, and what a failure takes with it."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -86,6 +88,51 @@ def test_who_gave_up_is_left_out(work):
     assert (first, third) == (b"A", b"C")
     assert isinstance(second, asyncio.CancelledError)
     assert work.batches == [[b"a"], [b"c"]]
+
+
+class Picture(bytearray):
+    """One that can be looked at weakly, as bytes cannot."""
+
+
+def test_who_gave_up_leaves_no_picture_behind(work):
+    async def run():
+        batcher = batcher_of(work)
+        picture = Picture(b"b")
+        seen = weakref.ref(picture)
+        tasks = await ask_behind(batcher, work, [b"a", picture])
+        del picture
+        tasks[1].cancel()
+        await asyncio.wait(tasks[1:])
+        await asyncio.sleep(0)
+        tasks.pop()
+        gc.collect()
+        is_kept = seen() is not None  # while the first is still being answered
+        work.leave.set()
+        await asyncio.gather(*tasks)
+        batcher.close()
+        return is_kept
+
+    assert not asyncio.run(run())
+
+
+def test_a_failure_beside_the_work_ends_no_thread(work):
+    work.leave.set()
+    failures = [OverflowError("out of range")]
+
+    def on_batch(_pictures, _seconds):
+        if failures:
+            raise failures.pop()
+
+    async def run():
+        batcher = Batcher(work, batch_pictures=4, batch_wait_ms=0, on_batch=on_batch)
+        first = await asyncio.gather(batcher.ask(b"a"), return_exceptions=True)
+        later = await batcher.ask(b"b")
+        batcher.close()
+        return first, later
+
+    (first,), later = asyncio.run(asyncio.wait_for(run(), 30))
+    assert isinstance(first, OverflowError)
+    assert later == b"B"
 
 
 def test_a_failure_takes_nobody_with_it(work):

@@ -1,4 +1,5 @@
 import logging
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from stylematch.settings.export import ExportJob
 from stylematch.settings.faults import OPTIONS
 from stylematch.settings.load import data_root, load_job, validated
 from stylematch.settings.score import ScoreSettings
+from stylematch.settings.serve import ServeSettings
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Augment
 
@@ -371,6 +373,44 @@ def test_a_folder_may_be_called_what_toml_takes_for_something_else(tmp_path, pho
     assert (loaded.photos, loaded.score.rules, loaded.keep_snapshots) == (photos, "2024", 3)
     with pytest.raises(UserError, match="keep_snapshots"):
         load_job(job, ExportJob, ["keep_snapshots=2024-01-01"])
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("min_face_px = true", "a whole number, not true"),
+        ('min_face_px = "32"', "a whole number, not '32'"),
+        ("seed = true", "a whole number, not true"),
+        ("workers = true", "a whole number, not true"),
+        ('follow_links = "off"', "true or false, not 'off'"),
+        ('report = "yes"', "true or false, not 'yes'"),
+        ("report = 1", "true or false, not 1"),
+        ("weight_tags = 1e308", "at most 1e+06, not 1e+308"),
+    ],
+)
+def test_a_night_takes_no_value_for_another(tmp_path, line, fault):
+    job = tmp_path / "job.toml"
+    job.write_text(f'photos = "x"\nout = "y"\n[score]\n{line}\n')
+    with pytest.raises(UserError, match=re.escape(f"score.{line.split()[0]}: has to be {fault}")):
+        load_job(job, ExportJob)
+    changes = [
+        "score.min_face_px=32",
+        "score.seed=-1",
+        "score.workers=0",
+        "score.follow_links=true",
+        "score.report=true",
+    ]
+    job.write_text('photos = "x"\nout = "y"\n')
+    scoring = load_job(job, ExportJob, changes).score
+    assert (scoring.min_face_px, scoring.seed, scoring.workers) == (32, -1, 0)
+    assert scoring.follow_links
+    assert scoring.report
+
+
+@pytest.mark.parametrize("setting", ["batch_wait_ms", "upload_timeout_s", "timeout_s"])
+def test_a_service_waits_no_longer_than_a_thread_can(setting):
+    with pytest.raises(UserError, match=f"--{setting.replace('_', '-')}: has to be at most"):
+        validated(ServeSettings, OPTIONS, **{setting: 1e13})
 
 
 def test_points_alone_are_warned_of(job_file, caplog):

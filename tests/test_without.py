@@ -13,6 +13,7 @@ from stylematch.settings.score import ScoreSettings
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.style.rules import load_rules
 
+GROUP = EXAMPLES / "group.jpg"
 RULES = """
 [splits.Young]
 present = "young"
@@ -68,6 +69,15 @@ def test_nothing_else_changes(without, neutral):
     assert faces.equals(whole.drop_columns(["Male", "Young"]))
     items, same = table(without, "recommendations"), table(neutral, "recommendations")
     assert items.drop_columns(["run_id"]).equals(same.drop_columns(["run_id"]))
+
+
+def test_everything_may_be_switched_off(tmp_path):
+    rules = tmp_path / "plain.toml"
+    rules.write_text('[[rules]]\nstyle = "Plain"\nitems = ["Shirt"]\n')
+    out = tmp_path / "out"
+    run = scored(GROUP, out, "--report", "--rules", rules, "--without", ",".join(ATTRIBUTES))
+    assert (run / "report" / "index.html").is_file()
+    assert not {*ATTRIBUTES} & {*table(run, "faces").column_names}
 
 
 def test_a_rule_that_asks_for_it_is_refused_with_its_line(tmp_path):

@@ -57,7 +57,7 @@ def serve(
         int, typer.Option(min=1, metavar="N", help="Pictures scored in one go at most; changes no answer.")
     ] = 16,
     batch_wait_ms: Annotated[
-        float, typer.Option(min=0, metavar="X", help="How long a picture waits for others to come.")
+        float, typer.Option(min=0, max=60_000, metavar="X", help="How long a picture waits for others to come.")
     ] = 3.0,
     upload_timeout_s: Annotated[
         float, typer.Option(metavar="X", help="How long a picture may take to arrive (408).")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stylematch.data.item_numbers import is_number, without_nan
+from stylematch.data.item_numbers import is_number, names_or_null, only_finite
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
@@ -36,7 +36,7 @@ def name_columns(
     Returns
     -------
     columns : pyarrow.Table
-        Those of ``KNOWN`` that there are, text but for a price in numbers, then the others; no NaN.
+        Those of ``KNOWN`` that there are, text but for a price in numbers, then the others; no NaN, no infinity.
     left_out : list of str
         The columns that are not among them, each with why.
 
@@ -54,8 +54,10 @@ def name_columns(
         column = _kept(table[name])
         if known == "price" and column is not None and is_number(column.type):
             columns[known] = column
-        else:
-            columns[known] = _text(table[name], name, source)
+            continue
+        text = _text(table[name], name, source)
+        # Not a category that people could be shown: the item gets the one that is predicted.
+        columns[known] = names_or_null(text) if known == "category" else text
     taken = {name.lower() for name in (*reserved, *columns, "id")}
     for name in table.column_names:
         if name in origin.values():
@@ -113,10 +115,10 @@ def _kept(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_decimal256(kind):
         kind = pa.float64()
     kind = _KEPT_AS.get(kind, kind)
-    if pa.types.is_nested(kind) or pa.types.is_null(kind) or _is_bytes(kind):
+    if pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_interval(kind) or _is_bytes(kind):
         return None
     try:
-        return without_nan(column.cast(kind))
+        return only_finite(column.cast(kind))
     except pa.ArrowException:
         return None
 

@@ -2,7 +2,8 @@
 
 Prices are written for people: with a currency, a decimal comma, groups of thousands, "N/A". What is read from such a
 cell is a number or null, so that one odd cell does not turn a column into text, which nothing can be compared with.
-NaN becomes null everywhere: a database sorts it behind all numbers, so that it would satisfy ``price > 100``.
+NaN and infinities become null everywhere: they would satisfy ``price > 100``, as a database sorts NaN behind all
+numbers.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ _COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
 _CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
 
 
+def names_or_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of text without spaces around its cells, null where a cell says nothing."""
+    cells = pc.utf8_trim_whitespace(column)
+    says_nothing = pc.is_in(pc.utf8_lower(cells), value_set=pa.array(sorted(SAYS_NOTHING)))
+    return pc.if_else(says_nothing, pa.scalar(None, column.type), cells)
+
+
 def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of text as numbers where all cells that say something are numbers, else as it is."""
     cells = [None if cell is None or _says_nothing(cell) else cell for cell in column.to_pylist()]
@@ -35,15 +43,15 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if there and all(_WHOLE.fullmatch(cell) for cell in there):
         return _column([None if cell is None else int(cell) for cell in cells], pa.int64())
     if there and all(_NUMBER.fullmatch(cell) for cell in there):
-        return _column([None if cell is None else float(cell) for cell in cells], pa.float64())
+        return only_finite(_column([None if cell is None else float(cell) for cell in cells], pa.float64()))
     return column
 
 
-def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column in which NaN is null."""
+def only_finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column in which NaN and the infinities are null."""
     if not pa.types.is_floating(column.type):
         return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
 
 def is_number(kind: pa.DataType) -> bool:

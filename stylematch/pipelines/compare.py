@@ -7,6 +7,8 @@ only counted; every photo, face and item that did is a row. No file of either ru
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from stylematch.pipelines.compare_lines import told
 from stylematch.pipelines.compare_sql import make_tables, open_runs
 from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
+from stylematch.tables.closed_duckdb import words_of
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
 from stylematch.tables.shown import shown
 from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link
@@ -57,14 +60,18 @@ def compare(run_a: Path, run_b: Path, out: Path | None = None) -> Comparison:
     Raises
     ------
     UserError
-        One of them is no finished run or has links in it, or OUT cannot be replaced.
+        One of them is no finished run, is damaged or has links in it, or OUT cannot be replaced.
     StylematchError
         OUT cannot be written.
     """
     if out is not None:
         COMPARISON.check(out)  # before the work
     manifests = [_manifest_of(run) for run in (run_a, run_b)]
-    with tempfile.TemporaryDirectory(prefix="stylematch-compare-") as spill, open_runs(run_a, run_b, spill) as runs:
+    with (
+        tempfile.TemporaryDirectory(prefix="stylematch-compare-") as spill,
+        open_runs(run_a, run_b, spill) as runs,
+        _told_where_it_fails(run_a, run_b),
+    ):
         names = [attribute_names(run) for run in (run_a, run_b)]
         shared = [name for name in names[0] if name in names[1]]
         make_tables(runs, shared)
@@ -78,6 +85,20 @@ def compare(run_a: Path, run_b: Path, out: Path | None = None) -> Comparison:
         if out is not None:
             write_comparison(runs, out, figures, run_a, run_b)
     return Comparison(figures, out)
+
+
+@contextmanager
+def _told_where_it_fails(run_a: Path, run_b: Path) -> Iterator[None]:
+    """Turn what DuckDB cannot read, a page of a table that is damaged, or has no room for, into a sentence."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise UserError(
+            f"{shown(run_a)} and {shown(run_b)} could not be compared: {shown(words_of(error).rstrip('.'))}; score "
+            "again what is damaged, or make room for temporary files"
+        ) from None
 
 
 # Settings that change no table, and digests of what is named one by one: of all settings, and of what a night keeps

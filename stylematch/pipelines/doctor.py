@@ -33,6 +33,7 @@ from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.search.directory import load_index_directory
 from stylematch.settings.load import data_root
 from stylematch.settings.score import ScoreSettings
+from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.environment import describe_host, package_versions
 from stylematch.tables.shown import shown
@@ -228,6 +229,9 @@ def _speed(seconds: float, indexes: Sequence[Path], device: str) -> Iterator[Fin
             extractor = FeatureExtractor(settings, assets, on, 1)
             adviser = Adviser(settings, assets, on, 1)
             rate = _rate(extractor, adviser, _picture(shape), seconds / 2)
+        except RuleProblemsError:  # an index has categories of its own, for rules of its own
+            yield Finding("absent", f"speed, {unit}", "not measured: the shipped rules do not fit this index")
+            continue
         except StylematchError as error:
             yield Finding("FAULT", f"speed, {unit}", str(error))
             continue

@@ -78,7 +78,9 @@ class GalleryPages:
         rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
         model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
         names = [name for name in model if name in rows.column_names and name not in hidden]
-        labels = np.stack([rows[name].to_numpy() for name in names], axis=1)
+        labels = np.empty((rows.num_rows, len(names)), np.bool_)  # also where all that the model knows is hidden
+        for place, name in enumerate(names):
+            labels[:, place] = rows[name].to_numpy()
         return rows["id"].to_pylist(), np.array(names, object), labels
 
     def _labelled(self, position: int, style: str) -> LabelledFace:

@@ -24,6 +24,7 @@ from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.pipelines.score_job import allowed_items
 from stylematch.report.item_pictures import picture_of_items
+from stylematch.search.structure import search_with
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import Reason, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.cores import usable_cores
@@ -54,10 +55,10 @@ class Scorer:
     def __init__(self, settings: ScoreSettings, indexes: Sequence[Path] = (), *, threads: int | None = None) -> None:
         self.settings = settings
         self.assets, self.device = resolve_assets(indexes), resolve_device(settings.device)
-        threads = threads or usable_cores()
-        self.extractor = FeatureExtractor(settings, self.assets, self.device, threads)
+        self._threads = threads or usable_cores()
+        self.extractor = FeatureExtractor(settings, self.assets, self.device, self._threads)
         allowed = allowed_items(settings.where, self.assets.items)
-        self.adviser = Adviser(settings, self.assets, self.device, threads, allowed)
+        self.adviser = Adviser(settings, self.assets, self.device, self._threads, allowed)
         self.schemas: dict[str, pa.Schema] = {
             "photos": photos_schema(),
             "faces": faces_schema(self.adviser.attribute_names, self.extractor.embedding_dim),
@@ -81,6 +82,7 @@ class Scorer:
             ``photos``, ``faces`` and ``recommendations`` with the columns of a run's tables (``run_id`` aside), in the
             order of the photos.
         """
+        search_with(self._threads)  # a service asks from another thread than that which loaded
         result = PartitionResult()
         rows, features = self.extractor.extract(photos, read, result)
         faces, recommendations = self.adviser.advise(features, "", result)

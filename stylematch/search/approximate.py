@@ -28,7 +28,7 @@ from stylematch.search.names import all_but, appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.parameters import SEARCH_FILE, Parameters, read_search
 from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
-from stylematch.search.structure import Structure
+from stylematch.search.structure import Structure, search_with
 from stylematch.search.units import unit_rows, widened
 from stylematch.tables.disk import write_durably
 from stylematch.tables.shown import shown
@@ -129,7 +129,7 @@ class ApproximateIndex(SearchIndex, Structure):
             As ``VectorIndex.load``; also if the files do not belong together.
         """
         if threads is not None:
-            faiss.omp_set_num_threads(threads)
+            search_with(threads)
         document = read_search(directory)
         ids = read_ids(directory)
         dim = document.pop("dim")

@@ -25,6 +25,7 @@ from stylematch.search.names import appended, staying
 from stylematch.search.on_gpu import Proposer, proposer_on_gpu
 from stylematch.search.rows_file import ROWS_FILE, read_ids, write_rows
 from stylematch.search.scan import MANY_QUERIES, best_products
+from stylematch.search.structure import search_with
 from stylematch.search.units import Storage, unit_rows
 from stylematch.tables.shown import shown
 
@@ -108,7 +109,7 @@ class VectorIndex(SearchIndex):
             With "cuda", searches without ``allowed`` run on the GPU, by FAISS where its GPU build is installed, else
             by torch; answers stay the same.
         threads : int, optional
-            Threads of FAISS from now on, for this whole process; by default FAISS's own choice stays.
+            Threads of FAISS from now on, for what this thread asks; by default FAISS's own choice stays.
         mapped : bool
             Leave half floats on disk and page them in as they are searched (CPU only); answers stay the same.
 
@@ -118,7 +119,7 @@ class VectorIndex(SearchIndex):
             If a file is missing, damaged, or not of this kind; the file is named.
         """
         if threads is not None:
-            faiss.omp_set_num_threads(threads)
+            search_with(threads)
         path = directory / INDEX_FILE
         ids = read_ids(directory)
         stored = read_faiss(directory, mapped=mapped)

@@ -22,6 +22,7 @@ from stylematch.errors import UserError
 from stylematch.search.approximate import ApproximateIndex
 from stylematch.search.base import IndexKind
 from stylematch.search.files import read_array, write_array
+from stylematch.search.parameters import left_out
 from stylematch.search.structure import one_thread
 from stylematch.search.units import widened
 
@@ -173,8 +174,8 @@ class IvfPqIndex(IvfIndex):
 
     @property
     def is_worn(self) -> bool:
-        """As of ``IvfIndex``, while there are enough vectors to learn codes from."""
-        return super().is_worn and len(self) >= CODE_VALUES
+        """As of ``IvfIndex``, while there are enough vectors to learn codes from, without those that tuning asks."""
+        return super().is_worn and len(self) - left_out(len(self)) >= CODE_VALUES
 
     def _empty(self, dim: int) -> Any:
         index = faiss.IndexIVFPQ(

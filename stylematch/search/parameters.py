@@ -11,6 +11,12 @@ from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
 SEARCH_FILE = "search.json"
+MOST_LEFT_OUT = 1000
+
+
+def left_out(count: int) -> int:
+    """Return how many of some vectors a build leaves out at first, to be tuned on as queries that it does not hold."""
+    return min(MOST_LEFT_OUT, count // 10)
 
 
 @dataclass(frozen=True)

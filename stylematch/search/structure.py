@@ -70,12 +70,17 @@ class Structure(ABC):
         """Replace rows of the stored halves, where they are stored apart."""
 
 
+def search_with(threads: int) -> None:
+    """Let FAISS search with so many threads what this thread asks from now on; OpenMP keeps the number by thread."""
+    faiss.omp_set_num_threads(threads)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Hold FAISS to one thread, for what would otherwise depend on how many there are."""
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
+    search_with(1)
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(threads)
+        search_with(threads)

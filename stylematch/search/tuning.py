@@ -26,12 +26,11 @@ from stylematch.search.base import IndexKind, SearchIndex
 from stylematch.search.exact import VectorIndex
 from stylematch.search.kinds import APPROXIMATE
 from stylematch.search.names import all_but
-from stylematch.search.parameters import Parameters
+from stylematch.search.parameters import Parameters, left_out
 from stylematch.search.plan import Plan, lists_for
 from stylematch.search.units import normalise
 
 AT = 10
-QUERIES = 1000
 SPEED_BATCH = 256
 _SEED = 20_240_902
 _CANDIDATES = (2, 4, 8, 16, 32, 64)
@@ -204,8 +203,7 @@ def queries_per_s(index: SearchIndex) -> dict[str, Any]:
 
 
 def _sample(count: int) -> npt.NDArray[np.int64]:
-    size = min(QUERIES, count // 10)
-    return np.sort(np.random.default_rng(_SEED).choice(count, size, replace=False)).astype(np.int64)
+    return np.sort(np.random.default_rng(_SEED).choice(count, left_out(count), replace=False)).astype(np.int64)
 
 
 def _tune(

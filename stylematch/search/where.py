@@ -12,7 +12,6 @@ import pyarrow as pa
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
-_POSITION = "stylematch position"
 _ITEM_ID = "item_id"
 """What ``recommendations`` and an item table call the ``id``; a condition may, too."""
 
@@ -43,16 +42,20 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
 
     if not where.strip():
         raise UserError('the condition is empty; write one such as "price < 50", or leave it out')
-    table = rows.append_column(_POSITION, pa.array(np.arange(rows.num_rows)))
     known = rows.column_names
-    if not any(name.casefold() == _ITEM_ID for name in known):
+    spelled = {name.casefold() for name in known}
+    position = "stylematch position"  # which nobody means, but a catalogue may have
+    while position in spelled:
+        position += "_"
+    table = rows.append_column(position, pa.array(np.arange(rows.num_rows)))
+    if _ITEM_ID not in spelled:
         table, known = table.append_column(_ITEM_ID, rows["id"]), [*known, _ITEM_ID]
     try:
         with closed_connection({"items": table}) as connection:
             # A filter takes one expression alone: pasted into a query, a bracket too many would end the condition and
             # what stands behind it could add rows of its own.
             held = connection.table("items").filter(where)
-            found = held.project(f'"{_POSITION}"').order("1").fetchnumpy()[_POSITION]
+            found = held.project(f'"{position}"').order("1").fetchnumpy()[position]
     except duckdb.Error as error:
         raise UserError(
             f"the condition '{shown(where)}' cannot be read as a condition on this index's items: "

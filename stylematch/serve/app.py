@@ -14,7 +14,6 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Scope
 
 from stylematch import __version__
@@ -25,6 +24,7 @@ from stylematch.report.pictures import encode_item_picture
 from stylematch.serve.answers import ITEM_PICTURE, Answer, Health, Info, Refusal
 from stylematch.serve.asked import PictureQuery, ScoreQuery
 from stylematch.serve.headers import SecureHeaders
+from stylematch.serve.hosts import AllowedHosts
 from stylematch.serve.intake import FIELD, FORM, RAW, RefusedError
 from stylematch.serve.metrics import Measured
 from stylematch.serve.problems import add_handlers, problem_responses
@@ -85,7 +85,7 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
     _add_items(app, scorer)
     _add_health(app, service, scorer, has_gallery=gallery is not None)
     _add_pages(app, gallery)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts(), www_redirect=False)
+    app.add_middleware(AllowedHosts, allowed_hosts=settings.hosts())
     app.add_middleware(SecureHeaders)
     app.add_middleware(Measured, metrics=service.metrics)
     return app

@@ -3,7 +3,7 @@
 - A picture that comes first waits a few milliseconds for others; where more wait already, none waits.
 - The room has a fixed number of places, taken before a picture is read, so memory has a bound and nothing queues for
   longer than it can wait: who finds the room full is told so at once.
-- A request that was given up is left out when its turn comes.
+- A request that was given up lets go of its picture at once, and is left out when its turn comes.
 - Where a batch fails as a whole, its pictures are tried one by one, so that none falls with another.
 """
 
@@ -14,8 +14,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -55,6 +55,18 @@ class Room:
             self.taken -= 1
 
 
+class _Question(Generic[Answer]):
+    """A picture for as long as an answer to it is wanted and not there."""
+
+    def __init__(self, picture: bytes) -> None:
+        self.picture: bytes | None = picture
+        self.answer: Future[Answer] = Future()
+        self.answer.add_done_callback(self._let_go)
+
+    def _let_go(self, _: Future[Answer]) -> None:
+        self.picture = None  # its place in the room is free now, so that the queue may not keep it
+
+
 class Batcher(Generic[Answer]):
     """Answers questions in batches, in a thread of its own.
 
@@ -80,7 +92,7 @@ class Batcher(Generic[Answer]):
     ) -> None:
         self._work, self._on_batch = work, on_batch
         self._batch_pictures, self._wait_s = batch_pictures, batch_wait_ms / 1000
-        self._waiting: queue.SimpleQueue[tuple[bytes, Future[Answer]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Question[Answer] | None] = queue.SimpleQueue()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="stylematch-batcher", daemon=True)
         self._thread.start()
@@ -100,9 +112,9 @@ class Batcher(Generic[Answer]):
         """
         if not self.is_open:
             raise RuntimeError("the batcher is closed")
-        future: Future[Answer] = Future()
-        self._waiting.put((picture, future))
-        return await asyncio.wrap_future(future)
+        question: _Question[Answer] = _Question(picture)
+        self._waiting.put(question)
+        return await asyncio.wrap_future(question.answer)
 
     def close(self) -> None:
         """Answer what waits, then end; returns when that is done."""
@@ -111,37 +123,43 @@ class Batcher(Generic[Answer]):
         self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            batch, is_last = self._collect(first)
-            wanted = [(picture, future) for picture, future in batch if future.set_running_or_notify_cancel()]
-            if wanted:
-                self._answer(wanted)
-            if is_last:
-                return
+        is_last = False
+        while not is_last and (first := self._waiting.get()) is not None:
+            batch = [first]
+            try:
+                is_last = self._collect(batch)
+                wanted = [question for question in batch if question.answer.set_running_or_notify_cancel()]
+                if wanted:
+                    self._answer(wanted)
+            except Exception as error:  # whatever it is, those who come later still need this thread
+                for question in batch:
+                    with suppress(InvalidStateError):  # answered already, or given up
+                        question.answer.set_exception(error)
 
-    def _collect(self, first: tuple[bytes, Future[Answer]]) -> tuple[list[tuple[bytes, Future[Answer]]], bool]:
-        batch, until = [first], time.monotonic() + self._wait_s
+    def _collect(self, batch: list[_Question[Answer]]) -> bool:
+        """Add to the first what comes in time, and return whether nothing comes after it."""
+        until = time.monotonic() + self._wait_s
         while len(batch) < self._batch_pictures:
             try:
                 more = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
             if more is None:
-                return batch, True
+                return True
             batch.append(more)
-        return batch, False
+        return False
 
-    def _answer(self, batch: list[tuple[bytes, Future[Answer]]]) -> None:
+    def _answer(self, batch: list[_Question[Answer]]) -> None:
         started = time.perf_counter()
         try:
-            answers = self._work([picture for picture, _ in batch])
+            answers = self._work([question.picture for question in batch if question.picture is not None])
         except Exception as error:
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                batch[0].answer.set_exception(error)
                 return
             for one in batch:
                 self._answer([one])
             return
         self._on_batch(len(batch), time.perf_counter() - started)
-        for (_, future), answer in zip(batch, answers, strict=True):
-            future.set_result(answer)
+        for question, answer in zip(batch, answers, strict=True):
+            question.answer.set_result(answer)

@@ -26,19 +26,19 @@ def add_handlers(app: FastAPI) -> None:
 
     async def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RefusedError)
-        return _problem(error.status, error.reason, error.message, error.headers)
+        return refusal(error.status, error.reason, error.message, error.headers)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _problem(422, Refusal.MALFORMED_REQUEST, "; ".join(_faults(error.errors())))
+        return refusal(422, Refusal.MALFORMED_REQUEST, "; ".join(_faults(error.errors())))
 
     async def not_served(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         reason = _REFUSALS.get(error.status_code, Refusal.MALFORMED_REQUEST)
-        return _problem(error.status_code, reason, str(error.detail), error.headers)
+        return refusal(error.status_code, reason, str(error.detail), error.headers)
 
     async def broken(_: Request, __: Exception) -> JSONResponse:  # the server logs the trace
-        return _problem(500, Refusal.INTERNAL_ERROR, "the service failed; its log says how")
+        return refusal(500, Refusal.INTERNAL_ERROR, "the service failed; its log says how")
 
     app.add_exception_handler(RefusedError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -50,6 +50,7 @@ def _faults(errors: Sequence[Any]) -> list[str]:
     return [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in errors]
 
 
-def _problem(status: int, reason: Any, message: str, headers: Any = None) -> JSONResponse:
+def refusal(status: int, reason: Any, message: str, headers: Any = None) -> JSONResponse:
+    """Return the answer in the form of ``Problem``."""
     content = Problem(reason=reason, message=message).model_dump(mode="json")
     return JSONResponse(content, status, headers=dict(headers) if headers else None)

@@ -6,10 +6,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Strict, so that true is no 1 and "32" no 32; TOML and Python also know inf and nan, which no setting means.
+# Strict, so that true is no 1, "32" no 32 and "off" no false; TOML and Python also know inf and nan, which no setting
+# means.
+Switch = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6, strict=True)]  # of several, whose sum has to be a number
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**32, strict=True)]

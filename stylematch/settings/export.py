@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from stylematch.settings.base import Count, Fraction, Positive, Section
+from stylematch.settings.base import Count, Fraction, Positive, Section, Switch
 from stylematch.settings.score import ScoreSettings
 
 
@@ -17,7 +17,7 @@ class ExportScoring(ScoreSettings):
         Write the gallery into each snapshot.
     """
 
-    report: bool = False
+    report: Switch = False
 
     @model_validator(mode="after")
     def _only_what_a_night_has(self) -> ExportScoring:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from stylematch.settings.base import Count, Positive
+from stylematch.settings.base import Count, Positive, Switch
 from stylematch.settings.engine import EngineChoice
 
 
@@ -31,11 +29,11 @@ class PhotoSettings(EngineChoice):
         Write a run again that is already there.
     """
 
-    min_face_px: Annotated[int, Field(ge=1)] = 24
+    min_face_px: Count = 24
     max_megapixels: Positive = 200.0
     max_file_mb: Positive = 200.0
     limit: Count | None = None
-    follow_links: bool = False
+    follow_links: Switch = False
     device: Literal["auto", "cpu", "cpu-bf16", "cuda"] = "auto"
     batch_size: Count = 64
-    overwrite: bool = False
+    overwrite: Switch = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from stylematch.settings.base import Switch
 from stylematch.settings.photos import PhotoSettings
 
 
@@ -21,8 +22,8 @@ class PredictSettings(PhotoSettings):
     """
 
     faces: Literal["find", "aligned"] | None = None
-    invert: bool = False
-    sheet: bool = True
+    invert: Switch = False
+    sheet: Switch = True
 
     def naming(self) -> dict[str, object]:
         """Return the settings that change the tables, as plain values; the others leave no trace in them."""

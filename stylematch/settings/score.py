@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stylematch.settings.base import Fraction, NotNegative, Section
+from stylematch.settings.base import Fraction, Natural, Section, Switch, Weight, Whole
 from stylematch.settings.photos import PhotoSettings
 
 DEFAULT_RULES = "wardrobe"
@@ -33,9 +33,9 @@ class Ranking(Section):
         Maximal marginal relevance: 1 takes the best scores alone, 0 variety alone.
     """
 
-    weight_similarity: NotNegative = 0.6
-    weight_tags: NotNegative = 0.3
-    weight_category: NotNegative = 0.1
+    weight_similarity: Weight = 0.6
+    weight_tags: Weight = 0.3
+    weight_category: Weight = 0.1
     mmr_lambda: Fraction = 0.8
 
 
@@ -71,9 +71,9 @@ class ScoreSettings(Ranking, PhotoSettings):
     without: tuple[str, ...] = ()
     faces: Literal["find", "aligned"] = "find"
     where: str | None = None
-    seed: int = 0
-    workers: Annotated[int, Field(ge=0)] = 0
-    report: bool = True
+    seed: Whole = 0
+    workers: Natural = 0
+    report: Switch = True
     max_reject_share: Fraction | None = None
 
     @model_validator(mode="before")

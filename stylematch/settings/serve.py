@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, NotNegative, Positive, Section
+from stylematch.settings.base import Count, Section
 
+UpToADay = Annotated[float, Field(gt=0.0, le=86_400.0, strict=True)]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -35,14 +36,14 @@ class ServeSettings(Section):
     """
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(ge=0, le=65535, strict=True)] = 8000
     allowed_hosts: tuple[str, ...] = ()
     run: Path | None = None
     max_waiting: Count = 64
     batch_pictures: Count = 16
-    batch_wait_ms: NotNegative = 3.0
-    upload_timeout_s: Positive = 30.0
-    timeout_s: Positive = 30.0
+    batch_wait_ms: Annotated[float, Field(ge=0.0, le=60_000.0, strict=True)] = 3.0
+    upload_timeout_s: UpToADay = 30.0
+    timeout_s: UpToADay = 30.0
 
     def hosts(self) -> list[str]:
         """Return the names that requests may address; ``*`` is any."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from stylematch.settings.base import Section
+from stylematch.settings.base import Section, Switch
 
 
 class SimilarSettings(Section):
@@ -32,7 +32,7 @@ class SimilarSettings(Section):
     where: str | None = None
     same: tuple[str, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    overwrite: bool = False
+    overwrite: Switch = False
 
     @field_validator("same", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, Section, Seed
+from stylematch.settings.base import Count, Section, Seed, Switch
 
 Dataset = Literal["celeba", "fashion-mnist", "fashion-product", "flixstock", "garments", "table", "folders"]
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -97,7 +97,7 @@ class TrainData(Section):
     product_repeat: Count = 1
     groups: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    wild: bool = True
+    wild: Switch = True
     wild_repeat: Count = 1
     split: Literal["official", "years", "stratified", "random", "column", "folders"] = "official"
     validation: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = 0.1

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, Degrees, Fraction, Natural, NotNegative, Positive, Section, Seed
+from stylematch.settings.base import Count, Degrees, Fraction, Natural, NotNegative, Positive, Section, Seed, Switch
 
 
 class Augment(Section):
@@ -123,7 +123,7 @@ class Schedule(Section):
     average: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = 0.0
     clip_norm: NotNegative = 0.0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    compile: bool = False
+    compile: Switch = False
     devices: Count = 1
     workers: Natural = 0
     log: Literal["csv", "tensorboard"] = "csv"
@@ -162,5 +162,5 @@ class Distill(Section):
     """
 
     teachers: Annotated[tuple[str, ...], Field(min_length=1)]
-    mirror: bool = False
+    mirror: Switch = False
     weight: Fraction = 0.5

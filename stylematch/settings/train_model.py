@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stylematch.settings.base import Count, Fraction, Natural, Section
+from stylematch.settings.base import Count, Fraction, Natural, Section, Switch
 
 
 class Model(Section):
@@ -63,5 +63,5 @@ class Model(Section):
     embedded: tuple[str, ...] = ()
     embedding_layer: Natural = 0
     dropout: Fraction = 0.0
-    grayscale: bool = False
+    grayscale: Switch = False
     frozen: Literal["none", "backbone"] | Count = "none"

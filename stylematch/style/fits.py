@@ -9,6 +9,7 @@ is none, and the defaults of ``VoteSettings`` and ``PoolWeights`` are used.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,8 +50,15 @@ class Fit:
 
 
 def fits_path(faces: Path) -> Path:
-    """Return where the fits over a face gallery lie, given its directory."""
-    return faces.with_name(STYLE_FILE if faces.name == _PART else f"{faces.name}.{STYLE_FILE}")
+    """Return where the fits over a face gallery lie, given its directory, however that is spelled.
+
+    They lie beside the path itself; beside what it leads to where it is a link that has none of its own.
+    """
+    beside = [
+        place.with_name(STYLE_FILE if place.name == _PART else f"{place.name}.{STYLE_FILE}")
+        for place in (Path(os.path.normpath(faces.absolute())), faces.resolve())
+    ]
+    return next((path for path in beside if path.is_file()), beside[0])
 
 
 def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
         write_catalog(
             staged,
             sources=sources,
-            given=list(dict.fromkeys((*content["given"], *embedded.given))),
+            given=_given(content["given"], embedded.given),
             rejected=pa.concat_tables([others, rejected_table(embedded.name, embedded.rejected)]),
         )
     return CatalogChange(directory, embedded, change)
@@ -107,6 +108,14 @@ def remove_from_catalog(directory: Path, ids_file: Path, *, missing_ok: bool = F
         _copy_rest(directory, staged)
         write_catalog(staged, sources=content["sources"], given=content["given"], rejected=rejected)
     return change
+
+
+def _given(first: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Return the columns of both; those that differ in case alone are one of the index, spelled as in the first."""
+    spelled: dict[str, str] = {}
+    for name in (*first, *more):
+        spelled.setdefault(name.lower(), name)
+    return list(spelled.values())
 
 
 def _check_is_catalog(directory: Path) -> None:

@@ -27,18 +27,33 @@ def with_equal_columns(first: pa.Table, second: pa.Table) -> tuple[pa.Table, pa.
             field = first.schema.field(name).with_nullable(True)
             second = second.append_column(field, pa.nulls(second.num_rows, field.type))
     first, second = first.select(names), second.select(names)
-    fields = [_common(one, other) for one, other in zip(first.schema, second.schema, strict=True)]
+    fields = [
+        pa.field(one.name, _common(first[one.name], second[one.name]), one.nullable or other.nullable)
+        for one, other in zip(first.schema, second.schema, strict=True)
+    ]
     return _cast(first, fields), _cast(second, fields)
 
 
-def _common(one: pa.Field, other: pa.Field) -> pa.Field:
+def _common(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.DataType:
+    """Return the type of two columns, else the first that holds every cell of both: whole numbers, numbers, text."""
     if one.type == other.type:
-        return one.with_nullable(one.nullable or other.nullable)
+        return one.type
     if pa.types.is_integer(one.type) and pa.types.is_integer(other.type):
-        return pa.field(one.name, pa.int64())
-    return pa.field(one.name, pa.float64() if is_number(one.type) and is_number(other.type) else pa.string())
+        wider = pa.int64()
+    elif is_number(one.type) and is_number(other.type):
+        wider = pa.float64()
+    else:
+        return pa.string()
+    return wider if _fits(one, wider) and _fits(other, wider) else pa.string()
+
+
+def _fits(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
+    try:
+        column.cast(kind)
+    except pa.ArrowInvalid:  # an unsigned one of 64 bits, or a whole number that a double would round
+        return False
+    return True
 
 
 def _cast(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
-    columns = [table[field.name].cast(field.type, safe=not pa.types.is_floating(field.type)) for field in fields]
-    return pa.table(columns, schema=pa.schema(fields))
+    return pa.table([table[field.name].cast(field.type) for field in fields], schema=pa.schema(fields))

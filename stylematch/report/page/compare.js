@@ -82,6 +82,10 @@
     }
   }
 
+  function step(by) {
+    turnTo(Math.min(readView().page, page.shownPages) + by); // an address may name a page behind the last
+  }
+
   function turnTo(target) {
     if (target < 1 || target > page.shownPages) return;
     setView({ page: target });
@@ -140,8 +144,8 @@
       if (event.key === "/") {
         event.preventDefault();
         byId("search").focus();
-      } else if (event.key === "ArrowRight") turnTo(readView().page + 1);
-      else if (event.key === "ArrowLeft") turnTo(readView().page - 1);
+      } else if (event.key === "ArrowRight" && !event.shiftKey) step(1); // with Shift it extends a selection
+      else if (event.key === "ArrowLeft" && !event.shiftKey) step(-1);
     });
     window.addEventListener("hashchange", show);
   }

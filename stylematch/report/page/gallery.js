@@ -226,8 +226,8 @@
       event.preventDefault();
       byId("search").focus();
       byId("search").select();
-    } else if (event.key === "ArrowRight") step(1);
-    else if (event.key === "ArrowLeft") step(-1);
+    } else if (event.key === "ArrowRight" && !event.shiftKey) step(1); // with Shift it extends a selection
+    else if (event.key === "ArrowLeft" && !event.shiftKey) step(-1);
     else if (event.key === "Escape" && !byId("person").hidden) location.hash = byId("back").hash;
   }
 
