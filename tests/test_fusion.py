@@ -19,7 +19,7 @@ from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.learning import fit_style
 from stylematch.pipelines.style_fit import fit_of, gallery_sha256
-from stylematch.style.fits import STYLE_FILE, Fit, find_fit, fits_path, write_fits
+from stylematch.style.fits import STYLE_FILE, Fit, find_fit, fits_path, own_fits_path, write_fits
 from stylematch.style.fitting import HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions
 from stylematch.style.informed import Known, informed_votes
@@ -180,6 +180,7 @@ def test_fits_are_found_however_their_gallery_is_spelled(tmp_path, monkeypatch):
     ] * 3
     monkeypatch.chdir(faces)
     assert fits_path(Path()) == tmp_path / STYLE_FILE
+    assert own_fits_path(link) == tmp_path / "current.style.json"  # what it leads to is not written to
     (tmp_path / "current.style.json").touch()
     assert fits_path(link) == tmp_path / "current.style.json"  # its own is nearer
 
@@ -372,7 +373,7 @@ def test_rules_fit_refuses_a_gallery_that_holds_what_it_fits_to(tmp_path, monkey
         return replace(stored, index=SimpleNamespace(ids=ids.to_pylist()))
 
     monkeypatch.setattr(fit_style, "load_index_directory", with_val)
-    monkeypatch.setattr(fit_style, "fits_path", lambda _: tmp_path / "style.json")
+    monkeypatch.setattr(fit_style, "own_fits_path", lambda _: tmp_path / "style.json")
     done = call("rules", "fit", "classic", "--root", tmp_path / "data", "--report", tmp_path / "report")
     assert done.code == 2
     assert f"holds 1 of the faces of celeba val (local split), '{val[0]}'" in done.sentence

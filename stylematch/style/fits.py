@@ -49,16 +49,25 @@ class Fit:
     is_alone: bool = False
 
 
+def own_fits_path(faces: Path) -> Path:
+    """Return where fits over a face gallery are written, given its directory: beside it, not beside what it leads to.
+
+    A link to the shipped gallery is no leave to change the shipped fits.
+    """
+    return _beside(Path(os.path.normpath(faces.absolute())))
+
+
 def fits_path(faces: Path) -> Path:
-    """Return where the fits over a face gallery lie, given its directory, however that is spelled.
+    """Return where the fits over a face gallery are read, given its directory, however that is spelled.
 
     They lie beside the path itself; beside what it leads to where it is a link that has none of its own.
     """
-    beside = [
-        place.with_name(STYLE_FILE if place.name == _PART else f"{place.name}.{STYLE_FILE}")
-        for place in (Path(os.path.normpath(faces.absolute())), faces.resolve())
-    ]
-    return next((path for path in beside if path.is_file()), beside[0])
+    own, real = own_fits_path(faces), _beside(faces.resolve())
+    return real if real.is_file() and not own.is_file() else own
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(STYLE_FILE if place.name == _PART else f"{place.name}.{STYLE_FILE}")
 
 
 def write_fits(path: Path, fits: Mapping[str, tuple[str, Fit]], gallery: Mapping[str, str], about: str) -> None:

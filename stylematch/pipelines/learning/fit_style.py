@@ -32,7 +32,7 @@ from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.infos import index_info
 from stylematch.search.names import some
 from stylematch.settings.load import data_root
-from stylematch.style.fits import Fit, fits_path, write_fits
+from stylematch.style.fits import Fit, own_fits_path, write_fits
 from stylematch.style.fitting import MOST_NEIGHBOURS, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
 from stylematch.style.informed import GalleryAttributes
@@ -124,7 +124,7 @@ def fit_style(
         Data, indexes or rule sets are missing or wrong.
     """
     assets = resolve_assets(indexes)
-    style = fits_path(assets.faces)
+    style = own_fits_path(assets.faces)
     for written in (style.parent, report.absolute()):
         check_writable(written)
     bundle = Bundle.open(assets.attributes)
