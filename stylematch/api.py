@@ -27,7 +27,7 @@ from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
 from stylematch.pipelines.scorer import Scorer
 from stylematch.search.units import has_direction
-from stylematch.settings.base import Count
+from stylematch.settings.base import Natural
 from stylematch.settings.load import validated
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import TABLES
@@ -42,7 +42,7 @@ _PROGRESS_FROM_PHOTOS = 200
 class _LoadSettings(ScoreSettings):
     """Those of a run, and what is asked for in a notebook alone."""
 
-    threads: Count | None = None
+    threads: Natural | None = None
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,9 @@ class Stylematch:
 def _whole(name: str, value: Any) -> int:
     """Return a whole number of Python's, numpy's or pandas's as Python's."""
     try:
-        return operator.index(value)
+        # A row of a data frame has its whole numbers as floats where it has others beside them.
+        whole = isinstance(value, float) and value.is_integer()
+        return int(value) if whole else operator.index(value)
     except TypeError:
         raise UserError(f"{name} has to be a whole number, not {shown(repr(value))}") from None
 

@@ -76,6 +76,7 @@ def test_a_changed_frame_changes_nothing_inside(matcher):
     items = matcher.recommend()
     items.loc[0, "item_id"] = "other"
     assert matcher.explain(faces.loc[0, "photo_id"]).why == why
+    assert matcher.explain(faces.loc[0, "photo_id"], np.float64(0.0)).why == why  # as a row of mixed columns has it
     assert "other" not in set(matcher.recommend()["item_id"])
 
 
@@ -160,7 +161,7 @@ def test_options_reach_the_rules_and_the_items():
         (lambda m: stylematch.Stylematch.load(without=5), "without: has to be a list"),
         (lambda m: stylematch.Stylematch.load(rules=5), "rules: has to be a text"),
         (lambda m: stylematch.Stylematch.load(threads="x"), "threads: has to be a whole number, not 'x'"),
-        (lambda m: stylematch.Stylematch.load(threads=-1), "threads: has to be at least 1, not -1"),
+        (lambda m: stylematch.Stylematch.load(threads=-1), "threads: has to be at least 0, not -1"),
         (lambda m: stylematch.Stylematch.load(top_k=np.int64(0)), "top_k: has to be at least 1, not 0"),
         (lambda m: stylematch.Stylematch.load(top_k=0), "top_k"),
         (lambda m: stylematch.Stylematch.load(rules="no-such-rules"), "no-such-rules"),

@@ -212,6 +212,7 @@ def test_columns_of_two_types_become_one_that_holds_both():
         (pa.array([2**53 + 1]), pa.array([0.5]), [str(2**53 + 1), "0.5"]),
         (pa.array([2**53 + 1]), pa.array([Decimal("0.5")]), [str(2**53 + 1), "0.5"]),
         (pa.array([2**53]), pa.array([Decimal("0.5")]), [2.0**53, 0.5]),
+        (pa.array([Decimal("12345678901234567.89")]), pa.array([0.5]), ["12345678901234567.89", "0.5"]),
         (pa.array([0.1], pa.float32()), pa.array([0.5]), [float(np.float32(0.1)), 0.5]),
     ],
 )

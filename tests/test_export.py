@@ -791,9 +791,22 @@ def test_a_photo_that_another_try_could_read_is_not_published_as_rejected(tmp_pa
         out_of_memory_at(patch, b"astronaut.jpg")
         patch.setattr(Staging, "publish", lambda _: (_ for _ in ()).throw(StylematchError("no room")))
         assert call("export", job_file(tmp_path), "--date", FIRST).code == 3
+    (staged,) = (tmp_path / "out" / "snapshots").glob(".*staging*")
+    shard = staged / "photos" / "part-00000.parquet"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])  # nor does one that a kill has torn end every later try
     snapshot, summary, _ = night(tmp_path, FIRST)
     assert summary["photos"]["rejected"] == 0
     assert_is_what_score_makes(snapshot, tmp_path / "photos", tmp_path / "scored")
+
+
+def test_empty_files_are_kept_once_whatever_the_batch(tmp_path):
+    few_photos(tmp_path, "astronaut.jpg")
+    for number in range(3):
+        (tmp_path / "photos" / f"empty-{number}.jpg").touch()
+    night(tmp_path, FIRST, score={"batch_size": 1})
+    assert list((tmp_path / "out" / "store").rglob("*tidy*")) == []
+    assert len(kept_ids(tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize("batch_size", [64, 1])
@@ -880,6 +893,17 @@ def test_photos_that_go_away_while_they_are_read_are_worth_another_try(tmp_path,
     assert result.code == 3
     assert "is no longer there (No such file or directory): run the same command again" in result.sentence
     (tmp_path / "away").rename(tmp_path / "photos")
+    for step in ("_list", "_keep"):
+        done = getattr(module.Night, step)
+
+        def unmounted_before(self, *arguments, done=done):
+            (tmp_path / "photos").rename(tmp_path / "away")
+            return done(self, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module.Night, step, unmounted_before)
+            assert call("export", job_file(tmp_path), "--date", FIRST).code == 3, step
+        (tmp_path / "away").rename(tmp_path / "photos")
     stat = Path.stat
 
     def stale(self, **options):

@@ -276,3 +276,16 @@ def test_a_long_statement_is_ended_at_once(run, signal_number, sql):
     assert process.returncode == 130, told
     assert time.monotonic() - clock < 20
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("output_format", ["csv", "json"])
+def test_data_are_utf_8_whatever_the_terminal(example_run, output_format):
+    select = "SELECT 'Żółć' AS a FROM photos LIMIT 1"
+    done = subprocess.run(
+        command("query", example_run, "--format", output_format, select),
+        env=environment() | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Żółć" in done.stdout.decode("utf-8")

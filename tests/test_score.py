@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,7 @@ from stylematch.data.photo_file import photo_id_of, unescape_path
 from stylematch.data.photos import FindCounts, find_photos
 from stylematch.pipelines import score as scoring
 from stylematch.pipelines.assets import resolve_assets
+from stylematch.pipelines.on_engine import _absolute
 from stylematch.pipelines.score_job import ScoreJob, allowed_items
 from stylematch.pipelines.score_partition import load_state, score_partition
 from stylematch.report.packed import GalleryPictures
@@ -951,6 +953,13 @@ def test_nothing_found_is_told(tmp_path):
     (tmp_path / "photos").mkdir()
     result = score(tmp_path / "photos", tmp_path / "out")
     assert (result.code, "no photo was found there: is it the right folder?" in result.out) == (0, True)
+
+
+def test_what_a_worker_elsewhere_is_told_names_the_index_of_the_driver():
+    assets = resolve_assets([])
+    there = pickle.loads(pickle.dumps(_absolute(assets)))
+    assert there.index_sha256 == assets.index_sha256
+    assert all(len(digest) == 64 for digest in there.index_sha256.values())
 
 
 def test_an_index_that_is_replaced_while_it_is_used_ends_the_run(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from stylematch.vision.begun import check_data, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.trainer import _Average
+from stylematch.vision.trainer import _Average, _checkpoint
 from stylematch.vision.training import _sampling_weights, train_network
 
 pytestmark = pytest.mark.train
@@ -198,6 +198,13 @@ def test_the_best_epoch_stays_the_best_in_a_folder_that_was_moved(watched_losses
     train_tiny(tmp_path / "moved", count=16, epochs=4, keep="best")
     assert torch.load(tmp_path / "moved" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
     assert not killed.out.exists()
+
+
+def test_what_an_earlier_release_knew_of_the_best_epoch_is_read():
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    options = {"monitor": "val_loss", "filename": "best"}
+    assert _checkpoint(Path("out"), "best", monitor="val_loss").state_key == ModelCheckpoint("out", **options).state_key
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5])

@@ -170,6 +170,11 @@ def test_labels_of_one_kind_are_nothing_to_learn(flix, tmp_path):
         result = train(flix, tmp_path / "run", smoke=False)
         assert result.code == 2
         assert f"pictures to learn from have {said}; leave the group out" in result.sentence
+        # Of a few pictures one answer is no wonder; no label is.
+        tried = train(flix, tmp_path / "run", "model.backbone='mobilenet_v3_small'", "model.input_px=64")
+        assert (tried.code, "have no label" in tried.err) == ((2, True) if said == "no label" else (0, False)), (
+            tried.err
+        )
 
 
 @needs_torch

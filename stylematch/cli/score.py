@@ -152,7 +152,10 @@ def query(
     ] = "table",
 ) -> None:
     """Query a run's tables, or those of all nights, with SQL (DuckDB), read-only."""
+    from stylematch.cli.streams import write_utf8
     from stylematch.pipelines.query import open_run
     from stylematch.tables.query import run_query
 
+    if output_format != "table":
+        write_utf8()
     run_query(open_run(out, index or ()), sql, output_format=output_format, stream=sys.stdout)

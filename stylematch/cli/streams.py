@@ -30,6 +30,12 @@ def write_any_letter() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def write_utf8() -> None:
+    """Let standard output take all letters as they are: data are not to be escaped, whatever the terminal shows."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
+
+
 @contextlib.contextmanager
 def whether_heard_or_not(stream: TextIO) -> Iterator[None]:
     """Tell of an end on a stream; where nobody reads that any more, or its disk is full, the exit code stays."""

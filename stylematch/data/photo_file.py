@@ -171,13 +171,24 @@ def _open_without_links(root: bytes, raw_path: bytes) -> int:
         os.close(above)
 
 
-def _unreadable(error: Exception, root: Path) -> PhotoRejectedError:
+def check_still_there(root: Path) -> None:
+    """Say that photos which were there have gone away: that is no mistake, and says nothing of any one of them.
+
+    Raises
+    ------
+    StylematchError
+        They are gone, or their disk fails.
+    """
     try:
         root.stat()
-    except OSError as gone:  # a disk that went away says nothing of any photo
+    except OSError as gone:
         raise StylematchError(
             f"the photos' folder {shown(root)} is no longer there ({gone.strerror}): run the same command again once "
             "it is"
         ) from gone
+
+
+def _unreadable(error: Exception, root: Path) -> PhotoRejectedError:
+    check_still_there(root)
     why = getattr(error, "strerror", None) or str(error)
     return PhotoRejectedError(Reason.UNREADABLE_FILE, f"the file could not be read: {why}")

@@ -19,7 +19,14 @@ from typing import Any, Protocol
 from stylematch.data.directories import Ignored, check_answers
 from stylematch.data.looks import Look, Looks
 from stylematch.data.magic import HEAD_BYTES, sniff_format
-from stylematch.data.photo_file import PHOTO_ID_HEX_DIGITS, escape_path, hash_photo, read_photo, whole_photo
+from stylematch.data.photo_file import (
+    PHOTO_ID_HEX_DIGITS,
+    check_still_there,
+    escape_path,
+    hash_photo,
+    read_photo,
+    whole_photo,
+)
 from stylematch.data.photos import PICTURE_EXTENSIONS, FindCounts, FoundPhoto, find_photos, photo_root
 from stylematch.errors import PhotoRejectedError, StylematchError, UserError
 from stylematch.tables.contract import Reason
@@ -90,10 +97,11 @@ class LocalFolder:
     follow_links: bool = False
 
     def __post_init__(self) -> None:
-        _ = self._root  # asked once: what happens to it later is no mistake of the user's
+        _ = self.root  # asked once: what happens to it later is no mistake of the user's
 
     @functools.cached_property
-    def _root(self) -> Path:
+    def root(self) -> Path:
+        """The folder that paths are relative to."""
         return photo_root(self.path)
 
     @property
@@ -111,18 +119,19 @@ class LocalFolder:
         looks: Looks | None = None,
     ) -> Iterator[FoundPhoto]:
         """Yield the photos; see ``find_photos``."""
+        check_still_there(self.path)
         return find_photos(self.path, follow_links=follow_links, counts=counts, skip=skip, limit_s=limit_s, looks=looks)
 
     def read(self, raw_path: bytes, max_bytes: int) -> bytes:
         """Return one photo's bytes; see ``read_photo``."""
-        return read_photo(self._root, raw_path, max_bytes, follow_links=self._through_links())
+        return read_photo(self.root, raw_path, max_bytes, follow_links=self._through_links())
 
     def hash(self, raw_path: bytes) -> str:
         """Return one photo's photo_id; see ``hash_photo``."""
-        return hash_photo(self._root, raw_path, follow_links=self._through_links())
+        return hash_photo(self.root, raw_path, follow_links=self._through_links())
 
     def _through_links(self) -> bool:
-        return self.follow_links or self._root != self.path
+        return self.follow_links or self.root != self.path
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ model, so an index must come from the very bundle that it is used with.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,15 +35,17 @@ class Assets:
     faces: Path
     items: Path
     pictures: Path | None = None
+    faces_sha256: str = ""
+    items_sha256: str = ""
 
     def bundle_sha256(self) -> str:
         """Return the attribute model's digest; the garment encoder's is part of the items' (``bundle_sha256``)."""
         return Bundle.open(self.attributes).sha256
 
-    @functools.cached_property
+    @property
     def index_sha256(self) -> dict[str, str]:
         """The digests of the two indexes, ``faces`` and ``items``; see ``infos_sha256``."""
-        return {"faces": infos_sha256(index_info(self.faces)), "items": infos_sha256(index_info(self.items))}
+        return {"faces": self.faces_sha256, "items": self.items_sha256}
 
     def check_index(self, part: Literal["faces", "items"], infos: Mapping[str, Any]) -> None:
         """Compare an index that was loaded with the one that the run is named after.
@@ -94,8 +95,8 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
         If a directory is neither an index nor a collection, or the parts do not belong together.
     """
     found = named_parts(directories)
-    assets = Assets(**{field.name: found[field.name] for field in fields(Assets) if field.name in found})
-    _ = assets.index_sha256  # from here on, it is known which they are
+    digests = {f"{part}_sha256": infos_sha256(index_info(found[part])) for part in ("faces", "items")}
+    assets = Assets(**{name: found[name] for name in (*PARTS, "pictures") if name in found}, **digests)
     for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
         made_by = index_info(index)["bundle_sha256"]
         if made_by != Bundle.open(model).sha256:

@@ -92,7 +92,9 @@ def check_data(
     for part, times in (*parts, (val, 1)):
         digest.update(json.dumps([times, part.ids]).encode())
         for start in range(0, len(part), _HASHED_AT_ONCE):
-            pictures.update(np.ascontiguousarray(part.fields[start : start + _HASHED_AT_ONCE, ::8, ::8]).data)
+            # A row of each: all would be read from the disk before the first step.
+            middle = part.fields[start : start + _HASHED_AT_ONCE, part.fields.shape[1] // 2]
+            pictures.update(np.ascontiguousarray(middle).data)
         for name in sorted(part.targets):
             digest.update(name.encode() + np.ascontiguousarray(part.targets[name]).tobytes())
     note, now = out / "data.json", {"sha256": digest.hexdigest(), "pictures": pictures.hexdigest()}

@@ -106,6 +106,8 @@ def _checkpoint(out: Path, name: str, **options: Any) -> ModelCheckpoint:
 class _Checkpoint(ModelCheckpoint):
     """Lightning's, which knows the best so far also where the training's folder was moved since."""
 
+    __qualname__ = ModelCheckpoint.__qualname__  # under which a checkpoint holds what it knows
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = state_dict["dirpath"], self.dirpath
 

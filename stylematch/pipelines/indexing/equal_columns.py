@@ -49,10 +49,9 @@ def _common(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.DataType:
 
 def _fits(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
     try:
-        column.cast(kind)
+        return bool(column.cast(kind).cast(column.type).equals(column))  # a decimal is rounded without a word
     except pa.ArrowInvalid:  # an unsigned one of 64 bits, or a whole number that a double would round
         return False
-    return True
 
 
 def _cast(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:

@@ -188,17 +188,19 @@ def open_job(job: TrainJob, *, anew: bool = False) -> Source:
             f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
             f"one of each at least{lost}; {advice}."
         )
-    if job.data.limit is None:  # of a few pictures for a try, any answers do
-        _check_answers(source)
+    _check_answers(source, of_all=job.data.limit is None)
     return source
 
 
-def _check_answers(source: Source) -> None:
-    """Refuse labels of which nothing can be learned: attributes that nobody knows, classes of one kind alone."""
+def _check_answers(source: Source, *, of_all: bool) -> None:
+    """Refuse labels of which nothing can be learned: attributes that nobody knows, classes of one kind alone.
+
+    A few of all pictures, for a try, may be of one class.
+    """
     for group in source.schema.groups:
         values = np.concatenate([part.targets[group.name] for part, _ in source.parts])
         answers = len(np.unique(values[values >= 0])) if group.kind != "points" else 2
-        if answers < (2 if group.kind == "categorical" else 1):
+        if answers < (2 if group.kind == "categorical" and of_all else 1):
             raise UserError(
                 f"data: of {shown(group.name)} the {source.pictures:,} pictures to learn from have "
                 f"{'one answer' if answers else 'no label'}; leave the group out, or add pictures."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.tables.contract import UNSETTLED
@@ -42,7 +43,10 @@ def forget_unsettled(staging: Staging) -> None:
     """
     photos = staging.table("photos")
     for shard in photos.glob("part-*.parquet"):
-        reasons = set(pq.read_table(shard, columns=["reason"])["reason"].unique().to_pylist())
+        try:
+            reasons = set(pq.read_table(shard, columns=["reason"])["reason"].unique().to_pylist())
+        except (OSError, pa.ArrowInvalid):  # torn by a kill
+            reasons = set(UNSETTLED)
         if reasons & UNSETTLED:
             shard.unlink()
 

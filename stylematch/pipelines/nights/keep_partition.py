@@ -33,7 +33,7 @@ from stylematch.pipelines.nights.night_lists import read_todo
 from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.report.pictures import make_thumbnail
 from stylematch.settings.score import ScoreSettings
-from stylematch.tables.contract import Reason
+from stylematch.tables.contract import UNSETTLED, Reason
 from stylematch.tables.shards import shard_path
 from stylematch.tables.writer import ShardWriter
 
@@ -150,7 +150,11 @@ def keep_partition(state: KeepState, partition: Partition, advance: Callable[[in
                     if photo_id not in new or new[photo_id].error:
                         new[photo_id] = entry
                 del looked
-                done_here |= {photo_id for photo_id, entry in new.items() if not entry.error}
+                done_here |= {
+                    photo_id
+                    for photo_id, entry in new.items()
+                    if not entry.error or entry.error.reason not in UNSETTLED
+                }
                 _keep(state, draft, new, result)
                 advance(len(batch))
         if draft.photos:

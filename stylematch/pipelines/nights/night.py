@@ -17,7 +17,7 @@ from typing import Any
 from stylematch.data.listing import Listing
 from stylematch.data.photo_file import escape_bytes, unescape_path
 from stylematch.data.photo_folders import LocalFolder, photo_folder
-from stylematch.data.photos import FindCounts, photo_root
+from stylematch.data.photos import FindCounts
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
 from stylematch.pipelines.assets import resolve_assets
@@ -194,7 +194,7 @@ class Night:
             choice=self.settings,
             workers=self.settings.workers,
             description="new photos",
-            photos=photo_root(self.photos.path) if isinstance(self.photos, LocalFolder) else None,
+            photos=self.photos.root if isinstance(self.photos, LocalFolder) else None,
             lost_before=lost_before,
         )
         self.stages |= ran.stages
