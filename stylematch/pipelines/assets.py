@@ -95,8 +95,12 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
         If a directory is neither an index nor a collection, or the parts do not belong together.
     """
     found = named_parts(directories)
-    digests = {f"{part}_sha256": infos_sha256(index_info(found[part])) for part in ("faces", "items")}
-    assets = Assets(**{name: found[name] for name in (*PARTS, "pictures") if name in found}, **digests)
+    assets = Assets(
+        *(found[part] for part in PARTS),
+        pictures=found.get("pictures"),
+        faces_sha256=infos_sha256(index_info(found["faces"])),
+        items_sha256=infos_sha256(index_info(found["items"])),
+    )
     for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
         made_by = index_info(index)["bundle_sha256"]
         if made_by != Bundle.open(model).sha256:

@@ -153,7 +153,7 @@ def keep_partition(state: KeepState, partition: Partition, advance: Callable[[in
                 done_here |= {
                     photo_id
                     for photo_id, entry in new.items()
-                    if not entry.error or entry.error.reason not in UNSETTLED
+                    if entry.error is None or entry.error.reason not in UNSETTLED
                 }
                 _keep(state, draft, new, result)
                 advance(len(batch))
