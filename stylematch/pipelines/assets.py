@@ -96,7 +96,10 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
     """
     found = named_parts(directories)
     assets = Assets(
-        *(found[part] for part in PARTS),
+        found["attributes"],
+        found["garments"],
+        found["faces"],
+        found["items"],
         pictures=found.get("pictures"),
         faces_sha256=infos_sha256(index_info(found["faces"])),
         items_sha256=infos_sha256(index_info(found["items"])),
