@@ -10,7 +10,7 @@ from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
-from stylematch.vision.export import write_bundle
+from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.losses import instance_loss
 from stylematch.vision.networks import Network
 from stylematch.vision.point_head import PointHead
@@ -389,3 +389,12 @@ def test_points_and_similarities_keep_their_digits_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         narrow = instance_loss(views, 6, 0.1)
     assert torch.equal(narrow, instance_loss(views, 6, 0.1))
+
+
+@pytest.mark.slow
+def test_a_transformers_weights_are_stored_once(tmp_path):
+    """Its graph transposes them, which an optimiser would fold into copies of 32 bits."""
+    network = Network(Model(backbone="swin_t", input_px=64), celeba.SCHEMA).eval()
+    bundle = write_bundle(network, tmp_path / "bundle", name="swin", licence="none")
+    assert (bundle.directory / "model.onnx").stat().st_size < 2_000_000
+    assert runtime_difference(bundle) < 1e-5
