@@ -764,7 +764,7 @@ def test_chance_is_no_drift():
     assert "population stability index" in drift_warning(many, 0.1)
 
 
-# What a review found
+# Nights that go wrong half-way
 
 
 def few_photos(folder: Path, *names: str) -> Path:

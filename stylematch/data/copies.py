@@ -36,3 +36,9 @@ def first_of_each(contents: Sequence[str]) -> npt.NDArray[np.bool_]:
     first = np.zeros(len(contents), np.bool_)
     first[list({content: place for place, content in reversed(list(enumerate(contents)))}.values())] = True
     return first
+
+
+def first_new(contents: Sequence[str], learned: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which of n contents, shape (n,), equal none that was learned from, nor an earlier one."""
+    known = np.array(contents)
+    return ~np.isin(known, known[learned]) & first_of_each(contents)

@@ -20,6 +20,8 @@ from stylematch.tables.contract import Reason
 from stylematch.tables.shown import shown
 
 PHOTO_ID_HEX_DIGITS = 32
+MAX_PICTURE_BYTES = 200_000_000
+"""The largest file that is read of pictures that are learned from, embedded or catalogued."""
 
 _HASHED_BYTES = 256 * 1024
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -34,9 +34,9 @@ class Assets:
     garments: Path
     faces: Path
     items: Path
+    faces_sha256: str
+    items_sha256: str
     pictures: Path | None = None
-    faces_sha256: str = ""
-    items_sha256: str = ""
 
     def bundle_sha256(self) -> str:
         """Return the attribute model's digest; the garment encoder's is part of the items' (``bundle_sha256``)."""
@@ -95,23 +95,26 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
         If a directory is neither an index nor a collection, or the parts do not belong together.
     """
     found = named_parts(directories)
+    faces, items = index_info(found["faces"]), index_info(found["items"])
     assets = Assets(
         found["attributes"],
         found["garments"],
         found["faces"],
         found["items"],
-        pictures=found.get("pictures"),
-        faces_sha256=infos_sha256(index_info(found["faces"])),
-        items_sha256=infos_sha256(index_info(found["items"])),
+        infos_sha256(faces),
+        infos_sha256(items),
+        found.get("pictures"),
     )
-    for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
-        made_by = index_info(index)["bundle_sha256"]
-        if made_by != Bundle.open(model).sha256:
+    for model, index, infos in (
+        (assets.attributes, assets.faces, faces),
+        (assets.garments, assets.items, items),
+    ):
+        if infos["bundle_sha256"] != Bundle.open(model).sha256:
             raise UserError(
                 f"The index {shown(index)} was not made by the model {shown(model)}; embed and build it again, or name "
                 "the collection that holds both."
             )
-    labelled = index_info(assets.faces)["attribute_names"]
+    labelled = faces["attribute_names"]
     wanted = Bundle.open(assets.attributes).schema.group("attributes").labels
     if missing := [name for name in wanted if name not in labelled]:
         raise UserError(

@@ -32,12 +32,15 @@ class AllowedHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        host = "" if scope["type"] != "http" else Headers(scope=scope).get("host", "")
-        if scope["type"] != "http" or self._is_allowed(_PORT.sub("", host.lower()).strip("[]")):
-            await self.app(scope, receive, send)
-            return
-        message = f"the service may not be addressed as '{shown(host)}'; it is started with --allowed-host for that"
-        await refusal(400, Refusal.MALFORMED_REQUEST, message)(scope, receive, send)
+        answer = self.app
+        if scope["type"] == "http":
+            host = Headers(scope=scope).get("host", "")
+            if not self._is_allowed(_PORT.sub("", host.lower()).strip("[]")):
+                message = (
+                    f"the service may not be addressed as '{shown(host)}'; it is started with --allowed-host for that"
+                )
+                answer = refusal(400, Refusal.MALFORMED_REQUEST, message)
+        await answer(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:
         return any(host == name or (name.startswith("*") and host.endswith(name[1:])) for name in self._names)

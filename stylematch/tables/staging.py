@@ -48,6 +48,21 @@ def nothing_to_do(out: Path, run_id: str) -> str:
     return f"Nothing to do: {shown(out)} already holds this run ({run_id}); --overwrite repeats it."
 
 
+def put_back(out: Path) -> None:
+    """Undo the first of the two renames that ``publish`` may take, if a kill came before the second."""
+    if not out.exists():
+        for old in _siblings(out, "old-"):
+            if read_manifest(old) is not None:
+                with explained("put back", out):
+                    old.rename(out)
+                return
+
+
+def _siblings(out: Path, kind: str) -> list[Path]:
+    prefix = hidden_prefix(out) + kind
+    return sorted(path for path in out.parent.iterdir() if path.name.startswith(prefix))
+
+
 class Staging:
     """The staging folder of one run, locked while the ``with`` block lasts.
 
@@ -92,7 +107,7 @@ class Staging:
                 ) from error
             raise
         try:
-            self._recover()
+            put_back(self.out)
         except BaseException:
             os.close(self._lock)
             raise
@@ -107,18 +122,8 @@ class Staging:
         busy = f"another run is writing to {shown(self.out)}: wait for it or choose another --out"
         return acquire_lock(self._lock_path, busy)
 
-    def _recover(self) -> None:
-        """Undo the first of two renames if a kill came before the second."""
-        if not self.out.exists():
-            for old in self._siblings("old-"):
-                if read_manifest(old) is not None:
-                    with explained("put back", self.out):
-                        old.rename(self.out)
-                    return
-
     def _siblings(self, kind: str) -> list[Path]:
-        prefix = self._prefix + kind
-        return sorted(path for path in self.out.parent.iterdir() if path.name.startswith(prefix))
+        return _siblings(self.out, kind)
 
     def table(self, name: str) -> Path:
         """Return the folder in which table ``name``'s shards are staged."""

@@ -13,7 +13,7 @@ from PIL import Image
 from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.data.item_table import ItemTable
 from stylematch.data.listing import LostPhoto
-from stylematch.data.photo_file import read_photo, unescape_path
+from stylematch.data.photo_file import MAX_PICTURE_BYTES, read_photo, unescape_path
 from stylematch.engines.attempts import Guard
 from stylematch.engines.local import run_partitions
 from stylematch.engines.progress import Progress
@@ -30,7 +30,6 @@ from stylematch.vision.item_picture import ItemPictureReader
 _CHUNK_ITEMS = 64
 _CHUNKS_A_WORKER = 4  # to start a process takes as long as to read some hundred pictures
 _THUMBNAIL_PX = 128
-_MAX_PICTURE_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _read_chunk(state: _Reading, wanted: _Wanted, advance: Callable[[int], None]
 def _bytes_of(images: Path, image: str) -> bytes:
     """Return a picture's bytes; a table may name it by an absolute path, which ``read_photo`` takes no other way."""
     raw_path = unescape_path(image)
-    return read_photo(Path("/") if raw_path.startswith(b"/") else images, raw_path, _MAX_PICTURE_BYTES)
+    return read_photo(Path("/") if raw_path.startswith(b"/") else images, raw_path, MAX_PICTURE_BYTES)
 
 
 def _small_grey(crop: np.ndarray) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from stylematch.data import celeba, fashion_mnist
+from stylematch.data.photo_file import MAX_PICTURE_BYTES
 from stylematch.data.photos import FindCounts, find_photos, photo_root
 from stylematch.errors import UserError
 from stylematch.pipelines.face_batches import FaceBatch, face_batches
@@ -27,7 +28,6 @@ from stylematch.vision.model_pictures import takes_faces
 from stylematch.vision.runtime import Predictions
 
 _MIN_FACE_PX = 24
-_MAX_PHOTO_BYTES = 200_000_000
 _MAX_MEGAPIXELS = 200
 
 Rows = dict[str, Any]
@@ -189,7 +189,7 @@ def _directory(job: EmbedJob, bundle: Bundle, batches_of: BatchesOf) -> EmbedSou
 
 
 def _reading(root: Path, mode: str, min_face_px: int, bundle: Bundle, *, with_ids: bool) -> Reading:
-    return Reading(root, mode, bundle.input_px, min_face_px, _MAX_PHOTO_BYTES, _MAX_MEGAPIXELS, with_ids)
+    return Reading(root, mode, bundle.input_px, min_face_px, MAX_PICTURE_BYTES, _MAX_MEGAPIXELS, with_ids)
 
 
 def _named(faces: Iterator[FaceBatch], names: np.ndarray, columns_of: Callable[[FaceBatch], Rows]) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import fashion_mnist
-from stylematch.data.copies import contents_of, first_of_each
+from stylematch.data.copies import contents_of, first_new
 from stylematch.data.labels import LabelSchema
 from stylematch.data.learned import are_among
 from stylematch.errors import UserError
@@ -164,9 +164,7 @@ def _rows(bundle: Bundle, kind: str, read: LabelledPictures, split: str, folder:
     rows = np.flatnonzero(~new if split == "train" else new)
     if split == "test" and list(read.told_apart) == list(read.names):
         # Told apart by their names: a copy of one that was learned from is not new, and of two that are, one counts.
-        contents = np.array(contents_of(read.pictures, read.names))
-        rows = rows[~np.isin(contents[rows], contents[~new])]
-        rows = rows[first_of_each(contents[rows].tolist())]
+        rows = np.flatnonzero(first_new(contents_of(read.pictures, read.names), ~new))
     if not len(rows):
         what = {"train": "that the bundle learned from", "test": "that the bundle did not learn from"}[split]
         raise UserError(f"--split {split}: {shown(folder)} has no pictures {what}; ask for --split all.")

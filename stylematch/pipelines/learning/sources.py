@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stylematch.data import celeba as celeba_data
 from stylematch.data.labels import Group, LabelSchema
-from stylematch.data.photo_file import read_photo
+from stylematch.data.photo_file import MAX_PICTURE_BYTES, read_photo
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
 from stylematch.pipelines.learning.garment_sources import (
@@ -36,7 +36,6 @@ from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox, labelled_face
 
-_MAX_PHOTO_BYTES = 200_000_000
 _PHOTOS = "photos"  # whole ones, whose faces are found as scoring finds them
 
 
@@ -199,7 +198,7 @@ def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator
         for row, name in enumerate(pictures):
             progress.update(1)
             try:
-                faces = reader.read(read_photo(folder.pictures, os.fsencode(name), _MAX_PHOTO_BYTES))
+                faces = reader.read(read_photo(folder.pictures, os.fsencode(name), MAX_PICTURE_BYTES))
             except PhotoRejectedError:
                 continue
             x, y, width, height = (float(value) for value in folder.boxes_px[row])

@@ -24,13 +24,12 @@ from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
 from stylematch.tables.closed_duckdb import words_of
-from stylematch.tables.disk import explained
 from stylematch.tables.lock import held
-from stylematch.tables.manifest import read_manifest
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import HIDDEN
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.shown import shown
+from stylematch.tables.staging import put_back
 
 _UNFINISHED = "night-"
 
@@ -69,7 +68,8 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
         local = out.directory or work
         pattern = ".*" if out.directory is not None else "*"  # in the work folder of a bucket nothing is published
-        _put_back(local / SNAPSHOTS)
+        for old in (local / SNAPSHOTS).glob(f".*{HIDDEN}old-*"):  # whichever night comes next
+            put_back(old.with_name(old.name[1:].partition(HIDDEN)[0]))
         staged = [path for path in (local / SNAPSHOTS).glob(pattern) if day.isoformat() not in path.name]
         for left in [*work.glob(f"{_UNFINISHED}*"), *staged]:  # of a run that was killed, and of a night given up
             shutil.rmtree(left, ignore_errors=True)
@@ -80,15 +80,6 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
             summary = night.run(Path(scratch), local, clock)
     check_limits(job, summary)
     return summary
-
-
-def _put_back(snapshots: Path) -> None:
-    """Have a night back that a kill took between two renames, whichever night comes next; see ``Staging``."""
-    for old in snapshots.glob(f".*{HIDDEN}old-*"):
-        night = snapshots / old.name[1:].partition(HIDDEN)[0]
-        if not night.exists() and read_manifest(old) is not None:
-            with explained("put back", night):
-                old.rename(night)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class FeaturePlan:
         # A shard's two files count together or not at all.
         lost = {photo for photo, face in zip(photos, faces, strict=True) if face in lost_faces}
         # A night that failed while it tidied up leaves two: the newer one says all that the older said.
-        damaged_files = footers.damaged(self.files_known, files_schema())
+        _, damaged_files = footers.dataset(self.files_known, files_schema(), without=set())
         self.damaged |= damaged_files
         whole = [file for file in self.files_known if file not in damaged_files]
         for name, schema, files in (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.copies import contents_of, first_of_each
+from stylematch.data.copies import contents_of, first_new, first_of_each
 from stylematch.data.fashion_product import FashionProduct, mask_rare, read_fashion_product
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
@@ -60,13 +60,13 @@ def measure_worn(
         If the data are not there, or no picture that is new to the bundle shows a person.
     """
     products = read_fashion_product(root)
-    contents = np.array(contents_of(products.pictures, products.names))
+    contents = contents_of(products.pictures, products.names)
     # A copy would be found without any knowledge of garments, whether among what was learned or among the queries.
-    first = first_of_each(contents.tolist())
+    first = first_of_each(contents)
     new = new_rows(bundle, "fashion-product", products.names)
     learned = new is not None and not new.all()
     if new is not None:
-        new &= ~np.isin(contents, contents[~new])
+        new = first_new(contents, ~new)
     else:
         # Of a bundle that learned from other pictures, the fifth is asked about that a training of ours would hold out.
         new = np.zeros(len(products), np.bool_)
