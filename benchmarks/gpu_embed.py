@@ -129,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device here; --device cpu shows that the script runs")
-    bundle = Bundle.open(resolve_assets(()).attributes)
+    bundle = resolve_assets(()).attributes
     with tempfile.TemporaryDirectory(prefix="stylematch-") as folder:
         pictures = sorted(arguments.celeba.glob("*.jpg"))[: arguments.pictures]
         if not pictures:

@@ -26,7 +26,6 @@ from stages_alone import stage_rates
 
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.tables.cores import usable_cores
-from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import load_runtime, run_in_batches
 
 
@@ -82,7 +81,7 @@ def _run(photos: Path, faces: str, workers: int, scratch: Path, *options: str) -
 
 def measure_embed(limit: int, workers: int, scratch: Path) -> dict[str, Any]:
     """Measure the garment encoder alone on all cores, and ``embed`` of Fashion-MNIST's training split."""
-    bundle = Bundle.open(resolve_assets(()).garments)
+    bundle = resolve_assets(()).garments
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         pool.map(_encode, [64] * workers)  # loads the model
         clock = time.perf_counter()
@@ -105,7 +104,7 @@ _RUNTIME: dict[str, Any] = {}
 
 def _encode(count: int) -> int:
     if not _RUNTIME:
-        _RUNTIME["encoder"] = load_runtime(Bundle.open(resolve_assets(()).garments), "cpu", 1)
+        _RUNTIME["encoder"] = load_runtime(resolve_assets(()).garments, "cpu", 1)
     bundle = _RUNTIME["encoder"].bundle
     shape = (count, bundle.input_px, bundle.input_px, bundle.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -23,9 +23,9 @@ from stylematch.data.memory import keep_freed_memory
 from stylematch.data.photo_file import hash_photo
 from stylematch.data.photos import find_photos, photo_root
 from stylematch.engines.template import blas_on_one_core
-from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.pipelines.score_job import ScoreJob
 from stylematch.pipelines.score_partition import load_state
 from stylematch.report.pictures import make_thumbnail
@@ -72,7 +72,7 @@ def let_go(results: Iterable[Any]) -> None:
 def _share(photos: Path, faces: str, number: int, workers: int) -> tuple[int, dict[str, float]]:
     settings = ScoreSettings(faces=faces, device="cpu")
     root = photo_root(photos)
-    job = ScoreJob(settings, resolve_assets(()), root, Path(), Path(), "benchmark", "cpu", 1)
+    job = ScoreJob(RunSpec.of(settings), root, Path(), Path(), "benchmark")
     state = load_state(job)
     extractor, reader, adviser = state.extractor, state.extractor.reader, state.adviser
     seconds: dict[str, float] = {}

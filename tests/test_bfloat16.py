@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,8 +22,8 @@ from program import (
 )
 
 from stylematch.errors import MissingExtraError, UserError
-from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.nights.feature_store import fingerprint
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.report.join import attribute_names
 from stylematch.settings.score import ScoreSettings
 from stylematch.vision import bfloat16
@@ -128,9 +129,9 @@ def test_a_processor_that_would_imitate_it_is_refused(monkeypatch):
 
 
 def test_only_who_uses_openvino_computes_again_with_another_release(monkeypatch):
-    assets, versions = resolve_assets([]), {"openvino": "1", "numpy": "2"}
+    spec, versions = RunSpec.of(ScoreSettings(device="cpu")), {"openvino": "1", "numpy": "2"}
     monkeypatch.setattr("stylematch.pipelines.nights.feature_store.package_versions", lambda: versions)
-    before = {device: fingerprint(ScoreSettings(), assets, device) for device in ("cpu", "cpu-bf16")}
+    before = {device: fingerprint(replace(spec, device=device)) for device in ("cpu", "cpu-bf16")}
     versions["openvino"] = "2"
-    assert fingerprint(ScoreSettings(), assets, "cpu") == before["cpu"]
-    assert fingerprint(ScoreSettings(), assets, "cpu-bf16") != before["cpu-bf16"]
+    assert fingerprint(spec) == before["cpu"]
+    assert fingerprint(replace(spec, device="cpu-bf16")) != before["cpu-bf16"]

@@ -21,7 +21,7 @@ def a_bundle(tmp_path, *groups, name="small", licence=LICENCE):
     architecture = {"backbone": "mobilenet_v2", "embedding_dim": 8}
     described = {"name": name, "licence": licence, "parameters": 1234567, "schema": schema}
     described |= {"architecture": architecture, "input": {"side_px": 64, "channels": 3}}
-    return Bundle(tmp_path, described)
+    return Bundle(tmp_path, described, "")
 
 
 def figures_of(measured, dataset="celeba", **more):

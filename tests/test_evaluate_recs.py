@@ -212,7 +212,7 @@ def taught_by(dataset, **said):
     """Return the shipped garment encoder as if it had learned from other data."""
     bundle = Bundle.open(GARMENTS)
     description = {name: value for name, value in bundle.description.items() if name != LEARNED_NAMES}
-    return Bundle(bundle.directory, {**description, "data": {"dataset": dataset}, **said})
+    return Bundle(bundle.directory, {**description, "data": {"dataset": dataset}, **said}, bundle.sha256)
 
 
 class TestWorn:

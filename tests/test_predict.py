@@ -305,7 +305,7 @@ def test_points_are_pixels_of_the_photo():
 
 def bundle_of(tmp_path, channels, **more_input):
     description = {"name": "whole", "input": {"side_px": 32, "channels": channels, **more_input}}
-    return Bundle(tmp_path, json.loads(json.dumps(description)))
+    return Bundle(tmp_path, json.loads(json.dumps(description)), "")
 
 
 def png(tmp_path, pixels):

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -40,13 +39,10 @@ from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.listing import MIN_PARTITION_PHOTOS, write_listing
 from stylematch.data.photo_file import photo_id_of, unescape_path
 from stylematch.data.photos import FindCounts, find_photos
-from stylematch.pipelines import score as scoring
-from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.on_engine import _absolute
-from stylematch.pipelines.score_job import ScoreJob, allowed_items
+from stylematch.pipelines.run_spec import RunSpec
+from stylematch.pipelines.score_job import ScoreJob
 from stylematch.pipelines.score_partition import load_state, score_partition
 from stylematch.report.packed import GalleryPictures
-from stylematch.search.directory import load_index_directory
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.rules import load_rules
 from stylematch.tables.contract import (
@@ -620,7 +616,7 @@ def test_photos_that_change_or_go_between_listing_and_scoring(tmp_path):
     (root / "replaced.jpg").unlink()
     os.mkfifo(root / "replaced.jpg")
     settings = ScoreSettings(report=False)
-    job = ScoreJob(settings, resolve_assets([]), root, listing.path, tmp_path / "staged", "run", "cpu", threads=1)
+    job = ScoreJob(RunSpec.of(settings), root, listing.path, tmp_path / "staged", "run")
     score_partition(load_state(job), listing.partitions[0], lambda _: None)
     found = {row["path"]: row for row in rows(tmp_path / "staged", "photos")}
     assert {path: row["reason"] for path, row in found.items()} == {
@@ -953,30 +949,3 @@ def test_nothing_found_is_told(tmp_path):
     (tmp_path / "photos").mkdir()
     result = score(tmp_path / "photos", tmp_path / "out")
     assert (result.code, "no photo was found there: is it the right folder?" in result.out) == (0, True)
-
-
-def test_what_a_worker_elsewhere_is_told_names_the_index_of_the_driver():
-    assets = resolve_assets([])
-    there = pickle.loads(pickle.dumps(_absolute(assets)))
-    assert there.index_sha256 == assets.index_sha256
-    assert all(len(digest) == 64 for digest in there.index_sha256.values())
-
-
-def test_an_index_that_is_replaced_while_it_is_used_ends_the_run(tmp_path, monkeypatch):
-    """Which items are allowed is asked of one index, and their vectors would be another's."""
-    shutil.copytree(DEFAULT_INDEX / "items", tmp_path / "items")
-    ids = load_index_directory(tmp_path / "items").index.ids[:5]
-    (tmp_path / "ids").write_text("\n".join(ids))
-
-    def asked(where, items):
-        found = allowed_items(where, items)
-        assert call("index", "remove", tmp_path / "items", "--ids", tmp_path / "ids").code == 0
-        return found
-
-    monkeypatch.setattr(scoring, "allowed_items", asked)
-    options = ("--index", tmp_path / "items", "--where", "category = 'Coat'")
-    result = score(ASTRONAUT, tmp_path / "out", *options)
-    assert result.code == 3
-    assert "items was replaced while it was used; run the same command again" in result.sentence
-    monkeypatch.undo()
-    assert score(ASTRONAUT, tmp_path / "out", *options).code == 0

@@ -12,19 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.judging import load_judge
 from stylematch.pipelines.partition_result import PartitionResult
-from stylematch.pipelines.style_fit import fit_of
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.recommend import FaceQuery, Recommender
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
-from stylematch.settings.score import ScoreSettings
 from stylematch.style.judge import Judgement
 from stylematch.style.neighbours import Vote
-from stylematch.style.rules import load_rules
-from stylematch.vision.bundle import Bundle
 
 # The columns of recommendations that are the face's, and those that are the item's.
 _OF_FACE = ("path", "photo_id", "face", "style", "style_score", "rule")
@@ -36,16 +32,10 @@ class Adviser:
 
     Parameters
     ----------
-    settings : ScoreSettings
-        Which rules, and how items are ranked.
-    assets : Assets
-        Which indexes.
-    device : {"cpu", "cpu-bf16", "cuda"}
-        Where is searched.
+    spec : RunSpec
+        Which rules and indexes, which items may be recommended and how they are ranked, and where is searched.
     threads : int
         Threads of one search.
-    allowed_items : ndarray of int64, optional
-        The positions of the items that may be recommended; None for all.
 
     Attributes
     ----------
@@ -55,32 +45,24 @@ class Adviser:
     Raises
     ------
     UserError
-        If rules or indexes are damaged or do not belong together.
+        If an index is damaged.
     StylematchError
-        If an index is no longer the one that ``assets`` was made of.
+        If an index is no longer the one that ``spec`` was made of.
     """
 
-    def __init__(
-        self,
-        settings: ScoreSettings,
-        assets: Assets,
-        device: str,
-        threads: int,
-        allowed_items: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        names = Bundle.open(assets.attributes).schema.group("attributes").labels
-        gallery = load_index_directory(assets.faces, device=device, threads=threads)
-        items = load_index_directory(assets.items, device=device, threads=threads)
-        assets.check_index("faces", gallery.infos)
-        assets.check_index("items", items.infos)
-        rules = load_rules(
-            settings.rules, attribute_names=names, categories=items.infos["categories"], without=settings.without
+    def __init__(self, spec: RunSpec, threads: int) -> None:
+        settings, assets, rules = spec.settings, spec.assets, spec.rules
+        gallery, items = (
+            load_index_directory(index.directory, device=spec.device, threads=threads)
+            for index in (assets.faces, assets.items)
         )
+        for index in (assets.faces, assets.items):
+            index.check_same()
         self.without = frozenset(settings.without)
-        self.attribute_names = tuple(name for name in names if name not in self.without)
+        self.attribute_names = tuple(name for name in assets.attribute_names if name not in self.without)
         self.gallery = gallery
-        self.catalog = ItemCatalog(items, allowed_items)
-        self.judge = load_judge(rules, gallery, fit_of(assets, rules))
+        self.catalog = ItemCatalog(items, spec.allowed_items)
+        self.judge = load_judge(rules, gallery, spec.fit)
         self.recommender = Recommender(
             self.catalog,
             {style: rules.items(style) for style in rules.styles},

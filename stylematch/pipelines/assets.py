@@ -7,15 +7,12 @@ model, so an index must come from the very bundle that it is used with.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from stylematch.errors import StylematchError, UserError
-from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
+from stylematch.errors import UserError
+from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, IndexFolder, index_info
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import DESCRIPTION, Bundle
 
@@ -24,46 +21,32 @@ PARTS = ("attributes", "garments", "faces", "items")
 
 @dataclass(frozen=True)
 class Assets:
-    """Directories of the parts: the attribute model, the garment encoder, the face gallery and the items.
+    """The attribute model, the garment encoder, the face gallery and the items, as they were when they were found.
 
-    ``pictures`` is the file of the items' pictures in colour, where their catalogue has one. The two indexes' digests
-    are those of the first look, and travel along, so that whoever loads an index knows whether it is still the same.
+    They travel as they were seen, so that whoever loads one later knows whether it is still the same
+    (``check_same``). ``pictures`` is the file of the items' pictures in colour, where their catalogue has one.
     """
 
-    attributes: Path
-    garments: Path
-    faces: Path
-    items: Path
-    faces_sha256: str
-    items_sha256: str
+    attributes: Bundle
+    garments: Bundle
+    faces: IndexFolder
+    items: IndexFolder
     pictures: Path | None = None
 
-    def bundle_sha256(self) -> str:
-        """Return the attribute model's digest; the garment encoder's is part of the items' (``bundle_sha256``)."""
-        return Bundle.open(self.attributes).sha256
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The attributes that the model knows."""
+        return self.attributes.schema.group("attributes").labels
 
     @property
-    def index_sha256(self) -> dict[str, str]:
-        """The digests of the two indexes, ``faces`` and ``items``; see ``infos_sha256``."""
-        return {"faces": self.faces_sha256, "items": self.items_sha256}
-
-    def check_index(self, part: Literal["faces", "items"], infos: Mapping[str, Any]) -> None:
-        """Compare an index that was loaded with the one that the run is named after.
-
-        Raises
-        ------
-        StylematchError
-            If it was replaced in between.
-        """
-        if infos_sha256(infos) != self.index_sha256[part]:
-            raise StylematchError(
-                f"the index {shown(getattr(self, part))} was replaced while it was used; run the same command again"
-            )
-
-
-def infos_sha256(infos: Mapping[str, Any]) -> str:
-    """Return an index's digest: over what ``index_info`` returns of its files and origin."""
-    return hashlib.sha256(json.dumps(infos, sort_keys=True).encode()).hexdigest()
+    def sha256(self) -> dict[str, str]:
+        """The digests of the parts, as a run is named by them."""
+        return {
+            "bundle": self.attributes.sha256,
+            "garments": self.garments.sha256,
+            "faces": self.faces.sha256,
+            "items": self.items.sha256,
+        }
 
 
 def default_index() -> Path:
@@ -95,31 +78,23 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
         If a directory is neither an index nor a collection, or the parts do not belong together.
     """
     found = named_parts(directories)
-    faces, items = index_info(found["faces"]), index_info(found["items"])
     assets = Assets(
-        found["attributes"],
-        found["garments"],
-        found["faces"],
-        found["items"],
-        infos_sha256(faces),
-        infos_sha256(items),
+        Bundle.open(found["attributes"]),
+        Bundle.open(found["garments"]),
+        IndexFolder.open(found["faces"]),
+        IndexFolder.open(found["items"]),
         found.get("pictures"),
     )
-    for model, index, infos in (
-        (assets.attributes, assets.faces, faces),
-        (assets.garments, assets.items, items),
-    ):
-        if infos["bundle_sha256"] != Bundle.open(model).sha256:
+    for model, index in ((assets.attributes, assets.faces), (assets.garments, assets.items)):
+        if index.infos["bundle_sha256"] != model.sha256:
             raise UserError(
-                f"The index {shown(index)} was not made by the model {shown(model)}; embed and build it again, or name "
-                "the collection that holds both."
+                f"The index {shown(index.directory)} was not made by the model {shown(model.directory)}; embed and "
+                "build it again, or name the collection that holds both."
             )
-    labelled = faces["attribute_names"]
-    wanted = Bundle.open(assets.attributes).schema.group("attributes").labels
-    if missing := [name for name in wanted if name not in labelled]:
+    if missing := [name for name in assets.attribute_names if name not in assets.faces.labels]:
         raise UserError(
-            f"The face gallery {shown(assets.faces)} does not say which faces show {', '.join(missing)}; it must be "
-            "embedded from labelled faces, as 'stylematch-batch embed celeba' does."
+            f"The face gallery {shown(assets.faces.directory)} does not say which faces show {', '.join(missing)}; it "
+            "must be embedded from labelled faces, as 'stylematch-batch embed celeba' does."
         )
     return assets
 

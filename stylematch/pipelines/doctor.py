@@ -30,6 +30,7 @@ from stylematch.pipelines.advice import Adviser
 from stylematch.pipelines.assets import Assets, default_index, resolve_assets
 from stylematch.pipelines.face_features import FeatureExtractor
 from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.search.directory import load_index_directory
 from stylematch.settings.load import data_root
 from stylematch.settings.score import ScoreSettings
@@ -185,10 +186,10 @@ def _indexes(indexes: Sequence[Path]) -> Iterator[Finding]:
     except StylematchError as error:
         yield Finding("FAULT", what, str(error))
         return
-    for name, path in (("attributes", assets.attributes), ("garments", assets.garments)):
-        yield _checked(f"{name} model", functools.partial(_model, path))
-    for name, path in (("faces", assets.faces), ("items", assets.items)):
-        yield _checked(f"{name} index", functools.partial(_index, path))
+    for name, model in (("attributes", assets.attributes), ("garments", assets.garments)):
+        yield Finding("ok", f"{name} model", _model(model))
+    for name, index in (("faces", assets.faces), ("items", assets.items)):
+        yield _checked(f"{name} index", functools.partial(_index, index.directory))
 
 
 def _checked(what: str, describe: Callable[[], str]) -> Finding:
@@ -198,8 +199,7 @@ def _checked(what: str, describe: Callable[[], str]) -> Finding:
         return Finding("FAULT", what, str(error))
 
 
-def _model(path: Path) -> str:
-    bundle = Bundle.open(path)
+def _model(bundle: Bundle) -> str:
     return f"{bundle.name}, {bundle.input_px} px, embedding {bundle.embedding_dim}, sha256 {bundle.sha256[:12]}"
 
 
@@ -212,22 +212,21 @@ def _index(path: Path) -> str:
 
 
 def _bytes(assets: Assets) -> int:
-    folders = {assets.attributes, assets.garments, assets.faces, assets.items}
+    folders = {part.directory for part in (assets.attributes, assets.garments, assets.faces, assets.items)}
     return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 def _speed(seconds: float, indexes: Sequence[Path], device: str) -> Iterator[Finding]:
     """Time scoring's own steps, half of the time each, in this one process on one thread."""
-    assets, on = resolve_assets(indexes), resolve_device(device)
     cores = usable_cores()
     for mode, shape, unit, what in (
         ("find", PHOTO_PX, "photos", "read photos of 640x480 and look for faces in them"),
         ("aligned", FACE_PX, "faces", "faces: attributes, style and items"),
     ):
-        settings = ScoreSettings(faces=mode, batch_size=BATCH)  # type: ignore[arg-type]
+        settings = ScoreSettings(faces=mode, batch_size=BATCH, device=device)  # type: ignore[arg-type]
         try:
-            extractor = FeatureExtractor(settings, assets, on, 1)
-            adviser = Adviser(settings, assets, on, 1)
+            spec = RunSpec.of(settings, indexes)
+            extractor, adviser = FeatureExtractor(spec, 1), Adviser(spec, 1)
             rate = _rate(extractor, adviser, _picture(shape), seconds / 2)
         except RuleProblemsError:  # an index has categories of its own, for rules of its own
             yield Finding("absent", f"speed, {unit}", "not measured: the shipped rules do not fit this index")
@@ -235,7 +234,7 @@ def _speed(seconds: float, indexes: Sequence[Path], device: str) -> Iterator[Fin
         except StylematchError as error:
             yield Finding("FAULT", f"speed, {unit}", str(error))
             continue
-        text = f"{rate:,.0f} {unit}/s in one process on {on} ({what}); score runs one on each of {cores} cores"
+        text = f"{rate:,.0f} {unit}/s in one process on {spec.device} ({what}); score runs one on each of {cores} cores"
         yield Finding("ok", f"speed, {unit}", text)
 
 

@@ -19,12 +19,11 @@ import numpy.typing as npt
 from stylematch.data.celeba import PIXEL_CENTRE_PX
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
-from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.listed_photos import no_face_row, read_row, reading, rejected_row
 from stylematch.pipelines.partition_result import PartitionResult
-from stylematch.settings.score import ScoreSettings
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.tables.contract import LANDMARKS, Status, photos_schema
-from stylematch.vision.bundle import Bundle, sees_clothes
+from stylematch.vision.bundle import sees_clothes
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
 from stylematch.vision.garments import cut_torso
 from stylematch.vision.runtime import Runtime, load_runtime, run_in_batches
@@ -98,12 +97,8 @@ class FeatureExtractor:
 
     Parameters
     ----------
-    settings : ScoreSettings
-        How faces are found and what is too large.
-    assets : Assets
-        Which models.
-    device : {"cpu", "cpu-bf16", "cuda"}
-        Where they run.
+    spec : RunSpec
+        How faces are found and what is too large, which models, and where they run.
     threads : int
         Threads of one model call.
 
@@ -111,12 +106,14 @@ class FeatureExtractor:
     ------
     UserError
         If a model is damaged.
+    StylematchError
+        If a model is no longer the one that ``spec`` was made of.
     """
 
-    def __init__(self, settings: ScoreSettings, assets: Assets, device: str, threads: int) -> None:
-        bundle, encoder = Bundle.open(assets.attributes), Bundle.open(assets.garments)
-        self.settings = settings
-        self.attribute_names: tuple[str, ...] = bundle.schema.group("attributes").labels
+    def __init__(self, spec: RunSpec, threads: int) -> None:
+        bundle, encoder, device = spec.assets.attributes, spec.assets.garments, spec.device
+        self.settings = settings = spec.settings
+        self.attribute_names = spec.assets.attribute_names
         self.embedding_dim = bundle.embedding_dim
         self.runtime = load_runtime(bundle, device, threads)
         self.garments: Runtime | None = load_runtime(encoder, device, threads) if sees_clothes(encoder) else None

@@ -18,7 +18,6 @@ from stylematch.report.votes import votes_path
 from stylematch.search.item_rows import StoredItemRows
 from stylematch.search.rows_file import read_rows
 from stylematch.tables.manifest import Stage
-from stylematch.vision.bundle import Bundle
 
 _FACTS = ("title", "price", "url")
 
@@ -56,7 +55,15 @@ class GalleryPages:
             self._writer.add(photo)
 
     def finish(self, title: str, facts: Mapping[str, str], stages: Mapping[str, Stage]) -> None:
-        """Write what is left; arguments as for ``GalleryWriter.finish``."""
+        """Write what is left; arguments as for ``GalleryWriter.finish``.
+
+        Raises
+        ------
+        StylematchError
+            If an index was replaced meanwhile: what is shown of it need not be what was scored with.
+        """
+        for index in (self._job.spec.assets.faces, self._job.spec.assets.items):
+            index.check_same()
         self._writer.finish(title, facts, stages)
 
     def close(self) -> None:
@@ -64,20 +71,20 @@ class GalleryPages:
         self._thumbnails.close()
 
     def _items(self) -> tuple[ItemPicture, ItemFacts]:
-        catalog = StoredItemRows(self._job.assets.items)
+        catalog = StoredItemRows(self._job.spec.assets.items.directory)
 
         def facts(item_id: str) -> dict[str, str]:
             values = ((name, catalog.value(name, catalog.position_of[item_id])) for name in _FACTS)
             return {name: value for name, value in values if value}
 
-        return picture_of_items(catalog, self._job.assets.pictures), facts
+        return picture_of_items(catalog, self._job.spec.assets.pictures), facts
 
     @cached_property
     def _faces(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The labelled faces' ids; the attributes that may be shown, and which face has which, bool (n, a)."""
-        rows, hidden = read_rows(self._job.assets.faces), self._job.settings.without
-        model = Bundle.open(self._job.assets.attributes).schema.group("attributes").labels
-        names = [name for name in model if name in rows.column_names and name not in hidden]
+        spec = self._job.spec
+        rows = read_rows(spec.assets.faces.directory)
+        names = [name for name in spec.assets.attribute_names if name not in spec.settings.without]
         labels = np.empty((rows.num_rows, len(names)), np.bool_)  # also where all that the model knows is hidden
         for place, name in enumerate(names):
             labels[:, place] = rows[name].to_numpy()

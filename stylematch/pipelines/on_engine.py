@@ -132,14 +132,11 @@ def _shared(job: Any, waiting: list[Partition], photos: Path | None) -> Iterator
 
 
 def _absolute(value: Any) -> Any:
-    """Return a path absolute, or a dataclass with its paths, those of dataclasses in it and of its rule file so."""
+    """Return a path absolute, or a dataclass with its paths, and those of dataclasses in it, so."""
     if isinstance(value, Path):
         return Path(os.path.abspath(value))  # noqa: PTH100  # links stay links
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: _absolute(getattr(value, field.name)) for field in fields(value)})
-    rules = getattr(value, "rules", None)
-    if isinstance(rules, str) and Path(rules).is_file():
-        return value.model_copy(update={"rules": os.path.abspath(rules)})  # noqa: PTH100
     return value
 
 
@@ -157,15 +154,13 @@ def _to_be_seen(job: Any, waiting: list[Partition], photos: Path | None) -> Iter
 
 
 def _paths(job: Any) -> Iterator[Path]:
-    """Yield the paths of models, indexes, rules, and what else a job names."""
+    """Yield the paths of models, indexes, and what else a job names."""
     for field in fields(job):
         value = getattr(job, field.name)
         if is_dataclass(value):
             yield from _paths(value)
         elif isinstance(value, Path) and field.name not in ("root", "listing", "staged"):
             yield value
-        elif os.path.isabs(rules := getattr(value, "rules", "")):  # noqa: PTH117  # a name or a path
-            yield Path(rules)
 
 
 def _load_where_all_is_seen(load: Callable[[Any], State], job: Any, seen: tuple[_Seen, ...], code: str) -> State:

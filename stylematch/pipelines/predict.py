@@ -138,7 +138,7 @@ def predict(bundle: Path, photos: Path, out: Path, settings: PredictSettings) ->
                 made = PredictCounts(**(read_manifest(staging.out) or {})["counts"])
             else:
                 linked = through_links(photos, settings)
-                job = PredictJob(settings, bundle, root, listing.path, staging.directory, device, 1, linked)
+                job = PredictJob(settings, model, root, listing.path, staging.directory, device, 1, linked)
                 stages |= _run(job, listing, staging.prepare(PREDICT_TABLES))
                 made = _count(staging.directory, dict(counts.ignored))
                 if settings.sheet:

@@ -39,8 +39,10 @@ class PredictJob:
     ----------
     settings : PredictSettings
         What was asked for.
-    bundle, root, listing, staged : pathlib.Path
-        The model, the photos' folder, the listing's file, and the folder where the tables are staged.
+    bundle : Bundle
+        The model.
+    root, listing, staged : pathlib.Path
+        The photos' folder, the listing's file, and the folder where the tables are staged.
     device : str
         "cpu", "cpu-bf16" or "cuda".
     threads : int
@@ -50,7 +52,7 @@ class PredictJob:
     """
 
     settings: PredictSettings
-    bundle: Path
+    bundle: Bundle
     root: Path
     listing: Path
     staged: Path
@@ -81,8 +83,7 @@ def load_state(job: PredictJob) -> PredictState:
     UserError
         If it is damaged, or an option has no meaning for it.
     """
-    bundle = Bundle.open(job.bundle)
-    return PredictState(job, load_runtime(bundle, job.device, job.threads), reader_of(bundle, job.settings))
+    return PredictState(job, load_runtime(job.bundle, job.device, job.threads), reader_of(job.bundle, job.settings))
 
 
 def reader_of(bundle: Bundle, settings: PredictSettings) -> PictureReader:

@@ -46,14 +46,14 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
     asked = {part: name for part, name in VIEWS.items() if part in used}
     if not asked:  # of predict, which asks no index
         return views
-    from stylematch.pipelines.assets import infos_sha256, named_parts
-    from stylematch.search.infos import index_info
+    from stylematch.pipelines.assets import named_parts
+    from stylematch.search.infos import IndexFolder
 
     tables, missing = dict(views.tables), []
     try:
         parts = named_parts(indexes)  # the digests say that they belong together
         for part, name in asked.items():
-            if infos_sha256(index_info(parts[part])) == used[part]:
+            if IndexFolder.open(parts[part]).sha256 == used[part]:
                 tables[name] = _rows(parts[part], scoring_settings(views.manifest).get("without", ()))
             else:
                 missing.append(name)

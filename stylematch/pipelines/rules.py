@@ -181,15 +181,12 @@ def check_rules(
     if labels is None or indexes:
         # FAISS and the model's format take longer to import than the labels take to count.
         from stylematch.pipelines.assets import resolve_assets
-        from stylematch.search.infos import index_info
         from stylematch.search.rows_file import ROWS_FILE, read_rows
-        from stylematch.vision.bundle import Bundle
 
         assets = resolve_assets(indexes)
-        attributes = Bundle.open(assets.attributes).schema.group("attributes").labels
-        categories = index_info(assets.items)["categories"]
-        labels = labels or assets.faces / ROWS_FILE
-        rows = read_rows(assets.items)
+        attributes, categories = assets.attribute_names, assets.items.labels
+        labels = labels or assets.faces.directory / ROWS_FILE
+        rows = read_rows(assets.items.directory)
         columns = [rows[name] for name in ("category", "category_predicted") if name in rows.column_names]
         there = {name for column in columns for name in column.unique().to_pylist()}
     try:

@@ -24,7 +24,6 @@ from stylematch.tables.disk import explained
 from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Stage
 from stylematch.tables.shown import shown
-from stylematch.vision.bundle import Bundle
 
 if TYPE_CHECKING:
     from stylematch.pipelines.gallery_pages import GalleryPages
@@ -64,7 +63,7 @@ class RunGallery:
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
 
     def __enter__(self) -> RunGallery:
-        if self._job.settings.report:
+        if self._job.spec.settings.report:
             self._thread.start()
         return self
 
@@ -95,7 +94,7 @@ class RunGallery:
         StylematchError
             If a file cannot be written, or the tables do not belong together.
         """
-        if not self._job.settings.report:
+        if not self._job.spec.settings.report:
             return {}
         self._thread.join()
         failure, self._failure = self._failure, None
@@ -107,12 +106,12 @@ class RunGallery:
         clock, job = time.perf_counter(), self._job
         facts = {
             "Run": job.run_id,
-            "Rules": shown(job.settings.rules),
-            "Attribute model": Bundle.open(job.assets.attributes).name,
+            "Rules": shown(job.spec.settings.rules),
+            "Attribute model": job.spec.assets.attributes.name,
             "Code": code_version(),
         }
-        if job.settings.without:
-            facts["Switched off"] = shown(", ".join(job.settings.without))
+        if job.spec.settings.without:
+            facts["Switched off"] = shown(", ".join(job.spec.settings.without))
         if tables.ignored:
             facts["Passed over"] = ", ".join(
                 f"{why.replace('_', ' ')} {n:,}" for why, n in sorted(tables.ignored.items())

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import LimitExceededError
-from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.inputs import list_inputs, root_beside, through_links
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.pipelines.run_gallery import forget_kept
-from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
-from stylematch.pipelines.score_job import ScoreJob, allowed_items, load_state, score_partition
+from stylematch.pipelines.run_spec import RunSpec
+from stylematch.pipelines.score_job import ScoreJob, load_state, score_partition
 from stylematch.pipelines.score_summary import ScoreSummary
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.pipelines.stage_table import StageTable, stage_table
-from stylematch.search.infos import index_info
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.counts import Counts
 from stylematch.tables.disk import unnamed_file
@@ -32,7 +30,6 @@ from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
 from stylematch.tables.out import check_other_command
 from stylematch.tables.shown import shown
 from stylematch.tables.staging import Decision, Staging
-from stylematch.vision.runtime import resolve_device
 
 
 def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Path] = ()) -> ScoreSummary:
@@ -66,12 +63,10 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     check_engine(settings)
     check_other_command(out, "score")
     root = root_beside(photos, out, settings.photo_timeout_s)
-    assets, device = resolve_assets(indexes), resolve_device(settings.device)
-    allowed = allowed_items(settings.where, assets.items)
-    digests = run_digests(settings, assets, device, allowed)
+    spec = RunSpec.of(settings, indexes)
     with unnamed_file() as lines:
         listing, counts, listed = list_inputs(photos, out, lines, settings)
-        run_id = run_id_of(listing.sha256, digests)
+        run_id = spec.run_id(listing.sha256)
         complete = not settings.report or (out / "report" / "index.html").is_file()
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
             was_there = staging.check() is Decision.NOTHING
@@ -80,16 +75,12 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                 tables, profile, photos_done = Counts(**there["counts"]), _profile_of(there), 0
             else:
                 job = ScoreJob(
-                    settings,
-                    assets,
+                    spec,
                     root,
                     listing.path,
                     staging.directory,
                     run_id,
-                    device,
-                    1,
-                    allowed,
-                    through_links(photos, settings),
+                    follow_links=through_links(photos, settings),
                 )
                 written = write_tables(
                     score_partition,
@@ -116,9 +107,9 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
                         counts=tables,
                         stages=written.stages,
                         code_version=code_version(),
-                        sha256=named_digests(listing.sha256, digests),
-                        settings=settings.model_dump() | {"style_fusion": digests["settings"]["style_fusion"]},
-                        device=device,
+                        sha256=spec.digests(listing.sha256),
+                        settings=settings.model_dump() | {"style_fusion": spec.style_fusion},
+                        device=spec.device,
                         started=started,
                         finished=datetime.now(UTC),
                         profile=table.to_json(),
@@ -137,8 +128,8 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
         photos_done,
         counts.unreadable_examples,
         tuple(profile),
-        None if allowed is None else len(allowed),
-        index_info(assets.items)["count"],
+        None if spec.allowed_items is None else len(spec.allowed_items),
+        spec.assets.items.infos["count"],
         settings.top_k,
     )
     _check_limit(summary, settings)

@@ -58,8 +58,8 @@ def load_state(job: ScoreJob) -> ScoreState:
         If they are damaged or do not belong together.
     """
     clock = time.perf_counter()
-    extractor = FeatureExtractor(job.settings, job.assets, job.device, job.threads)
-    adviser = Adviser(job.settings, job.assets, job.device, job.threads, job.allowed_items)
+    extractor = FeatureExtractor(job.spec, job.threads)
+    adviser = Adviser(job.spec, job.threads)
     return ScoreState(job, extractor, adviser, time.perf_counter() - clock)
 
 
@@ -86,7 +86,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     }
     votes = votes_of(job, partition, state.adviser)
     photos = read_listing(job.listing, partition)
-    read = reader_of_listed(job.root, partition, job.settings.max_file_mb, follow_links=job.follow_links)
+    read = reader_of_listed(job.root, partition, job.spec.settings.max_file_mb, follow_links=job.follow_links)
     with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         with result.timed("write", 0, "rows"):
             writers = {
@@ -94,7 +94,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
                 for table in TABLES
             }
         waiting: list[tuple[Rows, FaceFeatures]] = []
-        while batch := list(islice(photos, 1 if partition.alone else job.settings.batch_size)):
+        while batch := list(islice(photos, 1 if partition.alone else job.spec.settings.batch_size)):
             rows, features = _read_batch(state, batch, read, thumbnails, result)
             waiting.append((rows, features))
             if sum(len(rows["path"]) + len(features) for rows, features in waiting) >= _ADVISED_TOGETHER:
@@ -111,14 +111,14 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
 
 def votes_of(job: ScoreJob, partition: Partition, adviser: Adviser) -> VoteKeeper | None:
     """Return what keeps a partition's votes for the gallery, None where none is wanted."""
-    if not job.settings.report:
+    if not job.spec.settings.report:
         return None
     return VoteKeeper(job.staged / "report", partition.number, adviser.judge.rules.styles)
 
 
 def thumbnails_of(job: ScoreJob, partition: Partition) -> AbstractContextManager[ThumbnailKeeper | None]:
     """Return a ``with`` block that keeps a partition's thumbnails for the gallery, of None where none is wanted."""
-    return ThumbnailKeeper(job.staged / "report", partition.number) if job.settings.report else nullcontext()
+    return ThumbnailKeeper(job.staged / "report", partition.number) if job.spec.settings.report else nullcontext()
 
 
 def _read_batch(

@@ -69,8 +69,8 @@ def write_tables(
             job,
             listing,
             waiting,
-            choice=job.settings,
-            workers=job.settings.workers,
+            choice=job.spec.settings,
+            workers=job.spec.settings.workers,
             description=description,
             on_partition=gallery.scored,
             photos=photos,
@@ -101,7 +101,7 @@ def _prepare(staging: Staging, job: ScoreJob) -> frozenset[int]:
 
     The gallery leaves no trace in the run's name, so an interrupted run may have been scored without it.
     """
-    if not job.settings.report:
+    if not job.spec.settings.report:
         done = staging.prepare()
         shutil.rmtree(staging.directory / "report", ignore_errors=True)
         return done

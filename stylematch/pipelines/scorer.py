@@ -19,17 +19,15 @@ from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.advice import Adviser
-from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.partition_result import PartitionResult
-from stylematch.pipelines.score_job import allowed_items
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.report.item_pictures import picture_of_items
 from stylematch.search.structure import search_with
 from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import Reason, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.writer import to_arrow
-from stylematch.vision.runtime import resolve_device
 
 Tables = dict[str, pa.Table]
 
@@ -54,11 +52,10 @@ class Scorer:
 
     def __init__(self, settings: ScoreSettings, indexes: Sequence[Path] = (), *, threads: int | None = None) -> None:
         self.settings = settings
-        self.assets, self.device = resolve_assets(indexes), resolve_device(settings.device)
+        self.spec = spec = RunSpec.of(settings, indexes)
         self._threads = threads or usable_cores()
-        self.extractor = FeatureExtractor(settings, self.assets, self.device, self._threads)
-        allowed = allowed_items(settings.where, self.assets.items)
-        self.adviser = Adviser(settings, self.assets, self.device, self._threads, allowed)
+        self.extractor = FeatureExtractor(spec, self._threads)
+        self.adviser = Adviser(spec, self._threads)
         self.schemas: dict[str, pa.Schema] = {
             "photos": photos_schema(),
             "faces": faces_schema(self.adviser.attribute_names, self.extractor.embedding_dim),
@@ -112,7 +109,7 @@ class Scorer:
     @cached_property
     def item_picture(self) -> Callable[[str], npt.NDArray[np.uint8] | None]:
         """What shows an item: see ``report.item_pictures.picture_of_items``."""
-        return picture_of_items(self.adviser.catalog, self.assets.pictures)
+        return picture_of_items(self.adviser.catalog, self.spec.assets.pictures)
 
     def _checked(self, data: bytes) -> bytes:
         if len(data) > self.settings.max_file_mb * 1e6:

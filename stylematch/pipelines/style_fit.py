@@ -14,12 +14,12 @@ from stylematch.style.ruleset import RuleSet
 
 def gallery_sha256(assets: Assets) -> dict[str, str]:
     """Return the digests of the model and the gallery that a fit holds for."""
-    return {"bundle": assets.bundle_sha256(), "faces": assets.index_sha256["faces"]}
+    return {part: assets.sha256[part] for part in ("bundle", "faces")}
 
 
 def fit_of(assets: Assets, rules: RuleSet) -> Fit | None:
     """Return what was fitted to a rule set over the gallery, None where nothing was."""
-    return find_fit(fits_path(assets.faces), rules.sha256, gallery_sha256(assets))
+    return find_fit(fits_path(assets.faces.directory), rules.sha256, gallery_sha256(assets))
 
 
 def described(fit: Fit | None) -> dict[str, Any]:

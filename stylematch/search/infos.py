@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stylematch.tables.description import DescriptionFile
+from stylematch.errors import UserError
+from stylematch.tables.description import DescriptionFile, replaced
 
 Kind = Literal["faces", "items"]
 INFOS_FILE = "infos.json"
@@ -50,3 +54,54 @@ def index_info(directory: Path, *, with_speed: bool = False) -> dict[str, Any]:
     """
     infos = _INFOS.read(directory)
     return {key: value for key, value in infos.items() if with_speed or key != SPEED_KEY}
+
+
+@dataclass(frozen=True)
+class IndexFolder:
+    """An index directory as it was when it was first looked at, for all who load some of it later.
+
+    Attributes
+    ----------
+    directory : pathlib.Path
+        Where it lies.
+    infos : dict
+        What ``index_info`` says of it.
+    """
+
+    directory: Path
+    infos: dict[str, Any]
+
+    @classmethod
+    def open(cls, directory: Path) -> IndexFolder:
+        """Look at an index directory; raises as ``index_info`` does."""
+        return cls(directory, index_info(directory))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that its rows carry: attributes of faces, categories of items."""
+        return tuple(self.infos[LABELS_KEY[self.infos["kind"]]])
+
+    @property
+    def sha256(self) -> str:
+        """Its digest: over what is said of its files and where they come from."""
+        return infos_sha256(self.infos)
+
+    def check_same(self) -> None:
+        """Compare the directory with what was seen first; called after something of it was loaded.
+
+        Raises
+        ------
+        StylematchError
+            If the index was replaced in between.
+        """
+        try:
+            if index_info(self.directory) == self.infos:
+                return
+        except UserError:
+            pass
+        raise replaced("index", self.directory)
+
+
+def infos_sha256(infos: dict[str, Any]) -> str:
+    """Return an index's digest, given ``index_info``."""
+    return hashlib.sha256(json.dumps(infos, sort_keys=True).encode()).hexdigest()

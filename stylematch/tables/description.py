@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stylematch.errors import UserError
+from stylematch.errors import StylematchError, UserError
 from stylematch.tables.shown import shown
 
 
@@ -82,3 +82,8 @@ def _is(value: Any, kind: type) -> bool:
     if kind is list:
         return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
     return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+
+
+def replaced(what: str, directory: Path) -> StylematchError:
+    """Return the error for a directory that is no longer the one that a run began with."""
+    return StylematchError(f"the {what} {shown(directory)} was replaced while it was used; run the same command again")

@@ -21,6 +21,7 @@ from typing import Any
 
 from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
+from stylematch.tables.description import replaced
 
 WEIGHTS, GRAPH, DESCRIPTION = "weights.safetensors", "model.onnx", "bundle.json"
 FIGURES, CARD = "figures.json", "MODEL_CARD.md"
@@ -39,10 +40,13 @@ class Bundle:
         Where it lies.
     description : dict
         What ``bundle.json`` says.
+    sha256 : str
+        Identity of the model when it was opened: description, graph and weights; card and figures are left out.
     """
 
     directory: Path
     description: dict[str, Any]
+    sha256: str
 
     @classmethod
     def open(cls, directory: Path) -> Bundle:
@@ -67,13 +71,17 @@ class Bundle:
             description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{directory / DESCRIPTION} cannot be read: {error}; get it again.") from error
+        try:
+            sha256 = _sha256(directory)
+        except OSError as error:
+            raise UserError(f"{error.filename} cannot be read: {error.strerror}; get it again.") from error
         found = description.get("format") if isinstance(description, dict) else None
         if found != FORMAT:
             raise UserError(
                 f"{directory / DESCRIPTION} has format {found!r}, this version reads {FORMAT}; "
                 "train the model again or install the version that wrote it."
             )
-        bundle = cls(directory, description)
+        bundle = cls(directory, description, sha256)
         try:
             _ = bundle.name, bundle.input_px, bundle.channels, bundle.embedding_dim, bundle.schema, bundle.learned
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -113,14 +121,28 @@ class Bundle:
         """The label groups that the model predicts."""
         return LabelSchema.from_json(self.description["schema"])
 
-    @cached_property
-    def sha256(self) -> str:
-        """Identity of the model: description, graph and weights; the card and the figures are left out."""
-        digest = hashlib.sha256()
-        for name in (DESCRIPTION, GRAPH, WEIGHTS):
-            content = (self.directory / name).read_bytes()
-            digest.update(f"{name} {len(content)} ".encode() + hashlib.sha256(content).digest())
-        return digest.hexdigest()
+    def check_same(self) -> None:
+        """Compare the files with those that were opened; called after they were loaded.
+
+        Raises
+        ------
+        StylematchError
+            If the model was replaced in between.
+        """
+        try:
+            if _sha256(self.directory) == self.sha256:
+                return
+        except OSError:
+            pass
+        raise replaced("model", self.directory)
+
+
+def _sha256(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (DESCRIPTION, GRAPH, WEIGHTS):
+        content = (directory / name).read_bytes()
+        digest.update(f"{name} {len(content)} ".encode() + hashlib.sha256(content).digest())
+    return digest.hexdigest()
 
 
 def damaged(bundle: Bundle, error: Exception) -> UserError:

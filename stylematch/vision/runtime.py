@@ -178,11 +178,17 @@ def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runt
     ------
     UserError
         If CUDA or bfloat16 was asked for and is not there, or the bundle is damaged.
+    StylematchError
+        If the bundle was replaced since it was opened.
     """
     resolved = resolve_device(device)
+    runtime: Runtime
     if resolved == "cuda":
-        return TorchRuntime(bundle, "cuda")
-    return CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
+        runtime = TorchRuntime(bundle, "cuda")
+    else:
+        runtime = CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
+    bundle.check_same()
+    return runtime
 
 
 def resolve_device(device: str) -> str:

@@ -22,11 +22,12 @@ import pyarrow as pa
 
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
-from stylematch.pipelines.assets import infos_sha256, item_index
+from stylematch.pipelines.assets import item_index
 from stylematch.pipelines.indexing.ids_file import read_ids_file, told_missing
-from stylematch.pipelines.score_job import rows_allowed
+from stylematch.pipelines.run_spec import rows_allowed
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import load_index_directory
+from stylematch.search.infos import infos_sha256
 from stylematch.search.kinds import is_approximate
 from stylematch.search.rows_file import PICTURE_COLUMN
 from stylematch.settings.similar import SimilarSettings

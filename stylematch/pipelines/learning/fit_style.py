@@ -29,7 +29,6 @@ from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.learning.sources import photo_faces
 from stylematch.pipelines.style_fit import gallery_sha256
 from stylematch.search.directory import StoredIndex, load_index_directory
-from stylematch.search.infos import index_info
 from stylematch.search.names import some
 from stylematch.settings.load import data_root
 from stylematch.style.fits import Fit, own_fits_path, write_fits
@@ -42,7 +41,6 @@ from stylematch.style.ruleset import RuleSet
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import check_writable, write_durably
 from stylematch.tables.shown import shown
-from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import CpuRuntime
 
@@ -124,18 +122,16 @@ def fit_style(
         Data, indexes or rule sets are missing or wrong.
     """
     assets = resolve_assets(indexes)
-    style = own_fits_path(assets.faces)
+    style = own_fits_path(assets.faces.directory)
     for written in (style.parent, report.absolute()):
         check_writable(written)
-    bundle = Bundle.open(assets.attributes)
-    names = bundle.schema.group("attributes").labels
-    categories = index_info(assets.items)["categories"]
+    bundle, names, categories = assets.attributes, assets.attribute_names, assets.items.labels
     sets = [load_rules(name, attribute_names=names, categories=categories) for name in rule_sets or shipped_rule_sets()]
     if len({rules.name for rules in sets}) < len(sets):
         raise UserError(
             f"rule sets to fit: {', '.join(shown(rules.name) for rules in sets)}: two have one name; rename one"
         )
-    gallery = load_index_directory(assets.faces, threads=usable_cores())
+    gallery = load_index_directory(assets.faces.directory, threads=usable_cores())
     folder = root or data_root()
     if not (folder / "celeba").is_dir():
         raise UserError(f"{shown(folder)} has no folder 'celeba' with held-out people; name the folder with --root.")
@@ -147,9 +143,9 @@ def fit_style(
         for title, examples, people in _examples(folder, sets[0], bundle.input_px, kept):
             if among := [name for name in examples.ids if name in known]:
                 raise UserError(
-                    f"{shown(assets.faces)} holds {len(among):,} of the faces of {title}, {shown(some(among))}: each "
-                    "would find itself, with its true style; fit to a gallery of the training split alone "
-                    "('embed celeba --split train')."
+                    f"{shown(assets.faces.directory)} holds {len(among):,} of the faces of {title}, "
+                    f"{shown(some(among))}: each would find itself, with its true style; fit to a gallery of the "
+                    "training split alone ('embed celeba --split train')."
                 )
             predictions = predict_examples(runtime, examples)
             found = gallery.index.search(predictions.embedding, min(MOST_NEIGHBOURS, len(gallery.index)))

@@ -20,16 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from stylematch.data.heif import has_heif
-from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FaceFeatures, Rows
-from stylematch.settings.score import ScoreSettings
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.tables.contract import BOX, LANDMARKS, faces_schema, photos_schema
 from stylematch.tables.environment import package_versions, sources_sha256
 from stylematch.tables.manifest import json_sha256
 from stylematch.tables.place import Place
 from stylematch.tables.shards import shard_path
 from stylematch.tables.writer import ShardWriter
-from stylematch.vision.bundle import Bundle
 
 FILES, PENDING = "store/files", "store/pending"
 ROW_GROUP_ROWS = 512
@@ -40,21 +38,22 @@ _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", "faiss-gpu-cu12", "pandas", "pyar
 SOURCES = ("vision", "data", "pipelines/face_features.py", "pipelines/listed_photos.py")
 
 
-def fingerprint(settings: ScoreSettings, assets: Assets, device: str) -> dict[str, Any]:
+def fingerprint(spec: RunSpec) -> dict[str, Any]:
     """Return all that a photo's features follow from, besides its bytes, as plain values.
 
     The face finder and its settings, the two models with their crops, the device and the packages that run them, what
     pictures can be read, and the code that does it. The sources are taken by whole folders: too often computed again
     is only slow.
     """
+    settings, device = spec.settings, spec.device
     no_part = _NO_PART_IN_FEATURES if device == "cpu-bf16" else (*_NO_PART_IN_FEATURES, "openvino")
     return {
         "faces": settings.faces,
         "min_face_px": settings.min_face_px,
         "max_megapixels": settings.max_megapixels,
         "max_file_mb": settings.max_file_mb,
-        "attributes": Bundle.open(assets.attributes).sha256,
-        "garments": Bundle.open(assets.garments).sha256,
+        "attributes": spec.assets.attributes.sha256,
+        "garments": spec.assets.garments.sha256,
         "device": device,
         "heic": has_heif(),
         "packages": {n: v for n, v in package_versions().items() if n not in no_part},
@@ -119,15 +118,15 @@ class FeatureStore:
     worn_dim: int
 
     @classmethod
-    def of(cls, place: Place, settings: ScoreSettings, assets: Assets, device: str) -> FeatureStore:
-        """Return the store of what these settings and models make."""
-        bundle, garments = Bundle.open(assets.attributes), Bundle.open(assets.garments)
+    def of(cls, place: Place, spec: RunSpec) -> FeatureStore:
+        """Return the store of what a run's settings and models make."""
+        assets = spec.assets
         return cls(
             place,
-            json_sha256(fingerprint(settings, assets, device)),
-            bundle.schema.group("attributes").labels,
-            bundle.embedding_dim,
-            garments.embedding_dim,
+            json_sha256(fingerprint(spec)),
+            assets.attribute_names,
+            assets.attributes.embedding_dim,
+            assets.garments.embedding_dim,
         )
 
     @property

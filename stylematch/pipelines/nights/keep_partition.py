@@ -25,14 +25,13 @@ from stylematch.data.photo_file import photo_id_of
 from stylematch.data.photo_folders import PhotoFolder
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
-from stylematch.pipelines.assets import Assets
 from stylematch.pipelines.face_features import FeatureExtractor, Rows
 from stylematch.pipelines.listed_photos import reading
 from stylematch.pipelines.nights.feature_store import PENDING, FeatureDraft, FeatureStore, files_schema
 from stylematch.pipelines.nights.night_lists import read_todo
 from stylematch.pipelines.partition_result import PartitionResult
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.report.pictures import make_thumbnail
-from stylematch.settings.score import ScoreSettings
 from stylematch.tables.contract import UNSETTLED, Reason
 from stylematch.tables.shards import shard_path
 from stylematch.tables.writer import ShardWriter
@@ -48,14 +47,8 @@ class KeepJob:
 
     Attributes
     ----------
-    settings : ScoreSettings
-        How photos are read and faces found.
-    assets : Assets
-        Models.
-    device : str
-        "cpu", "cpu-bf16" or "cuda".
-    threads : int
-        Threads of one model call.
+    spec : RunSpec
+        How photos are read and faces found, and by which models.
     photos : PhotoFolder
         Where the files are.
     store : FeatureStore
@@ -68,12 +61,11 @@ class KeepJob:
         What the names of tonight's shards begin with.
     seen : int
         When the night began, in nanoseconds since 1970.
+    threads : int
+        Threads of one model call.
     """
 
-    settings: ScoreSettings
-    assets: Assets
-    device: str
-    threads: int
+    spec: RunSpec
     photos: PhotoFolder
     store: FeatureStore
     listing: Path
@@ -81,6 +73,12 @@ class KeepJob:
     staged: Path
     names: str
     seen: int
+    threads: int = 1
+
+    @property
+    def device(self) -> str:
+        """Where models run."""
+        return self.spec.device
 
 
 class KeepState:
@@ -97,7 +95,7 @@ class KeepState:
         """The face finder and the models."""
         if self._extractor is None:
             job = self.job
-            self._extractor = FeatureExtractor(job.settings, job.assets, job.device, job.threads)
+            self._extractor = FeatureExtractor(job.spec, job.threads)
         return self._extractor
 
     def is_known(self, photo_id: str) -> bool:
@@ -131,7 +129,7 @@ def keep_partition(state: KeepState, partition: Partition, advance: Callable[[in
     given_up: dict[str, list[LostPhoto]] = defaultdict(list)
     for photo in partition.lost:
         given_up[photo.path].append(photo)
-    together = 1 if partition.alone else job.settings.batch_size
+    together = 1 if partition.alone else job.spec.settings.batch_size
     with tempfile.TemporaryDirectory(dir=job.staged) as folder, ThreadPoolExecutor(_READ_AT_ONCE) as pool:
         scratch, done_here = Path(folder), set[str]()
         files = ShardWriter(scratch / "files", 0, files_schema())
@@ -186,7 +184,7 @@ def _look(job: KeepJob, photo: FoundPhoto, given_up: list[LostPhoto] | None) -> 
     else:
         try:
             with reading(photo.path):
-                data = job.photos.read(photo.raw_path, int(job.settings.max_file_mb * 1e6))
+                data = job.photos.read(photo.raw_path, int(job.spec.settings.max_file_mb * 1e6))
             return _Looked(replace(photo, photo_id=photo_id_of(data)), data, None)
         except PhotoRejectedError as rejected:
             error = rejected
@@ -227,7 +225,7 @@ def _keep(state: KeepState, draft: FeatureDraft, new: dict[str, _Looked], result
         thumbnails[str(photo.photo_id)] = make_thumbnail(pixels)
 
     photos, faces = state.extractor.extract(
-        [entry.photo for entry in new.values()], read, result, draw if state.job.settings.report else None
+        [entry.photo for entry in new.values()], read, result, draw if state.job.spec.settings.report else None
     )
     with result.timed("keep", len(new), "photos"):
         draft.add(photos, faces, thumbnails)

@@ -20,7 +20,6 @@ from stylematch.data.photo_folders import LocalFolder, photo_folder
 from stylematch.data.photos import FindCounts
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
-from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.earlier_nights import (
     already_published,
@@ -41,8 +40,7 @@ from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, Snapshot
 from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.run_gallery import forget_kept
 from stylematch.pipelines.run_listing import waiting_partitions
-from stylematch.pipelines.run_name import named_digests, run_digests, run_id_of
-from stylematch.pipelines.score_job import allowed_items
+from stylematch.pipelines.run_spec import RunSpec
 from stylematch.pipelines.scored_tables import write_tables
 from stylematch.settings.export import ExportJob
 from stylematch.tables.disk import explained, write_durably
@@ -54,7 +52,6 @@ from stylematch.tables.place import Place
 from stylematch.tables.shown import shown
 from stylematch.tables.snapshots import SUMMARY, Snapshots
 from stylematch.tables.staging import Decision, Staging
-from stylematch.vision.runtime import resolve_device
 
 VERIFYING = "verify-"
 """What the name of the file begins with that says, for a night, when the verification of all contents began."""
@@ -85,11 +82,8 @@ class Night:
         self.photos = photo_folder(place, job.score.photo_timeout_s or None, follow_links=job.score.follow_links)
         self.settings = job.score
         self.started, self.seen = datetime.now(UTC), time.time_ns()
-        self.assets = resolve_assets([Path(directory) for directory in job.index])
-        self.device = resolve_device(self.settings.device)
-        self.allowed = allowed_items(self.settings.where, self.assets.items)
-        self.digests = run_digests(self.settings, self.assets, self.device, self.allowed)
-        self.store = FeatureStore.of(out, self.settings, self.assets, self.device)
+        self.spec = RunSpec.of(job.score, [Path(directory) for directory in job.index])
+        self.store = FeatureStore.of(out, self.spec)
         self.footers = Footers(out)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
@@ -173,10 +167,7 @@ class Night:
         if not todo.photos:
             return
         keep = KeepJob(
-            self.settings,
-            self.assets,
-            self.device,
-            1,
+            self.spec,
             self.photos,
             self.store,
             todo.path,
@@ -221,7 +212,7 @@ class Night:
             )
 
     def _publish(self, listing: Listing, plan: FeaturePlan, local: Path, clock: float) -> ExportSummary:
-        run_id = run_id_of(listing.sha256, self.digests)
+        run_id = self.spec.run_id(listing.sha256)
         staged_out = local / SNAPSHOTS / self.day.isoformat()
         with explained("make", staged_out.parent):
             staged_out.parent.mkdir(parents=True, exist_ok=True)
@@ -255,15 +246,11 @@ class Night:
     def _write(self, staging: Staging, listing: Listing, changes: Changes, as_before: str | None, clock: float) -> None:
         """Write the staged run: tables, gallery, summary, manifest."""
         job = SnapshotJob(
-            self.settings,
-            self.assets,
+            self.spec,
             Path(self.photos.name),
             listing.path,
             staging.directory,
             staging.run_id,
-            self.device,
-            1,
-            self.allowed,
             store=self.store,
             snapshot_date=self.day,
             as_before=as_before,
@@ -288,7 +275,7 @@ class Night:
         described = self.job.model_dump() | {
             "photos": str(self.place),
             "out": str(self.out),
-            "style_fusion": self.digests["settings"]["style_fusion"],
+            "style_fusion": self.spec.style_fusion,
             "snapshot_date": self.day.isoformat(),
         }
         write_manifest(
@@ -298,9 +285,9 @@ class Night:
                 counts=written.counts,
                 stages=written.stages,
                 code_version=code_version(),
-                sha256=named_digests(listing.sha256, self.digests) | {"features": self.store.key},
+                sha256=self.spec.digests(listing.sha256) | {"features": self.store.key},
                 settings=described,
-                device=self.device,
+                device=self.spec.device,
                 started=self.started,
                 finished=datetime.now(UTC),
                 unreadable_directories=self.counts.unreadable_examples,

@@ -73,8 +73,8 @@ class SnapshotState:
 
     def __init__(self, job: SnapshotJob) -> None:
         self.job = job
-        self.reader = FeatureReader(job.store, thumbnails=job.settings.report)
-        without = job.settings.without
+        self.reader = FeatureReader(job.store, thumbnails=job.spec.settings.report)
+        without = job.spec.settings.without
         names = [name for name in job.store.attribute_names if name not in without]
         self.schemas = {
             "photos": dated(photos_schema()),
@@ -85,8 +85,7 @@ class SnapshotState:
     @functools.cached_property
     def adviser(self) -> Adviser:
         """Rules, gallery and items."""
-        job = self.job
-        return Adviser(job.settings, job.assets, job.device, job.threads, job.allowed_items)
+        return Adviser(self.job.spec, self.job.threads)
 
 
 def snapshot_partition(state: SnapshotState, partition: Partition, advance: Callable[[int], None]) -> PartitionResult:
@@ -94,7 +93,7 @@ def snapshot_partition(state: SnapshotState, partition: Partition, advance: Call
     job, result = state.job, PartitionResult()
     planned = read_plan(job.listing, partition)
     # Not asked without a gallery, since asking for the adviser loads rules and indexes.
-    votes = votes_of(job, partition, state.adviser) if job.settings.report else None
+    votes = votes_of(job, partition, state.adviser) if job.spec.settings.report else None
     with thumbnails_of(job, partition) as thumbnails, ExitStack() as stack:
         writers = {
             table: stack.enter_context(ShardWriter(job.staged / table, partition.number, state.schemas[table]))
@@ -170,7 +169,7 @@ def _tables(
         state.adviser.vote(features, result, votes)
         return {}
     faces, recommendations = state.adviser.advise(features, state.job.run_id, result, votes)
-    photos = _photo_rows(chunk, taken.photos, int(state.job.settings.max_file_mb * 1e6))
+    photos = _photo_rows(chunk, taken.photos, int(state.job.spec.settings.max_file_mb * 1e6))
     return {"photos": photos, "faces": faces, "recommendations": recommendations}
 
 

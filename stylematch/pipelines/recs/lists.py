@@ -54,12 +54,12 @@ def open_run(directory: Path, indexes: Sequence[Path]) -> Run:
     if manifest is None or top_k is None:
         raise UserError(f"--run {shown(directory)} is no finished run; name a directory that 'score' wrote.")
     assets = resolve_assets(indexes)
-    if manifest.get("sha256", {}).get("items") != assets.index_sha256["items"]:
+    if manifest.get("sha256", {}).get("items") != assets.items.sha256:
         raise UserError(
-            f"--run {shown(directory)} was not made with the catalogue {shown(assets.items)}; name the one that it was "
-            "made with by --index, as for 'score'."
+            f"--run {shown(directory)} was not made with the catalogue {shown(assets.items.directory)}; name the one "
+            "that it was made with by --index, as for 'score'."
         )
-    return Run(directory, assets.items, int(top_k), str(manifest["run_id"]))
+    return Run(directory, assets.items.directory, int(top_k), str(manifest["run_id"]))
 
 
 def measure_lists(run: Run) -> dict[str, Any]:
