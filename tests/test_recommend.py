@@ -14,6 +14,7 @@ from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES, find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import UserError
 from stylematch.recommend import FaceQuery, Recommender
+from stylematch.recommend.for_whom import ADULTS, genders_of
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import StoredIndex
 from stylematch.search.exact import VectorIndex
@@ -412,6 +413,39 @@ def test_a_predicted_gender_denies_nothing_and_nor_does_one_that_does_not_count(
     predicted = [*np.linspace(0.3, 0.9, 9), None]
     assert "Women" in of_genders(genders, predicted, top_k=3)
     assert "Women" in of_genders(genders, top_k=3, ranking=Ranking(weight_tags=0.0))
+
+
+@pytest.mark.parametrize("worn", [None, np.ones(8, np.float32)], ids=["style", "worn"])
+def test_where_a_style_asks_for_no_gender_the_persons_counts_and_no_adult_gets_childrens_items(worn):
+    genders = ["Men", "Women", "Unisex", "Boys", "Girls", None] * 10
+    catalog = make_catalog(
+        [f"i{n}" for n in range(60)],
+        np.random.default_rng(0).normal(size=(60, 8)),
+        ["Coat"] * 60,
+        gender=pa.array(genders, pa.string()),
+    )
+    made = Recommender(catalog, {"any": ["Coat"], "men": ["Coat"]}, tags_of_style={"men": MEN}, top_k=30)
+
+    def given(style, chance):
+        for_whom = genders_of(np.array([chance]), 1)[0]
+        rows = made.recommend_all([FaceQuery("p", 0, style, 0.5, "rule", worn, for_whom)])[0]
+        told = {"though its catalogue says" in row.reason for row in rows[:20]}
+        assert told == {False}
+        return {genders[int(row.item_id[1:])] for row in rows[:20]}
+
+    assert given("any", 0.95) == {"Men", "Unisex", None}
+    assert given("any", 0.05) == {"Women", "Unisex", None}
+    assert given("any", 0.5) == {"Men", "Women", "Unisex", None}
+    assert given("men", 0.05) == {"Men", "Unisex", None}  # the style's word comes first
+    assert genders_of(None, 2) == [ADULTS, ADULTS]
+
+
+def test_an_item_for_others_says_so():
+    catalog = make_catalog(["a", "b"], np.eye(2) + 0.1, ["Coat", "Coat"], gender=pa.array(["Female", "Men"]))
+    made = Recommender(catalog, {"s": ["Coat"]}, tags_of_style={"s": MEN}, top_k=2)
+    reasons = {row.item_id: row.reason for row in made.recommend("p", 0, "s", 0.5, "rule")}
+    assert "though its catalogue says Female: nothing else is left" in reasons["a"]
+    assert "though" not in reasons["b"]
 
 
 def test_a_category_is_the_items_own_or_the_one_it_looks_like():

@@ -17,6 +17,7 @@ from stylematch.pipelines.judging import load_judge
 from stylematch.pipelines.partition_result import PartitionResult
 from stylematch.pipelines.run_spec import RunSpec
 from stylematch.recommend import FaceQuery, Recommender
+from stylematch.recommend.for_whom import MALE, genders_of
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import load_index_directory
 from stylematch.style.judge import Judgement
@@ -131,9 +132,13 @@ class Adviser:
 
     def _item_rows(self, faces: Rows, worn: list[npt.NDArray[np.float32] | None], run_id: str) -> Rows:
         keys = list(zip(*(faces[name] for name in _OF_FACE), strict=True))
+        tells_apart = MALE in self.judge.rules.attributes
+        genders = genders_of(np.asarray(faces[MALE]) if tells_apart else None, len(keys))
         queries = [
-            FaceQuery(photo_id, face, style, float(style_score), rule, clothes)
-            for (_, photo_id, face, style, style_score, rule), clothes in zip(keys, worn, strict=True)
+            FaceQuery(photo_id, face, style, float(style_score), rule, clothes, made_for)
+            for (_, photo_id, face, style, style_score, rule), clothes, made_for in zip(
+                keys, worn, genders, strict=True
+            )
         ]
         answers = self.recommender.recommend_all(queries)
         items = [item for of_face in answers for item in of_face]

@@ -19,6 +19,7 @@ def reason_for(
     fitting: Sequence[tuple[str, str, bool]],
     style: str,
     rule: str,
+    made_for: str | None = None,
 ) -> str:
     """Return the sentence.
 
@@ -38,6 +39,8 @@ def reason_for(
         The item's tags that the style asks for; none where they do not count.
     style, rule : str
         The style, and the conditions of its rule.
+    made_for : str, optional
+        The gender that the catalogue gives an item that is made for others.
     """
     if similarity is None:
         lead = category
@@ -55,4 +58,6 @@ def reason_for(
         lead += ", to fill the list, as the style has no more items of its own"
     elif named != category:
         lead += f", taken as {named}"
+    if made_for is not None:
+        lead += f", though its catalogue says {made_for}: nothing else is left"
     return f"{lead}; for {style}, because {rule.replace('_', ' ')}."

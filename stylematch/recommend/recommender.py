@@ -7,7 +7,8 @@
 - score = weighted mean of the similarity, the tags' fit times the style's score, and the category's place in the rule.
 - Slots go round the categories; each takes the item of highest marginal relevance (``choose``).
 - The chosen are ranked by score, then by id. Other categories, and items that their catalogue says are for another
-  gender than the rule asks for, come in only where the style's own run out.
+  gender than the rule asks for, or, where it asks for none, than the person's, come in only where the style's own run
+  out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stylematch.recommend.candidates import NEAREST, Candidates, key_of, preferr
 from stylematch.recommend.choose import Choice
 from stylematch.recommend.reasons import Query, reason_for
 from stylematch.recommend.style_items import StyleItems
-from stylematch.search.catalog import ItemCatalog, Tags
+from stylematch.search.catalog import GENDER, ItemCatalog, Tags
 from stylematch.settings.score import Ranking
 
 _Taken = tuple[Candidates, npt.NDArray[np.float64], list[int]]
@@ -82,6 +83,8 @@ class FaceQuery:
         The style's rule in words ("Young"), for the reason.
     worn : ndarray of float32, shape (d,), optional
         The embedding of the clothes below the face, by the model that made the catalogue.
+    genders : tuple of str
+        What items may be made for, where the style does not say; all where there is none.
     """
 
     photo_id: str
@@ -90,6 +93,7 @@ class FaceQuery:
     style_score: float
     rule: str
     worn: npt.NDArray[np.float32] | None = None
+    genders: tuple[str, ...] = ()
 
 
 class Recommender:
@@ -136,15 +140,9 @@ class Recommender:
             raise UserError("The catalogue has no items that may be recommended.")
         self.top_k, self.seed = top_k, seed
         self._catalog = catalog
-        self._styles = {
-            style: StyleItems(
-                catalog,
-                tuple(dict.fromkeys(wanted)),
-                (tags_of_style or {}).get(style, {}),
-                for_anybody=not self.ranking.weight_tags,
-            )
-            for style, wanted in categories_of_style.items()
-        }
+        self._categories = {style: tuple(dict.fromkeys(wanted)) for style, wanted in categories_of_style.items()}
+        self._tags = {style: (tags_of_style or {}).get(style, {}) for style in categories_of_style}
+        self._styles: dict[tuple[str, tuple[str, ...]], StyleItems] = {}
 
     def recommend(
         self,
@@ -157,6 +155,13 @@ class Recommender:
     ) -> list[Recommendation]:
         """Choose and rank the items for one face; parameters as in ``FaceQuery``."""
         return self.recommend_all([FaceQuery(photo_id, face, style, style_score, rule, worn)])[0]
+
+    def _style(self, name: str, genders: tuple[str, ...]) -> StyleItems:
+        """Return a style's items for people of some genders; its own tags come first."""
+        asked = tuple(self._tags[name].get(GENDER, genders)) if self.ranking.weight_tags else ()
+        if (name, asked) not in self._styles:
+            self._styles[name, asked] = StyleItems(self._catalog, self._categories[name], self._tags[name], asked)
+        return self._styles[name, asked]
 
     def recommend_all(self, faces: Sequence[FaceQuery]) -> list[list[Recommendation]]:
         """Choose and rank the items for some faces; the same for each as if it were alone.
@@ -173,13 +178,12 @@ class Recommender:
             If a face has a style that the recommender does not know.
         """
         answers: list[list[Recommendation]] = [[] for _ in faces]
-        by_style: dict[str, list[int]] = {}
+        by_style: dict[StyleItems, list[int]] = {}
         for number, face in enumerate(faces):
-            if face.style not in self._styles:
-                raise UserError(f"Unknown style {face.style!r}; the recommender knows {', '.join(self._styles)}.")
-            by_style.setdefault(face.style, []).append(number)
-        for name, numbers in by_style.items():
-            style = self._styles[name]
+            if face.style not in self._categories:
+                raise UserError(f"Unknown style {face.style!r}; the recommender knows {', '.join(self._categories)}.")
+            by_style.setdefault(self._style(face.style, face.genders), []).append(number)
+        for style, numbers in by_style.items():
             worn = [number for number in numbers if faces[number].worn is not None and style.sees_clothes]
             found = style.search(np.array([faces[number].worn for number in worn]), NEAREST) if worn else []
             for number, near in zip(worn, found, strict=True):
@@ -266,6 +270,7 @@ class Recommender:
                         fitting=style.fitting(self._catalog, position) if self.ranking.weight_tags else (),
                         style=face.style,
                         rule=face.rule,
+                        made_for=style.made_for(position),
                     ),
                 )
             )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stylematch.data.article_types import may_be_worn_on_torso
 from stylematch.recommend.candidates import Answer, Candidates, gather
-from stylematch.search.catalog import ItemCatalog, Tags
+from stylematch.search.catalog import GENDER, ItemCatalog, Tags
 
 
 class StyleItems:
@@ -24,16 +24,17 @@ class StyleItems:
         The style's, in the order in which they get slots.
     tags : mapping of str to sequence of str
         By tag, what the style's items should be.
-    for_anybody : bool
-        Items that are made for others than the tags ask for are the style's, too.
+    genders : sequence of str
+        Items that their catalogue gives another gender are none of the style's own; without any, all are.
     """
 
     def __init__(
-        self, catalog: ItemCatalog, categories: tuple[str, ...], tags: Tags, *, for_anybody: bool = False
+        self, catalog: ItemCatalog, categories: tuple[str, ...], tags: Tags, genders: Sequence[str] = ()
     ) -> None:
         self.categories, self.tags = categories, dict(tags)
         self._catalog = catalog
-        self._groups = catalog.groups(categories, {} if for_anybody else tags)
+        self._groups = catalog.groups(categories, genders)
+        self._is_for_others = catalog.for_others(genders)
         self.sizes = [len(group) for group in self._groups]
         self.fit = catalog.fit(self.tags)
         count = len(categories)
@@ -123,3 +124,7 @@ class StyleItems:
                 (tag, value, catalog.is_predicted(tag, position)) for tag, value in found if value is not None
             ]
         return self._fitting[position]
+
+    def made_for(self, position: int) -> str | None:
+        """Return the gender that its catalogue gives an item that is made for others, None of any other item."""
+        return self._catalog.value(GENDER, position) if self._is_for_others[position] else None

@@ -4,7 +4,8 @@
 - How well an item's tags *fit* is the mean, over the tags that are asked for, of: 1 where the item's value, or what it
   means (``data/item_words``: "Female" is Women), is among the wanted, else 0; the model's probability in place of the 1
   where it predicted the value; 0.5 where nothing is known, or a value that means nothing that a rule can ask for.
-- An item is *for others* where its catalogue gives a gender, and not one that is asked for: no other tag is so plain.
+- An item is *for others* where its catalogue gives a gender, and not one of those it is chosen for: no other tag is so
+  plain.
 - A *prototype* is the normalised mean of the embeddings of those of some items whose tags fit best.
 - Two pictures are *near-equal* when their pixels correlate (Pearson) with at least 0.98. Looked at on
   Fashion-MNIST's test pictures: from there on most pairs are one cut with the same details, the tone aside;
@@ -103,12 +104,12 @@ class ItemCatalog(ItemRows):
         """Return the positions of a category's items that may be recommended, ascending; none for an unknown one."""
         return np.flatnonzero(self._is_of(category) & self._allowed)
 
-    def groups(self, categories: Sequence[str], tags: Tags | None = None) -> list[Positions]:
+    def groups(self, categories: Sequence[str], genders: Sequence[str] = ()) -> list[Positions]:
         """Return each category's items, an item that is of two in the first alone.
 
-        Those that are made for others than ``tags`` ask for are left out, unless nothing else is there.
+        Those that are made for others than ``genders`` are left out, unless nothing else is there.
         """
-        left = self._allowed & ~self.for_others(tags or {})
+        left = self._allowed & ~self.for_others(genders)
         if not any((self._is_of(category) & left).any() for category in categories):
             left = self._allowed.copy()
         groups = []
@@ -144,19 +145,19 @@ class ItemCatalog(ItemRows):
             fits = np.where(fits == 1.0, chances, fits)
         return fits
 
-    def for_others(self, tags: Tags) -> npt.NDArray[np.bool_]:
-        """Return which items are made for others than is asked for, bool (n,): their catalogue gives another gender.
+    def for_others(self, genders: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return which items are made for others than some genders, bool (n,): their catalogue gives another one.
 
-        A gender that was predicted, that is not known, or that is not asked for denies nothing.
+        A gender that was predicted or that is not known denies nothing, and no ``genders`` are all.
         """
-        if GENDER not in tags or GENDER not in self._rows.column_names:
+        if not genders or GENDER not in self._rows.column_names:
             return np.zeros(len(self), np.bool_)
         is_given = np.ones(len(self), np.bool_)
         if f"{GENDER}_probability" in self._rows.column_names:
             is_given = self._rows[f"{GENDER}_probability"].is_null().to_numpy()
         if not is_given.any():
             return is_given
-        return np.asarray(is_given & (self.tag_fit(GENDER, tags[GENDER]) == 0.0))
+        return np.asarray(is_given & (self.tag_fit(GENDER, genders) == 0.0))
 
     def fitting(self, tag: str, position: int, wanted: Sequence[str]) -> str | None:
         """Return the value of an item's tag, as its catalogue spells it, where it fits."""
