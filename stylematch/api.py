@@ -81,6 +81,7 @@ class Stylematch:
         faces: Literal["find", "aligned"] = "find",
         top_k: int = 5,
         where: str | None = None,
+        item_columns: str | Iterable[str] = (),
         seed: int = 0,
         weight_similarity: float = 0.6,
         weight_tags: float = 0.3,
@@ -113,6 +114,8 @@ class Stylematch:
             Items per face.
         where : str, optional
             Only items that this condition (SQL) over the columns of the item index holds for.
+        item_columns : str or iterable of str
+            Columns of the catalogue to stand beside each item, ``"title,price"`` or ``["title", "price"]``.
         seed : int
             Another seed, another choice among near-equal items.
         weight_similarity, weight_tags, weight_category, mmr_lambda : float
@@ -135,11 +138,12 @@ class Stylematch:
         """
         given: dict[str, Any] = {
             "rules": os.fspath(rules) if isinstance(rules, os.PathLike) else rules,
-            "without": tuple(without) if isinstance(without, Iterable) and not isinstance(without, str) else without,
+            "without": _names(without),
             "device": device,
             "faces": faces,
             "top_k": top_k,
             "where": where,
+            "item_columns": _names(item_columns),
             "seed": seed,
             "weight_similarity": weight_similarity,
             "weight_tags": weight_tags,
@@ -311,6 +315,11 @@ class Stylematch:
 
     def _read(self, photo: FoundPhoto) -> bytes:
         return read_listed(ROOT, photo, self._scorer.settings.max_file_mb)
+
+
+def _names(given: Any) -> Any:
+    """Return names as a setting takes them: of an iterable a tuple, all else as it is."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
 
 
 def _whole(name: str, value: Any) -> int:

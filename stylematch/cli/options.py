@@ -45,6 +45,13 @@ WithoutOption = Annotated[
         help="Attributes to switch off, such as Male,Young: in no rule, no table, no gallery; repeatable.",
     ),
 ]
+ItemColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME,...",
+        help="Columns of the catalogue, such as title,price, to stand beside each item in recommendations; repeatable.",
+    ),
+]
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cpu-bf16", "cuda"],
     typer.Option(help="Where the model runs; cpu-bf16 is faster and less exact (openvino extra)."),

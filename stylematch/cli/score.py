@@ -16,6 +16,7 @@ from stylematch.cli.options import (
     EngineOption,
     FacesOption,
     FollowLinksOption,
+    ItemColumnsOption,
     LimitOption,
     MaxFileOption,
     MaxMegapixelsOption,
@@ -54,6 +55,7 @@ def score(
     address: AddressOption = None,
     limit: LimitOption = None,
     where: WhereOption = None,
+    item_columns: ItemColumnsOption = None,
     weight_similarity: Annotated[
         float, typer.Option(metavar="X", help="How much it counts that an item looks like what is worn.")
     ] = 0.6,
@@ -115,6 +117,7 @@ def score(
             address=address,
             limit=limit,
             where=all_of(where),
+            item_columns=names_in(item_columns),
             weight_similarity=weight_similarity,
             weight_tags=weight_tags,
             weight_category=weight_category,

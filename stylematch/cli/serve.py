@@ -11,6 +11,7 @@ from stylematch.cli.interrupts import interrupt_heard
 from stylematch.cli.options import (
     DeviceOption,
     FacesOption,
+    ItemColumnsOption,
     MaxFileOption,
     MaxMegapixelsOption,
     MinFaceOption,
@@ -45,6 +46,7 @@ def serve(
     without: WithoutOption = None,
     top_k: TopKOption = 5,
     where: WhereOption = None,
+    item_columns: ItemColumnsOption = None,
     faces: FacesOption = "find",
     device: DeviceOption = "auto",
     min_face_px: MinFaceOption = 24,
@@ -84,6 +86,7 @@ def serve(
         without=names_in(without),
         top_k=top_k,
         where=all_of(where),
+        item_columns=names_in(item_columns),
         faces=faces,
         device=device,
         min_face_px=min_face_px,

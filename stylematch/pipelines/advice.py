@@ -42,6 +42,8 @@ class Adviser:
     ----------
     attribute_names : tuple of str
         The attributes that the faces table holds: the model's, but for those that are switched off.
+    item_fields : tuple of pyarrow.Field
+        The catalogue's columns that the recommendations table holds.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class Adviser:
         self.without = frozenset(settings.without)
         self.attribute_names = tuple(name for name in assets.attribute_names if name not in self.without)
         self.gallery = gallery
+        self.item_fields = spec.item_fields
         self.catalog = ItemCatalog(items, spec.allowed_items)
         self.judge = load_judge(rules, gallery, spec.fit)
         self.recommender = Recommender(
@@ -147,4 +150,11 @@ class Adviser:
             "run_id": [run_id] * len(items),
             **{name: [owner[place] for owner in owners] for place, name in enumerate(_OF_FACE)},
             **{name: [getattr(item, name) for item in items] for name in _OF_ITEM},
+            **self._catalogue_columns([item.item_id for item in items]),
         }
+
+    def _catalogue_columns(self, item_ids: list[str]) -> Rows:
+        if not self.item_fields:
+            return {}
+        positions = [self.catalog.position_of[item_id] for item_id in item_ids]
+        return {field.name: self.catalog.cells(field.name, positions) for field in self.item_fields}

@@ -52,6 +52,8 @@ class RunSpec:
         What was fitted to them over the gallery.
     allowed_items : ndarray of int64, optional
         The positions of the items that may be recommended; None for all.
+    item_fields : tuple of pyarrow.Field
+        The catalogue's columns that stand beside each recommended item.
     """
 
     settings: ScoreSettings
@@ -60,6 +62,7 @@ class RunSpec:
     rules: RuleSet
     fit: Fit | None
     allowed_items: npt.NDArray[np.int64] | None = None
+    item_fields: tuple[pa.Field, ...] = ()
 
     @classmethod
     def of(cls, settings: ScoreSettings, indexes: Sequence[Path] = ()) -> RunSpec:
@@ -75,7 +78,7 @@ class RunSpec:
         Raises
         ------
         UserError
-            If a model, index, rule set, device or the condition on items is wrong.
+            If a model, index, rule set, device, or what is asked of the items is wrong.
         """
         assets, device = resolve_assets(indexes), resolve_device(settings.device)
         allowed = allowed_items(settings.where, assets.items.directory)
@@ -85,7 +88,8 @@ class RunSpec:
             categories=assets.items.labels,
             without=settings.without,
         )
-        return cls(settings, assets, device, rules, fit_of(assets, rules), allowed)
+        fields = item_fields(settings.item_columns, assets.items.directory)
+        return cls(settings, assets, device, rules, fit_of(assets, rules), allowed, fields)
 
     @cached_property
     def style_fusion(self) -> dict[str, Any]:
@@ -157,3 +161,33 @@ def rows_allowed(where: str, rows: pa.Table, items: Path) -> npt.NDArray[np.int6
             f"--where '{shown(where)}' holds for none of the items of {shown(items)}; ask for less (capitals count)."
         )
     return allowed
+
+
+def item_fields(names: Sequence[str], items: Path) -> tuple[pa.Field, ...]:
+    """Return the fields of the catalogue's columns that are to stand beside each recommended item.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The columns.
+    items : pathlib.Path
+        The index of items.
+
+    Raises
+    ------
+    UserError
+        If the index has no such column, or the tables have one of that name themselves.
+    """
+    if not names:
+        return ()
+    from stylematch.search.rows_file import row_fields
+    from stylematch.tables.contract import dated, recommendations_schema
+
+    known, own = row_fields(items), dated(recommendations_schema()).names
+    for name in names:
+        if name in own:
+            raise UserError(f"--item-columns {shown(name)}: recommendations have a column of that name already.")
+        if name not in known:
+            there = ", ".join(shown(column) for column in known if column not in own)
+            raise UserError(f"--item-columns {shown(name)}: {shown(items)} has no such column; it has {there}.")
+    return tuple(known[name].with_nullable(True).remove_metadata() for name in names)

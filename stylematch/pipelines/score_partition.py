@@ -82,7 +82,7 @@ def score_partition(state: ScoreState, partition: Partition, advance: Callable[[
     schemas = {
         "photos": photos_schema(),
         "faces": faces_schema(state.adviser.attribute_names, state.extractor.embedding_dim),
-        "recommendations": recommendations_schema(),
+        "recommendations": recommendations_schema(job.spec.item_fields),
     }
     votes = votes_of(job, partition, state.adviser)
     photos = read_listing(job.listing, partition)

@@ -60,7 +60,9 @@ class Scorer:
             "photos": photos_schema(),
             "faces": faces_schema(self.adviser.attribute_names, self.extractor.embedding_dim),
             # Without a run there is no name of one.
-            "recommendations": pa.schema([field for field in recommendations_schema() if field.name != "run_id"]),
+            "recommendations": pa.schema(
+                [field for field in recommendations_schema(spec.item_fields) if field.name != "run_id"]
+            ),
         }
 
     def score(self, photos: Sequence[FoundPhoto], read: Callable[[FoundPhoto], bytes]) -> Tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ class ItemRows:
         cells = self._columns[column]
         cell = None if cells is None else cells[int(position)].as_py()
         return None if cell is None else str(cell)
+
+    def cells(self, column: str, positions: Sequence[int]) -> list[Any]:
+        """Return some items' cells of a column, as they are."""
+        return list(self._rows[column].take(pa.array(positions, pa.int64())).to_pylist())
 
     def picture(self, position: int) -> npt.NDArray[np.uint8] | None:
         """Return an item's picture, uint8 (28, 28) grey, or None where the catalogue has none."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,6 +48,20 @@ def read_ids(directory: Path) -> pa.Array:
     return pa.concat_arrays(table["id"].chunks or [pa.array([], pa.string())])
 
 
+def row_fields(directory: Path) -> dict[str, pa.Field]:
+    """Return by name what an index directory knows of its vectors, but for the ids and the pictures.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    path = directory / ROWS_FILE
+    with _readable(path):
+        schema = pq.read_schema(path)
+    return {field.name: field for field in schema if field.name not in ("id", PICTURE_COLUMN)}
+
+
 def read_rows(directory: Path) -> pa.Table:
     """Read what an index directory knows of its vectors, by position, without their pictures.
 
@@ -72,10 +87,14 @@ def read_pictures(directory: Path) -> pa.ChunkedArray | None:
 
 def _read_columns(directory: Path, wanted: Callable[[list[str]], list[str]]) -> pa.Table:
     path = directory / ROWS_FILE
+    with _readable(path), pq.ParquetFile(path) as file:
+        names = wanted(file.schema_arrow.names)
+        return file.read(columns=names, use_threads=len(names) > 1)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path) as file:
-            names = wanted(file.schema_arrow.names)
-            table = file.read(columns=names, use_threads=len(names) > 1)
+        yield
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{shown(path)} cannot be read ({error}); build the index again.") from error
-    return table

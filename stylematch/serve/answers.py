@@ -89,6 +89,7 @@ class Item(BaseModel):
     query: Literal["worn", "style"] = _meaning("recommendations", "query")
     tag_fit: float | None = _meaning("recommendations", "tag_fit")
     reason: str = _meaning("recommendations", "reason")
+    columns: dict[str, Any] = Field(description="of the catalogue, those that the service was told to give")
     picture: str = Field(description="where its picture is, relative to the service's address")
 
 
@@ -159,5 +160,7 @@ def answer_of(tables: dict[str, pa.Table], attribute_names: tuple[str, ...]) -> 
 
 
 def _item(row: dict[str, Any]) -> tuple[int, Item]:
-    columns = {name: row[name] for name in Item.model_fields if name != "picture"}
-    return row["face"], Item(**columns, picture=f"{ITEM_PICTURE}?{urlencode({'item_id': row['item_id']})}")
+    own = {name: row[name] for name in Item.model_fields if name not in ("columns", "picture")}
+    columns = {name: value for name, value in row.items() if name not in COLUMN_MEANINGS["recommendations"]}
+    picture = f"{ITEM_PICTURE}?{urlencode({'item_id': row['item_id']})}"
+    return row["face"], Item(**own, columns=columns, picture=picture)

@@ -56,6 +56,9 @@ class ScoreSettings(Ranking, PhotoSettings):
         Search for faces, or take every picture for a face crop.
     where : str, optional
         Only items that this condition (SQL) over the columns of the item index holds for.
+    item_columns : tuple of str
+        Columns of the item index that stand beside each recommended item. One string may name several, with commas
+        between.
     seed : int
         Varies the choice among near-equal items, for faces whose clothes cannot be seen.
     workers : int
@@ -71,6 +74,7 @@ class ScoreSettings(Ranking, PhotoSettings):
     without: tuple[str, ...] = ()
     faces: Literal["find", "aligned"] = "find"
     where: str | None = None
+    item_columns: tuple[str, ...] = ()
     seed: Whole = 0
     workers: Natural = 0
     report: Switch = True
@@ -83,9 +87,9 @@ class ScoreSettings(Ranking, PhotoSettings):
             return values
         return {**values, "rules": NEUTRAL_RULES if values.get("without") else DEFAULT_RULES}
 
-    @field_validator("without", mode="before")
+    @field_validator("without", "item_columns", mode="before")
     @classmethod
-    def _split_without(cls, names: Any) -> Any:
+    def _split_names(cls, names: Any) -> Any:
         return names.split(",") if isinstance(names, str) else names
 
     @field_validator("without")
@@ -95,6 +99,14 @@ class ScoreSettings(Ranking, PhotoSettings):
         if "" in stripped:  # an unset variable in a script would switch nothing off
             raise ValueError("without: a name is empty; write attributes with commas between, such as Male,Young")
         return tuple(sorted(stripped))
+
+    @field_validator("item_columns")
+    @classmethod
+    def _each_item_column_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        stripped = [name.strip() for name in names]
+        if "" in stripped:
+            raise ValueError("item_columns: a name is empty; write columns with commas between, such as title,price")
+        return tuple(dict.fromkeys(stripped))
 
     def naming(self) -> dict[str, object]:
         """Return the settings that change the tables, as plain values; the others leave no trace in them."""
@@ -109,6 +121,7 @@ class ScoreSettings(Ranking, PhotoSettings):
             "follow_links",
             "where",
             "without",
+            "item_columns",
             *Ranking.model_fields,
         )
         return {name: getattr(self, name) for name in kept}

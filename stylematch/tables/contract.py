@@ -244,8 +244,14 @@ def faces_schema(attribute_names: Sequence[str], embedding_dim: int) -> pa.Schem
     )
 
 
-def recommendations_schema() -> pa.Schema:
-    """Return the schema of the ``recommendations`` table, key (path, face, rank)."""
+def recommendations_schema(item_fields: Sequence[pa.Field] = ()) -> pa.Schema:
+    """Return the schema of the ``recommendations`` table, key (path, face, rank).
+
+    Parameters
+    ----------
+    item_fields : sequence of pyarrow.Field
+        What is copied from the catalogue for each item; they stand at the end.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -265,6 +271,7 @@ def recommendations_schema() -> pa.Schema:
             pa.field("style_score", pa.float64(), nullable=False),
             pa.field("rule", pa.string(), nullable=False),
             pa.field("reason", pa.string(), nullable=False),
+            *item_fields,
         ]
     )
 

@@ -79,7 +79,7 @@ class SnapshotState:
         self.schemas = {
             "photos": dated(photos_schema()),
             "faces": dated(faces_schema(names, job.store.embedding_dim)),
-            "recommendations": dated(recommendations_schema()),
+            "recommendations": dated(recommendations_schema(job.spec.item_fields)),
         }
 
     @functools.cached_property
