@@ -15,6 +15,7 @@ from stylematch.data.fashion_mnist import CLASSES, find_fashion_mnist, read_fash
 from stylematch.errors import UserError
 from stylematch.recommend import FaceQuery, Recommender
 from stylematch.recommend.for_whom import ADULTS, genders_of
+from stylematch.recommend.reasons import reason_for
 from stylematch.search.catalog import ItemCatalog
 from stylematch.search.directory import StoredIndex
 from stylematch.search.exact import VectorIndex
@@ -438,6 +439,14 @@ def test_where_a_style_asks_for_no_gender_the_persons_counts_and_no_adult_gets_c
     assert given("any", 0.5) == {"Men", "Women", "Unisex", None}
     assert given("men", 0.05) == {"Men", "Unisex", None}  # the style's word comes first
     assert genders_of(None, 2) == [ADULTS, ADULTS]
+
+
+@pytest.mark.parametrize(
+    ("similarity", "said"), [(0.3, "by the clothes worn"), (0.29, "though hardly like them (0.29)")]
+)
+def test_what_is_hardly_like_the_worn_clothes_is_called_so(similarity, said):
+    about = {"category": "Coat", "named": "Coat", "query": "worn", "fitting": (), "style": "s", "rule": "r"}
+    assert said in reason_for(similarity=similarity, **about)
 
 
 def test_an_item_for_others_says_so():

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 Query = Literal["worn", "style"]
+LIKE = 0.3
+"""How similar an item has to be to worn clothes to be called like them; a shop's best is, for 99 of 100 people."""
 _NAMES = {"baseColour": "colour"}
 
 
@@ -44,6 +46,8 @@ def reason_for(
     """
     if similarity is None:
         lead = category
+    elif query == "worn" and similarity < LIKE:
+        lead = f"{category}, nearest to the clothes worn in the photo, though hardly like them ({similarity:.2f})"
     elif query == "worn":
         lead = f"{category}, by the clothes worn in the photo (similarity {similarity:.2f})"
     else:
