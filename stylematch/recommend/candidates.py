@@ -22,7 +22,7 @@ Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 """Positions and scores (n,) of one query."""
 NEAREST = 200
 """How many items of a category are brought by similarity alone, where that suffices."""
-_NEAR_EQUAL_SHARE, _PREFERRED_SHARE = 0.1, 0.2
+_NEAR_EQUAL_SHARE, _PREFERRED_SHARE = 0.1, 0.1
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def preferred(
 ) -> npt.NDArray[np.bool_]:
     """Return which candidates a face without a query of its own prefers, bool (m,).
 
-    Of each category the best tenth, at most ``NEAREST`` and at least ``2 * top_k`` items, are near-equal; the fifth of
+    Of each category the best tenth, at most ``NEAREST`` and at least ``2 * top_k`` items, are near-equal; the tenth of
     them (at least ``top_k``) whose hashes are smallest are preferred.
 
     Parameters
