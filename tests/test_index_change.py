@@ -263,10 +263,10 @@ def test_a_column_item_id_of_the_table_s_own_is_the_one_that_is_asked():
 
 def test_what_is_said_of_a_wrong_column_names_none_of_ours():
     rows = pa.table({"id": ["a"], "price": [1], "UVP": ["1,9"]})
-    for wrong in ("prise < 5", "position > 1", '"stylematch position" = 0', "UVP < 25"):
+    for wrong in ("prise < 5", "position > 1", "UVP < 25"):
         with pytest.raises(UserError) as caught:
             positions_where(rows, wrong)
-        assert "stylematch position" not in str(caught.value).replace(wrong, "").replace('column "stylematch p', "")
+        assert "stylematch" not in str(caught.value)
         assert "Their columns are id, price, UVP, item_id." in str(caught.value)
 
 
