@@ -71,7 +71,7 @@ class CatalogUpdate:
         if self.changed:
             lines.append(f"new values in: {shown(', '.join(self.changed))}; all other columns stay")
         else:
-            lines.append("nothing to change: no cell of these items has a value")
+            lines.append("nothing to change: no new value for an item that is there")
         if self.updates.reasons:
             lines.append(f"rows left out: {', '.join(f'{why} {n:,}' for why, n in self.updates.reasons.items())}")
         if self.updates.left_out:
