@@ -13,11 +13,12 @@ from stylematch.cli.program import run
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.index import build_index, describe_index
 from stylematch.pipelines.indexing.index_change import add_to_index, remove_from_index
+from stylematch.pipelines.run_spec import rows_allowed
 from stylematch.search.directory import load_index_directory
 from stylematch.search.infos import index_info
 from stylematch.search.kinds import load_index
 from stylematch.search.plan import KINDS
-from stylematch.search.where import positions_where
+from stylematch.search.where import positions_where, told_values
 from stylematch.settings.index import IndexSettings
 
 COUNT, DIM = 1200, 8
@@ -258,6 +259,32 @@ def test_a_column_of_a_type_that_duckdb_does_not_know_is_an_error_of_one_sentenc
 def test_a_column_item_id_of_the_table_s_own_is_the_one_that_is_asked():
     rows = pa.table({"id": ["a", "b"], "ITEM_ID": ["b", "c"]})
     np.testing.assert_array_equal(positions_where(rows, "item_id = 'b'"), [0])
+
+
+def test_what_is_said_of_a_wrong_column_names_none_of_ours():
+    rows = pa.table({"id": ["a"], "price": [1], "UVP": ["1,9"]})
+    for wrong in ("prise < 5", "position > 1", "UVP < 25"):
+        with pytest.raises(UserError) as caught:
+            positions_where(rows, wrong)
+        assert "stylematch" not in str(caught.value)
+        assert "Their columns are id, price, UVP, item_id." in str(caught.value)
+
+
+def test_a_value_that_nothing_has_brings_those_that_there_are(tmp_path):
+    genders = ["Women"] * 3 + ["Men", "Kid's", None]
+    rows = pa.table({"id": list("abcdef"), "gender": genders, "size": [f"s{n}" for n in range(6)], "n": range(6)})
+    told = "gender is 'Women', \"Kid's\", 'Men' there"
+    assert told_values(rows, "GENDER='M\u00e4dchen'") == told
+    assert told_values(rows, """ "gender" = 'M\u00e4d''chen' AND n = '3' AND id = 'z'""") == told
+    assert told_values(rows, "gender = 'Kid''s' AND n < 0") == ""
+    many = pa.table({"id": map(str, range(20)), "size": [f"s{n % 10}" for n in range(20)]})
+    assert told_values(many, "size = 'x' OR other = 'y'").endswith("'s6', 's7' or 2 other values there")
+    with pytest.raises(
+        UserError, match=r"none of the items of .*; ask for less \(capitals count\): gender is 'Women', "
+    ):
+        rows_allowed("gender = 'M\u00e4dchen'", rows, tmp_path)
+    with pytest.raises(UserError, match=r"ask for less \(capitals count\)\.$"):
+        rows_allowed("n > 9", rows, tmp_path)
 
 
 def test_conditions_on_columns(tmp_path):

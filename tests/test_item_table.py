@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stylematch.data import table_csv
+from stylematch.data.item_cells import ItemReading
 from stylematch.data.item_columns import name_columns
-from stylematch.data.item_numbers import only_finite, prices
+from stylematch.data.item_mapping import ItemMapping
+from stylematch.data.item_numbers import only_finite, prices, typed
 from stylematch.data.item_table import read_items
 from stylematch.data.table_csv import read_csv
 from stylematch.errors import UserError
@@ -142,8 +145,10 @@ def test_words_that_no_rule_knows_are_kept_and_said(folder):
     table = read(folder, lines, "item_id,image,gender,baseColour")
     assert table.columns["gender"].to_pylist() == ["Kerle", "N/A", None, "Ladies"]
     assert table.remarks == (
-        "gender: 1 cell is no known word, e.g. line 2 'Kerle'",
-        "baseColour: 2 cells are no known words, e.g. line 3 'Zinnober'",
+        "gender: 1 cell is no known word, e.g. line 2 'Kerle' ('Kerle' 1); unknown to rules, unless "
+        "--value 'gender:Kerle=NAME' names what it means",
+        "baseColour: 2 cells are no known words, e.g. line 3 'Zinnober' ('Zinnober' 2); unknown to rules, unless "
+        "--value 'baseColour:Zinnober=NAME' names what it means",
     )
 
 
@@ -171,6 +176,100 @@ def test_a_semicolon_brings_the_decimal_comma(folder):
     table = read(folder, ["1;a.png;19,90;3", "2;a.png;5,00;N/A"], "item_id;image;price;stock")
     assert table.columns["price"].to_pylist() == [19.9, 5.0]
     assert table.columns["stock"].to_pylist() == [3, None]
+
+
+def test_a_semicolon_brings_it_to_every_column_of_numbers_alone(folder):
+    lines = [
+        "1;a.png;19,90;1.299,50;0401234;1,2,3;1.5;9;-0,5",
+        "2;a.png;5;N/A;0401235;4,5;2,5;8,25;",
+        "3;a.png;;1.299;0401236;6;3;;1",
+    ]
+    table = read(folder, lines, "item_id;image;UVP;sum;ean;list;mixed;stock;change").columns
+    assert table["UVP"].to_pylist() == [19.9, 5.0, None]
+    assert table["sum"].to_pylist() == [1299.5, None, 1299.0]
+    assert table["ean"].to_pylist() == ["0401234", "0401235", "0401236"]
+    assert table["list"].to_pylist() == ["1,2,3", "4,5", "6"]
+    assert table["mixed"].to_pylist() == ["1.5", "2,5", "3"]
+    assert table["stock"].to_pylist() == [9.0, 8.25, None]
+    assert table["change"].to_pylist() == [-0.5, None, 1.0]
+    assert positions_where(table, "UVP < 25").tolist() == [0, 1]
+    lists = read(folder, ['1,a.png,"36,38"', '2,a.png,"40,42"'], "item_id,image,sizes").columns["sizes"]
+    assert lists.to_pylist() == ["36,38", "40,42"]  # commas stand between cells here, so they are no decimal sign
+
+
+@given(st.lists(st.text("0123456789,.-", max_size=8), min_size=1, max_size=5))
+def test_no_digit_is_lost_to_a_decimal_comma(cells):
+    found = typed(pa.chunked_array([pa.array(cells)]), decimal_comma=True)
+    if pa.types.is_string(found.type):
+        assert found.to_pylist() == cells
+    for cell, number in zip(cells, found.to_pylist(), strict=True):
+        if isinstance(number, float) and "," in "".join(cells):
+            assert number == float(cell.replace(".", "").replace(",", "."))
+            assert not re.match("-?0[0-9]", cell)
+            assert cell.count(",") < 2
+
+
+def test_all_words_that_nothing_means_are_listed_the_most_frequent_first(folder):
+    words = ["Kerle"] * 3 + ["Zwerge"] * 5 + ["\x1b[1m"] + [f"W{n}x" for n in range(12)]
+    table = read(folder, [f"{n},a.png,{word}" for n, word in enumerate(words)], "item_id,image,gender")
+    (said,) = table.remarks
+    assert said.startswith(
+        "gender: 21 cells are no known words, e.g. line 2 'Kerle' ('Zwerge' 5, 'Kerle' 3, '\\x1b[1m' 1"
+    )
+    assert "'W6x' 1, and 5 words more); " in said
+    assert said.endswith("--value 'gender:Zwerge=NAME' names what it means")
+
+
+def test_a_shop_s_own_words_are_mapped(folder):
+    lines = ["1,a.png,Kerle,x", "2,a.png, KERLE ,y", "3,a.png,Zwerge,", "4,a.png,,Kerle"]
+    (folder / "items.csv").write_text("\n".join(["item_id,image,gender,fabric", *lines]))
+    mapping = ItemMapping({}, {"gender": {"Kerle": "Men"}})
+    table = read_items(folder / "items.csv", reading=ItemReading(mapping))
+    assert table.columns["gender"].to_pylist() == ["Men", "Men", "Zwerge", None]
+    assert table.columns["fabric"].to_pylist() == ["x", "y", None, "Kerle"]
+    later = ItemMapping({}, {"gender": {"kerle": "Boys", "Zwerge": "Kids"}})
+    table = read_items(folder / "items.csv", reading=ItemReading(later, remembered=mapping))
+    assert table.columns["gender"].to_pylist() == ["Boys", "Boys", "Kids", None]
+    for values, said in (
+        ({"fabric": {"x": "y"}}, "--value fabric:...: the columns whose words are known are gender, "),
+        ({"gender": {"Kerle": "Robes"}}, "'Robes' means no name that rules use; they are Men, Women, "),
+        ({"gender": {" N/A": "Men"}}, "such a cell says nothing"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            read_items(folder / "items.csv", reading=ItemReading(ItemMapping({}, values)))
+
+
+def test_a_column_that_is_remembered_holds_where_it_is_there(folder):
+    remembered = ItemMapping({"item_id": "sku", "category": "kind", "title": "name"})
+    (folder / "items.csv").write_text("sku,image,kind\n1,a.png,Jeans\n")
+    table = read_items(folder / "items.csv", reading=ItemReading(remembered=remembered)).columns
+    assert (table["item_id"].to_pylist(), table["category"].to_pylist()) == (["1"], ["Jeans"])
+    given = ItemMapping({"title": "kind"})
+    table = read_items(folder / "items.csv", reading=ItemReading(given, remembered)).columns
+    assert table.column_names == ["item_id", "image", "title"]
+    with pytest.raises(UserError, match="has no column 'nope'"):
+        read_items(folder / "items.csv", reading=ItemReading(ItemMapping({"title": "nope"}), remembered))
+
+
+def test_a_table_in_another_encoding_is_read_where_it_is_said(folder):
+    text = "item_id;image;title\n1;a.png;Gr\u00fcn \u20ac\n2;a.png;plain\n"
+    (folder / "items.csv").write_bytes(text.encode("cp1252"))
+    table = read_items(folder / "items.csv", reading=ItemReading(encoding="cp1252"))
+    assert table.columns["title"].to_pylist() == ["Gr\u00fcn \u20ac", "plain"]
+    table = read_items(
+        folder / "items.csv", reading=ItemReading(encoding="UTF-8")
+    )  # each bad row is one, by its reason
+    assert table.columns["item_id"].to_pylist() == ["2"]
+    assert [(row.row, row.reason) for row in table.rejected] == [(2, "malformed_row")]
+    assert table.rejected[0].message.endswith("save the table as UTF-8, or say --encoding cp1252")
+    (folder / "items.csv").write_text(text, encoding="utf-16")
+    assert len(read_items(folder / "items.csv", reading=ItemReading(encoding="utf-16"))) == 2
+    (folder / "items.csv").write_bytes(text.encode("utf-8-sig"))
+    for name in (None, "utf8", "UTF-8", "utf-8-sig"):
+        assert len(read_items(folder / "items.csv", reading=ItemReading(encoding=name))) == 2
+    for name in ("nope", "base64", "rot13", "undefined", "idna", "a\0b"):
+        with pytest.raises(UserError, match=r"--encoding .* is none that is known"):
+            read_items(folder / "items.csv", reading=ItemReading(encoding=name))
 
 
 def test_a_row_without_a_picture_takes_no_id(folder):

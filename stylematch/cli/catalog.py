@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from stylematch.cli.mapped import ColumnOption, EncodingOption, ValueOption, mapping_of
 from stylematch.cli.options import DeviceOption, MissingOkOption, PhotoTimeoutOption, WorkersOption
-
-if TYPE_CHECKING:
-    from stylematch.pipelines.indexing.catalog_items import ItemSource
 
 catalog_app = typer.Typer(help="Catalogues: make one of your own items, change it.", no_args_is_help=True)
 
@@ -21,11 +19,13 @@ ImagesOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="The folder that the column image is relative to; by default the table's."),
 ]
-ColumnOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=COLUMN", help="What the table calls a column, such as item_id=sku; repeatable."),
-]
 OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Pictures may lie outside the folder.")]
+MaxRejectOption = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, metavar="X", help="If a larger share of the rows gives no item, nothing is written or replaced."
+    ),
+]
 BatchOption = Annotated[int, typer.Option(min=1, metavar="N", help="Pictures a batch; changes no result.")]
 IndexOption = Annotated[
     Path, typer.Option(metavar="DIR", help="A collection that catalog build wrote; replaced when all is done.")
@@ -38,6 +38,9 @@ def catalog_build(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The collection, such as indexes/NAME.")],
     images: ImagesOption = None,
     column: ColumnOption = None,
+    value: ValueOption = None,
+    encoding: EncodingOption = "utf-8",
+    max_reject_share: MaxRejectOption = 0.5,
     bundle: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The garment encoder; by default the shipped one.")
     ] = None,
@@ -49,8 +52,20 @@ def catalog_build(
 ) -> None:
     """Build a collection of your own items: pictures embedded, tags that are missing predicted."""
     from stylematch.pipelines.indexing.catalog import build_catalog
+    from stylematch.pipelines.indexing.catalog_items import ItemSource
 
-    source = _source(items, images, column, allow_outside, device, batch_size, workers, photo_timeout_s)
+    source = ItemSource(
+        items,
+        images=images,
+        mapping=mapping_of(column, value),
+        encoding=encoding,
+        max_reject_share=max_reject_share,
+        allow_outside=allow_outside,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        photo_timeout_s=photo_timeout_s,
+    )
     for line in build_catalog(source, out, bundle_dir=bundle).lines():
         typer.echo(line)
 
@@ -61,6 +76,9 @@ def catalog_add(
     index: IndexOption,
     images: ImagesOption = None,
     column: ColumnOption = None,
+    value: ValueOption = None,
+    encoding: EncodingOption = "utf-8",
+    max_reject_share: MaxRejectOption = 0.5,
     allow_outside: OutsideOption = False,
     device: DeviceOption = "auto",
     batch_size: BatchOption = 256,
@@ -69,9 +87,41 @@ def catalog_add(
 ) -> None:
     """Add items to a collection, or update those whose ids are there, without building it again."""
     from stylematch.pipelines.indexing.catalog_change import add_to_catalog
+    from stylematch.pipelines.indexing.catalog_items import ItemSource
 
-    source = _source(items, images, column, allow_outside, device, batch_size, workers, photo_timeout_s)
+    source = ItemSource(
+        items,
+        images=images,
+        mapping=mapping_of(column, value),
+        encoding=encoding,
+        max_reject_share=max_reject_share,
+        allow_outside=allow_outside,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        photo_timeout_s=photo_timeout_s,
+    )
     for line in add_to_catalog(index, source).lines():
+        typer.echo(line)
+
+
+@catalog_app.command("update")
+def catalog_update(
+    catalog: Annotated[
+        Path,
+        typer.Argument(metavar="CATALOG", help="A collection that catalog build wrote; replaced when all is done."),
+    ],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet table of ids and new values.")],
+    column: ColumnOption = None,
+    value: ValueOption = None,
+    encoding: EncodingOption = "utf-8",
+    missing_ok: MissingOkOption = False,
+) -> None:
+    """Replace prices, stock and other values of a collection's items by id, without reading a picture."""
+    from stylematch.pipelines.indexing.catalog_update import update_catalog
+
+    mapping = mapping_of(column, value)
+    for line in update_catalog(catalog, table, mapping, encoding=encoding, missing_ok=missing_ok).lines():
         typer.echo(line)
 
 
@@ -86,22 +136,3 @@ def catalog_remove(
 
     for line in remove_from_catalog(index, ids, missing_ok=missing_ok).lines():
         typer.echo(line)
-
-
-def _source(
-    items: Path,
-    images: Path | None,
-    column: list[str] | None,
-    allow_outside: bool,
-    device: str,
-    batch_size: int,
-    workers: int,
-    photo_timeout_s: float,
-) -> ItemSource:
-    from stylematch.pipelines.indexing.catalog_items import ItemSource
-
-    pairs = [pair.partition("=") for pair in column or ()]
-    if broken := next(("".join(pair) for pair in pairs if not (pair[0] and pair[2])), None):
-        raise typer.BadParameter(f"{broken} is no NAME=COLUMN", param_hint="--column")
-    columns = {name: of for name, _, of in pairs}
-    return ItemSource(items, images, columns, allow_outside, device, batch_size, workers, photo_timeout_s)

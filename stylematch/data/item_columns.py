@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from stylematch.data.item_mapping import KNOWN
 from stylematch.data.item_numbers import is_number, names_or_null, only_finite
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
-KNOWN = ("item_id", "image", "category", "title", "price", "url", "gender", "season", "usage", "baseColour")
-"""Columns that mean something here, whatever the case of their letters; all others are kept as they are."""
 _KEPT_AS = {pa.float16(): pa.float32(), pa.string_view(): pa.string()}
 """Types that Parquet has, but that cannot be asked for or taken from, and the next one that can."""
 
@@ -45,8 +44,6 @@ def name_columns(
     UserError
         If there is no column of ids, or it is not clear which column is meant.
     """
-    if unknown := [name for name in names if name not in KNOWN]:
-        raise UserError(f"--column {shown(unknown[0])}=...: the columns that can be named are {', '.join(KNOWN)}.")
     origin = _origin(table, source, names)
     columns: dict[str, pa.ChunkedArray] = {}
     left_out: list[str] = []

@@ -20,6 +20,7 @@ SAYS_NOTHING = frozenset({"", "na", "n/a", "nan", "none"})
 """Cells, in lower case, by which tables say that they know nothing."""
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
+_NUMBER_COMMA = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?")
 _WORDS = r"[A-Z]{1,3}|(?:[Kk]r|Rs|Fr|SFr)\.?|zł|Kč|Ft|lei"  # EUR; the US of US$; what prices bear without a sign
 _CURRENCY = re.compile(rf"^(?:{_WORDS})(?=[\s0-9-])|(?<=[\s0-9-])(?:{_WORDS})$")
 _GROUP_SIGN = re.compile(r"(?<=[0-9])[\s'\u2019](?=[0-9]{3}(?![0-9]))")
@@ -36,10 +37,21 @@ def names_or_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(says_nothing, pa.scalar(None, column.type), cells)
 
 
-def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of text as numbers where all cells that say something are numbers, else as it is."""
+def typed(column: pa.ChunkedArray, *, decimal_comma: bool = False) -> pa.ChunkedArray:
+    """Return a column of text as numbers where all cells that say something are numbers, else as it is.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+        n cells of text.
+    decimal_comma : bool
+        As of ``prices``. An id with zeros in front ("0401") and a list ("1,2,3") are no numbers with it, either.
+    """
     cells = [None if cell is None or _says_nothing(cell) else cell for cell in column.to_pylist()]
     there = [cell for cell in cells if cell is not None]
+    if decimal_comma and any("," in cell for cell in there) and all(_NUMBER_COMMA.fullmatch(cell) for cell in there):
+        points = [None if cell is None else float(cell.replace(".", "").replace(",", ".")) for cell in cells]
+        return only_finite(_column(points, pa.float64()))
     if there and all(_WHOLE.fullmatch(cell) for cell in there):
         return _column([None if cell is None else int(cell) for cell in cells], pa.int64())
     if there and all(_NUMBER.fullmatch(cell) for cell in there):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -9,6 +10,9 @@ import pyarrow as pa
 from stylematch.data.item_numbers import SAYS_NOTHING
 from stylematch.data.item_words import TAGS, names_of
 from stylematch.tables.shown import shown
+
+MAX_WORDS = 10
+"""How many unknown words of a column are listed."""
 
 
 def remark(name: str, cells: pa.ChunkedArray, strange: Sequence[int], where: str, kind: str) -> str:
@@ -33,7 +37,7 @@ def remark(name: str, cells: pa.ChunkedArray, strange: Sequence[int], where: str
 
 
 def strange_words(columns: pa.Table, numbers: Sequence[int], counted: str) -> tuple[str, ...]:
-    """Return a remark for each tag that has cells which no rule's words can mean.
+    """Return a remark for each tag that has cells which no rule's words can mean: which words, and what to do.
 
     Parameters
     ----------
@@ -51,5 +55,14 @@ def strange_words(columns: pa.Table, numbers: Sequence[int], counted: str) -> tu
         strange = [place for place, cell in enumerate(cells) if cell is not None and not meant[cell]]
         if strange:
             first = f"{counted} {numbers[strange[0]]:,}"
-            remarks.append(remark(tag, columns[tag], strange, first, "known word"))
+            words = Counter(cells[place] for place in strange)
+            remarks.append(f"{remark(tag, columns[tag], strange, first, 'known word')}{_listed(tag, words)}")
     return tuple(remarks)
+
+
+def _listed(tag: str, words: Counter[str]) -> str:
+    """Return the words with their counts, the most frequent first, and how one of them can be given a meaning."""
+    most = words.most_common(MAX_WORDS)
+    more = f", and {len(words) - len(most):,} words more" if len(words) > len(most) else ""
+    counts = ", ".join(f"'{shown(word)}' {count:,}" for word, count in most)
+    return f" ({counts}{more}); unknown to rules, unless --value '{tag}:{shown(most[0][0])}=NAME' names what it means"

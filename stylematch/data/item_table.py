@@ -1,25 +1,23 @@
 """A catalogue of items as somebody keeps it: a CSV or Parquet table, or a directory of pictures, into checked rows.
 
 - Every row of the table is either an item or among the rejected, with a reason; none is lost.
-- CSV is UTF-8 with a header; its cells are text, and a column of numbers alone becomes a column of numbers. A line that
-  CSV cannot mean is rejected, the lines behind it are read. A price is a number or null, whatever the table is.
+- CSV is UTF-8, unless its encoding is said, with a header; its cells are text, and a column of numbers alone becomes a
+  column of numbers. A line that CSV cannot mean is rejected, the lines behind it are read. A price is a number or null,
+  whatever the table is.
 - A picture's path is relative to a folder that it may not leave, neither by ``..`` nor by a link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from stylematch.data.item_columns import KNOWN, name_columns
-from stylematch.data.item_numbers import prices, typed
-from stylematch.data.item_remarks import remark, strange_words
+from stylematch.data.item_cells import ItemReading, read_cells, with_prices
 from stylematch.data.photos import find_photos
 from stylematch.data.table_pictures import TablePictures
-from stylematch.data.table_rows import RowReason, read_table
+from stylematch.data.table_rows import RowReason
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
@@ -72,12 +70,7 @@ class ItemTable:
 
 
 def read_items(
-    source: Path,
-    *,
-    images: Path | None = None,
-    names: Mapping[str, str] | None = None,
-    reserved: Sequence[str] = (),
-    allow_outside: bool = False,
+    source: Path, *, images: Path | None = None, reading: ItemReading | None = None, allow_outside: bool = False
 ) -> ItemTable:
     """Read a catalogue.
 
@@ -89,10 +82,8 @@ def read_items(
     images : pathlib.Path, optional
         The folder that ``image`` is relative to; by default the table's. Where the table has no column ``image``, the
         picture of an item is the file in it that is called as the item.
-    names : mapping of str to str, optional
-        By a name of ``KNOWN`` the table's name for that column.
-    reserved : sequence of str
-        Names of columns that the index fills itself.
+    reading : ItemReading, optional
+        What a table's columns are called and its words mean.
     allow_outside : bool
         Pictures may lie outside the folder.
 
@@ -101,19 +92,19 @@ def read_items(
     UserError
         If the table cannot be read, has no column of ids, or names a column twice.
     """
+    reading = reading or ItemReading()
     if source.is_dir():
-        if images or names:
-            raise UserError(f"{shown(source)} is a directory of pictures: --images and --column are for tables.")
+        if images or reading.mapping:
+            raise UserError(
+                f"{shown(source)} is a directory of pictures: --images, --column and --value are for tables."
+            )
         return _read_directory(source)
     if not source.is_file():
         raise UserError(f"There is no table and no directory of pictures at {shown(source)}; check the path.")
     if images is not None and not images.is_dir():
         raise UserError(f"--images {shown(images)} is no directory; name the folder of the pictures.")
-    read = read_table(source)
-    table, left_out = name_columns(read.table, source, names or {}, reserved)
-    if read.counted == "line":  # a CSV's cells are all text
-        others = {name: table[name] if name in KNOWN else typed(table[name]) for name in table.column_names}
-        table = pa.table(others)
+    cells = read_cells(source, reading)
+    read, table = cells.read, cells.columns
     numbers = read.numbers
     rejected = [RejectedItem(line, None, None, RowReason.MALFORMED_ROW, why) for line, why in read.damaged]
     folder = images or source.parent
@@ -121,9 +112,9 @@ def read_items(
     paths: list[str] = []
     seen: set[str] = set()
     find = TablePictures(folder, allow_outside)
-    cells = table["image"].to_pylist() if "image" in table.column_names else [None] * table.num_rows
+    named = table["image"].to_pylist() if "image" in table.column_names else [None] * table.num_rows
     by_name = "image" not in table.column_names
-    for place, (item_id, image) in enumerate(zip(table["item_id"].to_pylist(), cells, strict=True)):
+    for place, (item_id, image) in enumerate(zip(table["item_id"].to_pylist(), named, strict=True)):
         found = _why_not(item_id, image, by_name, seen, find)
         if isinstance(found, str):
             places.append(place)
@@ -138,14 +129,8 @@ def read_items(
         kept = kept.set_column(kept.column_names.index("image"), "image", image_column)
     rejected.sort(key=lambda row: row.row)
     numbers = [numbers[place] for place in places]
-    remarks = strange_words(kept, numbers, read.counted)
-    if "price" in kept.column_names and pa.types.is_string(kept.schema.field("price").type):
-        price, unread = prices(kept["price"], decimal_comma=read.decimal_comma)
-        if unread:
-            first = f"{read.counted} {numbers[unread[0]]:,}"
-            remarks = (remark("price", kept["price"], unread, first, "number"), *remarks)
-        kept = kept.set_column(kept.column_names.index("price"), "price", price)
-    return ItemTable(source.name, folder, kept, tuple(numbers), tuple(rejected), tuple(left_out), remarks)
+    kept, remarks = with_prices(kept, numbers, read)
+    return ItemTable(source.name, folder, kept, tuple(numbers), tuple(rejected), cells.left_out, remarks)
 
 
 def _why_not(

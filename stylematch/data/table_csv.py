@@ -23,7 +23,7 @@ MAX_RECORD_LINES = 1000
 """How far a cell may be followed. Without an end, n lines that each open one would take n times as long to read."""
 _UNREADABLE = "\ufffd"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_NO_UTF_8 = "bytes that are no UTF-8; save the table as UTF-8"
+_UTF_8 = "utf-8-sig"  # spreadsheets put a mark before it
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,30 @@ class CsvCells:
     delimiter: str
 
 
-def read_csv(source: Path) -> CsvCells:
-    """Read a CSV file in UTF-8 whose first line is the header.
+def read_csv(source: Path, encoding: str | None = None) -> CsvCells:
+    """Read a CSV file whose first line is the header.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        The file.
+    encoding : str, optional
+        What its letters are written in, as Python calls it, such as ``cp1252``; UTF-8 for who asks nobody.
 
     Raises
     ------
     UserError
         If the file or its header cannot be read, or names a column twice.
     """
+    codec = _codec(encoding)
     try:
         data = source.read_bytes()
     except OSError as error:
         raise UserError(f"{shown(source)} cannot be read: {error.strerror}.") from error
-    if data.startswith(_UTF_16):  # what spreadsheets call "Unicode text"
+    if codec == _UTF_8 and data.startswith(_UTF_16):  # what spreadsheets call "Unicode text"
         raise UserError(f"{shown(source)} is in UTF-16; save it as CSV in UTF-8.")
-    text = data.decode("utf-8-sig", errors="replace")
+    text = data.decode(codec, errors="replace")
+    no_letters = _no_letters(codec, encoding)
     lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
     header = next((line for line in lines if line.strip()), "")  # empty lines may come before it
     delimiter = max(",;\t", key=header.count)
@@ -76,11 +85,11 @@ def read_csv(source: Path) -> CsvCells:
     with _long_cells():
         for line, found in _records(lines, delimiter):
             if not names:
-                names = _header(source, line, found)
+                names = _header(source, line, found, no_letters)
             elif isinstance(found, str):
                 damaged.append((line, found))
             elif any(_UNREADABLE in cell for cell in found):
-                damaged.append((line, _NO_UTF_8))
+                damaged.append((line, no_letters))
             else:
                 rows.append(found)
                 numbers.append(line)
@@ -89,12 +98,32 @@ def read_csv(source: Path) -> CsvCells:
     return CsvCells(names, tuple(rows), tuple(numbers), tuple(damaged), delimiter)
 
 
-def _header(source: Path, line: int, found: list[str] | str) -> tuple[str, ...]:
+def _codec(encoding: str | None) -> str:
+    """Return a codec of letters by the name that somebody gave."""
+    try:
+        name = codecs.lookup(encoding or _UTF_8).name
+        b"a".decode(name, errors="replace")  # some of Python's codecs are of bytes, or know no replacement
+    except (LookupError, ValueError) as error:
+        raise UserError(
+            f"--encoding {shown(encoding or '')} is none that is known; name one such as utf-8, cp1252 (Windows), "
+            "iso-8859-15 or utf-16."
+        ) from error
+    return _UTF_8 if name == "utf-8" else name
+
+
+def _no_letters(codec: str, encoding: str | None) -> str:
+    """Return what is said of bytes that the codec does not know."""
+    if codec != _UTF_8:
+        return f"bytes that are no {codec}; --encoding names what the table is in"
+    return f"bytes that are no UTF-8; save the table as UTF-8{', or say --encoding cp1252' if encoding else ''}"
+
+
+def _header(source: Path, line: int, found: list[str] | str, no_letters: str) -> tuple[str, ...]:
     if isinstance(found, str):
         raise UserError(f"{shown(source)}: the header, which names the columns, has {found}; mend it.")
     names = tuple(name.strip() for name in found)
     if any(_UNREADABLE in name for name in names):
-        raise UserError(f"{shown(source)}: the header, which names the columns, has {_NO_UTF_8}.")
+        raise UserError(f"{shown(source)}: the header, which names the columns, has {no_letters}.")
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"{shown(source)}: line {line} names the column '{shown(doubled)}' twice; rename one of them.")
     return names

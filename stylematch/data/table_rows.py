@@ -55,8 +55,15 @@ class TableRows:
     counted: Literal["row", "line"] = "row"
 
 
-def read_table(source: Path) -> TableRows:
+def read_table(source: Path, encoding: str | None = None) -> TableRows:
     """Read a ``.csv``, ``.tsv`` or ``.parquet`` file.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        The file.
+    encoding : str, optional
+        Of a CSV, as ``read_csv`` takes it.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def read_table(source: Path) -> TableRows:
     if source.suffix.lower() == _PARQUET:
         return _read_parquet(source)
     if source.suffix.lower() in _CSV:
-        return _read_csv(source)
+        return _read_csv(source, encoding)
     raise UserError(f"{shown(source)} is no .csv, .tsv or .parquet file; save the table as one of them.")
 
 
@@ -82,8 +89,8 @@ def _read_parquet(source: Path) -> TableRows:
     return TableRows(table, range(1, table.num_rows + 1))
 
 
-def _read_csv(source: Path) -> TableRows:
-    read = read_csv(source)
+def _read_csv(source: Path, encoding: str | None) -> TableRows:
+    read = read_csv(source, encoding)
     columns = {
         name: pa.array([row[place].strip() or None for row in read.rows], pa.string())
         for place, name in enumerate(read.names)

@@ -153,12 +153,14 @@ def allowed_items(where: str | None, items: Path) -> npt.NDArray[np.int64] | Non
 
 def rows_allowed(where: str, rows: pa.Table, items: Path) -> npt.NDArray[np.int64]:
     """Return ``allowed_items`` of an index whose rows have been read."""
-    from stylematch.search.where import positions_where
+    from stylematch.search.where import positions_where, told_values
 
     allowed = positions_where(rows, where)
     if not len(allowed):
+        told = told_values(rows, where)
         raise UserError(
-            f"--where '{shown(where)}' holds for none of the items of {shown(items)}; ask for less (capitals count)."
+            f"--where '{shown(where)}' holds for none of the items of {shown(items)}; ask for less (capitals count)"
+            f"{f': {shown(told)}' if told else ''}."
         )
     return allowed
 

@@ -5,6 +5,8 @@ The positions go into a search as ``allowed``, so that a filter never leaves few
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -14,6 +16,9 @@ from stylematch.tables.shown import shown
 
 _ITEM_ID = "item_id"
 """What ``recommendations`` and an item table call the ``id``; a condition may, too."""
+MAX_VALUES = 8
+"""How many of a column's values are told of."""
+_EQUALS = re.compile(r"""(?:"([^"]+)"|\b(\w+))\s*=\s*'((?:[^']|'')*)'""")
 
 
 def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
@@ -47,14 +52,17 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
     position = "stylematch position"  # which nobody means, but a catalogue may have
     while position in spelled:
         position += "_"
-    table = rows.append_column(position, pa.array(np.arange(rows.num_rows)))
+    table = rows
     if _ITEM_ID not in spelled:
         table, known = table.append_column(_ITEM_ID, rows["id"]), [*known, _ITEM_ID]
+    numbered = table.append_column(position, pa.array(np.arange(rows.num_rows)))
     try:
-        with closed_connection({"items": table}) as connection:
+        with closed_connection({"items": table, position: numbered}) as connection:
             # A filter takes one expression alone: pasted into a query, a bracket too many would end the condition and
-            # what stands behind it could add rows of its own.
-            held = connection.table("items").filter(where)
+            # what stands behind it could add rows of its own. Without the numbers it is only read: what is proposed for
+            # a column that is not there, are columns that are.
+            connection.table("items").filter(where)
+            held = connection.table(position).set_alias("items").filter(where)
             found = held.project(f'"{position}"').order("1").fetchnumpy()[position]
     except duckdb.Error as error:
         raise UserError(
@@ -62,3 +70,32 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
             f"{shown(words_of(error).rstrip('.'))}. Their columns are {shown(', '.join(known))}."
         ) from None
     return np.asarray(found, np.int64)
+
+
+def told_values(rows: pa.Table, where: str) -> str:
+    """Return what stands in the columns of text that a condition asks for equality with what none of them holds.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        As of ``positions_where``.
+    where : str
+        A condition that can be read and holds for no row.
+
+    Returns
+    -------
+    str
+        "gender is 'Men' or 'Women' there", a sentence a column; empty where nothing can be told, as of numbers.
+    """
+    spelled = {name.casefold(): name for name in rows.column_names}
+    told: dict[str, str] = {}
+    for quoted, plain, text in _EQUALS.findall(where):
+        name = spelled.get((quoted or plain).casefold())
+        if name is None or name in ("id", *told) or not pa.types.is_string(rows.schema.field(name).type):
+            continue
+        counts = {entry["values"]: entry["counts"] for entry in rows[name].drop_null().value_counts().to_pylist()}
+        if counts and text.replace("''", "'") not in counts:
+            most = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_VALUES]
+            more = f" or {len(counts) - len(most):,} other values" if len(counts) > len(most) else ""
+            told[name] = f"{name} is {', '.join(map(repr, most))}{more} there"
+    return "; ".join(told.values())

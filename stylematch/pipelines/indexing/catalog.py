@@ -97,6 +97,8 @@ def build_catalog(source: ItemSource, out: Path, *, bundle_dir: Path | None = No
     ------
     UserError
         If the table, the bundle or OUT is wrong, or no row gives an item.
+    StylematchError
+        If more rows give none than may.
     """
     CATALOG.check(out)
     bundle = Bundle.open(bundle_dir or default_index() / GARMENTS)
@@ -113,5 +115,6 @@ def build_catalog(source: ItemSource, out: Path, *, bundle_dir: Path | None = No
             sources=[embedded.name],
             given=["image", *embedded.given],
             rejected=rejected_table(embedded.name, embedded.rejected),
+            mapping=source.mapping,
         )
     return CatalogSummary(out, embedded)

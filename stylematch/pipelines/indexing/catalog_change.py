@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +20,12 @@ from stylematch.pipelines.indexing.catalog_files import (
     CATALOG,
     GARMENTS,
     ITEMS,
+    check_is_catalog,
+    given_columns,
     read_catalog,
     read_rejected,
     rejected_table,
+    remembered_mapping,
     write_catalog,
 )
 from stylematch.pipelines.indexing.catalog_items import EmbeddedItems, ItemSource, embed_items
@@ -71,14 +73,17 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
     ------
     UserError
         If the collection or the table is wrong, or no row gives an item.
+    StylematchError
+        If more rows give none than may.
     """
-    _check_is_catalog(directory)
+    check_is_catalog(directory)
     with (
         CATALOG.replaced(directory) as staged,
         tempfile.TemporaryDirectory(prefix="stylematch-") as scratch,
     ):
         content, rejected, bundle = read_catalog(directory), read_rejected(directory), Bundle.open(directory / GARMENTS)
-        embedded = embed_items(source, bundle, Path(scratch))
+        remembered = remembered_mapping(directory, content)
+        embedded = embed_items(source, bundle, Path(scratch), remembered)
         sources = list(dict.fromkeys((*content["sources"], embedded.name)))
         change = add_to_index(
             directory / ITEMS,
@@ -93,35 +98,23 @@ def add_to_catalog(directory: Path, source: ItemSource) -> CatalogChange:
         write_catalog(
             staged,
             sources=sources,
-            given=_given(content["given"], embedded.given),
+            given=given_columns(content["given"], embedded.given),
             rejected=pa.concat_tables([others, rejected_table(embedded.name, embedded.rejected)]),
+            mapping=remembered,
         )
     return CatalogChange(directory, embedded, change)
 
 
 def remove_from_catalog(directory: Path, ids_file: Path, *, missing_ok: bool = False) -> IndexChange:
     """Remove items from a collection, with their pictures; parameters and errors as of ``remove_from_index``."""
-    _check_is_catalog(directory)
+    check_is_catalog(directory)
     with CATALOG.replaced(directory) as staged:
         content, rejected = read_catalog(directory), read_rejected(directory)
         change = remove_from_index(directory / ITEMS, ids_file, missing_ok=missing_ok, out=staged / ITEMS)
         _copy_rest(directory, staged)
-        write_catalog(staged, sources=content["sources"], given=content["given"], rejected=rejected)
+        mapping = remembered_mapping(directory, content)
+        write_catalog(staged, sources=content["sources"], given=content["given"], rejected=rejected, mapping=mapping)
     return change
-
-
-def _given(first: Sequence[str], more: Sequence[str]) -> list[str]:
-    """Return the columns of both; those that differ in case alone are one of the index, spelled as in the first."""
-    spelled: dict[str, str] = {}
-    for name in (*first, *more):
-        spelled.setdefault(name.lower(), name)
-    return list(spelled.values())
-
-
-def _check_is_catalog(directory: Path) -> None:
-    """Say of what is no catalogue that it is none, before anything is written beside it."""
-    if not CATALOG.is_half_replaced(directory):
-        read_catalog(directory)
 
 
 def _copy_rest(directory: Path, staged: Path, new: ItemPictures | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stylematch.data.item_mapping import KNOWN, ItemMapping
 from stylematch.data.item_table import RejectedItem
+from stylematch.data.item_words import TAGS
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.item_tags import CATEGORY, CATEGORY_PREDICTED, probability_of
 from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
@@ -79,8 +81,46 @@ def read_catalog(directory: Path) -> dict[str, Any]:
     return _CATALOG.read(directory)
 
 
+def check_is_catalog(directory: Path) -> None:
+    """Say of what is no catalogue that it is none, before anything is written beside it."""
+    if not CATALOG.is_half_replaced(directory):
+        read_catalog(directory)
+
+
+def remembered_mapping(directory: Path, content: Mapping[str, Any]) -> ItemMapping:
+    """Return what the table that a catalogue was built of calls its columns and says in its cells.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        The catalogue.
+    content : mapping
+        Its ``catalog.json``; one of an older version remembers nothing.
+
+    Raises
+    ------
+    UserError
+        If it is damaged there.
+    """
+    columns, values = content.get("columns", {}), content.get("values", {})
+    whole = _are_texts(columns, KNOWN) and isinstance(values, dict) and all(tag in TAGS for tag in values)
+    if not whole or not all(_are_texts(words) for words in values.values()):
+        raise UserError(
+            f"{shown(directory / CATALOG_FILE)}: 'columns' or 'values' is no mapping of names; {_CATALOG.remedy}."
+        )
+    return ItemMapping(columns, values)
+
+
+def given_columns(first: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Return the columns of both; those that differ in case alone are one of the index, spelled as in the first."""
+    spelled: dict[str, str] = {}
+    for name in (*first, *more):
+        spelled.setdefault(name.lower(), name)
+    return list(spelled.values())
+
+
 def write_catalog(
-    directory: Path, *, sources: Sequence[str], given: Sequence[str], rejected: pa.Table
+    directory: Path, *, sources: Sequence[str], given: Sequence[str], rejected: pa.Table, mapping: ItemMapping
 ) -> dict[str, Any]:
     """Write ``rejected.parquet`` and ``catalog.json`` of a catalogue whose index is there; return the latter.
 
@@ -94,6 +134,8 @@ def write_catalog(
         Columns that any of these has.
     rejected : pyarrow.Table
         Their rows that gave no item.
+    mapping : ItemMapping
+        What the first of them calls its columns and says in its cells.
     """
     buffer = io.BytesIO()
     pq.write_table(rejected.combine_chunks(), buffer, compression="zstd")
@@ -105,6 +147,7 @@ def write_catalog(
         "items": infos["count"],
         "rejected": dict(Counter(rejected["reason"].to_pylist()).most_common()),
         "given": list(given),
+        **mapping.as_dict(),
         "predicted": _predicted(directory / ITEMS),
         "bundle_sha256": infos["bundle_sha256"],
         "files": infos["files"],
@@ -118,6 +161,12 @@ def catalog_of(index: Path) -> Path | None:
     real = index.resolve()
     is_of_one = real.name == ITEMS and (real / INFOS_FILE).is_file() and (real.parent / CATALOG_FILE).is_file()
     return index.parent if is_of_one else None
+
+
+def _are_texts(mapping: Any, keys: Sequence[str] | None = None) -> bool:
+    return isinstance(mapping, dict) and all(
+        isinstance(value, str) and (keys is None or key in keys) for key, value in mapping.items()
+    )
 
 
 def _predicted(items: Path) -> dict[str, int]:

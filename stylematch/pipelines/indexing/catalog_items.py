@@ -7,8 +7,6 @@ empty predicted.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stylematch.data.item_cells import NO_MAPPING, ItemReading
+from stylematch.data.item_mapping import ItemMapping
 from stylematch.data.item_table import ItemTable, RejectedItem, read_items
 from stylematch.data.item_words import TAGS
-from stylematch.errors import UserError
 from stylematch.pipelines.indexing.catalog_pictures import ReadItems, read_in_order
+from stylematch.pipelines.indexing.catalog_rejected import MAX_REJECT_SHARE, check_rejected, counted
 from stylematch.pipelines.indexing.item_tags import (
     CATEGORY,
-    CATEGORY_PREDICTED,
     category_columns,
     category_fields,
     probability_of,
+    reserved_names,
     tag_columns,
     tag_fields,
     tag_names,
@@ -52,8 +52,14 @@ class ItemSource:
     ----------
     path : pathlib.Path
         A ``.csv`` or ``.parquet`` table, or a directory of pictures; see ``stylematch.data.item_table.read_items``.
-    images, columns, allow_outside
-        As ``read_items`` takes them (``columns`` is its ``names``).
+    images, allow_outside
+        As ``read_items`` takes them.
+    mapping : ItemMapping
+        What the table calls its columns and says in its cells.
+    encoding : str, optional
+        Of a CSV; see ``read_csv``.
+    max_reject_share : float
+        Which share of the rows may give no item.
     device : {"auto", "cpu", "cpu-bf16", "cuda"}
         Where the model runs.
     batch_size, workers : int
@@ -64,7 +70,9 @@ class ItemSource:
 
     path: Path
     images: Path | None = None
-    columns: Mapping[str, str] | None = None
+    mapping: ItemMapping = NO_MAPPING
+    encoding: str | None = None
+    max_reject_share: float = MAX_REJECT_SHARE
     allow_outside: bool = False
     device: str = "auto"
     batch_size: int = 256
@@ -109,7 +117,9 @@ class EmbeddedItems:
     remarks: tuple[str, ...]
 
 
-def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> EmbeddedItems:
+def embed_items(
+    source: ItemSource, bundle: Bundle, directory: Path, remembered: ItemMapping = NO_MAPPING
+) -> EmbeddedItems:
     """Write embedding shards and ``pictures.parquet`` of a source.
 
     Parameters
@@ -120,22 +130,22 @@ def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> Embedded
         The garment encoder.
     directory : pathlib.Path
         An empty directory.
+    remembered : ItemMapping
+        What the catalogue was built with, where it is there.
 
     Raises
     ------
     UserError
         If the table or the bundle is wrong, or no row gives an item.
+    StylematchError
+        If more rows give none than may.
     """
     bundle.schema.group(CATEGORY)
     tags = tuple(dict.fromkeys((*tag_names(bundle), *TAGS)))
-    reserved = [CATEGORY_PREDICTED, "picture", "embedding"]
-    reserved += [
-        *(name for name in tags if name not in TAGS),
-        *(probability_of(n) for n in (*tags, CATEGORY_PREDICTED)),
-    ]
-    table = read_items(
-        source.path, images=source.images, names=source.columns, reserved=reserved, allow_outside=source.allow_outside
-    )
+    reading = ItemReading(source.mapping, remembered, reserved_names(bundle), source.encoding)
+    table = read_items(source.path, images=source.images, reading=reading, allow_outside=source.allow_outside)
+    if len(table):  # pictures that are not there cost no hour of looking at the others
+        check_rejected(source.path, table.rejected, len(table), source.max_reject_share)
     given = [name for name in tags if name in table.columns.column_names]
     tags = tuple(name for name in tags if name in given or name in tag_names(bundle))
     runtime = load_runtime(bundle, resolve_device(source.device), threads=usable_cores())
@@ -146,9 +156,7 @@ def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> Embedded
         )
         items = shard.rows
     rejected = tuple(sorted((*table.rejected, *writer.rejected), key=lambda row: row.row))
-    reasons = dict(Counter(str(row.reason) for row in rejected).most_common())
-    if not items:
-        raise UserError(_none_usable(source.path, rejected, reasons))
+    check_rejected(source.path, rejected, items, source.max_reject_share)
     name = shown(table.name)
     description = {
         "kind": "items",
@@ -165,7 +173,7 @@ def embed_items(source: ItemSource, bundle: Bundle, directory: Path) -> Embedded
         name,
         items,
         rejected,
-        reasons,
+        counted(rejected),
         writer.torsos,
         tuple(column for column in table.columns.column_names if column not in ("item_id", "image")),
         {tag: count for tag, count in writer.predicted.items() if count},
@@ -234,16 +242,3 @@ class _ItemWriter:
             **{name: rows[name].to_pylist() for name in self._extra},
             "picture": part.pictures,
         }
-
-
-def _none_usable(source: Path, rejected: Sequence[RejectedItem], reasons: Mapping[str, int]) -> str:
-    if not rejected:
-        held = "pictures" if source.is_dir() else "rows"
-        return f"{shown(source)} has no {held}; there is nothing to make items of."
-    counts = ", ".join(f"{why} {count:,}" for why, count in reasons.items())
-    first = rejected[0]
-    return (
-        f"None of the {len(rejected):,} rows of {shown(source)} gives an item ({counts}). The first, row {first.row:,} "
-        f"({shown(first.item_id or 'no id')}): {shown(first.message)}. --images names the pictures' folder, "
-        "--column item_id=... and image=... the columns."
-    )

@@ -38,6 +38,9 @@ def _common(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.DataType:
     """Return the type of two columns, else the first that holds every cell of both: whole numbers, numbers, text."""
     if one.type == other.type:
         return one.type
+    for full, empty in ((one, other), (other, one)):
+        if empty.null_count == len(empty):  # such as text by which a CSV says nothing of a number
+            return full.type
     if pa.types.is_integer(one.type) and pa.types.is_integer(other.type):
         wider = pa.int64()
     elif is_number(one.type) and is_number(other.type):
@@ -55,4 +58,10 @@ def _fits(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
 
 
 def _cast(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
-    return pa.table([table[field.name].cast(field.type) for field in fields], schema=pa.schema(fields))
+    return pa.table([_as(table[field.name], field.type) for field in fields], schema=pa.schema(fields))
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if column.null_count == len(column):  # there is no cell to cast, and of some types no way to
+        return pa.chunked_array([pa.nulls(len(column), kind)])
+    return column.cast(kind)

@@ -45,6 +45,16 @@ def tag_names(bundle: Bundle) -> tuple[str, ...]:
     return tuple(group.name for group in groups if isinstance(group, CategoricalGroup) and group.name != CATEGORY)
 
 
+def reserved_names(bundle: Bundle) -> tuple[str, ...]:
+    """Return the columns of an index that no table gives: the index fills them."""
+    tags = tuple(dict.fromkeys((*tag_names(bundle), *TAGS)))
+    guessed = [name for name in tags if name not in TAGS]
+    return (
+        *(CATEGORY_PREDICTED, "picture", "embedding", *guessed),
+        *(probability_of(name) for name in (*tags, CATEGORY_PREDICTED)),
+    )
+
+
 def tag_fields(names: Sequence[str]) -> list[pa.Field]:
     """Return the columns of some tags: each a string, and its probability."""
     return [
@@ -72,7 +82,7 @@ def tag_columns(
     predicted = tag_names(bundle)
     for name in dict.fromkeys((*predicted, *(given or {}))):
         known = (given or {}).get(name) or [None] * len(predictions.embedding)
-        values: list[str | None] = [_as_spelled(name, cell) for cell in known]
+        values: list[str | None] = [as_spelled(name, cell) for cell in known]
         probabilities: list[float | None] = [None] * len(values)
         if name in predicted:
             labels, chances = _best(bundle, predictions, name)
@@ -107,14 +117,28 @@ def category_columns(bundle: Bundle, predictions: Predictions, given: Cells) -> 
             if round(1.0 - float(like[row]), 2) >= UNLIKE_ALL:
                 category, predicted = otherwise[row], None
         else:
-            known = own.get(cell.lower()) or fashion_mnist_category(cell)
-            if known is not None or cell in OTHER_ARTICLE_TYPES:
+            known, is_told = told_by_name(cell, own)
+            if is_told:
                 predicted, chance = known, None
             elif round(float(like[row]) * chances[row], 2) < LIKE_A_CATEGORY:
                 predicted = None
         for column, value in zip(columns.values(), (category, predicted, chance), strict=True):
             column.append(value)
     return columns
+
+
+def told_by_name(category: str, own: Mapping[str, str]) -> tuple[str | None, bool]:
+    """Return which of a model's categories a given one is by its name, and whether the name tells: of a watch, none.
+
+    Parameters
+    ----------
+    category : str
+        The catalogue's own.
+    own : mapping of str to str
+        The model's categories, by their names in lower case.
+    """
+    known = own.get(category.lower()) or fashion_mnist_category(category)
+    return known, known is not None or category in OTHER_ARTICLE_TYPES
 
 
 def category_fields() -> list[pa.Field]:
@@ -150,7 +174,7 @@ def _like_a_garment(bundle: Bundle, predictions: Predictions) -> tuple[npt.NDArr
     return 1.0 - heads.sum(axis=1), [labels[others[place]] for place in heads.argmax(axis=1)]
 
 
-def _as_spelled(name: str, cell: str | None) -> str | None:
+def as_spelled(name: str, cell: str | None) -> str | None:
     """Return a given tag as the rule sets spell it; None where it says nothing."""
     if cell is None or cell.strip().lower() in SAYS_NOTHING:
         return None
