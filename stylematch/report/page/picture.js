@@ -6,7 +6,9 @@
   // A picture that lies in a data file is drawn on a canvas: the page's policy lets it load pictures from files alone.
   async function drawOn(canvas, encoded) {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-    const type = bytes[0] === 0x89 ? "image/png" : "image/jpeg";
+    const isPng = bytes[0] === 0x89; // an index's picture of an item, grey on black; all others are JPEGs
+    const type = isPng ? "image/png" : "image/jpeg";
+    canvas.classList.toggle("of-index", isPng);
     const picture = await createImageBitmap(new Blob([bytes], { type }));
     [canvas.width, canvas.height] = [picture.width, picture.height];
     canvas.getContext("bitmaprenderer").transferFromImageBitmap(picture);
@@ -53,7 +55,7 @@
     const marks = draw("svg", { class: "marks", viewBox: `0 0 ${photo.width} ${photo.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     photo.faces.forEach((face, number) => {
       const [x, y, width, height] = face.box;
-      const label = `Face ${number + 1}: ${face.style}, ${percent(face.score)}`;
+      const label = `Face ${number}: ${face.style}, ${percent(face.score)}`;
       const place = { x, y, width, height, rx: width / 16 };
       const group = draw("g", { class: number === chosen ? "face chosen" : "face" }, draw("title", {}, label), draw("rect", { class: "shade", ...place }), draw("rect", { class: "line", ...place }));
       if (choose) group.addEventListener("click", () => choose(number));
