@@ -281,7 +281,12 @@ def test_an_item_of_two_categories_counts_once_and_the_most_frequent_come_first(
     assert read_chunk(report / "data" / "index-00001.js")["items"] == [0, 1, 2, 3, 3]
     # A list of photos names each item once, with the place of its one picture.
     tiles = read_chunk(report / "data" / "tiles-00001.js")
-    assert tiles["items"] == [[0, "Coat rare", 1, 0], [1, "Coat both", 1, 1], [2, "Dress both", 1, 1], [3, "A <b>", 1, 2]]
+    assert tiles["items"] == [
+        [0, "Coat rare", 1, 0],
+        [1, "Coat both", 1, 1],
+        [2, "Dress both", 1, 1],
+        [3, "A <b>", 1, 2],
+    ]
     assert [photo["faces"][0]["items"] for photo in tiles["photos"]] == [[0, 1], [2, 3], [3]]
     assert read_chunk(report / "data" / "pictures-00001.js")["ids"] == ["rare", "both", "often"]
 

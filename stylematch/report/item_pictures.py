@@ -121,9 +121,7 @@ def write_pictures_of(item_ids: Sequence[str], of: Sequence[ItemPictures], path:
                 writer.write([item_id], [data])
 
 
-def pictures_to_show(
-    catalog: ItemRows, pictures: Path | None
-) -> Callable[[str], bytes | NDArray[np.uint8] | None]:
+def pictures_to_show(catalog: ItemRows, pictures: Path | None) -> Callable[[str], bytes | NDArray[np.uint8] | None]:
     """Return what shows an item, as ``picture_of_items`` does, but the JPEG file as it is where there is one."""
     in_colour = ItemPictures(pictures).jpeg if pictures else lambda _: None
 

@@ -9,7 +9,7 @@
   // A square with an item's picture, or with words where it has none. With a name it is a picture with a text of its own.
   function makeSwatch(place, name, words) {
     const label = name ? { title: name } : {};
-    if (place) return make("span", { class: "swatch", ...label }, page.makeCanvas(() => bringItem(place), name));
+    if (place) return make("span", { class: "swatch", ...label }, page.makeCanvas(() => bringItem(place), name, { small: true }));
     return make("span", { class: "swatch", ...(name ? { ...label, role: "img", "aria-label": name } : {}) }, make("span", { class: "no-picture", "aria-hidden": name ? "true" : null }, words));
   }
 
@@ -26,9 +26,8 @@
   function showMost({ most, items }) {
     const list = byId("most");
     list.append(...most.map((item, rank) => {
-      const name = item.title || item.id;
-      const text = make("span", { class: "most-text" }, make("span", { class: "name" }, name), make("span", { class: "quiet" }, plural(item.faces, "face", "faces")));
-      const button = page.makeFilter({ class: "most-item", title: `${name}, ${item.category}` }, "item", item.id, makeSwatch(item.picture, "", item.category), text);
+      const text = make("span", { class: "most-text" }, make("span", { class: "name" }, item.title || item.category), make("span", { class: "quiet" }, plural(item.faces, "face", "faces")));
+      const button = page.makeFilter({ class: "most-item", title: `${item.title || item.id}, ${item.category}` }, "item", item.id, makeSwatch(item.picture, "", item.category), text);
       const row = make("li", {}, button);
       row.hidden = rank >= MOST_SHOWN;
       return row;

@@ -15,19 +15,20 @@
   }
 
   const waiting = new WeakMap(); // canvas -> what brings its picture
-  const sight = new IntersectionObserver((entries) => {
+  const watch = (rootMargin) => new IntersectionObserver((entries, observer) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
-      sight.unobserve(target);
+      observer.unobserve(target);
       waiting.get(target)().then((encoded) => encoded && drawOn(target, encoded)).catch(page.showProblem);
     }
-  }, { rootMargin: "600px" });
+  }, { rootMargin });
+  const [early, late] = [watch("600px"), watch("150px")];
 
-  // bring() promises the picture in base64, and is asked when the canvas comes into sight.
-  function makeCanvas(bring, alt) {
+  // bring() promises the picture in base64, and is asked when the canvas comes near; of many small ones, into sight.
+  function makeCanvas(bring, alt, { small = false } = {}) {
     const canvas = make("canvas", alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" });
     waiting.set(canvas, bring);
-    sight.observe(canvas);
+    (small ? late : early).observe(canvas);
     return canvas;
   }
 
