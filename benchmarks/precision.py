@@ -44,7 +44,7 @@ def measure_score(photos: Path, faces: str, device: str, workers: int, out: Path
 
 def measure_quality(data: Path, device: str, scratch: Path) -> dict[str, dict[str, float]]:
     """Evaluate the shipped attribute model; return by set of pictures the figures."""
-    bundle, found = resolve_assets(()).attributes, {}
+    bundle, found = resolve_assets(()).attributes.directory, {}
     for name, options in (
         ("celeba", ("--split", "test")),
         ("celeba_aligned_sample", ("--split", "all")),

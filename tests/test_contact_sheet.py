@@ -137,7 +137,7 @@ def test_no_text_breaks_the_sheet_or_leaves_its_tile(tmp_path_factory, name, lab
 def test_what_finds_no_room_is_counted():
     crowd = tuple(Subject((0, 0, 5, 5), NO_POINTS, ("Smiling 99 %",)) for _ in range(30))
     lines = [text for text, _ in contact_sheet._lines(grey(20, 20, subjects=crowd))]
-    assert lines[0].startswith("1: Smiling")
+    assert lines[0].startswith("0: Smiling")
     assert lines[-1] == f"and {30 - (len(lines) - 1)} more"
 
 

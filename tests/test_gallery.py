@@ -178,7 +178,7 @@ def test_pages_carry_every_row_with_its_faces_and_items(tmp_path):
     items = [pages[0]["items"][row[0]] for row in face["items"]]
     tile = read_chunk(report / "data" / "tiles-00001.js")["photos"][0]
     assert (tile["path"], tile["thumbnail"]) == ("a.jpg", True)
-    assert tile["faces"][1] == {"box": [100.0, 200.0, 200.0, 400.0], "style": "Formal", "score": 0.7}
+    assert tile["faces"][1] == {"box": [100.0, 200.0, 200.0, 400.0], "style": "Formal", "score": 0.7, "items": [0, 1]}
     assert [item["id"] for item in items] == ["test/00001", "test/00002"]
     assert {name: items[0][name] for name in ("title", "price", "url")} == {
         n: facts[n] for n in ("title", "price", "url")
@@ -231,6 +231,10 @@ def test_summary_index_and_timing_hold_what_filters_and_overview_need(tmp_path):
     assert (index["faces"], index["styles"], index["scores"]) == ([2, 0, 0, 1], [0, 1, 1], [700, 700, 700])
     smiling_and_young = 1 << ATTRIBUTES.index("Smiling") | 1 << ATTRIBUTES.index("Young")
     assert (summary["attribute_words"], index["bits"]) == (1, [smiling_and_young] * 3)
+    assert summary["categories"] == [{"name": "Trouser", "faces": 3}]
+    assert (index["lists"], index["items"]) == ([2, 2, 2], [0, 1] * 3)
+    items = read_chunk(report / "data" / "items-00001.js")
+    assert (summary["items_parts"], items["ids"], items["categories"]) == (1, ["test/00001", "test/00002"], [0, 0])
     timing = read_chunk(report / "data" / "timing.js")["stages"]
     assert timing[1] == {"name": "items", "seconds": 1.25, "items": 3, "unit": "faces", "per_worker": True}
 
@@ -240,7 +244,7 @@ def test_forty_attributes_take_two_words():
     shown = np.zeros(40, np.float32)
     shown[[0, 31, 32, 39]] = [0.5, 0.9, 1.0, 0.7]
     shown[5] = 0.49
-    columns.add("x/y/z.jpg", 0, [(3, 0.4999, shown)])
+    columns.add("x/y/z.jpg", 0, [(3, 0.4999, shown, [7])])
     chunk = columns.take()
     assert chunk["bits"] == [1 | 1 << 31, 1 | 1 << 7]
     assert (chunk["folders"], chunk["names"], chunk["scores"]) == (["x/y/"], ["z.jpg"], [499])
@@ -257,11 +261,58 @@ def test_a_photo_without_numbers_is_shown_without_them(tmp_path):
     assert read_chunk(report / "data" / "index-00001.js")["scores"] == [0]
 
 
+def test_an_item_of_two_categories_counts_once_and_the_most_frequent_come_first(tmp_path):
+    photos = [photo_row(f"{n}.jpg") for n in range(3)]
+    lists = [[("rare", "Coat"), ("both", "Coat")], [("both", "Dress"), ("often", "Coat")], [("often", "Coat")]]
+    items = [
+        item_row(photo, rank=rank, item_id=item_id, category=category)
+        for photo, listed in zip(photos, lists, strict=True)
+        for rank, (item_id, category) in enumerate(listed, start=1)
+    ]
+    run = write_run(tmp_path / "run", photos, [face_row(photo) for photo in photos], items)
+    report = gallery_of(run, item_facts=lambda item_id: {"title": "A <b>"} if item_id == "often" else {})
+    summary = read_chunk(report / "data" / "summary.js")
+    assert [(item["id"], item["faces"]) for item in summary["most"]] == [("both", 2), ("often", 2), ("rare", 1)]
+    assert summary["items"] == 3
+    assert summary["categories"] == [{"name": "Coat", "faces": 3}, {"name": "Dress", "faces": 1}]
+    columns = read_chunk(report / "data" / "items-00001.js")
+    assert columns["ids"] == ["rare", "both", "both", "often"]
+    assert (columns["titles"], columns["categories"]) == ([None, None, None, "A <b>"], [0, 0, 1, 0])
+    assert read_chunk(report / "data" / "index-00001.js")["items"] == [0, 1, 2, 3, 3]
+    # A list of photos names each item once, with the place of its one picture.
+    tiles = read_chunk(report / "data" / "tiles-00001.js")
+    assert tiles["items"] == [
+        [0, "Coat rare", 1, 0],
+        [1, "Coat both", 1, 1],
+        [2, "Dress both", 1, 1],
+        [3, "A <b>", 1, 2],
+    ]
+    assert [photo["faces"][0]["items"] for photo in tiles["photos"]] == [[0, 1], [2, 3], [3]]
+    assert read_chunk(report / "data" / "pictures-00001.js")["ids"] == ["rare", "both", "often"]
+
+
+def test_a_list_shows_five_items_of_a_face_and_a_person_s_page_all(tmp_path):
+    photo = photo_row("a.jpg")
+    items = [item_row(photo, rank=rank) for rank in range(1, 8)]
+    data = gallery_of(write_run(tmp_path / "run", [photo], [face_row(photo)], items)) / "data"
+    assert read_chunk(data / "tiles-00001.js")["photos"][0]["faces"][0]["items"] == [0, 1, 2, 3, 4]
+    assert len(read_chunk(data / "page-00001.js")["photos"][0]["faces"][0]["items"]) == 7
+
+
+def test_a_picture_that_is_a_jpeg_is_kept_as_it_is(tmp_path):
+    photo = photo_row("a.jpg")
+    run = write_run(tmp_path / "run", [photo], [face_row(photo)], [item_row(photo)])
+    jpeg = make_thumbnail(np.full((12, 9, 3), 200, np.uint8))
+    gallery_of(run, item_picture=lambda item_id: jpeg)
+    assert GalleryPictures(run).item("test/00001") == jpeg
+
+
 def test_missing_pictures_are_said(tmp_path):
     photo = photo_row("a.jpg", 1)
     run = write_run(tmp_path / "run", [photo], [face_row(photo)], [item_row(photo)])
     report = gallery_of(run, item_picture=lambda item_id: None)
     assert read_chunk(report / "data" / "page-00001.js")["items"][0]["picture"] is None
+    assert read_chunk(report / "data" / "tiles-00001.js")["items"] == [[0, "Trouser test/00001"]]
 
 
 def test_an_empty_run_has_a_page(tmp_path):
@@ -431,7 +482,9 @@ def test_thumbnails_are_small_upright_jpegs():
 def test_picture_names_and_formats(tmp_path):
     with pytest.raises(ValueError, match="photo_id"):
         thumbnail_path("../../etc/passwd")
-    assert item_picture_name("../x") == hashlib.sha256(b"../x").hexdigest()[:16] + ".png"
+    name = hashlib.sha256(b"../x").hexdigest()[:16]
+    assert item_picture_name("../x", encode_item_picture(item_picture("../x"))) == f"{name}.png"
+    assert item_picture_name("../x", make_thumbnail(np.zeros((4, 4, 3), np.uint8))) == f"{name}.jpg"
     colour = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
     with Image.open(BytesIO(encode_item_picture(colour))) as picture:
         assert np.array_equal(np.asarray(picture), colour)

@@ -79,6 +79,14 @@ def test_the_nearest_are_those_of_plain_sums(whole):
         np.testing.assert_allclose(cosines[others], np.sort(cosines)[::-1][:10], atol=1e-3)
 
 
+def test_no_cosine_is_beyond_one(whole):
+    assert np.abs(stored(whole, "similar_items")["similarity"].to_numpy()).max() <= 1
+    index = load_index_directory(DEFAULT_INDEX / "items").index
+    beyond = np.array([[1.00003, 0.5, -1.00003]])
+    rows = module._rows(index, np.array([0]), np.array([[1, 0, 2]]), beyond, "r")
+    assert rows["similarity"].tolist() == [1.0, -1.0]
+
+
 def test_the_table_is_as_the_contract_says(whole):
     table = pq.read_table(whole / "similar_items" / "part-00000.parquet")
     assert table.schema.equals(similar_items_schema())

@@ -9,10 +9,11 @@ import numpy as np
 
 from stylematch.pipelines.score_job import ScoreJob
 from stylematch.report.gallery import GalleryWriter
-from stylematch.report.item_pictures import picture_of_items
+from stylematch.report.item_pictures import pictures_to_show
 from stylematch.report.join import read_photos
 from stylematch.report.kept_votes import KeptVotes
-from stylematch.report.page_rows import ItemFacts, ItemPicture, LabelledFace
+from stylematch.report.page_rows import LabelledFace
+from stylematch.report.recommended import ItemFacts, ItemPicture
 from stylematch.report.thumbnails import KeptThumbnails
 from stylematch.report.votes import votes_path
 from stylematch.search.item_rows import StoredItemRows
@@ -77,7 +78,7 @@ class GalleryPages:
             values = ((name, catalog.value(name, catalog.position_of[item_id])) for name in _FACTS)
             return {name: value for name, value in values if value}
 
-        return picture_of_items(catalog, self._job.spec.assets.pictures), facts
+        return pictures_to_show(catalog, self._job.spec.assets.pictures), facts
 
     @cached_property
     def _faces(self) -> tuple[list[str], np.ndarray, np.ndarray]:

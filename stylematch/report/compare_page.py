@@ -9,7 +9,7 @@ Thumbnails and items' pictures are copied from the runs' galleries, where those 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,25 +143,29 @@ class _Pictures:
     def __init__(self, report: Path, galleries: tuple[Path, Path]) -> None:
         self._report = report
         self._galleries = [GalleryPictures(gallery.parent) for gallery in reversed(galleries)]
-        self._copied: dict[Path, str | None] = {}
+        self._copied: dict[tuple[str, str], str | None] = {}
 
     def thumbnail(self, photo_id: str | None) -> str | None:
         if photo_id is None:
             return None
-        return self._copy(thumbnail_path(photo_id), (gallery.thumbnail(photo_id) for gallery in self._galleries))
+        found = (gallery.thumbnail(photo_id) for gallery in self._galleries)
+        return self._copy(("thumbs", photo_id), found, lambda _: thumbnail_path(photo_id))
 
     def item(self, item_id: str) -> str | None:
-        name = Path("items") / item_picture_name(item_id)
-        return self._copy(name, (gallery.item(item_id) for gallery in self._galleries))
+        found = (gallery.item(item_id) for gallery in self._galleries)
+        return self._copy(("items", item_id), found, lambda data: Path("items") / item_picture_name(item_id, data))
 
-    def _copy(self, name: Path, found: Iterator[bytes | None]) -> str | None:
-        if name not in self._copied:
-            self._copied[name] = None
+    def _copy(
+        self, what: tuple[str, str], found: Iterator[bytes | None], name_of: Callable[[bytes], Path]
+    ) -> str | None:
+        if what not in self._copied:
+            self._copied[what] = None
             if (data := next((data for data in found if data is not None), None)) is not None:
+                name = name_of(data)
                 (self._report / name).parent.mkdir(parents=True, exist_ok=True)
                 (self._report / name).write_bytes(data)
-                self._copied[name] = name.as_posix()
-        return self._copied[name]
+                self._copied[what] = name.as_posix()
+        return self._copied[what]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -183,8 +183,8 @@ def _drawn(picture: SheetPicture, pixels: npt.NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(pixels)).resize(fitted, Image.Resampling.BICUBIC, reducing_gap=3.0)
     draw = ImageDraw.Draw(image)
     to_tile = np.array(fitted) / np.maximum(picture.size_px, 1)
-    for number, subject in enumerate(picture.subjects, start=1):
-        colour, radius = _COLOURS[(number - 1) % len(_COLOURS)], 3.0
+    for number, subject in enumerate(picture.subjects):
+        colour, radius = _COLOURS[number % len(_COLOURS)], 3.0
         if subject.box is not None:
             corner, sides = np.array(subject.box[:2]) * to_tile, np.array(subject.box[2:]) * to_tile
             left, top = (float(value) for value in corner)
@@ -209,15 +209,15 @@ def _lines(picture: SheetPicture) -> Iterator[tuple[str, str | None]]:
         return
     used = 0
     several = len(picture.subjects) > 1
-    for number, subject in enumerate(picture.subjects, start=1):
+    for number, subject in enumerate(picture.subjects):
         lines = _wrapped([_ascii(text) for text in subject.labels], f"{number}: " if several else "")
         room = _MAX_LINES - used
-        if len(lines) > room and number > 1:
-            yield f"and {len(picture.subjects) - number + 1} more", None
+        if len(lines) > room and number > 0:
+            yield f"and {len(picture.subjects) - number} more", None
             return
         for position, line in enumerate(lines[:room]):
             marked = several and position == 0
-            yield line, _COLOURS[(number - 1) % len(_COLOURS)] if marked else None
+            yield line, _COLOURS[number % len(_COLOURS)] if marked else None
         used += min(len(lines), room)
 
 

@@ -1,7 +1,7 @@
 """What the gallery needs to find photos: of every photo its path and status, of every face what filters ask for.
 
-Columns, so that 50,000 photos are a few MB to load: folders are named once, a face is two small numbers and its
-attributes as bits. A chunk of 5,000 photos is written as soon as it is full.
+Columns, so that 50,000 photos are a few MB to load: folders are named once, a face is two small numbers, its
+attributes as bits and its items' numbers. A chunk of 5,000 photos is written as soon as it is full.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class FindingColumns:
     def _clear(self) -> None:
         self._folders: dict[str, int] = {}
         self._columns: dict[str, list[Any]] = {
-            name: [] for name in ("folder", "names", "kinds", "faces", "styles", "scores", "bits")
+            name: [] for name in ("folder", "names", "kinds", "faces", "styles", "scores", "bits", "lists", "items")
         }
 
     def add(
-        self, path: str, kind: int, faces: Sequence[tuple[int, float, NDArray[np.float32]]]
+        self, path: str, kind: int, faces: Sequence[tuple[int, float, NDArray[np.float32], Sequence[int]]]
     ) -> dict[str, Any] | None:
         """Take the next photo; return the chunk that it fills, if it does.
 
@@ -49,8 +49,8 @@ class FindingColumns:
             As in the tables.
         kind : int
             Number of its status and reason.
-        faces : sequence of (style, style_score, probabilities)
-            The style's number, its score from 0 to 1 or None, the attributes' probabilities (a,).
+        faces : sequence of (style, style_score, probabilities, items)
+            The style's number, its score from 0 to 1 or None, the attributes' probabilities (a,), its items' numbers.
         """
         columns = self._columns
         cut = path.rfind("/") + 1
@@ -58,11 +58,13 @@ class FindingColumns:
         columns["names"].append(path[cut:])
         columns["kinds"].append(kind)
         columns["faces"].append(len(faces))
-        for style, score, probabilities in faces:
+        for style, score, probabilities, items in faces:
             columns["styles"].append(style)
             # Thousandths, rounded down: what is said to reach 50 % does.
             columns["scores"].append(0 if score is None else int(score * 1000))
             columns["bits"] += _packed(probabilities >= LIKELY, self.words)
+            columns["lists"].append(len(items))
+            columns["items"] += items
         return self.take() if len(columns["names"]) == _CHUNK_PHOTOS else None
 
     def take(self) -> dict[str, Any] | None:

@@ -2,12 +2,13 @@
 
 It opens from the file system, with no server and no network (see ``chunks`` for how). Its data are:
 
-- ``data/summary.js``: counts, styles, reasons and names, for the overview and the filters;
+- ``data/summary.js``: counts, styles, reasons, names and the items that most faces have, for overview and filters;
 - ``data/timing.js``: how long each step took;
 - ``data/tiles-00001.js`` ...: ``page_size`` photos each, what a list shows of them;
 - ``data/page-00001.js`` ...: the same photos with all that is known of their faces, for a person's page;
 - ``data/thumbs-00001.js`` ...: the same photos' thumbnails; ``data/pictures-00001.js`` ...: items' (``packed``);
-- ``data/index-00001.js`` ...: what search and filters need of every photo (``finding``).
+- ``data/index-00001.js`` ...: what search and filters need of every photo (``finding``), ``data/items-00001.js`` ...:
+  of every recommended item (``recommended``).
 
 One pass over the tables writes them all. Memory grows with the number of styles and of different items, never
 with the number of photos. Equal tables give equal files, but for ``timing.js``.
@@ -24,7 +25,8 @@ from stylematch.report.chunks import ChunkFolder, write_page
 from stylematch.report.finding import LIKELY, FindingColumns
 from stylematch.report.join import JoinedPhoto, Row, attribute_names
 from stylematch.report.packed import ItemPictureChunks
-from stylematch.report.page_rows import ItemFacts, ItemPicture, Nearest, PageRows, meaning
+from stylematch.report.page_rows import Nearest, PageRows, meaning
+from stylematch.report.recommended import ItemFacts, ItemPicture, RecommendedItems
 from stylematch.tables.contract import Status
 from stylematch.tables.manifest import Stage
 
@@ -42,8 +44,8 @@ class GalleryWriter:
     run : pathlib.Path
         The run's directory, staged or published.
     item_picture : callable
-        Takes an item_id, returns its picture as uint8 of shape (28, 28) grey or (height, width, 3) RGB, or
-        None where there is none. Called once for every different item.
+        Takes an item_id, returns its picture as a whole JPEG file, as uint8 of shape (28, 28) grey or
+        (height, width, 3) RGB, or None where there is none. Called once for every different item and category.
     item_facts : callable, optional
         Takes an item_id, returns what else the catalogue says of it: any of ``title``, ``price`` and ``url``.
     nearest : callable, optional
@@ -76,9 +78,10 @@ class GalleryWriter:
         (self._report / "index.html").unlink(missing_ok=True)
         names = attribute_names(run)
         self._chunks = ChunkFolder(self._report / "data")
-        self._items = ItemPictureChunks(self._chunks)
-        rows = PageRows(self._items, names, item_picture, item_facts, nearest)
-        self._data = _DataWriter(self._chunks, rows, names, page_size, thumbnails)
+        self._pictures = ItemPictureChunks(self._chunks)
+        items = RecommendedItems(self._pictures, item_picture, item_facts)
+        rows = PageRows(items, names, nearest)
+        self._data = _DataWriter(self._chunks, rows, items, names, page_size, thumbnails)
 
     def add(self, photo: JoinedPhoto) -> None:
         """Take the next photo."""
@@ -98,7 +101,7 @@ class GalleryWriter:
             How long the run's steps took.
         """
         self._data.finish(title, summary)
-        self._items.flush()
+        self._pictures.flush()
         self._chunks.write("timing", {"stages": [_described(name, stage) for name, stage in stages.items()]})
         return write_page(self._report, "gallery", title)
 
@@ -110,11 +113,13 @@ class _DataWriter:
         self,
         chunks: ChunkFolder,
         rows: PageRows,
+        items: RecommendedItems,
         names: tuple[str, ...],
         page_size: int,
         thumbnails: Thumbnails | None,
     ) -> None:
         self._chunks, self._rows, self._names, self._page_size = chunks, rows, names, page_size
+        self._items = items
         self._thumbnails = thumbnails
         self._page: list[JoinedPhoto] = []
         self._pictures: list[str | None] = []
@@ -136,7 +141,7 @@ class _DataWriter:
             style = face.row["style"]
             self._faces_of_style[style] += 1
             number = self._styles.setdefault(style, len(self._styles))
-            faces.append((number, face.row["style_score"], face.probabilities))
+            faces.append((number, face.row["style_score"], face.probabilities, self._items.count(face.items)))
         self._flush_index(self._finding.add(photo.row["path"], self._kinds.setdefault(kind, len(self._kinds)), faces))
         self._page.append(photo)
         self._pictures.append(self._thumbnails(photo.row["path"]) if self._thumbnails else None)
@@ -148,6 +153,8 @@ class _DataWriter:
         if self._page:
             self._flush_page()
         self._flush_index(self._finding.take())
+        for part in self._items.chunks():
+            self._chunks.append("items", part)
         statuses: Counter[str] = Counter()
         for (status, _), count in self._photos_of_kind.items():
             statuses[status] += count
@@ -164,8 +171,12 @@ class _DataWriter:
             "attributes": list(self._names),
             "likely": LIKELY,
             "attribute_words": self._finding.words,
+            "categories": self._items.categories(),
+            "items": self._items.different(),
+            "most": self._items.most(),
             "page_size": self._page_size,
             "index_parts": self._chunks.written["index"],
+            "items_parts": self._chunks.written["items"],
         }
         self._chunks.write("summary", chunk)
 

@@ -121,6 +121,19 @@ def write_pictures_of(item_ids: Sequence[str], of: Sequence[ItemPictures], path:
                 writer.write([item_id], [data])
 
 
+def pictures_to_show(catalog: ItemRows, pictures: Path | None) -> Callable[[str], bytes | NDArray[np.uint8] | None]:
+    """Return what shows an item, as ``picture_of_items`` does, but the JPEG file as it is where there is one."""
+    in_colour = ItemPictures(pictures).jpeg if pictures else lambda _: None
+
+    def picture(item_id: str) -> bytes | NDArray[np.uint8] | None:
+        position = catalog.position_of.get(item_id)
+        if position is None:
+            return None
+        return in_colour(item_id) or catalog.picture(position)
+
+    return picture
+
+
 def picture_of_items(catalog: ItemRows, pictures: Path | None) -> Callable[[str], NDArray[np.uint8] | None]:
     """Return what shows an item: its picture in colour where there is one, else that of the index.
 

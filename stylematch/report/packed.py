@@ -3,6 +3,8 @@
 A file for every small picture would cost a run of many photos more than making them all. ``thumbs-00001.js`` holds the
 thumbnails of a page's photos, in their order (``gallery``); ``pictures-00001.js`` those of items, each with its id, in
 the order in which they were first recommended. All are whole JPEG or PNG files in base64.
+
+A list of photos shows the pictures of many items, which lie in many chunks: so these are small.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from stylematch.report.pictures import encode_item_picture
 from stylematch.tables.shards import shard_paths
 from stylematch.tables.views import refuse_link
 
-_CHUNK_LETTERS = 256 * 1024  # what a browser reads to show one
+_CHUNK_LETTERS = 64 * 1024  # what a browser reads to show one
 
 
 class ItemPictureChunks:
@@ -42,11 +44,12 @@ class ItemPictureChunks:
         self._pending: dict[str, str] = {}
         self._letters = 0
 
-    def add(self, item_id: str, pixels: NDArray[np.uint8]) -> tuple[int, int]:
-        """Return in which chunk, and where in it, an item's picture (h, w, 3) or (28, 28) is going to be."""
+    def add(self, item_id: str, picture: NDArray[np.uint8] | bytes) -> tuple[int, int]:
+        """Return in which chunk, and where in it, an item's picture is going to be: a JPEG, (h, w, 3) or (28, 28)."""
         if item_id not in self._places:
             self._places[item_id] = self._chunks.written["pictures"] + 1, len(self._pending)
-            self._pending[item_id] = base64.b64encode(encode_item_picture(pixels)).decode()
+            data = picture if isinstance(picture, bytes) else encode_item_picture(picture)
+            self._pending[item_id] = base64.b64encode(data).decode()
             self._letters += len(self._pending[item_id])
             if self._letters >= _CHUNK_LETTERS:
                 self.flush()
@@ -84,7 +87,7 @@ class GalleryPictures:
         return self._picture(f"thumbs-{number + 1:05d}", at)
 
     def item(self, item_id: str) -> bytes | None:
-        """Return the picture of an item as PNG, None where the gallery has none."""
+        """Return the picture of an item as JPEG or PNG, None where the gallery has none."""
         place = self._items.get(item_id)
         return None if place is None else self._picture(*place)
 

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stylematch.report.join import JoinedFace, JoinedItem, JoinedPhoto, Row
-from stylematch.report.packed import ItemPictureChunks
+from stylematch.report.recommended import RecommendedItems
 from stylematch.tables.contract import LANDMARKS, REASON_MEANINGS, Reason
 
-ItemPicture = Callable[[str], NDArray[np.uint8] | None]
-ItemFacts = Callable[[str], Mapping[str, str]]
-_FACTS = ("title", "price", "url")
+STRIP_ITEMS = 5
+"""How many of a face's items a list shows."""
 
 
 @dataclass(frozen=True)
@@ -51,30 +49,21 @@ Nearest = Callable[[Sequence[JoinedFace]], Sequence[NearestFaces]]
 
 
 class PageRows:
-    """Describes photos, and hands on the pictures of the items that they name.
+    """Describes photos.
 
     Parameters
     ----------
-    pictures : ItemPictureChunks
-        Takes the pictures.
+    items : RecommendedItems
+        Knows the items.
     names : tuple of str
         The attributes, in the table's order.
-    item_picture, item_facts, nearest : callable
-        As ``GalleryWriter`` takes them.
+    nearest : callable, optional
+        As ``GalleryWriter`` takes it.
     """
 
-    def __init__(
-        self,
-        pictures: ItemPictureChunks,
-        names: tuple[str, ...],
-        item_picture: ItemPicture,
-        item_facts: ItemFacts | None,
-        nearest: Nearest | None,
-    ) -> None:
-        self._pictures = pictures
+    def __init__(self, items: RecommendedItems, names: tuple[str, ...], nearest: Nearest | None) -> None:
+        self._items, self._nearest = items, nearest
         self._number_of = {name: number for number, name in enumerate(names)}
-        self._item_picture, self._item_facts, self._nearest = item_picture, item_facts, nearest
-        self._item_rows: dict[tuple[str, str], Row] = {}
         self._labelled_rows: dict[str, Row] = {}
 
     def describe(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool]) -> Row:
@@ -97,18 +86,25 @@ class PageRows:
     def tiles(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool]) -> Row:
         """Return the light chunk of one page: what a list of photos shows of them; ``drawn`` as for ``describe``."""
         names = ("path", "width", "height", "status", "reason")
+        items = _Numbered()
         return {
             "photos": [
                 {
                     **{name: photo.row[name] for name in names},
                     "thumbnail": thumbnail,
                     "faces": [
-                        {"box": _box(face.row), "style": face.row["style"], "score": face.row["style_score"]}
+                        {
+                            "box": _box(face.row),
+                            "style": face.row["style"],
+                            "score": face.row["style_score"],
+                            "items": [self._in_strip(item, items) for item in face.items[:STRIP_ITEMS]],
+                        }
                         for face in photo.faces
                     ],
                 }
                 for photo, thumbnail in zip(photos, drawn, strict=True)
-            ]
+            ],
+            "items": items.values,
         }
 
     def _photo(self, photo: JoinedPhoto, thumbnail: bool, faces: list[Row]) -> Row:
@@ -150,23 +146,13 @@ class PageRows:
 
     def _item(self, item: JoinedItem, tables: Mapping[str, _Numbered]) -> list[Any]:
         """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
-        item_id, category, score, similarity, tag_fit, query, reason = item
-        texts, key = tables["texts"].text, (item_id, category)
-        number = tables["items"].number(key, self._item_row, key)
-        return [number, score, similarity, tag_fit, texts(query), texts(reason)]
+        texts, known = tables["texts"].text, self._items.number(item)
+        number = tables["items"].number(known, self._items.row, known)
+        return [number, item.score, item.similarity, item.tag_fit, texts(item.query), texts(item.reason)]
 
-    def _item_row(self, key: tuple[str, str]) -> Row:
-        """Return what every page says of an item, looked up when it is first met."""
-        if key not in self._item_rows:
-            item_id, category = key
-            facts = self._item_facts(item_id) if self._item_facts else {}
-            self._item_rows[key] = {
-                "id": item_id,
-                "category": category,
-                "picture": self._place_of_picture(item_id),
-                **{name: facts[name] for name in _FACTS if facts.get(name)},
-            }
-        return self._item_rows[key]
+    def _in_strip(self, item: JoinedItem, items: _Numbered) -> int:
+        known = self._items.number(item)
+        return items.number(known, self._items.short, known)
 
     def _labelled(self, known: LabelledFace) -> Row:
         """Return what every page says of a labelled face, made when it is first met."""
@@ -174,10 +160,6 @@ class PageRows:
             numbers = [self._number_of[name] for name in known.shows if name in self._number_of]
             self._labelled_rows[known.id] = {"id": known.id, "style": known.style, "shows": numbers}
         return self._labelled_rows[known.id]
-
-    def _place_of_picture(self, item_id: str) -> tuple[int, int] | None:
-        pixels = self._item_picture(item_id)
-        return None if pixels is None else self._pictures.add(item_id, pixels)
 
 
 class _Numbered:

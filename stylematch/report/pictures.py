@@ -1,7 +1,8 @@
 """The gallery's pictures: a photo's thumbnail, made while the photo is scored, and an item's picture.
 
-Thumbnails are JPEGs, items' pictures PNGs (``packed`` says where they lie). Where a comparison has them as files they
-are named by a hash, so that no name from a catalogue becomes a file's name. No photo's file is read.
+Thumbnails are JPEGs, and so are items' pictures in colour; the grey ones of an index are PNGs (``packed`` says where
+they lie). Where a comparison has them as files they are named by a hash, so that no name from a catalogue becomes a
+file's name. No photo's file is read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from stylematch.data.decode import four_channels
 
 _PHOTO_ID = re.compile(r"[0-9a-f]{8,128}")
 _JPEG_QUALITY = 82
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def make_thumbnail(pixels: NDArray[np.uint8], side_px: int = 256) -> bytes:
@@ -60,9 +62,10 @@ def thumbnail_path(photo_id: str) -> Path:
     return Path("thumbs", photo_id[:2], f"{photo_id}.jpg")
 
 
-def item_picture_name(item_id: str) -> str:
-    """Return the file name of an item's picture: 16 hex digits of its id's SHA-256, and ``.png``."""
-    return hashlib.sha256(item_id.encode()).hexdigest()[:16] + ".png"
+def item_picture_name(item_id: str, picture: bytes) -> str:
+    """Return the file name of an item's picture: 16 hex digits of its id's SHA-256, then ``.png`` or ``.jpg``."""
+    suffix = ".png" if picture.startswith(_PNG_MAGIC) else ".jpg"
+    return hashlib.sha256(item_id.encode()).hexdigest()[:16] + suffix
 
 
 def encode_item_picture(pixels: NDArray[np.uint8]) -> bytes:
@@ -80,4 +83,4 @@ def encode_item_picture(pixels: NDArray[np.uint8]) -> bytes:
     chunks = (
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    return _PNG_MAGIC + b"".join(chunks)

@@ -290,5 +290,5 @@ def _rows(
         "item_id": ids.take(pa.array(items)),
         "rank": ranks[other],
         "similar_item_id": ids.take(pa.array(found[other])),
-        "similarity": cosines[other],
+        "similarity": np.clip(cosines[other], -1, 1),  # a sum of rounded products may come out a little beyond
     }

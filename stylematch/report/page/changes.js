@@ -20,7 +20,7 @@
     const rows = items.map((item) => {
       const picture = item.picture ? make("img", { src: item.picture, alt: "", loading: "lazy", decoding: "async" }) : make("span", { class: "unseen" }, item.category);
       const ranks = item.change === "same" ? `${item.rank_b}` : item.change === "new" ? `new ${item.rank_b}` : item.change === "gone" ? `was ${item.rank_a}` : `${item.rank_a} \u2192 ${item.rank_b}`;
-      return make("li", { class: item.change, title: `${item.item_id}, ${item.category}` }, make("span", { class: "swatch" }, picture), ranks, make("span", { class: "label" }, ` ${item.item_id}`));
+      return make("li", { class: item.change, title: `${item.item_id}, ${item.category}` }, make("span", { class: item.picture && item.picture.endsWith(".png") ? "swatch of-index" : "swatch" }, picture), ranks, make("span", { class: "label" }, ` ${item.item_id}`));
     });
     return make("ul", { class: "ranks", "aria-label": "Items, by their ranks in A and B" }, ...rows);
   }
@@ -30,7 +30,7 @@
     const facts = [];
     if (change.overlap !== null) facts.push(`${percent(change.overlap)} of the items kept`);
     if (change.attribute && change.attribute_shift) facts.push(`${change.attribute.replaceAll("_", " ")} ${change.attribute_shift > 0 ? "+" : "\u2212"}${percent(Math.abs(change.attribute_shift))}`);
-    return [styleLine(change), make("p", { class: "quiet" }, [`face ${number + 1}`, ...facts].join(" \u00b7 ")), change.items.length ? makeItems(change.items) : null];
+    return [styleLine(change), make("p", { class: "quiet" }, [`face ${number}`, ...facts].join(" \u00b7 ")), change.items.length ? makeItems(change.items) : null];
   }
 
   function photoText(change) {

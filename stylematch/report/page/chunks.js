@@ -2,9 +2,9 @@
 // system may load scripts but not read files. The page waits for the chunks that it asked for.
 "use strict";
 ((page) => {
-  const KEPT_CHUNKS = 80;
+  const KEPT = { tiles: 120, thumbs: 60, page: 20, pictures: 400 }; // 25 to 60 MB of each but tiles, at most
   const handlers = {};
-  const kept = new Map(); // "kind-number" -> promise of the chunk; the most recently used last
+  const keptOf = new Map(); // kind -> Map of number -> promise of the chunk; the most recently used last
   const received = new Map(); // chunks whose scripts have just run
   const numbered = (kind, number) => `${kind}-${String(number).padStart(5, "0")}`;
 
@@ -21,11 +21,13 @@
   // Return one chunk of a kind that has no handler of its own; asked for twice at once, it is loaded once.
   function chunkOf(kind, number) {
     const name = numbered(kind, number);
-    const chunk = kept.get(name) || load(name).then(() => received.get(name)).finally(() => received.delete(name));
-    kept.delete(name);
-    kept.set(name, chunk);
+    if (!keptOf.has(kind)) keptOf.set(kind, new Map());
+    const kept = keptOf.get(kind);
+    const chunk = kept.get(number) || load(name).then(() => received.get(name)).finally(() => received.delete(name));
+    kept.delete(number);
+    kept.set(number, chunk);
     for (const old of kept.keys()) {
-      if (kept.size <= KEPT_CHUNKS) break;
+      if (kept.size <= (KEPT[kind] ?? 80)) break;
       kept.delete(old);
     }
     return chunk;

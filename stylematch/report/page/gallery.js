@@ -2,7 +2,9 @@
 "use strict";
 ((page) => {
   const { make, makeFrame, byId, count, percent, fileName } = page;
-  const NAMES = { query: "q", status: "status", style: "style", attribute: "attribute" };
+  const NAMES = { query: "q", status: "status", style: "style", attribute: "attribute", item: "item", category: "category" };
+  const FIELDS = { search: "query", "item-search": "item" }; // what a person types
+  const CHOICES = ["status", "style", "attribute", "category"];
 
   let summary = null;
   let timing = null;
@@ -13,8 +15,10 @@
 
   const isPercent = (value) => Number.isFinite(value) && value >= 0 && value <= 100;
 
-  function readView() {
-    const asked = new URLSearchParams(location.hash.slice(1));
+  const readView = () => readViewOf(location.hash.slice(1));
+
+  function readViewOf(address) {
+    const asked = new URLSearchParams(address);
     const view = Object.fromEntries(Object.entries(NAMES).map(([key, name]) => [key, asked.get(name) || ""]));
     const [low, high] = (asked.get("score") || "").split("-").map((value) => Number.parseInt(value, 10));
     const whole = (name) => Math.max(0, Number.parseInt(asked.get(name), 10) || 0);
@@ -24,7 +28,7 @@
       high: isPercent(high) ? high : 100,
       page: Math.max(1, whole("page")),
       photo: whole("photo"),
-      face: Math.max(1, whole("face")),
+      face: whole("face"), // as the tables count them, from 0
     };
   }
 
@@ -48,8 +52,8 @@
 
   // ---- controls ---------------------------------------------------------------------------------------------------
   function showControls(view) {
-    if (document.activeElement !== byId("search")) byId("search").value = view.query;
-    for (const key of ["status", "style", "attribute"]) byId(key).value = view[key];
+    for (const [id, key] of Object.entries(FIELDS)) if (document.activeElement !== byId(id)) byId(id).value = view[key];
+    for (const key of CHOICES) byId(key).value = view[key];
     for (const key of ["low", "high"]) if (document.activeElement !== byId(key)) byId(key).value = view[key];
     byId("clear").hidden = !page.isFiltered(view);
     for (const button of document.querySelectorAll("[data-key]")) {
@@ -77,8 +81,7 @@
     return { chunk, photo: chunk.photos[position % summary.page_size] };
   };
 
-  function makeCard(photo, position, view) {
-    const chosen = page.matchedFace(position, view);
+  function makeCard({ photo, chunk }, position, view, chosen, isAsked) {
     const face = photo.faces[chosen];
     const folder = photo.path.slice(0, photo.path.lastIndexOf("/") + 1);
     const others = photo.faces.length - 1;
@@ -87,9 +90,10 @@
       : make("span", { class: `said ${photo.status}` }, make("span", { class: "style-name" }, page.STATUS_NAMES[photo.status] || photo.status), make("code", {}, photo.reason));
     if (face) said.style.setProperty("--hue", page.hueOf(face.style));
     const link = make(
-      "a", { class: "card-link", href: addressOf({ ...view, photo: position + 1, face: chosen + 1 }), title: photo.path },
+      "a", { class: "card-link", href: addressOf({ ...view, photo: position + 1, face: chosen }), title: photo.path },
       makeFrame(photo, { chosen, bring: () => thumbnailAt(position) }),
       make("span", { class: "card-text" }, make("span", { class: "card-path" }, folder ? make("span", { class: "folder" }, folder) : null, make("span", { class: "file" }, fileName(photo.path))), said),
+      face && face.items.length ? page.makeStrip(face.items.map((at) => chunk.items[at]), isAsked) : null,
     );
     return make("li", { class: `card ${photo.status}` }, link);
   }
@@ -107,9 +111,10 @@
     const wanted = filtered ? places.map((at) => matches[at]) : places;
     const photos = await Promise.all(wanted.map((position) => photoAt("tiles", position)));
     if (mine !== turn) return;
-    byId("cards").replaceChildren(...photos.map(({ photo }, at) => makeCard(photo, wanted[at], view)));
+    const [faceOf, isAsked] = [page.faceFinder(view), page.itemTest(view)];
+    byId("cards").replaceChildren(...photos.map((found, at) => makeCard(found, wanted[at], view, faceOf(wanted[at]), isAsked)));
     byId("empty").hidden = total > 0;
-    byId("empty").textContent = filtered ? "No photo matches. Take a filter away, or search for another part of the path." : "No photos were found in this run.";
+    byId("empty").textContent = filtered ? "No photo matches. Take a filter away, or search for another part of the path or of an item\u2019s name." : "No photos were found in this run.";
     showCount(first, wanted.length, total, filtered);
     page.makePagers(current, shownPages, turnTo);
     document.title = summary.title;
@@ -123,7 +128,8 @@
     const matches = page.isFiltered(view) ? await page.findMatches(view) : null;
     const { chunk, photo } = await photoAt("page", position);
     if (mine !== turn) return;
-    const linkTo = (number) => addressOf({ ...view, face: number + 1 });
+    const linkTo = (number) => addressOf({ ...view, face: number });
+    const linkToItem = (item) => addressOf({ ...readViewOf(""), item });
     const at = matches ? matches.indexOf(position) : position;
     const length = matches ? matches.length : total;
     shown = { positions: matches, at, length };
@@ -139,14 +145,14 @@
       step("Previous photo", "\u2039", at - 1, "previous"),
       step("Next photo", "\u203a", at + 1, "next"),
     );
-    byId("person").replaceChildren(bar, ...page.makePerson(photo, view.face - 1, chunk, summary, linkTo, () => thumbnailAt(position)));
+    byId("person").replaceChildren(bar, ...page.makePerson(photo, view.face, chunk, summary, { linkTo, linkToItem, bring: () => thumbnailAt(position) }));
     document.title = `${page.plainText(fileName(photo.path))} \u00b7 ${summary.title}`;
     return `person ${position + 1} ${view.face}`;
   }
 
   function viewAt(view, at) {
     const position = shown.positions ? shown.positions[at] : at;
-    return { ...view, photo: position + 1, face: page.matchedFace(position, view) + 1 };
+    return { ...view, photo: position + 1, face: page.faceFinder(view)(position) };
   }
 
   function step(by) {
@@ -188,7 +194,7 @@
 
   function listen() {
     byId("toolbar").addEventListener("submit", (event) => event.preventDefault());
-    for (const key of ["status", "style", "attribute"]) byId(key).addEventListener("change", (event) => setView({ [key]: event.target.value }));
+    for (const key of CHOICES) byId(key).addEventListener("change", (event) => setView({ [key]: event.target.value }));
     for (const [key, otherwise] of [["low", 0], ["high", 100]]) {
       byId(key).addEventListener("change", (event) => {
         const value = Math.round(Number(event.target.value));
@@ -196,8 +202,8 @@
       });
     }
     byId("clear").addEventListener("click", () => {
-      byId("search").value = "";
-      setView({ query: "", status: "", style: "", attribute: "", low: 0, high: 100 });
+      for (const id of Object.keys(FIELDS)) byId(id).value = "";
+      setView(readViewOf(""));
     });
     for (const link of document.querySelectorAll(".skip")) {
       link.addEventListener("click", (event) => {
@@ -208,10 +214,12 @@
       });
     }
     let typing = 0;
-    byId("search").addEventListener("input", (event) => {
-      clearTimeout(typing);
-      typing = setTimeout(() => setView({ query: event.target.value }, true), 120);
-    });
+    for (const [id, key] of Object.entries(FIELDS)) {
+      byId(id).addEventListener("input", (event) => {
+        clearTimeout(typing);
+        typing = setTimeout(() => setView({ [key]: event.target.value }, true), 120);
+      });
+    }
     document.addEventListener("keydown", onKey);
     window.addEventListener("hashchange", show);
   }

@@ -104,15 +104,18 @@
     const shows = make("optgroup", { label: `shows (at least ${Math.round(100 * summary.likely)} %)` }, ...summary.attributes.map((name) => option(name, words(name))));
     const lacks = make("optgroup", { label: "does not show" }, ...summary.attributes.map((name) => option(`!${name}`, `not ${words(name)}`)));
     byId("attribute").append(option("", "Every attribute"), shows, lacks);
+    byId("category").append(option("", "Every category"), ...byCount(summary.categories, "faces").map((category) => option(category.name, `${category.name} (${count(category.faces)})`)));
   }
 
   Object.assign(page, {
     STATUS_NAMES,
+    makeFilter,
     showOverview(summary) {
       page.setHues(byCount(summary.styles, "faces").map((style) => style.name));
       showCounts(summary);
       showStyles(summary);
       showReasons(summary);
+      page.showMost(summary);
       showFacts(summary);
       showOptions(summary);
     },

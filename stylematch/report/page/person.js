@@ -73,55 +73,65 @@
 
   const isWebAddress = (address) => /^https?:\/\//i.test(address);
 
-  function makeItems(face, items, texts) {
+  const shortened = (reason) => reason.replace(/ \([^()]*\)/g, "");
+
+  // Picture, name and price are read at a glance; the whole reason and the figures are there on demand.
+  function makeItems(face, items, texts, { linkToItem }) {
     const cards = face.items.map(([number, score, similarity, tagFit, query, reason], rank) => {
       const item = items[number];
-      const picture = item.picture ? page.makeCanvas(() => bringItem(item.picture), "") : make("span", { class: "no-picture" }, "no picture");
       const name = item.title || item.id;
       const linked = item.url && isWebAddress(item.url) ? make("a", { href: item.url, target: "_blank", rel: "noopener noreferrer" }, name) : make("span", {}, name);
       const figures = [
         similarity === null ? null : `similarity ${similarity.toFixed(2)} with the ${texts[query] === "worn" ? "clothes worn" : "style\u2019s typical item"}`,
         tagFit === null ? null : `tags fit ${percent(tagFit)}`,
         score === null ? null : `score ${score.toFixed(2)}`,
+        item.title ? item.id : null,
       ];
+      const told = make("p", { class: "quiet item-figures" }, figures.filter(Boolean).join(" \u00b7 "));
+      told.hidden = true;
+      const because = make("p", { class: "because" }, shortened(texts[reason]));
+      const why = make("button", { type: "button", "aria-expanded": "false", "aria-label": `Why: ${name}` }, "Why");
+      why.addEventListener("click", () => {
+        told.hidden = !told.hidden;
+        because.classList.toggle("whole", !told.hidden);
+        because.replaceChildren(...make("p", {}, told.hidden ? shortened(texts[reason]) : texts[reason]).childNodes);
+        why.setAttribute("aria-expanded", String(!told.hidden));
+      });
       return make(
         "li", { class: "item" },
-        make("div", { class: "swatch" }, picture),
-        make(
-          "div", { class: "item-text" },
-          make("h4", {}, make("span", { class: "rank" }, rank + 1), " ", linked),
-          make("p", { class: "quiet" }, [item.category, item.price ? `price ${item.price}` : null, item.title ? item.id : null].filter(Boolean).join(" \u00b7 ")),
-          make("p", {}, texts[reason]),
-          make("p", { class: "quiet" }, figures.filter(Boolean).join(" \u00b7 ")),
-        ),
+        page.makeSwatch(item.picture, "", "no picture"),
+        make("h4", {}, make("span", { class: "rank" }, rank + 1), " ", linked),
+        make("p", { class: "quiet" }, [item.category, item.price ? `price ${item.price}` : null].filter(Boolean).join(" \u00b7 ")),
+        because,
+        told,
+        make("p", { class: "item-links" }, why, make("a", { href: linkToItem(item.id), "aria-label": `Who has it: ${name}` }, "Who has it")),
       );
     });
-    return section("Items", "the best first", cards.length ? make("ol", { class: "items" }, ...cards) : make("p", { class: "quiet" }, "None."));
+    return section("Items", `for ${face.style}, the best first`, cards.length ? make("ol", { class: "items" }, ...cards) : make("p", { class: "quiet" }, "None."));
   }
 
   function makeFaceChoice(photo, chosen, linkTo) {
     if (photo.faces.length < 2) return null;
     const links = photo.faces.map((face, number) => {
-      const link = make("a", { href: linkTo(number), "aria-current": number === chosen ? "true" : null }, make("b", {}, number + 1), " ", face.style, " ", make("span", { class: "quiet" }, percent(face.score)));
+      const link = make("a", { href: linkTo(number), "aria-current": number === chosen ? "true" : null }, make("b", {}, number), " ", face.style, " ", make("span", { class: "quiet" }, percent(face.score)));
       return make("li", {}, link);
     });
     return make("nav", { "aria-label": "Faces in this photo" }, make("ul", { class: "face-choice" }, ...links));
   }
 
-  const bringItem = async ([chunk, place]) => (await page.chunkOf("pictures", chunk)).pictures[place];
-
-  // chunk is the page of data that the photo is on, linkTo(number) the address of one of its faces; bring() promises its
-  // thumbnail.
-  page.makePerson = (photo, number, chunk, summary, linkTo, bring) => {
+  // chunk is the page of data that the photo is on. linkTo(number) is the address of one of its faces, linkToItem(id)
+  // that of the photos with an item; bring() promises its thumbnail.
+  page.makePerson = (photo, number, chunk, summary, { linkTo, linkToItem, bring }) => {
     const chosen = Math.min(number, Math.max(0, photo.faces.length - 1));
     const face = photo.faces[chosen];
     const frame = makeFrame(photo, { chosen, points: true, large: true, bring, choose: (at) => (location.hash = linkTo(at)) });
-    const found = face && face.detection !== null ? `Face ${chosen + 1}, found with confidence ${face.detection.toFixed(2)}; box and landmarks as the tables have them.` : null;
+    const found = face && face.detection !== null ? `Face ${chosen}, found with confidence ${face.detection.toFixed(2)}; box and landmarks as the tables have them.` : null;
     const left = make("div", { class: "person-picture" }, frame, found && make("p", { class: "quiet" }, found), makeFaceChoice(photo, chosen, linkTo));
     const right = face
-      ? [makeStyle(face, chunk.texts), makeItems(face, chunk.items, chunk.texts), makeAttributes(face, summary.attributes), makeNeighbours(face, chunk.labelled, summary.attributes)]
+      ? [makeStyle(face, chunk.texts), makeAttributes(face, summary.attributes), makeNeighbours(face, chunk.labelled, summary.attributes)]
       : [makeNoFace(photo, summary)];
-    return [make("header", { class: "person-head" }, makePath(photo.path), make("p", { class: "quiet" }, photoFacts(photo))), make("div", { class: "person" }, left, make("div", { class: "panels" }, ...right))];
+    const items = face ? makeItems(face, chunk.items, chunk.texts, { linkToItem }) : null;
+    return [make("header", { class: "person-head" }, makePath(photo.path), make("p", { class: "quiet" }, photoFacts(photo))), make("div", { class: "person" }, left, make("div", {}, items, make("div", { class: "panels" }, ...right)))];
   };
 
   function makeNoFace(photo, summary) {

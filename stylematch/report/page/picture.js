@@ -6,26 +6,29 @@
   // A picture that lies in a data file is drawn on a canvas: the page's policy lets it load pictures from files alone.
   async function drawOn(canvas, encoded) {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-    const type = bytes[0] === 0x89 ? "image/png" : "image/jpeg";
+    const isPng = bytes[0] === 0x89; // an index's picture of an item, grey on black; all others are JPEGs
+    const type = isPng ? "image/png" : "image/jpeg";
+    canvas.classList.toggle("of-index", isPng);
     const picture = await createImageBitmap(new Blob([bytes], { type }));
     [canvas.width, canvas.height] = [picture.width, picture.height];
     canvas.getContext("bitmaprenderer").transferFromImageBitmap(picture);
   }
 
   const waiting = new WeakMap(); // canvas -> what brings its picture
-  const sight = new IntersectionObserver((entries) => {
+  const watch = (rootMargin) => new IntersectionObserver((entries, observer) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
-      sight.unobserve(target);
+      observer.unobserve(target);
       waiting.get(target)().then((encoded) => encoded && drawOn(target, encoded)).catch(page.showProblem);
     }
-  }, { rootMargin: "600px" });
+  }, { rootMargin });
+  const [early, late] = [watch("600px"), watch("150px")];
 
-  // bring() promises the picture in base64, and is asked when the canvas comes into sight.
-  function makeCanvas(bring, alt) {
+  // bring() promises the picture in base64, and is asked when the canvas comes near; of many small ones, into sight.
+  function makeCanvas(bring, alt, { small = false } = {}) {
     const canvas = make("canvas", alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" });
     waiting.set(canvas, bring);
-    sight.observe(canvas);
+    (small ? late : early).observe(canvas);
     return canvas;
   }
 
@@ -53,7 +56,7 @@
     const marks = draw("svg", { class: "marks", viewBox: `0 0 ${photo.width} ${photo.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     photo.faces.forEach((face, number) => {
       const [x, y, width, height] = face.box;
-      const label = `Face ${number + 1}: ${face.style}, ${percent(face.score)}`;
+      const label = `Face ${number}: ${face.style}, ${percent(face.score)}`;
       const place = { x, y, width, height, rx: width / 16 };
       const group = draw("g", { class: number === chosen ? "face chosen" : "face" }, draw("title", {}, label), draw("rect", { class: "shade", ...place }), draw("rect", { class: "line", ...place }));
       if (choose) group.addEventListener("click", () => choose(number));

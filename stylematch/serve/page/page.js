@@ -58,7 +58,7 @@ function show(file, { photo, faces }) {
 function boxOf(face, photo) {
   const isAtTop = face.box.y < 0.08 * photo.height; // there is no room for its number above it
   const box = element("button", { type: "button", className: isAtTop ? "box at-top" : "box" }, element("b", { textContent: face.face + 1 }));
-  box.setAttribute("aria-label", `Face ${face.face + 1}: ${face.style.style}`);
+  box.setAttribute("aria-label", `Face ${face.face}: ${face.style.style}`);
   box.style.left = `${(100 * face.box.x) / photo.width}%`;
   box.style.top = `${(100 * face.box.y) / photo.height}%`;
   box.style.width = `${(100 * face.box.width) / photo.width}%`;
@@ -90,7 +90,7 @@ function faceCard(face) {
     element("ol", { className: "items" }, ...face.items.map(itemEntry)),
     element("h4", { textContent: "Most probable attributes" }),
     element("ul", { className: "attributes" }, ...bars.slice(0, SHOWN_ATTRIBUTES)), all);
-  card.setAttribute("aria-label", `Face ${face.face + 1}`);
+  card.setAttribute("aria-label", `Face ${face.face}`);
   return card;
 }
 
