@@ -17,7 +17,7 @@ from stylematch.tables.staging import Staging
 def already_published(
     snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool, unsettled: int
 ) -> str | None:
-    """Return the snapshot of this night if it is this very run, complete, and no photo was settled since.
+    """Return the snapshot of this night if it is this very run, whole, and no photo was settled since.
 
     What ended a worker may be read by another try, so ``unsettled``, how many photos are not settled now, tells two
     runs of one name apart.
@@ -30,6 +30,7 @@ def already_published(
             for name in ours
             if snapshots.summary(name)
             and sum(snapshots.manifest(name)["counts"]["reasons"].get(reason, 0) for reason in UNSETTLED) == unsettled
+            and snapshots.is_whole(name)
             and (not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report"))
         ),
         None,

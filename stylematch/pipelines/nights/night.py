@@ -223,6 +223,8 @@ class Night:
             with_gallery=self.settings.report,
             unsettled=plan.unsettled(),
         )
+        if self.out.directory is not None:
+            self.snapshots.make_way(self.day.isoformat())
         there = published(self.snapshots)
         if there is None:
             staged = Snapshots(Place(str(local), local))
