@@ -1,11 +1,28 @@
-"""``export`` where something is damaged, denied or in the way: a night mends what is its own, and touches nothing else."""
+"""``export`` where something is damaged, denied or in the way: a night mends its own, and touches nothing else."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from program import call, table_digests
-from test_export import FIRST, SECOND, first_night, folder, job_file, night, nothing_is_read  # noqa: F401  # fixtures
+from program import call, rows, table_digests
+from test_export import (
+    FIRST,
+    SECOND,
+    THIRD,
+    assert_is_what_score_makes,
+    first_night,  # noqa: F401  # a fixture, as the next and the last
+    folder,  # noqa: F401
+    job_file,
+    kept_ids,
+    night,
+    nothing_is_read,  # noqa: F401
+)
+
+from stylematch.errors import StylematchError
+from stylematch.pipelines.nights import night as module
 
 
 @pytest.mark.parametrize("damage", ["cut", "shard", "folder", "sidecars"])
@@ -40,6 +57,75 @@ def test_a_snapshot_whose_manifest_is_damaged_is_made_again(folder, manifest):  
     result = call("export", job_file(folder), "--date", FIRST)
     assert (result.code, "holds thesis.txt and no snapshot: move it away" in result.sentence) == (2, True)
     assert (snapshot / "thesis.txt").read_text() == "mine"
+
+
+def flip(file: Path, column: str) -> None:
+    """Change a byte of a column's last values; the file's footer, and each page's header, stay whole."""
+    chunks = pq.read_metadata(file).row_group(0)
+    chunk = next(c for c in map(chunks.column, range(chunks.num_columns)) if c.path_in_schema.startswith(column))
+    with file.open("r+b") as stream:
+        begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        stream.seek(begin + chunk.total_compressed_size - 3)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 0x55]))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "column"),
+    [
+        ("files", "stamp"),
+        ("features-*/photos", "photo_id"),
+        ("features-*/photos", "reason"),
+        ("features-*/faces", "embedding"),
+        ("features-*/faces", "photo_id"),
+    ],
+)
+def test_a_file_of_the_store_that_is_damaged_inside_costs_what_it_held(folder, pattern, column):  # noqa: F811
+    kept = kept_ids(folder / "out")
+    (file,) = (folder / "out" / "store").glob(f"{pattern}/*.parquet")
+    flip(file, column)
+    # Other rules, so that features are read.
+    snapshot, summary, result = night(folder, SECOND, score={"rules": "classic"})
+    assert "damaged, so what they held was read again" in result.err
+    assert f"{pattern.rpartition('/')[2]}/{file.name}" in result.err
+    assert (summary["changes"]["read"], len(rows(snapshot, "photos"))) == (11, 11)
+    assert (kept_ids(folder / "out"), file.exists()) == (kept, False)
+    assert_is_what_score_makes(snapshot, folder / "photos", folder / "score", "--rules", "classic")
+    _, summary, result = night(folder, THIRD, score={"rules": "classic"})
+    assert (summary["changes"]["read"], "warning" in result.err) == (0, False)
+
+
+def test_damage_that_a_night_meets_when_it_tidies_is_told_and_mended(folder):  # noqa: F811
+    """Its tables are taken over, so nothing read the features before; those of the photo that is gone are to go."""
+    night(folder, SECOND)
+    (file,) = (folder / "out" / "store").glob("features-*/faces/*.parquet")
+    flip(file, "embedding")
+    (folder / "photos" / "rocket.jpg").unlink()
+    with_all = folder / "out" / "snapshots" / SECOND
+    _, summary, result = night(folder, SECOND)
+    assert ("nothing to do" in result.out, f"faces/{file.name}" in result.err) == (False, True)
+    assert len(rows(with_all, "photos")) == summary["photos"]["found"] == 10
+    _, summary, result = night(folder, THIRD)
+    assert (summary["changes"]["read"], "warning" in result.err, file.exists()) == (0, False, False)
+
+
+def test_a_disk_that_fails_is_no_damage(folder, monkeypatch):  # noqa: F811
+    """What cannot be read at all may be whole: nothing is thrown away for it."""
+    (file,) = (folder / "out" / "store").glob("features-*/faces/*.parquet")
+    flip(file, "embedding")
+
+    def failing(*_):
+        raise StylematchError("could not read it: Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "leave_out_damaged", failing)
+        result = call("export", job_file(folder, score={"rules": "classic"}), "--date", SECOND)
+    assert (result.code, "Input/output error" in result.sentence, file.exists()) == (3, True, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "leave_out_damaged", lambda *_: set())
+        result = call("export", job_file(folder, score={"rules": "classic"}), "--date", SECOND)
+    assert (result.code, f"faces/{file.name}" in result.sentence, "make room" in result.sentence) == (3, True, False)
 
 
 @pytest.mark.parametrize(

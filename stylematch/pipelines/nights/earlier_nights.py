@@ -72,6 +72,11 @@ def found_last(snapshots: Snapshots) -> int:
     return snapshots.summary(name).get("photos", {}).get("found", 0) if name else 0
 
 
+def rules_of(snapshots: Snapshots, name: str) -> str | None:
+    """Return the digest of the rules that made a snapshot; None where nothing can be said."""
+    return snapshots.manifest(name).get("sha256", {}).get("rules")
+
+
 def styles_before(snapshots: Snapshots, day: date) -> tuple[str | None, dict[str, int]]:
     """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
     earlier = snapshots.before(day)

@@ -8,7 +8,9 @@ features and of tables; the same command goes on with them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -84,15 +86,17 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
 
 @contextmanager
 def _room_for_joins(work: Path) -> Iterator[None]:
-    """Turn what ends a join of what is known of the photos, a full disk or too little memory, into a sentence."""
+    """Turn what ends a join of what is known of the photos, such as a full disk, into a sentence."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
+        words = shown(words_of(error))
+        is_full = isinstance(error, duckdb.OutOfMemoryException) or os.strerror(errno.ENOSPC) in words
         raise StylematchError(
-            f"what is known of the photos could not be joined in {shown(work)}: {shown(words_of(error))}; make room "
-            "there and run the same command again"
+            f"what is known of the photos could not be joined in {shown(work)}: {words}; "
+            f"{'make room there and ' if is_full else ''}run the same command again"
         ) from error
 
 

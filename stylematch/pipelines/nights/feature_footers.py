@@ -29,7 +29,8 @@ class Footers:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._format = ds.ParquetFileFormat()
+        verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        self._format = ds.ParquetFileFormat(default_fragment_scan_options=verified)
         self._fits: dict[str, bool] = {}
         self._fragments: dict[str, Any] = {}
 
@@ -50,6 +51,15 @@ class Footers:
         """
         self._look([file for file in files if file not in self._fits], schema, keep=False)
         return {file for file in files if not self._fits[file]}
+
+    def left_out(self, file: str) -> bool:
+        """Return whether a file is known as damaged."""
+        return not self._fits.get(file, True)
+
+    def leave_out(self, files: set[str]) -> None:
+        """Count files as damaged from now on, though their footers are whole."""
+        self._fits |= dict.fromkeys(files, False)
+        self._fragments |= dict.fromkeys(files)
 
     def dataset(self, files: Sequence[str], schema: pa.Schema, *, without: set[str]) -> tuple[Any, set[str]]:
         """Return the files that can be read as one data set, which keeps their footers, and those that are damaged.
