@@ -1,13 +1,16 @@
 """``export`` where something is damaged, denied or in the way: a night mends its own, and touches nothing else."""
 
+import errno
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from program import call, rows, table_digests
+from program import call, command, environment, rows, table_digests
 from test_export import (
     FIRST,
     SECOND,
@@ -21,8 +24,12 @@ from test_export import (
     nothing_is_read,  # noqa: F401
 )
 
-from stylematch.errors import StylematchError
+from stylematch.data.photo_folders import ObjectFolder
+from stylematch.data.photos import FindCounts
+from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights import night as module
+from stylematch.tables.place import Place, place_of
+from stylematch.tables.snapshots import Snapshots
 
 
 @pytest.mark.parametrize("damage", ["cut", "shard", "folder", "sidecars"])
@@ -152,3 +159,100 @@ def test_a_folder_that_no_export_made_is_never_retired(folder):  # noqa: F811
     (left / "faces").mkdir(parents=True)
     night(folder, SECOND, keep_snapshots=1)
     assert {path.name for path in snapshots.iterdir()} == {*kept, SECOND}
+
+
+@pytest.mark.parametrize("key", ["photos", "out"])
+def test_a_path_that_counts_on_a_shell_is_refused(tmp_path, key):
+    result = call("export", job_file(tmp_path, **{key: "~/x"}))
+    assert (result.code, f"{key}: no shell writes out the ~ of '~/x'" in result.sentence) == (2, True)
+
+
+def test_a_folder_called_latest_is_told_and_nothing_is_left(folder):  # noqa: F811
+    out = folder / "out"
+    (out / "latest").unlink()
+    (out / "latest").mkdir()
+    result = call("export", job_file(folder), "--date", SECOND)
+    assert (result.code, "out/latest is no link to the newest night" in result.sentence) == (2, True)
+    with pytest.raises(StylematchError, match="could not write"):
+        Snapshots(place_of(str(out), "out")).point_to(SECOND)
+    assert not list(out.glob(".latest*"))
+
+
+def test_what_a_night_that_was_there_says(folder, monkeypatch):  # noqa: F811
+    """Its warnings are those of then; and where only the pointer was missing, it says that it names it now."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Snapshots, "point_to", lambda *_: pytest.fail("no pointer"))
+        with pytest.raises(BaseException, match="no pointer"):
+            call("export", job_file(folder, score={"rules": "classic"}), "--date", SECOND)
+    assert (folder / "out" / "latest").readlink().name == FIRST
+    _, _, result = night(folder, SECOND, score={"rules": "classic"})
+    assert "latest names it now" in result.out
+    assert "warning: as published: the styles drift" in result.err
+    assert result.err.rstrip().endswith("; the rules changed, too")
+    assert (folder / "out" / "latest").readlink().name == SECOND
+    assert "nothing to do" in night(folder, SECOND, score={"rules": "classic"})[2].out
+
+
+def test_photos_that_were_moved_are_not_gone(folder):  # noqa: F811
+    photos = folder / "photos"
+    (photos / "inner").mkdir()
+    for path in [path for path in photos.iterdir() if path.is_file()]:
+        path.rename(photos / "inner" / path.name)
+    _, summary, _ = night(folder, SECOND)
+    assert (summary["changes"]["gone"], summary["changes"]["new"]) == (9, 9)
+    # Others that came in their place are no reason to believe it.
+    for path in (photos / "inner").iterdir():
+        path.write_bytes(path.read_bytes() + b"x")
+    (photos / "inner").rename(photos / "other")
+    result = call("export", job_file(folder), "--date", THIRD)
+    assert (result.code, "9 of last night's 11 photos are gone" in result.sentence) == (3, True)
+
+
+def test_the_first_error_is_the_one_that_is_told(folder, monkeypatch):  # noqa: F811
+    """On a disk that became read-only nothing can be removed either."""
+
+    def read_only(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    def fails(*_):
+        for name in ("unlink", "rmdir"):
+            monkeypatch.setattr(os, name, read_only)
+        raise StylematchError("could not write the first file")
+
+    monkeypatch.setattr(module, "write_found", fails)
+    result = call("export", job_file(folder), "--date", SECOND)
+    monkeypatch.undo()
+    assert (result.code, "could not write the first file" in result.sentence) == (3, True)
+
+
+@pytest.mark.parametrize("what", ["list", "write"])
+def test_what_a_bucket_denies_is_a_mistake(what, monkeypatch):
+    def denied(*_):
+        raise OSError("When listing objects: AWS Error ACCESS_DENIED during ListObjectsV2 operation: Access Denied.")
+
+    def absent(*_):
+        raise FileNotFoundError
+
+    allowed = SimpleNamespace(open_input_file=absent, get_file_info=lambda _: [])
+    deny = {"list": "get_file_info", "write": "open_output_stream"}[what]
+    monkeypatch.setattr(Place, "filesystem", property(lambda _: SimpleNamespace(**vars(allowed) | {deny: denied})))
+    monkeypatch.setattr(Place, "key", lambda _, name="": f"bucket/{name}")
+    with pytest.raises(UserError, match=f"could not {what} s3://bucket/out.*: have these credentials allowed"):
+        Snapshots(Place("s3://bucket/out")).claim()
+    monkeypatch.setattr(Place, "filesystem", property(lambda _: SimpleNamespace(get_file_info=denied)))
+    found = ObjectFolder(Place("s3://bucket/out")).find(FindCounts())
+    with pytest.raises(UserError, match="could not list s3://bucket/out"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    "command_line", [("export", "{job}", "--date", SECOND), ("score", "{photos}", "--out", "{out}")]
+)
+def test_a_summary_that_nobody_can_hear_changes_no_exit_code(folder, command_line):  # noqa: F811
+    named = {"job": job_file(folder), "photos": folder / "photos", "out": folder / "scored"}
+    words = [word.format(**named) for word in command_line]
+    if words[0] == "score":
+        words += ["--device", "cpu", "--workers", "1", "--photo-timeout-s", "0", "--no-report"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command(*words), env=environment(), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr

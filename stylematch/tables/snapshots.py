@@ -56,6 +56,11 @@ class Snapshots:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"out: {self.place} cannot be made: {error.strerror}; name another folder.") from error
+            link = directory / LATEST
+            if link.exists() and not link.is_symlink():
+                raise UserError(
+                    f"out: {shown(link)} is no link to the newest night: move it away, for that goes there."
+                )
         marker = self.place.read(MARKER)
         if marker is not None and _json_of(marker) != _LAYOUT:
             raise UserError(

@@ -29,7 +29,7 @@ from stylematch.tables.closed_duckdb import words_of
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import HIDDEN
-from stylematch.tables.place import Place, place_of
+from stylematch.tables.place import Place, place_of, refuse_tilde
 from stylematch.tables.shown import shown
 from stylematch.tables.staging import put_back
 
@@ -78,10 +78,15 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
         for marker in work.glob(f"{VERIFYING}*"):
             if day.isoformat() not in marker.name:
                 marker.unlink()
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch, _room_for_joins(work):
+        with _scratch(work) as scratch, _room_for_joins(work):
             summary = night.run(Path(scratch), local, clock)
     check_limits(job, summary)
     return summary
+
+
+def _scratch(work: Path) -> tempfile.TemporaryDirectory[str]:
+    # What cannot be removed goes with the next night; the error that ends this one is the one to be told.
+    return tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work, ignore_cleanup_errors=True)
 
 
 @contextmanager
@@ -105,6 +110,8 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
     if out.directory is not None:
         work = out.directory / ".work"
     else:
+        if job.work is not None:
+            refuse_tilde(job.work, "work")
         try:
             above = cache_folder() if job.work is None else Path(job.work)
         except UserError as error:

@@ -170,7 +170,7 @@ class Night:
             self.troubles = Troubles(plan.damaged, spared=plan.spared())
             if not before and (before := found_last(self.snapshots)):
                 self.troubles.forgotten, gone = before, max(0, before - self.stages["list"].items)
-            self._check_gone(gone, before, "are gone")
+            self._check_gone(gone - plan.moved(), before, "are gone")
             self._check_gone(self.troubles.spared, before, "cannot be read any more")
             since = self._verified_since(scratch.parent) if self.verify else None
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=since)
