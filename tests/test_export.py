@@ -756,11 +756,11 @@ def test_most_photos_gone_publish_nothing_unless_it_is_asked_for(folder):
 def test_a_drift_that_chance_explains_says_so():
     few = style_drift({"a": 1, "b": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}, FIRST)
     assert 0.1 <= few.psi < few.by_chance
-    assert drift_warning(few, 0.1).endswith("(some; drift_warning 0.1) (chance alone: about 1.000)")
+    assert drift_warning(few, 0.1).endswith("(large; drift_warning 0.1) (chance alone: about 1.000)")
     many = style_drift({"a": 1000, "b": 2000}, {"a": 2000, "b": 1000}, FIRST)
-    assert drift_warning(many, 0.1).endswith("(some; drift_warning 0.1)")
+    assert drift_warning(many, 0.1).endswith("(large; drift_warning 0.1)")
     assert drift_warning(many, 0.5) is None
-    assert drift_warning(many, 0.1, other_rules=True).endswith("(some; drift_warning 0.1); the rules changed, too")
+    assert drift_warning(many, 0.1, other_rules=True).endswith("(large; drift_warning 0.1); the rules changed, too")
 
 
 # Nights that go wrong half-way

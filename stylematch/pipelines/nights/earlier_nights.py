@@ -7,9 +7,11 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stylematch.errors import StylematchError
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.environment import package_versions
 from stylematch.tables.night_names import SNAPSHOTS
+from stylematch.tables.place import Place
 from stylematch.tables.snapshots import Snapshots
 from stylematch.tables.staging import Staging
 
@@ -70,6 +72,21 @@ def found_last(snapshots: Snapshots) -> int:
     """Return how many photos the newest snapshot has; 0 where there is none, or nothing can be said."""
     name = next(reversed(snapshots.finished()), None)
     return snapshots.summary(name).get("photos", {}).get("found", 0) if name else 0
+
+
+def check_gone(gone: int, how: str, *, before: int, limit: float, place: Place) -> None:
+    """See that enough of the last snapshot's photos is left for a night.
+
+    Raises
+    ------
+    StylematchError
+        ``gone`` of the ``before`` photos are more than the share ``limit``.
+    """
+    if before and gone / before > limit:
+        raise StylematchError(
+            f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
+            f"{limit:g}: nothing is published and nothing forgotten; see that {place} is whole, or raise max_gone_share"
+        )
 
 
 def rules_of(snapshots: Snapshots, name: str) -> str | None:

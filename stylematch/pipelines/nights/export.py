@@ -21,7 +21,8 @@ from pathlib import Path
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
-from stylematch.pipelines.nights.night import VERIFYING, Night
+from stylematch.pipelines.nights.night import Night
+from stylematch.pipelines.nights.verification import VERIFYING
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder

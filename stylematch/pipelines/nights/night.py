@@ -21,6 +21,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
 from stylematch.pipelines.nights.earlier_nights import (
     already_published,
+    check_gone,
     forget_unsettled,
     found_last,
     with_equal_tables,
@@ -36,6 +37,7 @@ from stylematch.pipelines.nights.keep_partition import KeepJob, KeepState, keep_
 from stylematch.pipelines.nights.night_lists import lost_before, write_found
 from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
 from stylematch.pipelines.nights.summary_content import Troubles, summary_content
+from stylematch.pipelines.nights.verification import marker_of, verified_since
 from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.run_gallery import forget_kept
 from stylematch.pipelines.run_listing import waiting_partitions
@@ -50,9 +52,6 @@ from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
 from stylematch.tables.snapshots import SUMMARY, Snapshots
 from stylematch.tables.staging import Decision, Staging
-
-VERIFYING = "verify-"
-"""What the name of the file begins with that says, for a night, when the verification of all contents began."""
 
 
 class Night:
@@ -109,7 +108,7 @@ class Night:
                     raise
                 self.seen += 1  # no name of a file is used twice
         self.looks.publish()
-        self._verify_marker(scratch.parent).unlink(missing_ok=True)
+        marker_of(scratch.parent, self.day).unlink(missing_ok=True)
         return summary
 
     def _all_but_list(self, found: Path, scratch: Path, local: Path, clock: float) -> ExportSummary:
@@ -170,9 +169,10 @@ class Night:
             self.troubles = Troubles(plan.damaged, spared=plan.spared())
             if not before and (before := found_last(self.snapshots)):
                 self.troubles.forgotten, gone = before, max(0, before - self.stages["list"].items)
-            self._check_gone(gone - plan.moved(), before, "are gone")
-            self._check_gone(self.troubles.spared, before, "cannot be read any more")
-            since = self._verified_since(scratch.parent) if self.verify else None
+            check = functools.partial(check_gone, before=before, limit=self.job.max_gone_share, place=self.place)
+            check(gone - plan.moved(), "are gone")
+            check(self.troubles.spared, "cannot be read any more")
+            since = verified_since(scratch.parent, self.day, self.seen) if self.verify else None
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=since)
             plan.write_known_ids(scratch / "known")
         self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
@@ -202,27 +202,6 @@ class Night:
             lost_before=lost_before,
         )
         self.stages |= ran.stages
-
-    def _verify_marker(self, work: Path) -> Path:
-        return work / f"{VERIFYING}{self.day.isoformat()}"
-
-    def _verified_since(self, work: Path) -> int:
-        """Return from when on a file counts as read tonight: from the first try of a night that was stopped."""
-        marker = self._verify_marker(work)
-        try:
-            return int(marker.read_text())
-        except (OSError, ValueError):
-            write_durably(marker, str(self.seen).encode())
-            return self.seen
-
-    def _check_gone(self, gone: int, before: int, how: str) -> None:
-        limit = self.job.max_gone_share
-        if before and gone / before > limit:
-            raise StylematchError(
-                f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
-                f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
-                "or raise max_gone_share"
-            )
 
     def _publish(self, listing: Listing, plan: FeaturePlan, local: Path, clock: float) -> ExportSummary:
         run_id = self.spec.run_id(listing.sha256)
