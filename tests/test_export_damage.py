@@ -62,7 +62,7 @@ def test_a_snapshot_whose_manifest_is_damaged_is_made_again(folder, manifest):  
     (snapshot / "manifest.json").write_text("garbage")
     (snapshot / "thesis.txt").write_text("mine")
     result = call("export", job_file(folder), "--date", FIRST)
-    assert (result.code, "holds thesis.txt and no snapshot: move it away" in result.sentence) == (2, True)
+    assert (result.code, f"snapshots/{FIRST} is no snapshot: move it away" in result.sentence) == (2, True)
     assert (snapshot / "thesis.txt").read_text() == "mine"
 
 
@@ -155,6 +155,9 @@ def test_a_folder_that_no_export_made_is_never_retired(folder):  # noqa: F811
         if file:
             (snapshots / name / "thesis.txt").write_text("mine")
             (snapshots / name / file).write_text(json.dumps({"some": "other tool"}))
+    kept["2025-01-05"] = "manifest.json"  # which alone may be anybody's
+    (snapshots / "2025-01-05").mkdir()
+    (snapshots / "2025-01-05" / "manifest.json").write_text(json.dumps({"some": "other tool"}))
     left = snapshots / "2025-01-04"  # of an upload that was cut off
     (left / "faces").mkdir(parents=True)
     night(folder, SECOND, keep_snapshots=1)

@@ -110,7 +110,8 @@ class Snapshots:
 
     def _rows(self, table: str) -> int | None:
         """Return how many rows a table has by its sidecars; None where a shard is not what its own says."""
-        sizes, sidecars = self.place.list(table), list(self.place.list(f"{table}/{DONE_DIRECTORY}"))
+        sizes = self.place.list(table)
+        sidecars = [name for name in self.place.list(f"{table}/{DONE_DIRECTORY}") if not name.startswith(".")]
         rows = 0
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             read = pool.map(lambda name: self.place.read(f"{table}/{DONE_DIRECTORY}/{name}"), sidecars)
@@ -128,23 +129,20 @@ class Snapshots:
         UserError
             It is not of an export.
         """
-        entries = self._visible(name)
-        if not entries or self.run_id(name) is not None:
+        if not self._entries(name) or self.run_id(name) is not None:
             return
-        if foreign := sorted(entries - _PARTS):
-            raise UserError(
-                f"{self.place}/{SNAPSHOTS}/{name} holds {shown(foreign[0])} and no snapshot: move it away, for "
-                "tonight's goes there"
-            )
+        if not self._is_ours(name):
+            raise UserError(f"{self.place}/{SNAPSHOTS}/{name} is no snapshot: move it away, for tonight's goes there")
         self.place.remove(f"{SNAPSHOTS}/{name}")
 
-    def _visible(self, name: str) -> set[str]:
+    def _entries(self, name: str) -> set[str]:
         return {entry for entry in self.place.list(f"{SNAPSHOTS}/{name}") if not entry.startswith(".")}
 
     def _is_ours(self, name: str) -> bool:
-        """Return whether an export made a folder, finished or not."""
-        entries = self._visible(name)
-        return bool(entries) and (entries <= _PARTS or self.manifest(name).get("tool") == TOOL)
+        """Return whether an export made a folder, by its manifest, or, where none can be read, by what lies there."""
+        if manifest := self.manifest(name):
+            return manifest.get("tool") == TOOL
+        return set() < self._entries(name) <= _PARTS
 
     def run_id(self, name: str) -> str | None:
         """Return the name of a snapshot's run."""
