@@ -103,6 +103,18 @@ def test_a_file_of_the_store_that_is_damaged_inside_costs_what_it_held(folder, p
     assert (summary["changes"]["read"], "warning" in result.err) == (0, False)
 
 
+def test_a_footer_that_is_damaged_inside_is_no_failing_disk(folder):  # noqa: F811
+    (file,) = (folder / "out" / "store").glob("features-*/faces/*.parquet")
+    data = bytearray(file.read_bytes())
+    at = data.rindex(b"ARROW:schema") + len(b"ARROW:schema") + 40
+    data[at : at + 8] = b"/" * 8
+    file.write_bytes(data)
+    with pytest.raises(OSError, match="flatbuffers"):
+        pq.read_schema(file)
+    _, summary, result = night(folder, SECOND)
+    assert (summary["changes"]["read"], f"faces/{file.name}" in result.err) == (11, True)
+
+
 def test_damage_that_a_night_meets_when_it_tidies_is_told_and_mended(folder):  # noqa: F811
     """Its tables are taken over, so nothing read the features before; those of the photo that is gone are to go."""
     night(folder, SECOND)

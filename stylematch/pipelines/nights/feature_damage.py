@@ -13,14 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import StylematchError
-from stylematch.pipelines.nights.feature_footers import Footers
+from stylematch.pipelines.nights.feature_footers import Footers, read_through
 from stylematch.pipelines.nights.feature_store import FILES, PENDING, FeatureStore
 from stylematch.tables.place import Place
 
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
 """What Arrow raises of a page that it cannot read."""
 _READ_AT_ONCE = 4
-_BYTES = 8 << 20
 
 
 class StoreReadError(StylematchError):
@@ -49,14 +48,17 @@ def leave_out_damaged(store: FeatureStore, footers: Footers) -> set[str]:
 
 
 def _is_damaged(place: Place, file: str) -> bool:
+    if _can_be_read(place, file):
+        return False
+    read_through(place, file)
+    return not _can_be_read(place, file)
+
+
+def _can_be_read(place: Place, file: str) -> bool:
     try:
         with place.open(file) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as parquet:
             for group in range(parquet.num_row_groups):
                 parquet.read_row_group(group)
     except UNREADABLE:
-        # Where its bytes can be read, it is they that are wrong.
-        with place.open(file) as stream, place.explained("read", file):
-            while stream.read(_BYTES):
-                pass
-        return True
-    return False
+        return False
+    return True
