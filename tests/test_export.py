@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import dataclasses
 import errno
 import fcntl
 import json
@@ -426,9 +425,7 @@ def test_the_same_night_again_after_a_change(folder):
     assert len(rows(snapshot, "photos")) == 10
 
 
-def test_drift_is_told_and_may_be_too_much(folder, monkeypatch):
-    # So few faces drift by chance.
-    monkeypatch.setattr(module, "style_drift", lambda *given: dataclasses.replace(style_drift(*given), by_chance=0.05))
+def test_drift_is_told_and_may_be_too_much(folder):
     shutil.rmtree(folder / "photos" / "more photos")
     for name in ("astronaut.jpg", "exif_rotated.jpg", "grayscale.jpg"):
         (folder / "photos" / name).unlink()
@@ -756,12 +753,14 @@ def test_most_photos_gone_publish_nothing_unless_it_is_asked_for(folder):
     assert night(folder, SECOND, max_gone_share=1.0)[1]["photos"]["found"] == 0
 
 
-def test_chance_is_no_drift():
+def test_a_drift_that_chance_explains_says_so():
     few = style_drift({"a": 1, "b": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}, FIRST)
     assert 0.1 <= few.psi < few.by_chance
-    assert drift_warning(few, 0.1) is None
+    assert drift_warning(few, 0.1).endswith("(large; drift_warning 0.1) (chance alone: about 1.000)")
     many = style_drift({"a": 1000, "b": 2000}, {"a": 2000, "b": 1000}, FIRST)
-    assert "population stability index" in drift_warning(many, 0.1)
+    assert drift_warning(many, 0.1).endswith("(large; drift_warning 0.1)")
+    assert drift_warning(many, 0.5) is None
+    assert drift_warning(many, 0.1, other_rules=True).endswith("(large; drift_warning 0.1); the rules changed, too")
 
 
 # Nights that go wrong half-way

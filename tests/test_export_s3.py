@@ -320,3 +320,34 @@ def test_file_urls(tmp_path):
     place.remove("x")
     assert place.list() == {}
     place.remove("x")
+
+
+@pytest.mark.parametrize("lost", ["shard", "cut", "manifest"])
+def test_a_night_in_a_bucket_that_is_damaged_is_made_again(bucket, tmp_path, monkeypatch, lost):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(EXAMPLES / "astronaut.jpg", tmp_path / "photos")
+    job = job_file(tmp_path, out="s3://photos/in/out", work=f"{tmp_path}/work")
+    assert call("export", job, "--date", FIRST).code == 0
+    tables = table_digests(download(bucket, f"in/out/snapshots/{FIRST}", tmp_path / "first"))
+    shard = f"in/out/snapshots/{FIRST}/faces/part-00000.parquet"
+    if lost == "shard":
+        bucket.delete_object(Bucket="photos", Key=shard)
+    elif lost == "cut":
+        bucket.put_object(Bucket="photos", Key=shard, Body=b"cut")
+    else:
+        bucket.put_object(Bucket="photos", Key=f"in/out/snapshots/{FIRST}/manifest.json", Body=b"garbage")
+    monkeypatch.setattr("stylematch.data.photo_folders.LocalFolder.read", lambda *_: pytest.fail("a photo was read"))
+    result = call("export", job, "--date", FIRST)
+    assert (result.code, "nothing to do" in result.out) == (0, False), result.err
+    name = latest(bucket)["snapshot"]
+    assert table_digests(download(bucket, f"in/out/snapshots/{name}", tmp_path / "second")) == tables
+    assert {key.split("/")[3] for key in keys_below(bucket, "in/out/snapshots/") if not key.endswith("/")} == {name}
+    assert "nothing to do" in call("export", job, "--date", FIRST).out
+
+
+def test_a_night_without_photos_in_a_bucket_is_whole(bucket, tmp_path):
+    (tmp_path / "photos").mkdir()
+    job = job_file(tmp_path, out="s3://photos/in/out", work=f"{tmp_path}/work")
+    for expected in (False, True):
+        result = call("export", job, "--date", FIRST)
+        assert (result.code, "nothing to do" in result.out) == (0, expected), result.err

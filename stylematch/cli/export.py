@@ -50,5 +50,7 @@ def export(
         tell(error.warnings)
         raise
     tell(summary.warnings)
-    for line in summary.lines():
-        typer.echo(line)
+    with whether_heard_or_not(sys.stdout):
+        for line in summary.lines():
+            typer.echo(line)
+        sys.stdout.flush()

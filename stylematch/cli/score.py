@@ -83,6 +83,7 @@ def score(
     ] = None,
 ) -> None:
     """Score a directory of photos: faces, attributes, styles and items, as Parquet, with a gallery."""
+    from stylematch.cli.streams import whether_heard_or_not
     from stylematch.engines.early import end_waiting, started_early
 
     folder = photos_path(photos)
@@ -138,8 +139,10 @@ def score(
             if profile:
                 error.lines += error.profile
             raise
-    for line in [*summary.lines(), *(summary.profile if profile else ())]:
-        typer.echo(line)
+    with whether_heard_or_not(sys.stdout):
+        for line in [*summary.lines(), *(summary.profile if profile else ())]:
+            typer.echo(line)
+        sys.stdout.flush()
 
 
 @app.command()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,14 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.listed_photos import no_face_row, read_row, reading, rejected_row
 from stylematch.pipelines.partition_result import PartitionResult
-from stylematch.pipelines.run_spec import RunSpec
 from stylematch.tables.contract import LANDMARKS, Status, photos_schema
 from stylematch.vision.bundle import sees_clothes
 from stylematch.vision.face_reader import FaceReader, PhotoFaces
 from stylematch.vision.garments import cut_torso
 from stylematch.vision.runtime import Runtime, load_runtime, run_in_batches
+
+if TYPE_CHECKING:
+    from stylematch.pipelines.run_spec import RunSpec
 
 Rows = dict[str, Any]
 """Columns by name: lists or arrays of one length."""

@@ -22,11 +22,12 @@ from urllib.parse import unquote, urlsplit
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.disk import explained, failure, sync_directory, write_durably
-from stylematch.tables.shown import shown
+from stylematch.tables.shown import shown, why
 
 _COPIED_BYTES = 8 << 20
 # A secret may hold a "/", which ends the host of a URL unless it is escaped; a "/" before the ":" is a path's.
 _KEYS = re.compile(r"://(?:[^/?]*:.*@|[^/?]*@)", re.DOTALL)
+_DENIED = "ACCESS_DENIED"
 _NO_BUCKET = re.compile(r"Bucket '[^']*' not found")  # said where Arrow asks for the bucket's region
 
 
@@ -96,7 +97,7 @@ class Place:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise failure("read", f"{self}/{shown(name)}", error) from error
+            raise self._failure("read", name, error) from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file so that either the old or the whole new one is there."""
@@ -147,11 +148,20 @@ class Place:
 
     @contextmanager
     def explained(self, doing: str, name: str) -> Iterator[None]:
-        """Turn an ``OSError`` of the block into a sentence, exit code 3."""
+        """Turn an ``OSError`` of the block into a sentence, exit code 3; what a bucket denies is exit code 2."""
         try:
             yield
         except OSError as error:
-            raise failure(doing, f"{self}/{shown(name)}", error) from error
+            raise self._failure(doing, name, error) from error
+
+    def _failure(self, doing: str, name: str, error: OSError) -> StylematchError:
+        where = f"{self}/{shown(name)}".rstrip("/")
+        if self.directory is None and _DENIED in str(error):  # what a server denies, it denies again
+            return UserError(
+                f"could not {doing} {where}: {why(error)}: have these credentials allowed to {doing} there, or name "
+                "another bucket"
+            )
+        return failure(doing, where, error)
 
 
 def place_of(text: str, what: str) -> Place:
@@ -173,6 +183,7 @@ def place_of(text: str, what: str) -> Place:
     """
     if not text:
         raise UserError(f"{what} is empty: name a folder or a URL.")
+    refuse_tilde(text, what)
     scheme, separator, _ = text.partition("://")
     if not separator:
         return Place(text, Path.cwd() / text)
@@ -194,16 +205,28 @@ def place_of(text: str, what: str) -> Place:
         bucket = base.partition("/")[0]
         reached = bool(bucket) and filesystem.get_file_info(bucket).type != fs.FileType.NotFound
     except (OSError, ValueError) as error:
-        why = f"{what}: {place} cannot be reached: {shown(without_keys(str(error)))}"
+        sentence = f"{what}: {place} cannot be reached: {shown(without_keys(str(error)))}"
         # Arrow's own invalid-argument errors are ValueErrors. What a server refuses, it refuses again.
-        if isinstance(error, ValueError) or "ACCESS_DENIED" in str(error) or _NO_BUCKET.search(str(error)):
-            raise UserError(why) from error
-        raise StylematchError(f"{why}; run the same command again once it can be") from error
+        if isinstance(error, ValueError) or _DENIED in str(error) or _NO_BUCKET.search(str(error)):
+            raise UserError(sentence) from error
+        raise StylematchError(f"{sentence}; run the same command again once it can be") from error
     if not bucket:
         raise UserError(f"{what}: {shown(without_keys(text))} names no bucket; write s3://bucket/prefix.")
     if not reached:
         raise UserError(f"{what}: there is no bucket '{shown(bucket)}'; make it, or mend the URL {place}.")
     return place
+
+
+def refuse_tilde(text: str, what: str) -> None:
+    """Refuse a path that counts on a shell, which no job file has: it would be a folder called ``~``.
+
+    Raises
+    ------
+    UserError
+        It begins with a ``~``.
+    """
+    if text == "~" or text.startswith("~/"):
+        raise UserError(f"{what}: no shell writes out the ~ of '{shown(text)}': write the whole path.")
 
 
 def without_keys(text: str) -> str:

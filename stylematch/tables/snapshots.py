@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from stylematch.errors import StylematchError, UserError
+from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import NOT_ALLOWED, explained, sync_directory, temporary_path
 from stylematch.tables.manifest import MANIFEST, TOOL
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.place import Place
+from stylematch.tables.shards import DONE_DIRECTORY, parse_sidecar
 from stylematch.tables.shown import shown
 
 SUMMARY, LATEST, MARKER = "summary.json", "latest", "export.json"
-_UPLOADS_AT_ONCE = 8
+_PARTS = {MANIFEST, SUMMARY, "report", *TABLES}
+_LAYOUT = {"tool": TOOL, "layout": 1}
+_REQUESTS_AT_ONCE = 8
 
 
 class Snapshots:
@@ -52,16 +56,26 @@ class Snapshots:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"out: {self.place} cannot be made: {error.strerror}; name another folder.") from error
-        if self.place.read(MARKER) is None:
+            link = directory / LATEST
+            if link.exists() and not link.is_symlink():
+                raise UserError(
+                    f"out: {shown(link)} is no link to the newest night: move it away, for that goes there."
+                )
+        marker = self.place.read(MARKER)
+        if marker is not None and _json_of(marker) != _LAYOUT:
+            raise UserError(
+                f"out: {self.place} holds an {MARKER} of another tool, or of another version of this one: name a "
+                "folder of its own."
+            )
+        if marker is None:
             own = "lost+found"  # of the root of a volume, not of anybody
             foreign = [name for name in self.place.list() if not name.startswith(".") and name != own]
             if foreign:
                 raise UserError(
                     f"out: {self.place} holds {shown(foreign[0])} and no earlier export: name a folder of its own."
                 )
-            content = {"tool": TOOL, "layout": 1}
             try:
-                self.place.write(MARKER, (json.dumps(content, sort_keys=True) + "\n").encode())
+                self.place.write(MARKER, (json.dumps(_LAYOUT, sort_keys=True) + "\n").encode())
             except StylematchError as error:
                 if isinstance(error.__cause__, OSError) and error.__cause__.errno in NOT_ALLOWED:
                     raise UserError(f"out: {error}; name a folder that you may write to.") from error
@@ -83,6 +97,52 @@ class Snapshots:
     def manifest(self, name: str) -> dict[str, Any]:
         """Return the manifest of a snapshot; empty where there is none, or it is damaged."""
         return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}"))
+
+    def is_whole(self, name: str) -> bool:
+        """Return whether all that a snapshot's manifest names is there, and of each table every shard in its size."""
+        folder, manifest = f"{SNAPSHOTS}/{name}", self.manifest(name)
+        if not set(manifest.get("outputs", ())) <= self.place.list(folder).keys():
+            return False
+        counts = manifest.get("counts", {})
+        return all(
+            self._rows(f"{folder}/{table}") == counts.get("found" if table == "photos" else table) for table in TABLES
+        )
+
+    def _rows(self, table: str) -> int | None:
+        """Return how many rows a table has by its sidecars; None where a shard is not what its own says."""
+        sizes = self.place.list(table)
+        sidecars = [name for name in self.place.list(f"{table}/{DONE_DIRECTORY}") if not name.startswith(".")]
+        rows = 0
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            read = pool.map(lambda name: self.place.read(f"{table}/{DONE_DIRECTORY}/{name}"), sidecars)
+            for name, info in zip(sidecars, map(parse_sidecar, read), strict=True):
+                if info is None or sizes.get(f"{name.removesuffix('.json')}.parquet") != info.bytes:
+                    return None
+                rows += info.rows
+        return rows
+
+    def make_way(self, name: str) -> None:
+        """Remove what lies in a snapshot's place and is none, since its manifest is damaged or was never written.
+
+        Raises
+        ------
+        UserError
+            It is not of an export.
+        """
+        if not self._entries(name) or self.run_id(name) is not None:
+            return
+        if not self._is_ours(name):
+            raise UserError(f"{self.place}/{SNAPSHOTS}/{name} is no snapshot: move it away, for tonight's goes there")
+        self.place.remove(f"{SNAPSHOTS}/{name}")
+
+    def _entries(self, name: str) -> set[str]:
+        return {entry for entry in self.place.list(f"{SNAPSHOTS}/{name}") if not entry.startswith(".")}
+
+    def _is_ours(self, name: str) -> bool:
+        """Return whether an export made a folder, by its manifest, or, where none can be read, by what lies there."""
+        if manifest := self.manifest(name):
+            return manifest.get("tool") == TOOL
+        return set() < self._entries(name) <= _PARTS
 
     def run_id(self, name: str) -> str | None:
         """Return the name of a snapshot's run."""
@@ -118,9 +178,11 @@ class Snapshots:
         link = self.place.directory / LATEST
         temporary = temporary_path(link)
         with explained("write", link):
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(Path(SNAPSHOTS) / name)
-            temporary.replace(link)
+            try:
+                temporary.symlink_to(Path(SNAPSHOTS) / name)
+                temporary.replace(link)
+            finally:
+                temporary.unlink(missing_ok=True)
             sync_directory(link.parent)
         return None
 
@@ -151,7 +213,7 @@ class Snapshots:
             relative = path.relative_to(staged).as_posix()
             self.place.copy(path, f"{SNAPSHOTS}/{name}/{relative}")
 
-        with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             list(pool.map(send, (path for path in files if path.name != MANIFEST or path.parent != staged)))
         send(staged / MANIFEST)
         return name
@@ -159,7 +221,8 @@ class Snapshots:
     def retire(self, keep: int, current: str) -> list[str]:
         """Remove all but the newest ``keep`` nights, and what ``current`` replaced; return what was removed.
 
-        What an upload that was cut off left, of any night, is removed as well: nothing would ever finish it.
+        What an upload that was cut off left, of any night, is removed as well: nothing would ever finish it. A folder
+        that no export made stays, whatever it is called.
         """
         finished = self.finished()
         nights = sorted(set(finished.values()))[-keep:]
@@ -172,6 +235,7 @@ class Snapshots:
         removed += [
             name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in finished and name != current
         ]
+        removed = [name for name in removed if self._is_ours(name)]
         for name in removed:
             self.place.remove(f"{SNAPSHOTS}/{name}")
         return removed

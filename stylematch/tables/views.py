@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
-from stylematch.tables.manifest import MANIFEST, read_manifest
+from stylematch.tables.manifest import MANIFEST, made_by, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.shards import shard_paths
 from stylematch.tables.shown import is_url, shown, why
@@ -119,7 +119,7 @@ def open_table(run: Path, table: str, out: Path | None = None) -> Any:
     try:
         return ds.dataset(files, format="parquet")
     except (OSError, ValueError) as error:
-        raise UserError(f"{shown(run / table)} cannot be read: {why(error)}; run score again") from None
+        raise UserError(f"{shown(run / table)} cannot be read: {why(error)}; {_again(run)}") from None
 
 
 def refuse_elsewhere(run: Path) -> None:
@@ -162,10 +162,18 @@ def _tables(out: Path, run: Path) -> dict[str, Any]:
 def _shards(out: Path, run: Path, table: str) -> list[Path]:
     files = shard_paths(run / table)
     if not files:
-        raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; run score again")
+        raise UserError(f"{shown(run)} is damaged: its table '{table}' has no Parquet file; {_again(run)}")
     for file in files:
         refuse_link(out, file)
     return files
+
+
+def _again(run: Path) -> str:
+    """Return what makes a damaged run whole."""
+    manifest = read_manifest(run) or {}
+    if made_by(manifest) != "export":
+        return f"run {made_by(manifest)} again"
+    return f"make that night again: export JOB.toml --date {manifest['settings'].get('snapshot_date')}"
 
 
 def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
@@ -177,7 +185,7 @@ def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
         try:
             schemas.append(pq.read_schema(files[0]))
         except (OSError, ValueError) as error:
-            raise UserError(f"{shown(files[0])} cannot be read: {why(error)}; export it again") from None
+            raise UserError(f"{shown(files[0])} cannot be read: {why(error)}; {_again(night)}") from None
         date = pc.field(SNAPSHOT_DATE) == pa.scalar(night_of(night.name), pa.date32())
         fragments += [file_format.make_fragment(str(path), filesystem, partition_expression=date) for path in files]
     return ds.FileSystemDataset(fragments, _common(schemas), file_format, filesystem)

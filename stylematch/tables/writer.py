@@ -94,6 +94,7 @@ class ShardWriter:
             version="2.6",
             compression="zstd",
             compression_level=3,
+            write_page_checksum=True,  # 0.05 %, and a flipped bit is no vector that nobody ever measured
             # A dictionary of a column whose values hardly repeat costs about 1 % of it; names that repeat
             # shrink tenfold.
             use_dictionary=[field.name for field in self._schema if pa.types.is_string(field.type)],

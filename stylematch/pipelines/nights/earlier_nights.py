@@ -7,9 +7,11 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stylematch.errors import StylematchError
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.environment import package_versions
 from stylematch.tables.night_names import SNAPSHOTS
+from stylematch.tables.place import Place
 from stylematch.tables.snapshots import Snapshots
 from stylematch.tables.staging import Staging
 
@@ -17,7 +19,7 @@ from stylematch.tables.staging import Staging
 def already_published(
     snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool, unsettled: int
 ) -> str | None:
-    """Return the snapshot of this night if it is this very run, complete, and no photo was settled since.
+    """Return the snapshot of this night if it is this very run, whole, and no photo was settled since.
 
     What ended a worker may be read by another try, so ``unsettled``, how many photos are not settled now, tells two
     runs of one name apart.
@@ -30,6 +32,7 @@ def already_published(
             for name in ours
             if snapshots.summary(name)
             and sum(snapshots.manifest(name)["counts"]["reasons"].get(reason, 0) for reason in UNSETTLED) == unsettled
+            and snapshots.is_whole(name)
             and (not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report"))
         ),
         None,
@@ -69,6 +72,26 @@ def found_last(snapshots: Snapshots) -> int:
     """Return how many photos the newest snapshot has; 0 where there is none, or nothing can be said."""
     name = next(reversed(snapshots.finished()), None)
     return snapshots.summary(name).get("photos", {}).get("found", 0) if name else 0
+
+
+def check_gone(gone: int, how: str, *, before: int, limit: float, place: Place) -> None:
+    """See that enough of the last snapshot's photos is left for a night.
+
+    Raises
+    ------
+    StylematchError
+        ``gone`` of the ``before`` photos are more than the share ``limit``.
+    """
+    if before and gone / before > limit:
+        raise StylematchError(
+            f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
+            f"{limit:g}: nothing is published and nothing forgotten; see that {place} is whole, or raise max_gone_share"
+        )
+
+
+def rules_of(snapshots: Snapshots, name: str) -> str | None:
+    """Return the digest of the rules that made a snapshot; None where nothing can be said."""
+    return snapshots.manifest(name).get("sha256", {}).get("rules")
 
 
 def styles_before(snapshots: Snapshots, day: date) -> tuple[str | None, dict[str, int]]:

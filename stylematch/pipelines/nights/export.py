@@ -8,7 +8,9 @@ features and of tables; the same command goes on with them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -19,7 +21,8 @@ from pathlib import Path
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
-from stylematch.pipelines.nights.night import VERIFYING, Night
+from stylematch.pipelines.nights.night import Night
+from stylematch.pipelines.nights.verification import VERIFYING
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
@@ -27,7 +30,7 @@ from stylematch.tables.closed_duckdb import words_of
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import HIDDEN
-from stylematch.tables.place import Place, place_of
+from stylematch.tables.place import Place, place_of, refuse_tilde
 from stylematch.tables.shown import shown
 from stylematch.tables.staging import put_back
 
@@ -76,23 +79,30 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
         for marker in work.glob(f"{VERIFYING}*"):
             if day.isoformat() not in marker.name:
                 marker.unlink()
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work) as scratch, _room_for_joins(work):
+        with _scratch(work) as scratch, _room_for_joins(work):
             summary = night.run(Path(scratch), local, clock)
     check_limits(job, summary)
     return summary
 
 
+def _scratch(work: Path) -> tempfile.TemporaryDirectory[str]:
+    # What cannot be removed goes with the next night; the error that ends this one is the one to be told.
+    return tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=work, ignore_cleanup_errors=True)
+
+
 @contextmanager
 def _room_for_joins(work: Path) -> Iterator[None]:
-    """Turn what ends a join of what is known of the photos, a full disk or too little memory, into a sentence."""
+    """Turn what ends a join of what is known of the photos, such as a full disk, into a sentence."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
+        words = shown(words_of(error))
+        is_full = isinstance(error, duckdb.OutOfMemoryException) or os.strerror(errno.ENOSPC) in words
         raise StylematchError(
-            f"what is known of the photos could not be joined in {shown(work)}: {shown(words_of(error))}; make room "
-            "there and run the same command again"
+            f"what is known of the photos could not be joined in {shown(work)}: {words}; "
+            f"{'make room there and ' if is_full else ''}run the same command again"
         ) from error
 
 
@@ -101,6 +111,8 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
     if out.directory is not None:
         work = out.directory / ".work"
     else:
+        if job.work is not None:
+            refuse_tilde(job.work, "work")
         try:
             above = cache_folder() if job.work is None else Path(job.work)
         except UserError as error:

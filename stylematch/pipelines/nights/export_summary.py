@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ class ExportSummary:
         Snapshots that were removed.
     kept_pointer : str, optional
         The later night that ``latest`` goes on naming.
+    pointed : bool
+        ``latest`` names it since tonight.
+    also : list of str
+        Warnings that came after its summary was written.
     """
 
     out: str
@@ -37,11 +41,14 @@ class ExportSummary:
     was_there: bool
     removed: list[str]
     kept_pointer: str | None = None
+    pointed: bool = False
+    also: list[str] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[str]:
         """What somebody should look at."""
-        warnings = list(self.content.get("warnings", ()))
+        published = self.content.get("warnings", ())
+        warnings = [*((f"as published: {told}" for told in published) if self.was_there else published), *self.also]
         if self.kept_pointer:
             path = f"{self.out.rpartition('/')[0]}/{self.kept_pointer}"
             warnings.append(
@@ -54,7 +61,8 @@ class ExportSummary:
         """Return what a person is told: one line."""
         c = self.content
         if self.was_there:
-            return [f"export {c['snapshot_date']}: nothing to do, {self.out} already holds this run ({c['run_id']})"]
+            done = "latest names it now" if self.pointed else "nothing to do"
+            return [f"export {c['snapshot_date']}: {done}, {self.out} already holds this run ({c['run_id']})"]
         photos, changes, drift = c["photos"], c["changes"], c["drift"]
         mix = ", ".join(f"{shown(style)} {part['share']:.0%}{_moved(part)}" for style, part in c["styles"].items())
         return [
@@ -101,17 +109,17 @@ def style_mix(before: dict[str, int], now: dict[str, int]) -> dict[str, dict[str
     }
 
 
-def drift_warning(drift: Drift, limit: float) -> str | None:
-    """Return what a night says of a drift that reaches a limit; None below it, and below what chance alone would do."""
+def drift_warning(drift: Drift, limit: float, *, other_rules: bool = False) -> str | None:
+    """Return what a night says of a drift that reaches a limit, and of what else may explain it; None below it."""
     if not is_over(drift.psi, limit):
         return None
-    if drift.psi is not None and drift.by_chance is not None and drift.psi < drift.by_chance:
-        return None
-    if drift.psi is None:
-        return f"the styles drift: {_of_drift({'psi': None, 'against': drift.against})}"
+    also = "; the rules changed, too" if other_rules else ""
+    if drift.psi is None or drift.by_chance is None:
+        return f"the styles drift: {_of_drift({'psi': None, 'against': drift.against})}{also}"
+    chance = f" (chance alone: about {drift.by_chance:.3f})" if drift.psi <= drift.by_chance else ""
     return (
         f"the styles drift: population stability index {drift.psi:.3f} against {drift.against} "
-        f"({drift.level}; drift_warning {limit:g}, by chance about {drift.by_chance:.3f})"
+        f"({drift.level}; drift_warning {limit:g}){chance}{also}"
     )
 
 

@@ -6,6 +6,7 @@ never used twice), so what one step of a night saw of it holds for the next.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow.dataset as ds
 from stylematch.tables.place import Place
 
 _OPENED_AT_ONCE = 8
+_READ_BYTES = 8 << 20
 
 
 class Footers:
@@ -29,7 +31,8 @@ class Footers:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._format = ds.ParquetFileFormat()
+        verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        self._format = ds.ParquetFileFormat(default_fragment_scan_options=verified)
         self._fits: dict[str, bool] = {}
         self._fragments: dict[str, Any] = {}
 
@@ -50,6 +53,15 @@ class Footers:
         """
         self._look([file for file in files if file not in self._fits], schema, keep=False)
         return {file for file in files if not self._fits[file]}
+
+    def left_out(self, file: str) -> bool:
+        """Return whether a file is known as damaged."""
+        return not self._fits.get(file, True)
+
+    def leave_out(self, files: set[str]) -> None:
+        """Count files as damaged from now on, though their footers are whole."""
+        self._fits |= dict.fromkeys(files, False)
+        self._fragments |= dict.fromkeys(files)
 
     def dataset(self, files: Sequence[str], schema: pa.Schema, *, without: set[str]) -> tuple[Any, set[str]]:
         """Return the files that can be read as one data set, which keeps their footers, and those that are damaged.
@@ -85,12 +97,29 @@ class Footers:
         """Return a file with its footer, None if it is damaged."""
         with self._place.explained("read", file):
             try:
-                fragment = self._format.make_fragment(self._place.key(file), self._place.filesystem)
-                fragment.ensure_complete_metadata()
-                return fragment if fragment.physical_schema.equals(schema) else None
+                return self._fragment(file, schema)
             except (FileNotFoundError, pa.ArrowInvalid):
                 return None
-            except OSError as error:
-                if "thrift" in str(error).lower():  # Parquet's word for a footer that is no footer
-                    return None
-                raise
+            except OSError:  # Arrow's also of a footer that is none
+                read_through(self._place, file)
+            with contextlib.suppress(OSError, pa.ArrowInvalid):
+                return self._fragment(file, schema)
+            return None
+
+    def _fragment(self, file: str, schema: pa.Schema) -> Any:
+        fragment = self._format.make_fragment(self._place.key(file), self._place.filesystem)
+        fragment.ensure_complete_metadata()
+        return fragment if fragment.physical_schema.equals(schema) else None
+
+
+def read_through(place: Place, file: str) -> None:
+    """Read a file to its end: where Arrow cannot read it though this can be done, twice, it is damaged.
+
+    Raises
+    ------
+    StylematchError
+        The disk or the server fails, which says nothing of the file.
+    """
+    with place.open(file) as stream, place.explained("read", file):
+        while stream.read(_READ_BYTES):
+            pass

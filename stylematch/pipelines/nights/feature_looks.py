@@ -99,7 +99,10 @@ class KeptLooks:
         if name is None:
             return
         try:
-            with self._store.place.open(f"{self._folder}/{name}") as stream, pq.ParquetFile(stream) as file:
+            with (
+                self._store.place.open(f"{self._folder}/{name}") as stream,
+                pq.ParquetFile(stream, page_checksum_verification=True) as file,
+            ):
                 for batch in file.iter_batches(_ROWS):
                     for row in batch.cast(looks_schema()).to_pylist():
                         yield Look(**row)

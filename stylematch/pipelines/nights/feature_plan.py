@@ -140,6 +140,10 @@ class FeaturePlan:
         gone, before = self._connection.execute(query).fetchone() or (0, 0)
         return gone, before
 
+    def moved(self) -> int:
+        """Return how many of those that are gone stand under another path: equal in bytes and stamp."""
+        return (self._connection.execute(sql.MOVED).fetchone() or (0,))[0]
+
     def last_seen(self) -> int:
         """Return when the last of what is known of files was seen, in nanoseconds since 1970; 0 where nothing is."""
         query = "SELECT coalesce(max(seen), 0) FROM (SELECT seen FROM files UNION ALL SELECT seen FROM pending)"

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.pipelines.face_features import FaceFeatures, Rows
+from stylematch.pipelines.nights.feature_damage import UNREADABLE, StoreReadError
 from stylematch.pipelines.nights.feature_store import (
     ROW_GROUP_ROWS,
     FeatureStore,
@@ -19,6 +20,7 @@ from stylematch.pipelines.nights.feature_store import (
     photo_features_schema,
 )
 from stylematch.tables.contract import BOX, LANDMARKS
+from stylematch.tables.shown import shown, why
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,11 @@ class FeatureReader:
 
     def _rows(self, name: str, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         groups = np.unique(rows // ROW_GROUP_ROWS)
-        with self._store.place.explained("read", f"{self._store.folder}/{name}"):
+        try:
             table = self._file(name).read_row_groups([int(group) for group in groups], columns=list(columns))
+        except UNREADABLE as error:
+            file = f"{self._store.place}/{self._store.folder}/{shown(name)}"
+            raise StoreReadError(f"could not read {file}: {why(error)}; run the same command again") from error
         at = np.searchsorted(groups, rows // ROW_GROUP_ROWS) * ROW_GROUP_ROWS + rows % ROW_GROUP_ROWS
         return table.take(pa.array(at, pa.int64()))
 
@@ -85,7 +90,8 @@ class FeatureReader:
         if name not in self._open:
             while len(self._open) >= 2 * self._OPEN_SHARDS:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[name] = pq.ParquetFile(self._store.place.open(f"{self._store.folder}/{name}"))
+            stream = self._store.place.open(f"{self._store.folder}/{name}")
+            self._open[name] = pq.ParquetFile(stream, page_checksum_verification=True)
         return self._open[name]
 
 

@@ -40,6 +40,15 @@ SPARED = f"""
     FROM (FROM files UNION ALL FROM pending)
     WHERE path IN (SELECT path FROM unseen) AND photo_id IS NOT NULL
     {_SEEN_LAST}"""  # noqa: S608  # of a constant
+# What has another path by now, with equal bytes and stamp, is not gone; so many as there are of both.
+MOVED = """
+    SELECT coalesce(sum(least(lost.files, come.files)), 0)::BIGINT
+    FROM (
+        SELECT bytes, stamp, count(*) AS files FROM files
+        WHERE path NOT IN (SELECT path FROM found) AND path NOT IN (SELECT path FROM unseen) GROUP BY ALL) AS lost
+    JOIN (
+        SELECT bytes, stamp, count(*) AS files FROM found WHERE path NOT IN (SELECT path FROM files) GROUP BY ALL
+    ) AS come USING (bytes, stamp)"""
 LIVE = """
     CREATE VIEW live AS
     SELECT number, photo_id, shard, "row" FROM plan WHERE shard IS NOT NULL

@@ -63,7 +63,7 @@ def _write_again(store: FeatureStore, plan: FeaturePlan, shards: list[str], scra
     where = plan.live_in(shards)
     number = 0
     while chunk := list(islice(where, MAX_SHARD_PHOTOS)):
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
             with FeatureDraft(store, f"{name}-tidy-{number:05d}", Path(folder)) as draft:
                 for start in range(0, len(chunk), ROW_GROUP_ROWS):
                     taken = reader.take(chunk[start : start + ROW_GROUP_ROWS])

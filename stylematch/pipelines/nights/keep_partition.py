@@ -130,7 +130,8 @@ def keep_partition(state: KeepState, partition: Partition, advance: Callable[[in
     for photo in partition.lost:
         given_up[photo.path].append(photo)
     together = 1 if partition.alone else job.spec.settings.batch_size
-    with tempfile.TemporaryDirectory(dir=job.staged) as folder, ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+    temporary = tempfile.TemporaryDirectory(dir=job.staged, ignore_cleanup_errors=True)
+    with temporary as folder, ThreadPoolExecutor(_READ_AT_ONCE) as pool:
         scratch, done_here = Path(folder), set[str]()
         files = ShardWriter(scratch / "files", 0, files_schema())
         draft = FeatureDraft(job.store, name, scratch)

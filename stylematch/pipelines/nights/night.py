@@ -12,7 +12,6 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from stylematch.data.listing import Listing
 from stylematch.data.photo_file import escape_bytes, unescape_path
@@ -20,15 +19,15 @@ from stylematch.data.photo_folders import LocalFolder, photo_folder
 from stylematch.data.photos import FindCounts
 from stylematch.engines.progress import Progress
 from stylematch.errors import StylematchError
-from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.earlier_nights import (
     already_published,
+    check_gone,
     forget_unsettled,
     found_last,
-    styles_before,
     with_equal_tables,
 )
-from stylematch.pipelines.nights.export_summary import ExportSummary, drift_warning, faces_by_style, style_mix
+from stylematch.pipelines.nights.export_summary import ExportSummary
+from stylematch.pipelines.nights.feature_damage import StoreReadError, leave_out_damaged
 from stylematch.pipelines.nights.feature_footers import Footers
 from stylematch.pipelines.nights.feature_looks import KeptLooks
 from stylematch.pipelines.nights.feature_plan import Changes, FeaturePlan
@@ -37,6 +36,8 @@ from stylematch.pipelines.nights.feature_tidy import tidy, write_files
 from stylematch.pipelines.nights.keep_partition import KeepJob, KeepState, keep_partition
 from stylematch.pipelines.nights.night_lists import lost_before, write_found
 from stylematch.pipelines.nights.snapshot_partition import SnapshotJob, SnapshotState, snapshot_partition
+from stylematch.pipelines.nights.summary_content import Troubles, summary_content
+from stylematch.pipelines.nights.verification import marker_of, verified_since
 from stylematch.pipelines.on_engine import run_job
 from stylematch.pipelines.run_gallery import forget_kept
 from stylematch.pipelines.run_listing import waiting_partitions
@@ -49,12 +50,8 @@ from stylematch.tables.manifest import Manifest, Stage, write_manifest
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import output_of
 from stylematch.tables.place import Place
-from stylematch.tables.shown import shown
 from stylematch.tables.snapshots import SUMMARY, Snapshots
 from stylematch.tables.staging import Decision, Staging
-
-VERIFYING = "verify-"
-"""What the name of the file begins with that says, for a night, when the verification of all contents began."""
 
 
 class Night:
@@ -87,7 +84,7 @@ class Night:
         self.footers = Footers(out)
         self.snapshots = Snapshots(out)
         self.counts = FindCounts()
-        self.spared, self.forgotten, self.damaged = 0, 0, set[str]()
+        self.troubles, self.read, self.is_written = Troubles(), 0, False
         self._suffix = secrets.token_hex(4)
         self.stages: dict[str, Stage] = {}
 
@@ -98,7 +95,23 @@ class Night:
 
     def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
         """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
+        import duckdb
+
         found = self._list(scratch)
+        while True:
+            try:
+                summary = self._all_but_list(found, scratch, local, clock)
+                break
+            except (duckdb.Error, StoreReadError) as error:
+                no_damage = isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException))
+                if no_damage or not leave_out_damaged(self.store, self.footers):
+                    raise
+                self.seen += 1  # no name of a file is used twice
+        self.looks.publish()
+        marker_of(scratch.parent, self.day).unlink(missing_ok=True)
+        return summary
+
+    def _all_but_list(self, found: Path, scratch: Path, local: Path, clock: float) -> ExportSummary:
         self._keep(found, scratch)
         with self._plan(found, scratch) as plan:
             if lost := plan.unexplained():
@@ -110,9 +123,7 @@ class Night:
             listing = plan.write_plan(scratch / "plan.jsonl")
             summary = self._publish(listing, plan, local, clock)
             write_files(self.store, plan, scratch, self.name, self.seen)
-            self.looks.publish()
             tidy(self.store, plan, scratch, self.name)
-        self._verify_marker(scratch.parent).unlink(missing_ok=True)
         return summary
 
     def _plan(self, found: Path, scratch: Path) -> FeaturePlan:
@@ -155,15 +166,17 @@ class Night:
             # What is seen tonight counts before all that is known, though the clock may have gone back since.
             self.seen = max(self.seen, plan.last_seen() + 1)
             gone, before = plan.gone()
+            self.troubles = Troubles(plan.damaged, spared=plan.spared())
             if not before and (before := found_last(self.snapshots)):
-                self.forgotten, gone = before, max(0, before - self.stages["list"].items)
-            self.spared, self.damaged = plan.spared(), plan.damaged
-            self._check_gone(gone, before, "are gone")
-            self._check_gone(self.spared, before, "cannot be read any more")
-            since = self._verified_since(scratch.parent) if self.verify else None
+                self.troubles.forgotten, gone = before, max(0, before - self.stages["list"].items)
+            check = functools.partial(check_gone, before=before, limit=self.job.max_gone_share, place=self.place)
+            check(gone - plan.moved(), "are gone")
+            check(self.troubles.spared, "cannot be read any more")
+            since = verified_since(scratch.parent, self.day, self.seen) if self.verify else None
             todo = plan.write_todo(scratch / "todo.jsonl", verify_since=since)
             plan.write_known_ids(scratch / "known")
         self.stages["new photos"] = Stage(0.0, todo.photos, "photos")
+        self.read += todo.photos
         if not todo.photos:
             return
         keep = KeepJob(
@@ -190,27 +203,6 @@ class Night:
         )
         self.stages |= ran.stages
 
-    def _verify_marker(self, work: Path) -> Path:
-        return work / f"{VERIFYING}{self.day.isoformat()}"
-
-    def _verified_since(self, work: Path) -> int:
-        """Return from when on a file counts as read tonight: from the first try of a night that was stopped."""
-        marker = self._verify_marker(work)
-        try:
-            return int(marker.read_text())
-        except (OSError, ValueError):
-            write_durably(marker, str(self.seen).encode())
-            return self.seen
-
-    def _check_gone(self, gone: int, before: int, how: str) -> None:
-        limit = self.job.max_gone_share
-        if before and gone / before > limit:
-            raise StylematchError(
-                f"{gone:,} of last night's {before:,} photos {how} ({gone / before:.0%}), over max_gone_share "
-                f"{limit:g}: nothing is published and nothing forgotten; see that {self.place} is whole, "
-                "or raise max_gone_share"
-            )
-
     def _publish(self, listing: Listing, plan: FeaturePlan, local: Path, clock: float) -> ExportSummary:
         run_id = self.spec.run_id(listing.sha256)
         staged_out = local / SNAPSHOTS / self.day.isoformat()
@@ -223,6 +215,8 @@ class Night:
             with_gallery=self.settings.report,
             unsettled=plan.unsettled(),
         )
+        if self.out.directory is not None:
+            self.snapshots.make_way(self.day.isoformat())
         there = published(self.snapshots)
         if there is None:
             staged = Snapshots(Place(str(local), local))
@@ -238,10 +232,20 @@ class Night:
             shutil.rmtree(staged_out, ignore_errors=True)
         else:
             name = self.day.isoformat()
+        pointed = self.snapshots.latest() != name
         kept_pointer = self.snapshots.point_to(name)
         removed = self.snapshots.retire(self.job.keep_snapshots, name)
         content = self.snapshots.summary(name)
-        return ExportSummary(f"{self.out}/{SNAPSHOTS}/{name}", content, there is not None, removed, kept_pointer)
+        was_there, told = there is not None and not self.is_written, content.get("warnings", ())
+        return ExportSummary(
+            f"{self.out}/{SNAPSHOTS}/{name}",
+            content,
+            was_there,
+            removed,
+            kept_pointer,
+            pointed and kept_pointer is None,
+            [warning for warning in self.troubles.warnings() if was_there or warning not in told],
+        )
 
     def _write(self, staging: Staging, listing: Listing, changes: Changes, as_before: str | None, clock: float) -> None:
         """Write the staged run: tables, gallery, summary, manifest."""
@@ -266,7 +270,20 @@ class Night:
             ignored=self.counts.ignored,
         )
         forget_kept(staging.directory)  # it may be published by copying; what is done again here reads no photo
-        content = self._summary(staging, changes) | {
+        summary = summary_content(
+            staging.directory,
+            self.snapshots,
+            self.day,
+            run_id=staging.run_id,
+            rules=self.spec.rules.sha256,
+            limit=self.job.drift_warning,
+            changes=changes,
+            read=self.read,
+            unlisted=self.counts.unreadable_examples,
+            troubles=self.troubles,
+        )
+        self.is_written = True
+        content = summary | {
             "photos": asdict(written.counts),
             "seconds": round(time.perf_counter() - clock, 3),
         }
@@ -293,35 +310,3 @@ class Night:
                 unreadable_directories=self.counts.unreadable_examples,
             ),
         )
-
-    def _summary(self, staging: Staging, changes: Changes) -> dict[str, Any]:
-        last, before = styles_before(self.snapshots, self.day)
-        now = faces_by_style(staging.directory)
-        drift = style_drift(before, now, last[:10]) if last else None
-        warnings = []
-        if drift and (drifts := drift_warning(drift, self.job.drift_warning)):
-            warnings.append(drifts)
-        if unlisted := self.counts.unreadable_examples:
-            names = ", ".join(map(shown, unlisted))
-            warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
-        if self.damaged:
-            names = ", ".join(map(shown, sorted(self.damaged)))
-            warnings.append(f"damaged, so what they held was read again: {names}")
-        if self.forgotten:
-            warnings.append(
-                f"what was known of the files of the last snapshot's {self.forgotten:,} photos is lost (store/files), "
-                "so all are read again and count as new"
-            )
-        if self.spared:
-            warnings.append(
-                f"{self.spared:,} known photos may not be read any more: rejected or left out tonight, but their "
-                "features are kept"
-            )
-        return {
-            "snapshot_date": self.day.isoformat(),
-            "run_id": staging.run_id,
-            "changes": asdict(changes) | {"read": self.stages["new photos"].items},
-            "styles": style_mix(before, now),
-            "drift": asdict(drift) | {"level": drift.level} if drift else None,
-            "warnings": warnings,
-        }
