@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylematch.data.article_types import TYPES_OF_CATEGORY, fashion_mnist_category
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.fashion_product import (
     GROUPS,
@@ -271,3 +272,9 @@ def test_the_real_table(shared_data):
     rest, held = split_stratified(products.labels["articleType"], 0.2, 0)
     assert (len(rest), len(held)) == (6_905, 1_725)
     assert never_trained(products, rest, held) == ()
+
+
+def test_a_shop_finds_formal_shoes_with_its_boots_and_no_model_learns_so():
+    assert fashion_mnist_category("Formal Shoes") == fashion_mnist_category("Booties") == "Ankle boot"
+    assert fashion_mnist_category("Heels") is None
+    assert "Ankle boot" not in TYPES_OF_CATEGORY
