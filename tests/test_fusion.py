@@ -337,7 +337,7 @@ def test_score_uses_what_was_fitted_and_says_so(fitted, tmp_path):
     collection, _ = fitted
     photos = EXAMPLES / "astronaut.jpg"
     assets = resolve_assets([collection])
-    rules = load_rules("classic", attribute_names=rule_attributes(assets))
+    rules = load_rules("classic", attribute_names=assets.attribute_names)
     assert fit_of(assets, rules) is not None
     first = score(photos, tmp_path / "fitted", "--index", collection, "--rules", "classic")
     assert first.code == 0, first.err
@@ -353,12 +353,6 @@ def test_score_uses_what_was_fitted_and_says_so(fitted, tmp_path):
     own = manifest(tmp_path / "own")["settings"]["style_fusion"]
     assert own["fitted"] is False
     assert own["vote"]["k"] == VoteSettings().k
-
-
-def rule_attributes(assets):
-    from stylematch.vision.bundle import Bundle
-
-    return Bundle.open(assets.attributes).schema.group("attributes").labels
 
 
 def test_rules_fit_refuses_a_gallery_that_holds_what_it_fits_to(tmp_path, monkeypatch):

@@ -146,8 +146,10 @@ def test_every_partition_runs_once_with_one_load_an_actor(connected, tmp_path):
     assert {partition: result[0] for partition, result in done.items()} == {n: n * n for n in range(12)}
     assert sum(photos) == sum(n % 3 + 2 for n in range(12))
     processes = {result[1] for result in done.values()}
-    assert 1 <= len(processes) <= 2
-    assert {path.name for path in tmp_path.iterdir()} == {f"loaded-{pid}" for pid in processes}
+    loaded = {path.name for path in tmp_path.iterdir()}
+    # On a busy machine one actor may have done all before the other has loaded.
+    assert {f"loaded-{pid}" for pid in processes} <= loaded
+    assert len(loaded) <= 2
 
 
 def test_no_partitions_need_no_ray(tmp_path):

@@ -287,6 +287,7 @@ def test_what_names_a_run_leaves_out_how_it_is_run():
         "follow_links": True,
         "where": "price < 50",
         "without": ("Male",),
+        "item_columns": ("price",),
         "weight_similarity": 0.5,
         "weight_tags": 0.5,
         "weight_category": 0.5,
