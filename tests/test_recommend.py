@@ -90,7 +90,8 @@ def assert_good(catalog, categories, rows, k, style_score, *, tags=None, worn=No
         for tag, wanted in (tags or {}).items():
             value = catalog.value(tag, position)
             chance = catalog.value(f"{tag}_probability", position)
-            fits.append(0.5 if value is None else (value in wanted) * float(1.0 if chance is None else chance))
+            full = 0.75 if value == "Unisex" and len(wanted) > 1 else 1.0
+            fits.append(0.5 if value is None else (value in wanted) * full * float(1.0 if chance is None else chance))
         fit = float(np.mean(fits)) if fits else 1.0
         assert row.tag_fit == (pytest.approx(fit, abs=1e-6) if fits else None)
         looked = worn is not None and any(may_be_worn_on_torso(name) for name in categories)
@@ -447,6 +448,17 @@ def test_where_a_style_asks_for_no_gender_the_persons_counts_and_no_adult_gets_c
 def test_what_is_hardly_like_the_worn_clothes_is_called_so(similarity, said):
     about = {"category": "Coat", "named": "Coat", "query": "worn", "fitting": (), "style": "s", "rule": "r"}
     assert said in reason_for(similarity=similarity, **about)
+
+
+def test_what_is_for_everybody_fits_less_than_what_is_for_her():
+    genders = ["Women", "Unisex", "Men", None]
+    columns = {"gender": pa.array(genders), "gender_probability": pa.array([None, None, None, None], pa.float32())}
+    catalog = make_catalog(list("abcd"), np.eye(4) + 0.1, ["Bag"] * 4, **columns)
+    assert catalog.tag_fit("gender", ["Women", "Unisex"]).tolist() == [1.0, 0.75, 0.0, 0.5]
+    assert catalog.tag_fit("gender", ["Unisex"]).tolist() == [0.0, 1.0, 0.0, 0.5]
+    assert catalog.fitting("gender", 1, ["Women", "Unisex"]) == "Unisex"
+    predicted = make_catalog(["a"], np.ones((1, 4)), ["Bag"], gender=["Unisex"], gender_probability=pa.array([0.8]))
+    assert predicted.tag_fit("gender", ["Women", "Unisex"]).tolist() == [pytest.approx(0.6)]
 
 
 def test_an_item_for_others_says_so():

@@ -3,7 +3,8 @@
 - An item is of a category if that is its own (``category``) or the one that it looks like (``category_predicted``).
 - How well an item's tags *fit* is the mean, over the tags that are asked for, of: 1 where the item's value, or what it
   means (``data/item_words``: "Female" is Women), is among the wanted, else 0; the model's probability in place of the 1
-  where it predicted the value; 0.5 where nothing is known, or a value that means nothing that a rule can ask for.
+  where it predicted the value; 0.5 where nothing is known, or a value that means nothing that a rule can ask for; 0.75
+  where something is for everybody and a rule also names whom it is for: backpacks are no typical bag of women.
 - An item is *for others* where its catalogue gives a gender, and not one of those it is chosen for: no other tag is so
   plain.
 - A *prototype* is the normalised mean of the embeddings of those of some items whose tags fit best.
@@ -35,11 +36,12 @@ from stylematch.search.rows_file import PICTURE_SIDE_PX
 
 GENDER = "gender"
 """The tag that says whom an item is made for."""
+EVERYBODY = "Unisex"
 NEAR_EQUAL_CORRELATION = 0.98
 TYPICAL_ITEMS = 20
 """Of how many items at least a prototype is the mean, where there are so many."""
 _PIXELS = PICTURE_SIDE_PX * PICTURE_SIDE_PX
-_UNKNOWN_FIT = 0.5
+_UNKNOWN_FIT, _FOR_EVERYBODY_FIT = 0.5, 0.75
 _KEPT_LOOKS = 2000  # 6 MB
 
 Positions = npt.NDArray[np.int64]
@@ -142,7 +144,7 @@ class ItemCatalog(ItemRows):
         fits = np.array([*fit_of, _UNKNOWN_FIT])[codes]
         if f"{tag}_probability" in self._rows.column_names:
             chances = pc.fill_null(self._rows[f"{tag}_probability"].cast(pa.float64()), 1.0).to_numpy()
-            fits = np.where(fits == 1.0, chances, fits)
+            fits = np.where(fits > _UNKNOWN_FIT, fits * chances, fits)
         return fits
 
     def for_others(self, genders: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -162,7 +164,7 @@ class ItemCatalog(ItemRows):
     def fitting(self, tag: str, position: int, wanted: Sequence[str]) -> str | None:
         """Return the value of an item's tag, as its catalogue spells it, where it fits."""
         value = self.value(tag, position)
-        return value if value is not None and self._fit_of(tag, value, wanted) == 1.0 else None
+        return value if value is not None and self._fit_of(tag, value, wanted) > _UNKNOWN_FIT else None
 
     def is_predicted(self, tag: str, position: int) -> bool:
         """Return whether the value of an item's tag is a model's and not the catalogue's."""
@@ -171,8 +173,9 @@ class ItemCatalog(ItemRows):
     @staticmethod
     def _fit_of(tag: str, value: str, wanted: Sequence[str]) -> float:
         names = names_of(tag, value)
-        if value in wanted or not names.isdisjoint(wanted):
-            return 1.0
+        meant = {value, *names}.intersection(wanted)
+        if meant:
+            return _FOR_EVERYBODY_FIT if tag == GENDER and meant == {EVERYBODY} != set(wanted) else 1.0
         return 0.0 if names else _UNKNOWN_FIT
 
     def prototype(
