@@ -151,8 +151,17 @@ def test_killed_after_an_epoch_and_started_again_it_ends_with_the_same_weights(a
         {"rate": "cosine", "optimizer": "adam", "balance": "sampler", "average": 0.9, "keep": "best"},
         {"mixup": 0.5, "distill": {"teachers": ["none"], "weight": 0.5}, "average": 0.9},
         {"instance": 0.5, "balance": "weights", "optimizer": "sgd", "rate": "constant"},
+        {"workers": 1},
+        {"workers": 1, "balance": "sampler"},
     ],
-    ids=["plateau, early stopping, best", "sampler, average, best", "teacher, mixup, average", "two views, weights"],
+    ids=[
+        "plateau, early stopping, best",
+        "sampler, average, best",
+        "teacher, mixup, average",
+        "two views, weights",
+        "a worker",
+        "a worker, sampler",
+    ],
 )
 def test_every_way_of_training_goes_on_as_if_it_had_not_been_killed(changes, tmp_path, monkeypatch):
     torch.manual_seed(5)
@@ -163,6 +172,34 @@ def test_every_way_of_training_goes_on_as_if_it_had_not_been_killed(changes, tmp
     resumed = train_tiny(killed.out, count=16, epochs=4, **changes, **more).state_dict()
     assert_same_checkpoints(whole, killed.out)
     for name, value in expected.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def trained_twice(out, workers):
+    """Train two steps in a row, the second with a backbone that rests, on one thread; return the weights."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(0)
+        network = Network(MODEL, SCHEMA)
+        for folder, frozen in (("step-1", "none"), ("step-2", "backbone")):
+            network.freeze(frozen)
+            step = job(workers=workers, epochs=3)
+            train_network(network, step, [(garments(48, 1), 1)], garments(10, 3), out / folder)
+        return network.state_dict()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_second_step_whose_pictures_a_worker_fetches_goes_on_as_if_it_had_not_been_killed(tmp_path, monkeypatch):
+    expected = trained_twice(tmp_path / "alone", workers=0)
+    killed = Killed(monkeypatch, tmp_path / "out", epoch=1)  # of both steps; what the second one left stays
+    fetched = trained_twice(killed.out, workers=1)
+    whole = killed.put_back()
+    resumed = trained_twice(killed.out, workers=1)
+    assert_same_checkpoints(whole, killed.out)
+    for name, value in expected.items():
+        assert torch.equal(value, fetched[name]), name  # every epoch has its own order, whoever fetches
         assert torch.equal(value, resumed[name]), name
 
 
