@@ -609,16 +609,40 @@ def interrupted_in_the_third_epoch(monkeypatch, out, **changes):
             train_tiny(out, epochs=4, **SIXTEEN_STEPS, **changes)
 
 
+def test_an_epochs_row_has_the_means_of_its_losses_and_the_rate(tmp_path, monkeypatch, caplog):
+    from stylematch.vision.learner import Learner
+
+    step, losses = Learner.training_step, []
+
+    def noted(self, batch, number):
+        total = step(self, batch, number)
+        losses.append((self.current_epoch, total.item()))
+        return total
+
+    monkeypatch.setattr(Learner, "training_step", noted)
+    with caplog.at_level("INFO"):
+        train_tiny(tmp_path, count=16, rate="constant")  # of fewer steps than Lightning logs by itself
+    rows = list(csv.DictReader((tmp_path / "log" / "metrics.csv").open()))
+    assert len(rows) == EPOCHS
+    for epoch, row in enumerate(rows):
+        mean = np.mean([loss for of, loss in losses if of == epoch])
+        assert float(row["train_loss"]) == pytest.approx(mean, rel=1e-5)
+        assert float(row["train_category"]) == pytest.approx(mean, rel=1e-5)
+        assert float(row["learning_rate"]) == pytest.approx(4e-3)
+        assert all(row.values())
+        line = next(text for text in caplog.messages if text.startswith(f"epoch {epoch + 1} of {EPOCHS}: "))
+        assert f"train_loss {mean:.4f}, " in line
+        assert line.endswith(", learning_rate 0.004")
+
+
 def test_a_training_that_was_gone_on_with_has_the_log_of_one_that_was_not(tmp_path, monkeypatch):
     train_tiny(tmp_path / "whole", epochs=4, **SIXTEEN_STEPS)
     interrupted_in_the_third_epoch(monkeypatch, tmp_path / "ended")
     log = tmp_path / "ended" / "log" / "metrics.csv"
-    assert [row["step"] for row in csv.DictReader(log.open())] == ["15", "19", "31", "39"]
+    assert [row["step"] for row in csv.DictReader(log.open())] == ["15", "31"]
     train_tiny(tmp_path / "ended", epochs=4, **SIXTEEN_STEPS)
     expected = (tmp_path / "whole" / "log" / "metrics.csv").read_text()
-    assert [row["epoch"] for row in csv.DictReader(io.StringIO(expected)) if row["val_loss"]] == [
-        f"{epoch}.0" for epoch in range(4)
-    ]
+    assert [row["epoch"] for row in csv.DictReader(io.StringIO(expected))] == [f"{epoch}.0" for epoch in range(4)]
     assert log.read_text() == expected
     train_tiny(tmp_path / "ended", epochs=4, **SIXTEEN_STEPS)  # which has nothing left to do
     assert log.read_text() == expected
@@ -629,7 +653,7 @@ def test_the_log_has_what_a_checkpoint_learned_from_when_the_process_dies(tmp_pa
     train_tiny(killed.out, epochs=3, **SIXTEEN_STEPS)
     whole = killed.put_back()
     left = list(csv.DictReader((killed.out / "log" / "metrics.csv").open()))
-    assert [row["epoch"] for row in left if row["val_loss"]] == ["0.0", "1.0"]
+    assert [row["epoch"] for row in left] == ["0.0", "1.0"]
     train_tiny(killed.out, epochs=3, **SIXTEEN_STEPS)
     assert (killed.out / "log" / "metrics.csv").read_text() == (whole / "log" / "metrics.csv").read_text()
 
@@ -641,8 +665,8 @@ def test_tensorboard_keeps_what_was_written_and_shows_every_epoch_once(tmp_path,
     train_tiny(tmp_path, epochs=4, log="tensorboard", **SIXTEEN_STEPS)
     assert all(path.read_bytes() == content for path, content in before.items())
     shown = accumulator.EventAccumulator(str(tmp_path / "log")).Reload()
-    assert [event.step for event in shown.Scalars("val_loss")] == [15, 31, 47, 63]
-    assert [event.step for event in shown.Scalars("train_loss")] == [19, 39, 59]
+    for name in ("val_loss", "train_loss", "learning_rate"):
+        assert [event.step for event in shown.Scalars(name)] == [15, 31, 47, 63]
 
 
 def test_tensorboard_is_written_where_asked(tmp_path):

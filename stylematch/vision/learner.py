@@ -128,6 +128,7 @@ class Learner(lightning.LightningModule):
             )
             losses["instance"] = contrast * found
         total = self._logged(losses, "train", len(pictures))
+        self.log("loss", total, prog_bar=True, logger=False)
         self._learned = number, batch.ids
         if not torch.isfinite(total):
             raise self._diverged("the loss", total)
@@ -181,14 +182,15 @@ class Learner(lightning.LightningModule):
             group = key.rpartition("_")[0]
             # Probabilities, since torchmetrics guesses by their range whether it is given logits.
             metric.update(outputs[group].float().sigmoid(), batch.targets[group].long())
-            self.log(f"val_{key}", metric, on_epoch=True, batch_size=len(pictures))
+            self.log(f"val_{key}", metric, logger=False, batch_size=len(pictures))
 
     def _logged(self, losses: dict[str, Tensor], stage: str, count: int) -> Tensor:
+        """Keep the losses of a batch for the epoch's means, over all processes' pictures; return their sum."""
         total = torch.stack(list(losses.values())).sum()
-        # What a validation says of several processes' pictures is the mean over all of them.
-        shared = stage == "val"
-        self.log_dict({f"{stage}_{name}": x for name, x in losses.items()}, batch_size=count, sync_dist=shared)
-        self.log(f"{stage}_loss", total, batch_size=count, prog_bar=True, sync_dist=shared)
+        means = {f"{stage}_{name}": x for name, x in {**losses, "loss": total}.items()}
+        # No logger: ``LogEpochs`` writes the means, as one row.
+        options: dict[str, Any] = {"logger": False, "on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log_dict(means, batch_size=count, **options)
         return total
 
     def _diverged(self, what: str, total: Tensor) -> StylematchError:
