@@ -521,7 +521,9 @@ def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
         said = (
             r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more, "
         )
-        said += rf"all of which {tmp_path}/not-finite.txt names"
+        said += (
+            rf"all of which {tmp_path}/not-finite.txt names. No epoch was finished, so there is no checkpoint: lower"
+        )
         with pytest.raises(StylematchError, match=said):
             train_network(network, job(rate="constant"), [(garments(64, 1), 1)], garments(20, 3), tmp_path)
     finally:
@@ -544,7 +546,8 @@ def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path
         return whole(self, batch, number)
 
     monkeypatch.setattr(Learner, "training_step", step)
-    with pytest.raises(StylematchError, match="became nan in epoch 2, batch 4"):
+    kept = f"The checkpoint of epoch 1, which model.start_from takes, is {tmp_path}/checkpoints/last.ckpt: lower"
+    with pytest.raises(StylematchError, match=f"became nan in epoch 2, batch 4, .* {kept}"):
         train_tiny(tmp_path, count=16)
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 0

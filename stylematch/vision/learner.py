@@ -198,10 +198,18 @@ class Learner(lightning.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return StylematchError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {self._named(names)}. The checkpoint of the last finished epoch, "
-            "if there is one, is kept (checkpoints/last.ckpt, which model.start_from takes): lower "
+            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: lower "
             "schedule.learning_rate or set schedule.clip_norm, and train again into another out"
         )
+
+    def _kept(self) -> str:
+        """Say which checkpoint there is."""
+        checkpoints = self.trainer.checkpoint_callback
+        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
+            last = Path(checkpoints.dirpath) / "last.ckpt"
+            if last.is_file():  # written at each epoch's end
+                return f"The checkpoint of epoch {self.current_epoch}, which model.start_from takes, is {shown(last)}"
+        return "No epoch was finished, so there is no checkpoint"
 
     def _named(self, names: tuple[str, ...]) -> str:
         """Return a batch's pictures in a few words; of many, all are in a file beside the checkpoints."""
