@@ -27,7 +27,7 @@ from torchmetrics.classification import (
 )
 
 from stylematch.data.labels import LabelSchema
-from stylematch.errors import StylematchError
+from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import write_durably
 from stylematch.tables.shown import shown
@@ -97,7 +97,7 @@ class Learner(lightning.LightningModule):
 
         Raises
         ------
-        StylematchError
+        UserError
             If it is not finite.
         """
         seed = (self.job.schedule.seed * _STEP_STRIDE + self.global_step) * self.trainer.world_size + self.global_rank
@@ -166,7 +166,7 @@ class Learner(lightning.LightningModule):
 
         Raises
         ------
-        StylematchError
+        UserError
             If the loss is not finite: what an epoch's last batch has spoilt must not replace the last good checkpoint.
         """
         start = (batch.fields.shape[1] - self.job.model.input_px) // 2
@@ -193,10 +193,10 @@ class Learner(lightning.LightningModule):
         self.log_dict(means, batch_size=count, **options)
         return total
 
-    def _diverged(self, what: str, total: Tensor) -> StylematchError:
+    def _diverged(self, what: str, total: Tensor) -> UserError:
         number, names = self._learned
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return StylematchError(
+        return UserError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
             f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: lower "
             "schedule.learning_rate or set schedule.clip_norm, and train again into another out"

@@ -63,10 +63,8 @@ def train_network(
     Raises
     ------
     UserError
-        If the examples do not fill a batch, there are none to watch, or the checkpoint is of
-        another job or of other data.
-    StylematchError
-        If the loss is no longer finite.
+        If the examples do not fill a batch, there are none to watch, the checkpoint is of
+        another job or of other data, or the loss is no longer finite.
     """
     last = last_checkpoint(job, out)
     check_data(network.schema, parts, val, out, begun=last is not None)
