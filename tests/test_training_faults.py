@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from program import call
+from program import DEFAULT_INDEX, call
 from tiny import write_celeba, write_fashion_product, write_flixstock
 
 from stylematch.data import celeba, fashion_product, flixstock
@@ -274,6 +274,22 @@ def test_points_whose_head_is_there_already_stay(tmp_path):
     assert learnable(source, source.schema.groups, of_all=True) is source
     assert learnable(source, [attributes], of_all=True).schema.groups == (attributes,)
     assert learnable(source, (), of_all=True).schema.groups == (attributes,)
+
+
+@needs_torch
+@pytest.mark.skipif(not DEFAULT_INDEX.is_dir(), reason="indexes/default is not built: make default-index")
+def test_a_teacher_may_know_groups_that_are_left_out_and_has_to_know_the_others():
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    from stylematch.pipelines.learning.starting import load_teachers
+    from stylematch.vision.bundle import Bundle
+
+    place = DEFAULT_INDEX / "attributes"
+    attributes, landmarks = Bundle.open(place).schema.groups
+    job = load_job(REPOSITORY / "jobs" / "celeba-mobilenet-student.toml", TrainJob, [f"distill.teachers=['{place}']"])
+    assert len(load_teachers(job, LabelSchema((attributes,)))) == 1
+    renamed = replace(attributes, labels=attributes.labels[::-1])
+    with pytest.raises(UserError, match=r"distill.teachers: .* has other labels than this job"):
+        load_teachers(job, LabelSchema((renamed, landmarks)))
 
 
 @pytest.mark.parametrize(

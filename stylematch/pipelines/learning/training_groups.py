@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -39,10 +39,9 @@ def learnable(source: Source, kept: Collection[Group], *, of_all: bool) -> Sourc
     groups = source.schema.groups
     unknown = [group for group in groups if group.kind == "points" and not _any_known(source, group)]
     if len(unknown) == len(groups):
-        names = ", ".join(shown(group.name) for group in groups)
         raise UserError(
-            f"data: none of the {source.pictures:,} pictures to learn from has points of {names}; put their file "
-            "beside the pictures, or name other data.groups."
+            f"data: none of the {source.pictures:,} pictures to learn from has points of {_named(groups)}; put their "
+            "file beside the pictures, or name other data.groups."
         )
     for group in groups:
         if group.kind != "points":
@@ -50,10 +49,13 @@ def learnable(source: Source, kept: Collection[Group], *, of_all: bool) -> Sourc
     left_out = [group for group in unknown if group not in kept]
     if not left_out:
         return source
-    names = [group.name for group in left_out]
-    logger.warning("no picture to learn from has points of %s: not learned", ", ".join(map(shown, names)))
+    logger.warning("no picture to learn from has points of %s: not learned", _named(left_out))
     schema = LabelSchema(tuple(group for group in groups if group not in left_out))
-    return replace(source, schema=schema, notes={**source.notes, LEFT_OUT: names})
+    return replace(source, schema=schema, notes={**source.notes, LEFT_OUT: [group.name for group in left_out]})
+
+
+def _named(groups: Iterable[Group]) -> str:
+    return ", ".join(shown(group.name) for group in groups)
 
 
 def _any_known(source: Source, group: Group) -> bool:
