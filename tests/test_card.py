@@ -154,6 +154,17 @@ def test_names_are_never_markup(tmp_path):
     assert "| snake_case |" in card
 
 
+def test_a_model_that_started_calibrated_says_what_before_is(tmp_path, face_figures):
+    groups, measured, labels = face_figures
+    fitted = calibration_figures(np.zeros((60, 4)), labels, np.ones(4), groups[0][2])
+    said = []
+    for start in (None, "runs/before/checkpoints/last.ckpt", "runs/before/bundle"):
+        figures = figures_of({"celeba test": measured}, calibration={"attributes": fitted})
+        figures["job"]["settings"]["model"] = {"start_from": start}
+        said.append('"before" is no uncalibrated network' in card_text(a_bundle(tmp_path, *groups), figures))
+    assert said == [False, False, True]
+
+
 @pytest.mark.skipif(not DEFAULT.is_dir(), reason="indexes/default is not built yet: make default-index")
 @pytest.mark.parametrize("name", ["attributes", "garments"])
 def test_the_figures_of_the_shipped_models_make_a_card(name):

@@ -10,11 +10,13 @@ from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
+from stylematch.vision.backbones import _torchvisions_other_size
 from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.losses import instance_loss
 from stylematch.vision.networks import Network
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.stored_network import architecture, build_network, load_network
+from stylematch.vision.weights_file import load_weights
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
@@ -284,6 +286,38 @@ def test_timms_networks_are_backbones():
             assert network.outputs(torch.rand(2, 3, 64, 64))[1]["attributes"].shape == (2, 40)
     with pytest.raises(UserError, match="timm has no 'nothing'"):
         Network(Model(backbone="timm:nothing", input_px=64), celeba.SCHEMA)
+
+
+def test_timms_weights_of_a_file_are_taken_at_another_size(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'stylematch[timm]'")
+    stored = timm.create_model("vit_tiny_patch16_224").state_dict()
+    path = tmp_path / "224.pth"
+    torch.save(stored, path)
+    for input_px in (224, 128):
+        model = Model(backbone="timm:vit_tiny_patch16_224", weights=str(path), input_px=input_px)
+        taken = Network(model, celeba.SCHEMA).backbone.state_dict()
+        assert torch.equal(taken["whole.blocks.3.mlp.fc1.weight"], stored["blocks.3.mlp.fc1.weight"])
+        assert taken["whole.pos_embed"].shape[1] == 1 + (input_px // 16) ** 2
+        assert torch.equal(taken["whole.pos_embed"][:, 0], stored["pos_embed"][:, 0])  # the class has no place
+    torch.save({key: value for key, value in stored.items() if "blocks.3." not in key}, path)
+    with pytest.raises(UserError, match="does not hold weights of this network"):
+        Network(model, celeba.SCHEMA)
+
+
+def test_a_transformers_positions_are_resampled_to_another_size(tmp_path):
+    from torchvision.models import VisionTransformer
+
+    options = {"patch_size": 16, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
+    large, small = (VisionTransformer(image_size=side_px, **options) for side_px in (96, 64))
+    torch.save(large.state_dict(), tmp_path / "96.pth")
+    stored = {name: value.clone() for name, value in large.state_dict().items()}
+    load_weights(small, tmp_path / "96.pth", _torchvisions_other_size(small, 64))
+    taken = small.state_dict()
+    assert taken.pop("encoder.pos_embedding").shape == (1, 1 + 16, 8)
+    for name, value in taken.items():
+        assert torch.equal(value, stored[name]), name
+    with pytest.raises(UserError, match=r"does not hold weights of this network .*size mismatch"):
+        load_weights(small, tmp_path / "96.pth")
 
 
 def divided(**changes):

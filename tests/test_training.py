@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.data.fashion_mnist import SCHEMA
-from stylematch.errors import StylematchError, UserError
+from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX
@@ -151,8 +151,17 @@ def test_killed_after_an_epoch_and_started_again_it_ends_with_the_same_weights(a
         {"rate": "cosine", "optimizer": "adam", "balance": "sampler", "average": 0.9, "keep": "best"},
         {"mixup": 0.5, "distill": {"teachers": ["none"], "weight": 0.5}, "average": 0.9},
         {"instance": 0.5, "balance": "weights", "optimizer": "sgd", "rate": "constant"},
+        {"workers": 1},
+        {"workers": 1, "balance": "sampler"},
     ],
-    ids=["plateau, early stopping, best", "sampler, average, best", "teacher, mixup, average", "two views, weights"],
+    ids=[
+        "plateau, early stopping, best",
+        "sampler, average, best",
+        "teacher, mixup, average",
+        "two views, weights",
+        "a worker",
+        "a worker, sampler",
+    ],
 )
 def test_every_way_of_training_goes_on_as_if_it_had_not_been_killed(changes, tmp_path, monkeypatch):
     torch.manual_seed(5)
@@ -163,6 +172,34 @@ def test_every_way_of_training_goes_on_as_if_it_had_not_been_killed(changes, tmp
     resumed = train_tiny(killed.out, count=16, epochs=4, **changes, **more).state_dict()
     assert_same_checkpoints(whole, killed.out)
     for name, value in expected.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def trained_twice(out, workers):
+    """Train two steps in a row, the second with a backbone that rests, on one thread; return the weights."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(0)
+        network = Network(MODEL, SCHEMA)
+        for folder, frozen in (("step-1", "none"), ("step-2", "backbone")):
+            network.freeze(frozen)
+            step = job(workers=workers, epochs=3)
+            train_network(network, step, [(garments(48, 1), 1)], garments(10, 3), out / folder)
+        return network.state_dict()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_second_step_whose_pictures_a_worker_fetches_goes_on_as_if_it_had_not_been_killed(tmp_path, monkeypatch):
+    expected = trained_twice(tmp_path / "alone", workers=0)
+    killed = Killed(monkeypatch, tmp_path / "out", epoch=1)  # of both steps; what the second one left stays
+    fetched = trained_twice(killed.out, workers=1)
+    whole = killed.put_back()
+    resumed = trained_twice(killed.out, workers=1)
+    assert_same_checkpoints(whole, killed.out)
+    for name, value in expected.items():
+        assert torch.equal(value, fetched[name]), name  # every epoch has its own order, whoever fetches
         assert torch.equal(value, resumed[name]), name
 
 
@@ -481,11 +518,9 @@ def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
         network = Network(MODEL, SCHEMA)
         with torch.no_grad():
             network.embedding.weight[0, 0] = torch.inf
-        said = (
-            r"became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more, "
-        )
-        said += rf"all of which {tmp_path}/not-finite.txt names"
-        with pytest.raises(StylematchError, match=said):
+        said = "became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more, "
+        said += f"all of which {tmp_path}/not-finite.txt names. No epoch was finished, so there is no checkpoint: "
+        with pytest.raises(UserError, match=said):  # the same command would end the same way
             train_network(network, job(rate="constant"), [(garments(64, 1), 1)], garments(20, 3), tmp_path)
     finally:
         torch.set_num_threads(threads)
@@ -507,7 +542,8 @@ def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path
         return whole(self, batch, number)
 
     monkeypatch.setattr(Learner, "training_step", step)
-    with pytest.raises(StylematchError, match="became nan in epoch 2, batch 4"):
+    kept = f"The checkpoint of epoch 1, which model.start_from takes, is {tmp_path}/checkpoints/last.ckpt: lower"
+    with pytest.raises(UserError, match=f"became nan in epoch 2, batch 4, .* {kept}"):
         train_tiny(tmp_path, count=16)
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 0
@@ -524,7 +560,7 @@ def test_weights_that_the_last_batch_of_an_epoch_spoilt_replace_no_checkpoint(tm
 
     monkeypatch.setattr(Learner, "on_train_batch_end", spoil)
     said = r"on the watched pictures became nan in epoch 2, batch 5, at a learning rate of 0.004, with the pictures \d-"
-    with pytest.raises(StylematchError, match=said):
+    with pytest.raises(UserError, match=said):
         train_tiny(tmp_path, count=16, rate="constant")
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 0
@@ -572,16 +608,40 @@ def interrupted_in_the_third_epoch(monkeypatch, out, **changes):
             train_tiny(out, epochs=4, **SIXTEEN_STEPS, **changes)
 
 
+def test_an_epochs_row_has_the_means_of_its_losses_and_the_rate(tmp_path, monkeypatch, caplog):
+    from stylematch.vision.learner import Learner
+
+    step, losses = Learner.training_step, []
+
+    def noted(self, batch, number):
+        total = step(self, batch, number)
+        losses.append((self.current_epoch, total.item()))
+        return total
+
+    monkeypatch.setattr(Learner, "training_step", noted)
+    with caplog.at_level("INFO"):
+        train_tiny(tmp_path, count=16, rate="constant")  # of fewer steps than Lightning logs by itself
+    rows = list(csv.DictReader((tmp_path / "log" / "metrics.csv").open()))
+    assert len(rows) == EPOCHS
+    for epoch, row in enumerate(rows):
+        mean = np.mean([loss for of, loss in losses if of == epoch])
+        assert float(row["train_loss"]) == pytest.approx(mean, rel=1e-5)
+        assert float(row["train_category"]) == pytest.approx(mean, rel=1e-5)
+        assert float(row["learning_rate"]) == pytest.approx(4e-3)
+        assert all(row.values())
+        line = next(text for text in caplog.messages if text.startswith(f"epoch {epoch + 1} of {EPOCHS}: "))
+        assert f"train_loss {mean:.4f}, " in line
+        assert line.endswith(", learning_rate 0.004")
+
+
 def test_a_training_that_was_gone_on_with_has_the_log_of_one_that_was_not(tmp_path, monkeypatch):
     train_tiny(tmp_path / "whole", epochs=4, **SIXTEEN_STEPS)
     interrupted_in_the_third_epoch(monkeypatch, tmp_path / "ended")
     log = tmp_path / "ended" / "log" / "metrics.csv"
-    assert [row["step"] for row in csv.DictReader(log.open())] == ["15", "19", "31", "39"]
+    assert [row["step"] for row in csv.DictReader(log.open())] == ["15", "31"]
     train_tiny(tmp_path / "ended", epochs=4, **SIXTEEN_STEPS)
     expected = (tmp_path / "whole" / "log" / "metrics.csv").read_text()
-    assert [row["epoch"] for row in csv.DictReader(io.StringIO(expected)) if row["val_loss"]] == [
-        f"{epoch}.0" for epoch in range(4)
-    ]
+    assert [row["epoch"] for row in csv.DictReader(io.StringIO(expected))] == [f"{epoch}.0" for epoch in range(4)]
     assert log.read_text() == expected
     train_tiny(tmp_path / "ended", epochs=4, **SIXTEEN_STEPS)  # which has nothing left to do
     assert log.read_text() == expected
@@ -592,7 +652,7 @@ def test_the_log_has_what_a_checkpoint_learned_from_when_the_process_dies(tmp_pa
     train_tiny(killed.out, epochs=3, **SIXTEEN_STEPS)
     whole = killed.put_back()
     left = list(csv.DictReader((killed.out / "log" / "metrics.csv").open()))
-    assert [row["epoch"] for row in left if row["val_loss"]] == ["0.0", "1.0"]
+    assert [row["epoch"] for row in left] == ["0.0", "1.0"]
     train_tiny(killed.out, epochs=3, **SIXTEEN_STEPS)
     assert (killed.out / "log" / "metrics.csv").read_text() == (whole / "log" / "metrics.csv").read_text()
 
@@ -604,8 +664,8 @@ def test_tensorboard_keeps_what_was_written_and_shows_every_epoch_once(tmp_path,
     train_tiny(tmp_path, epochs=4, log="tensorboard", **SIXTEEN_STEPS)
     assert all(path.read_bytes() == content for path, content in before.items())
     shown = accumulator.EventAccumulator(str(tmp_path / "log")).Reload()
-    assert [event.step for event in shown.Scalars("val_loss")] == [15, 31, 47, 63]
-    assert [event.step for event in shown.Scalars("train_loss")] == [19, 39, 59]
+    for name in ("val_loss", "train_loss", "learning_rate"):
+        assert [event.step for event in shown.Scalars(name)] == [15, 31, 47, 63]
 
 
 def test_tensorboard_is_written_where_asked(tmp_path):

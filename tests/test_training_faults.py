@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from program import call
+from program import DEFAULT_INDEX, call
 from tiny import write_celeba, write_fashion_product, write_flixstock
 
 from stylematch.data import celeba, fashion_product, flixstock
@@ -21,6 +21,7 @@ from stylematch.pipelines.learning import train as training
 from stylematch.pipelines.learning.labelled_data import LabelledPictures
 from stylematch.pipelines.learning.sources import open_source, photo_faces
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
+from stylematch.pipelines.learning.training_groups import learnable
 from stylematch.pipelines.learning.whole_source import some_rows
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
@@ -234,6 +235,61 @@ def test_a_stopped_trainings_checkpoint_may_be_started_from(flix, tmp_path):
     other = load_job(FLIXSTOCK, TrainJob, [*changes[2:], f"model.start_from='{checkpoint}'"])
     with pytest.raises(UserError, match=r"model.start_from: .* is no checkpoint of a training with this job's model"):
         first_network(other, schema)
+
+
+def train_faces(folder, out, *changes):
+    given = [f"data.root='{folder.parent}'", f"out='{out}'", "data.wild=false", "model.weights=none", *changes]
+    options = [part for change in given for part in ("--set", change)]
+    return call("train", REPOSITORY / "jobs" / "celeba-mobilenet.toml", "--smoke", *options)
+
+
+@needs_torch
+def test_points_that_no_picture_has_are_not_learned_and_told(tmp_path, caplog):
+    pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+    from stylematch.vision.bundle import Bundle
+
+    folder = write_celeba(tmp_path / "data" / "celeba", ("Young",))
+    with_boxes = "data.groups=['attributes','landmarks','box']"
+    boxes = "".join(f"{name} 95 71 226 313\n" for name in celeba.read_celeba(folder).image_ids)  # of other pixels
+    (folder / "list_bbox_celeba.txt").write_text(f"6\nimage_id x_1 y_1 width height\n{boxes}")
+    small = ("model.backbone='mobilenet_v3_small'", "model.input_px=64")
+    done = train_faces(folder, tmp_path / "run", with_boxes, *small)
+    assert done.code == 0, done.err
+    assert "no picture to learn from has points of landmarks, box: not learned" in caplog.messages
+    bundle = Bundle.open(tmp_path / "run-smoke" / "bundle")
+    assert [group.name for group in bundle.schema.groups] == ["attributes"]
+    card = (bundle.directory / "MODEL_CARD.md").read_text()
+    assert "- Predicts: attributes (binary, 40)\n" in card
+    assert "- groups left out, since no picture to learn from has their points: landmarks, box\n" in card
+    done = train_faces(folder, tmp_path / "other", "data.groups=['landmarks','box']", *small)
+    assert done.code == 2
+    assert "none of the 4 pictures to learn from has points of landmarks, box; put their file" in done.sentence
+
+
+def test_points_whose_head_is_there_already_stay(tmp_path):
+    folder = write_celeba(tmp_path / "data" / "celeba", ("Young",))
+    data = TrainData(dataset="celeba", root=str(folder.parent), wild=False, groups=("attributes", "landmarks"))
+    source = open_source(data, 32, tmp_path / "cache")
+    attributes, _ = source.schema.groups
+    assert learnable(source, source.schema.groups, of_all=True) is source
+    assert learnable(source, [attributes], of_all=True).schema.groups == (attributes,)
+    assert learnable(source, (), of_all=True).schema.groups == (attributes,)
+
+
+@needs_torch
+@pytest.mark.skipif(not DEFAULT_INDEX.is_dir(), reason="indexes/default is not built: make default-index")
+def test_a_teacher_may_know_groups_that_are_left_out_and_has_to_know_the_others():
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    from stylematch.pipelines.learning.starting import load_teachers
+    from stylematch.vision.bundle import Bundle
+
+    place = DEFAULT_INDEX / "attributes"
+    attributes, landmarks = Bundle.open(place).schema.groups
+    job = load_job(REPOSITORY / "jobs" / "celeba-mobilenet-student.toml", TrainJob, [f"distill.teachers=['{place}']"])
+    assert len(load_teachers(job, LabelSchema((attributes,)))) == 1
+    renamed = replace(attributes, labels=attributes.labels[::-1])
+    with pytest.raises(UserError, match=r"distill.teachers: .* has other labels than this job"):
+        load_teachers(job, LabelSchema((renamed, landmarks)))
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,9 @@ def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT,
         lines += [f"### {markdown_text(data_set)}", ""]
         for group, values in by_group.items():
             lines += _group_lines(group, values)
-    lines += _calibration_lines(figures.get("calibration", {}), bundle.description.get("thresholds", {}))
+    started = job.get("settings", {}).get("model", {}).get("start_from")
+    calibrated = started is not None and not started.endswith(".ckpt")  # a training's own, before it is calibrated
+    lines += _calibration_lines(figures.get("calibration", {}), bundle.description.get("thresholds", {}), calibrated)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -255,7 +257,9 @@ def _points_are(values: Mapping[str, Any]) -> list[str]:
     return [f"against {markdown_text(source)}" if source else "against points of unknown origin"]
 
 
-def _calibration_lines(calibration: Mapping[str, Mapping[str, Any]], thresholds: Mapping[str, Any]) -> list[str]:
+def _calibration_lines(
+    calibration: Mapping[str, Mapping[str, Any]], thresholds: Mapping[str, Any], calibrated: bool
+) -> list[str]:
     if not calibration and not thresholds:
         return []
     keys = ("pictures", "expected_calibration_error_before", "expected_calibration_error_after")
@@ -270,6 +274,12 @@ def _calibration_lines(calibration: Mapping[str, Mapping[str, Any]], thresholds:
         "are in the bundle's weights), and thresholds for the best balanced accuracy.",
         "",
     ]
+    if calibrated and rows:
+        lines += [
+            "The training started from a bundle that was calibrated: its temperatures were in the weights already, so "
+            '"before" is no uncalibrated network, and these temperatures are what came on top.',
+            "",
+        ]
     lines += markdown_table(["group", "pictures", "calibration error before", "after"], rows) if rows else []
     for group in dict.fromkeys((*calibration, *thresholds)):
         fitted, chosen = calibration.get(group, {}).get("temperature", {}), thresholds.get(group, {})

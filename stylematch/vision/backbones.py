@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from stylematch.errors import MissingExtraError, UserError
 from stylematch.vision.small_resnet import small_resnet
+from stylematch.vision.weights_file import Resample, is_refused_pickle, load_weights, why_unloadable
 
 # Statistics of ImageNet, which every pretrained network expects; the small one learns from scratch and only needs a
 # sane range.
@@ -33,9 +34,6 @@ _TIMM = "timm:"
 _UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError)
 # What a network says of pictures that it cannot be made for, or cannot take.
 _UNFITTING = (RuntimeError, ValueError, AssertionError)
-_LONGEST_WHY = 160
-_CLASSIFIERS = ("fc.", "head.", "heads.", "head_dist.", "classifier.", "last_linear.", "AuxLogits.", "aux1.", "aux2.")
-"""What the names of a classifier's weights begin with, in torchvision's networks and timm's."""
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
 # The small networks: channels of the input, and widths that keep a whole model below a million parameters.
@@ -153,8 +151,17 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
     except Exception as error:
         _refuse(name, weights, input_px, error)
     if weights not in ("imagenet", "none"):
-        _load_file(network, Path(weights))
+        load_weights(network, Path(weights), _torchvisions_other_size(network, input_px))
     return _without_classifier(network)
+
+
+def _torchvisions_other_size(network: nn.Module, input_px: int) -> Resample | None:
+    """Return what makes a transformer's positions, learned at another size, those of this one."""
+    from torchvision.models import vision_transformer
+
+    if not isinstance(network, vision_transformer.VisionTransformer):
+        return None
+    return lambda state, network: vision_transformer.interpolate_embeddings(input_px, network.patch_size, state)
 
 
 def _refuse(name: str, weights: str, input_px: int, error: Exception, variable: str = "TORCH_HOME") -> NoReturn:
@@ -172,53 +179,14 @@ def _refuse(name: str, weights: str, input_px: int, error: Exception, variable: 
 def _no_weights(name: str, error: Exception, variable: str) -> UserError:
     which = "ImageNet" if variable == "TORCH_HOME" else "pretrained"
     return UserError(
-        f"model.weights: the {which} weights of {name} could not be loaded or fetched ({_why(error)}); point "
+        f"model.weights: the {which} weights of {name} could not be loaded or fetched ({why_unloadable(error)}); point "
         f'{variable} at a folder that has them, whole, name a file of weights, or set weights = "none".'
     )
 
 
 def _is_of_weights(error: Exception) -> bool:
     """Whether it says that weights cannot be fetched or read."""
-    return isinstance(error, _UNLOADABLE) or _is_refused_pickle(error)
-
-
-def _is_refused_pickle(error: Exception) -> bool:
-    """Whether it is torch's own refusal of a pickle, which is told by its name."""
-    return type(error).__name__ == "UnpicklingError"
-
-
-def _load_file(network: nn.Module, path: Path) -> None:
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:  # weights that were stored on a GPU, too
-            state = torch.load(path, weights_only=True, map_location="cpu")
-        network.load_state_dict(
-            _whatever_the_classifier(state, network.state_dict()) if isinstance(state, dict) else state
-        )
-    except FileNotFoundError as error:
-        raise UserError(f'model.weights: {path} is no file; write "imagenet", "none" or the path of one.') from error
-    except Exception as error:  # each format has its own exceptions, and damage has any of Python's
-        raise UserError(
-            f"model.weights: {path} does not hold weights of this network ({_why(error)}); name the file of a "
-            "state_dict of the whole network, in safetensors or as torch.save writes it."
-        ) from error
-
-
-def _whatever_the_classifier(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return a state without a classifier of other classes: it is taken off anyway, so it need not be there either."""
-    fitting = {key for key, value in state.items() if key in own and own[key].shape == value.shape}
-    kept = {key: value for key, value in state.items() if key in fitting or not key.startswith(_CLASSIFIERS)}
-    return {key: value for key, value in own.items() if key.startswith(_CLASSIFIERS)} | kept
-
-
-def _why(error: Exception) -> str:
-    """Say in a few words why a file holds no weights; torch's own words advise to run what is in it."""
-    if _is_refused_pickle(error) or isinstance(error, LookupError):
-        return "it is no file of torch's, or holds more than tensors"
-    head, *rest = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-    said = f"{head} {rest[0]}" if head.endswith(":") and rest else head  # the keys that do not fit
-    return said if len(said) <= _LONGEST_WHY else f"{said[:_LONGEST_WHY]}..."
+    return isinstance(error, _UNLOADABLE) or is_refused_pickle(error)
 
 
 def _without_classifier(network: nn.Module) -> nn.Sequential:
@@ -262,6 +230,9 @@ def _from_timm(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, t
     except Exception as error:
         _refuse(f"{_TIMM}{name}", weights, input_px, error, "HF_HOME")
     if weights not in ("imagenet", "none"):
-        _load_file(network, Path(weights))
+        # What its own loader does to what was learned at another size, and calls so in each of its networks' modules.
+        load_weights(
+            network, Path(weights), getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+        )
     data = timm.data.resolve_model_data_config(network)
     return nn.Sequential(OrderedDict(whole=network)), tuple(data["mean"]), tuple(data["std"])

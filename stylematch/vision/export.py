@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 
-from stylematch.errors import StylematchError
+from stylematch.errors import StylematchError, UserError
 from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
@@ -61,8 +61,10 @@ def write_bundle(
 
     Raises
     ------
+    UserError
+        If the weights do not fit float16: the training diverged, and the same one would again.
     StylematchError
-        If the weights do not fit float16, or the exported graph does not give what the network gives.
+        If the exported graph does not give what the network gives.
     """
     input_px = network.model.input_px
     network = network.eval().float().to(memory_format=torch.contiguous_format)
@@ -73,7 +75,10 @@ def write_bundle(
     }
     for key, value in state.items():
         if not value.isfinite().all():
-            raise StylematchError(f"{directory}: {key} has values that float16 cannot hold; the training failed.")
+            raise UserError(
+                f"{directory}: {key} has values that float16 cannot hold: the training diverged. Lower "
+                "schedule.learning_rate or set schedule.clip_norm, and train again into another out."
+            )
     own = network.state_dict()
     for key, value in state.items():  # else constants that the graph is folded to would follow from finer ones
         own[key].copy_(value)

@@ -27,7 +27,7 @@ from torchmetrics.classification import (
 )
 
 from stylematch.data.labels import LabelSchema
-from stylematch.errors import StylematchError
+from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import write_durably
 from stylematch.tables.shown import shown
@@ -97,7 +97,7 @@ class Learner(lightning.LightningModule):
 
         Raises
         ------
-        StylematchError
+        UserError
             If it is not finite.
         """
         seed = (self.job.schedule.seed * _STEP_STRIDE + self.global_step) * self.trainer.world_size + self.global_rank
@@ -128,6 +128,7 @@ class Learner(lightning.LightningModule):
             )
             losses["instance"] = contrast * found
         total = self._logged(losses, "train", len(pictures))
+        self.log("loss", total, prog_bar=True, logger=False)
         self._learned = number, batch.ids
         if not torch.isfinite(total):
             raise self._diverged("the loss", total)
@@ -165,7 +166,7 @@ class Learner(lightning.LightningModule):
 
         Raises
         ------
-        StylematchError
+        UserError
             If the loss is not finite: what an epoch's last batch has spoilt must not replace the last good checkpoint.
         """
         start = (batch.fields.shape[1] - self.job.model.input_px) // 2
@@ -181,25 +182,34 @@ class Learner(lightning.LightningModule):
             group = key.rpartition("_")[0]
             # Probabilities, since torchmetrics guesses by their range whether it is given logits.
             metric.update(outputs[group].float().sigmoid(), batch.targets[group].long())
-            self.log(f"val_{key}", metric, on_epoch=True, batch_size=len(pictures))
+            self.log(f"val_{key}", metric, logger=False, batch_size=len(pictures))
 
     def _logged(self, losses: dict[str, Tensor], stage: str, count: int) -> Tensor:
+        """Keep the losses of a batch for the epoch's means, over all processes' pictures; return their sum."""
         total = torch.stack(list(losses.values())).sum()
-        # What a validation says of several processes' pictures is the mean over all of them.
-        shared = stage == "val"
-        self.log_dict({f"{stage}_{name}": x for name, x in losses.items()}, batch_size=count, sync_dist=shared)
-        self.log(f"{stage}_loss", total, batch_size=count, prog_bar=True, sync_dist=shared)
+        means = {f"{stage}_{name}": x for name, x in {**losses, "loss": total}.items()}
+        # No logger: ``LogEpochs`` writes the means, as one row.
+        options: dict[str, Any] = {"logger": False, "on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log_dict(means, batch_size=count, **options)
         return total
 
-    def _diverged(self, what: str, total: Tensor) -> StylematchError:
+    def _diverged(self, what: str, total: Tensor) -> UserError:
         number, names = self._learned
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return StylematchError(
+        return UserError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {self._named(names)}. The checkpoint of the last finished epoch, "
-            "if there is one, is kept (checkpoints/last.ckpt, which model.start_from takes): lower "
+            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: lower "
             "schedule.learning_rate or set schedule.clip_norm, and train again into another out"
         )
+
+    def _kept(self) -> str:
+        """Say which checkpoint there is."""
+        checkpoints = self.trainer.checkpoint_callback
+        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
+            last = Path(checkpoints.dirpath) / "last.ckpt"
+            if last.is_file():  # written at each epoch's end
+                return f"The checkpoint of epoch {self.current_epoch}, which model.start_from takes, is {shown(last)}"
+        return "No epoch was finished, so there is no checkpoint"
 
     def _named(self, names: tuple[str, ...]) -> str:
         """Return a batch's pictures in a few words; of many, all are in a file beside the checkpoints."""

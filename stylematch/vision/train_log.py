@@ -1,4 +1,4 @@
-"""The log of a training that can be gone on with: what earlier runs wrote stays, and every step is in it once.
+"""The log of a training that can be gone on with: what earlier runs wrote stays, and every epoch is in it once.
 
 A run that goes on begins at the last checkpoint, so what was logged after that is logged again. The log is written
 before each checkpoint: whatever a checkpoint has learned from is in it.
@@ -21,7 +21,8 @@ from stylematch.tables.disk import write_durably
 
 LOG = "log"
 METRICS = "metrics.csv"
-_WRITE_EVERY = 100  # steps; what is logged is few rows
+RATE = "learning_rate"
+_LOGGED = ("train_", "val_")  # what names of an epoch's means begin with
 
 
 class CsvLog(Logger):
@@ -60,8 +61,6 @@ class CsvLog(Logger):
         """Add a row."""
         step = len(self._rows) if step is None else step
         self._rows.append({**{name: float(value) for name, value in metrics.items()}, "step": step})
-        if (step + 1) % _WRITE_EVERY == 0:
-            self.save()
 
     @rank_zero_only
     def save(self) -> None:
@@ -82,18 +81,25 @@ class CsvLog(Logger):
         self.save()
 
 
-class LogBeforeCheckpoint(lightning.Callback):
-    """Writes the log before each checkpoint, so that a kill after it loses no row of what it has learned from."""
+class LogEpochs(lightning.Callback):
+    """Logs each epoch as one row, before its checkpoint: a kill after that loses no row of what it has learned from."""
 
-    def on_save_checkpoint(
+    def on_train_epoch_end(
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,  # noqa: ARG002 (Lightning's name)
-        checkpoint: dict[str, Any],  # noqa: ARG002 (Lightning's name)
     ) -> None:
-        """Write what was logged so far."""
+        """Log the epoch's means and its last learning rate at its last step."""
+        row = {**epoch_means(trainer), "epoch": float(trainer.current_epoch)}
         for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step - 1)
             logger.save()
+
+
+def epoch_means(trainer: lightning.Trainer) -> dict[str, float]:
+    """Return what an epoch that ends is told by: the means of its losses, what was watched, and the learning rate."""
+    means = {name: float(x) for name, x in trainer.callback_metrics.items() if name.startswith(_LOGGED)}
+    return {**means, RATE: float(trainer.optimizers[0].param_groups[0]["lr"])}
 
 
 def open_log(kind: str, out: Path, first_step: int) -> Logger:

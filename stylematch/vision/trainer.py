@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.settings.train_method import Schedule
 from stylematch.tables.disk import write_durably
-from stylematch.vision.train_log import LogBeforeCheckpoint, open_log
+from stylematch.vision.train_log import RATE, LogEpochs, epoch_means, open_log
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +56,11 @@ def training_trainer(
     on_terminal = sys.stderr.isatty()
     return _trainer(
         schedule,
-        [LogBeforeCheckpoint(), *callbacks, TQDMProgressBar(refresh_rate=20) if on_terminal else _EpochLines()],
+        [LogEpochs(), *callbacks, TQDMProgressBar(refresh_rate=20) if on_terminal else _EpochLines()],
         max_epochs=schedule.epochs,
         logger=open_log(schedule.log, out, first_step),
         devices=schedule.devices,
         strategy="auto" if schedule.devices == 1 else "ddp_find_unused_parameters_true" if some_rest else "ddp",
-        log_every_n_steps=20,
         enable_progress_bar=on_terminal,
     )
 
@@ -200,5 +199,7 @@ class _EpochLines(lightning.Callback):
         """Write the epoch's losses."""
         if not trainer.is_global_zero:
             return
-        values = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        means = epoch_means(trainer)
+        rate = means.pop(RATE)
+        values = ", ".join([*(f"{name} {value:.4f}" for name, value in sorted(means.items())), f"{RATE} {rate:.3g}"])
         logger.info("epoch %d of %d: %s", trainer.current_epoch + 1, trainer.max_epochs or 0, values)

@@ -63,17 +63,18 @@ def train_network(
     Raises
     ------
     UserError
-        If the examples do not fill a batch, there are none to watch, or the checkpoint is of
-        another job or of other data.
-    StylematchError
-        If the loss is no longer finite.
+        If the examples do not fill a batch, there are none to watch, the checkpoint is of
+        another job or of other data, or the loss is no longer finite.
     """
     last = last_checkpoint(job, out)
     check_data(network.schema, parts, val, out, begun=last is not None)
     only_points = all(group.kind == "points" for group in network.schema.groups)
     some_rest = only_points or bool(job.model.instance_dim and not job.loss.instance)
-    trainer = training_trainer(job.schedule, out, 0 if last is None else steps_of(last), some_rest=some_rest)
+    done = 0 if last is None else steps_of(last)
+    trainer = training_trainer(job.schedule, out, done, some_rest=some_rest)
     fit = prepare(network, job, parts, val, teachers, rank=trainer.global_rank, processes=trainer.world_size)
+    # Lightning sets the epoch after its loader's workers have begun to fetch, which then are the first epoch's batches.
+    fit.order.set_epoch(done // len(fit.order))
     if last is not None:
         logger.info("going on from %s", last)
     trainer.fit(

@@ -75,13 +75,36 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     return network
 
 
+def started_schema(job: TrainJob) -> LabelSchema | None:
+    """Return the label groups of what a job starts from; None of a new network, or where a checkpoint does not say.
+
+    Raises
+    ------
+    UserError
+        If it is no bundle and no checkpoint.
+    """
+    if job.model.start_from is None:
+        return None
+    if not _is_checkpoint(job.model.start_from):
+        return _named_bundle("model.start_from", job.model.start_from).schema
+    import torch
+
+    from stylematch.vision.begun import CHECKPOINT_LABELS
+
+    try:
+        stored = torch.load(job.model.start_from, weights_only=True, map_location="cpu", mmap=True)
+        return LabelSchema.from_json(stored[CHECKPOINT_LABELS])
+    except Exception:  # of an earlier release, or damaged, which is told where its weights are taken
+        return None
+
+
 def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
     """Return the networks that a training listens to.
 
     Raises
     ------
     UserError
-        If a teacher has other labels.
+        If a teacher has other labels, or too few groups of them.
     """
     from stylematch.vision.networks import Network
     from stylematch.vision.stored_network import load_network
@@ -91,7 +114,7 @@ def load_teachers(job: TrainJob, schema: LabelSchema) -> list[Network]:
         if bundle is None:
             teachers.append(Network(job.model.model_copy(update={"frozen": "none"}), schema))
             continue
-        if bundle.schema != schema:
+        if any(group not in bundle.schema.groups for group in schema.groups):
             raise UserError(
                 f"distill.teachers: {shown(bundle.directory)} has other labels than this job; name bundles of jobs on "
                 "the same data set."

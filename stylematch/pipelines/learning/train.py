@@ -66,9 +66,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     Raises
     ------
     UserError
-        If the job or its data are wrong, or the train extra is missing.
-    StylematchError
-        If the loss is no longer finite.
+        If the job or its data are wrong, the train extra is missing, or the training diverges.
     """
     check_train_extra()
     import torch

@@ -10,12 +10,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from stylematch.errors import MissingExtraError, UserError
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.sources import open_source
-from stylematch.pipelines.learning.starting import check_networks
+from stylematch.pipelines.learning.starting import check_networks, started_schema
+from stylematch.pipelines.learning.training_groups import learnable
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
 from stylematch.tables.cores import usable_cores
@@ -165,7 +164,8 @@ def open_job(job: TrainJob, *, anew: bool = False) -> Source:
     Raises
     ------
     UserError
-        If the backbone, its weights, a bundle or the data set are missing or do not fit, or ``out`` is a URL.
+        If the backbone, its weights, a bundle or the data set are missing or do not fit, nothing can be learned of
+        the data, or ``out`` is a URL.
     """
     if is_url(job.out):
         raise UserError(f"out: {shown(job.out)} is a URL: a training writes into a folder of this machine; name one.")
@@ -188,20 +188,5 @@ def open_job(job: TrainJob, *, anew: bool = False) -> Source:
             f"data: {source.pictures:,} pictures to learn from and {len(source.val):,} to watch, and there has to be "
             f"one of each at least{lost}; {advice}."
         )
-    _check_answers(source, of_all=job.data.limit is None)
-    return source
-
-
-def _check_answers(source: Source, *, of_all: bool) -> None:
-    """Refuse labels of which nothing can be learned: attributes that nobody knows, classes of one kind alone.
-
-    A few of all pictures, for a try, may be of one class.
-    """
-    for group in source.schema.groups:
-        values = np.concatenate([part.targets[group.name] for part, _ in source.parts])
-        answers = len(np.unique(values[values >= 0])) if group.kind != "points" else 2
-        if answers < (2 if group.kind == "categorical" and of_all else 1):
-            raise UserError(
-                f"data: of {shown(group.name)} the {source.pictures:,} pictures to learn from have "
-                f"{'one answer' if answers else 'no label'}; leave the group out, or add pictures."
-            )
+    started = started_schema(job)
+    return learnable(source, started.groups if started else (), of_all=job.data.limit is None)
