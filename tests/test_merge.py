@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from program import call
+from tiny import list_text
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.pipelines.learning.merge import merge_celeba
@@ -23,10 +24,6 @@ items = ["Coat"]
 style = "Bare"
 items = ["Dress"]
 """
-
-
-def list_text(header, rows):
-    return "\n".join([str(len(rows)), " ".join(header), *(" ".join(map(str, row)) for row in rows)]) + "\n"
 
 
 @pytest.fixture

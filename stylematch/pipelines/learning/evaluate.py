@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, CelebaFolder, read_celeba
+from stylematch.data.celeba import SPLITS, CelebaFolder, read_celeba
+from stylematch.data.celeba_files import ATTRIBUTES_FILE, holds_celeba
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.evaluate.headlines import PICTURES, POINTS_SOURCE, headlines
@@ -158,7 +159,7 @@ def evaluate(
     """
     EVALUATION.check(out)
     bundle, device = Bundle.open(directory), resolve_device(device)
-    if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
+    if faces == "aligned" and holds_celeba(Path(data)):
         check_face_crops(Path(data))
     garments = find_labelled(data, bundle, images, image_column)
     runtime = load_runtime(bundle, device, threads=usable_cores())
@@ -181,7 +182,7 @@ def _labelled(
     bundle: Bundle, data: str, garments: LabelledData | None, cache: Path, split: str, faces: str, limit: int | None
 ) -> Iterator[tuple[str, Examples]]:
     root = Path(data)
-    if (root / ATTRIBUTES_FILE).is_file():
+    if holds_celeba(root):
         if "attributes" not in [group.name for group in bundle.schema.groups]:
             raise UserError(f"{shown(bundle.directory)} knows no attributes; {shown(root)} labels nothing else.")
         if faces == "find":
@@ -202,9 +203,10 @@ def _labelled(
         return
     if data != "celeba" or bundle.learned.get("dataset") != data:
         raise UserError(
-            f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
-            "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, a data set, or a "
-            "table of labelled pictures (.csv, .parquet); a folder for each class, where the bundle learned from such."
+            f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} or Kaggle's .csv of it (CelebA's layout), "
+            "styles.csv (Fashion Product Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a "
+            "folder, a data set, or a table of labelled pictures (.csv, .parquet); a folder for each class, where the "
+            "bundle learned from such."
         )
     if split != "test":
         raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")

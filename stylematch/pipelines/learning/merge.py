@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stylematch.data.celeba import ATTRIBUTES, BOX_COLUMNS, LICENCE, CelebaFolder, label_lines, read_celeba
+from stylematch.data.celeba import ATTRIBUTES, BOX_COLUMNS, LICENCE, CelebaFolder, read_celeba
+from stylematch.data.celeba_files import label_file, read_pairs
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
 from stylematch.style.rules import load_rules
@@ -115,7 +116,7 @@ def merged_table(root: Path, rules: RuleSet) -> pa.Table:
     columns: dict[str, pa.Array] = {
         "image_id": pa.array(folder.image_ids, pa.string()),
         "partition": pa.array(folder.split, pa.int8(), mask=folder.split < 0),
-        "identity": _identities(root / IDENTITY_FILE, folder),
+        "identity": _identities(label_file(root, IDENTITY_FILE), folder),
     }
     columns |= {name: pa.array(present[:, place]) for place, name in enumerate(ATTRIBUTES)}
     for names, values in ((BOX_COLUMNS, folder.boxes_px), (LANDMARKS, folder.landmarks_px)):
@@ -125,14 +126,11 @@ def merged_table(root: Path, rules: RuleSet) -> pa.Table:
     return pa.table(columns, metadata=about)
 
 
-def _identities(path: Path, folder: CelebaFolder) -> pa.Array:
+def _identities(path: Path | None, folder: CelebaFolder) -> pa.Array:
     """Return the number of the person in each picture, null where the file has no row or does not exist."""
     row_of = {image_id: row for row, image_id in enumerate(folder.image_ids)}
     identity: npt.NDArray[np.int64] = np.full(len(row_of), -1, np.int64)
-    for number, line in enumerate(label_lines(path) if path.is_file() else (), start=1):
-        words = line.split()
-        if not words:
-            continue
+    for number, words in read_pairs(path, "identity") if path else ():
         # Ten digits are more than there are people.
         if len(words) != 2 or not words[1].isascii() or not words[1].isdigit() or len(words[1]) > 10:
             raise UserError(f"{path}: line {number} is not a picture's name and the number of a person.")

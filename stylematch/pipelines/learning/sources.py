@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.data import celeba as celeba_data
+from stylematch.data.celeba_files import attribute_file, holds_celeba
 from stylematch.data.labels import Group, LabelSchema
 from stylematch.data.photo_file import MAX_PICTURE_BYTES, read_photo
 from stylematch.engines.progress import Progress
@@ -74,7 +75,7 @@ class _Celeba:
 
     def __init__(self, data: TrainData, input_px: int, cache: Path) -> None:
         home = Path(data.root) if data.root else usual_folder("celeba")
-        if not (home / celeba_data.ATTRIBUTES_FILE).is_file() and data.root:
+        if data.root and not holds_celeba(home) and holds_celeba(home / "celeba"):
             home /= "celeba"  # the folder of CelebA's folders
         self.home, self.root = home.absolute(), home.absolute().parent
         self.read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
@@ -121,6 +122,7 @@ def celeba_tests(input_px: int, cache: Path, limit: int | None) -> Iterator[tupl
 def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
     folders = _Celeba(data, input_px, cache)
     home, root, read, cut = folders.home, folders.root, folders.read, folders.cut
+    attribute_file(home)
     if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
         raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
     found = [(cut(home, 0), 1)]
