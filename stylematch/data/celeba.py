@@ -82,6 +82,7 @@ PIXEL_CENTRE_PX = 0.5
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SCHEMA_WITH_BOX = LabelSchema((*SCHEMA.groups, PointGroup("box", BOX)))
 SPLITS = ("train", "val", "test")
+OFFICIAL_PARTITION = "official partition"
 LICENCE = (
     "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research "
     "purposes only."
@@ -138,7 +139,7 @@ class CelebaFolder:
     @property
     def partition(self) -> str:
         """What its splits are called: CelebA's own where all its pictures are there, else those of this folder."""
-        return "official partition" if len(self.image_ids) == _PICTURES else "local split"
+        return OFFICIAL_PARTITION if len(self.image_ids) == _PICTURES else "local split"
 
     @property
     def landmark_centres_px(self) -> npt.NDArray[np.float32]:
