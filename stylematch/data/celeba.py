@@ -170,7 +170,7 @@ def read_celeba(root: Path, *, labels_alone: bool = False) -> CelebaFolder:
         )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     pictures = picture_folder(root, row_of, labels_alone)
-    points = _points_file(root, pictures)
+    points = points_file(root, pictures)
     return CelebaFolder(
         pictures=pictures,
         image_ids=image_ids,
@@ -211,7 +211,7 @@ def corners_in_picture(folder: CelebaFolder) -> npt.NDArray[np.float32]:
     return np.where(holds[:, None], corners, np.nan).astype(np.float32)
 
 
-def _points_file(root: Path, pictures: Path) -> Path | None:
+def points_file(root: Path, pictures: Path) -> Path | None:
     """Return the file of the landmarks in the pixels of a folder's pictures: whole photos have one of their own."""
     wild = label_file(root, WILD_POINTS_FILE) if pictures.name == WILD else None
     return wild or label_file(root, POINTS_FILE)
