@@ -139,3 +139,16 @@ def test_a_split_that_whole_photos_do_not_have_is_said(tmp_path):
     data = whole_photos(tmp_path / "mine", {"a.jpg": 0, "b.jpg": 0})
     done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", "val", "--out", tmp_path / "out")
     assert (done.code, "--split val: " in done.sentence) == (2, True)
+
+
+def test_every_plot_names_its_group(evaluated, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    titles = []
+    plain = Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda self, title, **rest: titles.append(title) or plain(self, title, **rest)
+    )
+    data = evaluated.parent / "mine"
+    assert call("evaluate", ATTRIBUTES_BUNDLE, data, "--split", "all", "--out", tmp_path / "out").code == 0
+    assert titles == ["mine: attributes"] * 3
