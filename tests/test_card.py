@@ -93,6 +93,18 @@ def test_the_card_of_a_face_model(tmp_path, face_figures):
     assert cells(calibration, "Male") == ["Male", "1.500", "0.400"]
 
 
+def test_the_card_says_what_it_counts(tmp_path):
+    groups = (("tags", "binary", ("a", "b")), ("kind", "categorical", ("c", "d")))
+    bundle = a_bundle(tmp_path, *groups)
+    truth = {"tags": np.array([[1, -1], [0, -1], [-1, -1]]), "kind": np.array([0, -1, 1])}
+    measured = measure(bundle.schema, {name: np.full((3, 2), 0.5) for name in truth}, truth)
+    card = card_text(bundle, figures_of({"mine": measured}, "table"))
+    assert (
+        "**tags**: count 3, cells (a picture's label) that are unknown 4, labels without any known picture 1, " in card
+    )
+    assert "**kind**: count 2, pictures without a known label 1" in card
+
+
 def test_the_card_of_categories(tmp_path):
     rng = np.random.default_rng(1)
     groups = ("articleType", "categorical", [f"type {k}" for k in range(8)])
@@ -107,7 +119,7 @@ def test_the_card_of_categories(tmp_path):
     card = card_text(bundle, figures_of({"odd years": measured}, "fashion-product"))
     values = measured["articleType"]
     assert cells(card, "top-5 accuracy")[-1] == f"{values['majority_top5_accuracy']:.3f}"
-    assert f"type 6 ({values['never_trained']['count']}), type 7 (0)" in card
+    assert f"pictures here: type 6 ({values['never_trained']['count']}); 1 more have none. Accuracy" in card
     assert f"Best classes by recall: {values['best_classes'][0]['name']} (" in card
     never = values["per_label"]["type 7"]
     shown = dict(zip(cells(card, "articleType"), cells(card, "type 7"), strict=True))

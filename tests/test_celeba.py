@@ -3,37 +3,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tiny import CELEBA_PICTURES, write_celeba_labels
 
 from stylematch.data.celeba import ATTRIBUTES, LICENCE, SPLITS, CelebaFolder, read_celeba
 from stylematch.errors import UserError
-from stylematch.tables.contract import LANDMARKS
-
-PICTURES = ("b.jpg", "a.jpg", "c.jpg")
-
-
-def list_text(header, rows):
-    return "\n".join([str(len(rows)), " ".join(header), *(" ".join(map(str, row)) for row in rows)]) + "\n"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures; the labels of some are missing from the other files, which are in another order."""
-    signs = np.where(np.arange(3 * 40).reshape(3, 40) % 7 == 0, 1, -1)
-    rows = [(name, *row) for name, row in zip(PICTURES, signs, strict=True)]
-    (tmp_path / "list_attr_celeba.txt").write_text(list_text(ATTRIBUTES, rows))
-    (tmp_path / "list_eval_partition.txt").write_text("c.jpg 2\nx.jpg 0\nb.jpg 1\n")
-    points = [("x.jpg", *range(100, 110)), ("c.jpg", *range(20, 30)), ("b.jpg", *range(10))]
-    (tmp_path / "list_landmarks_align_celeba.txt").write_text(list_text(LANDMARKS, points))
-    boxes = [("a.jpg", 1, 2, 30, 40)]
-    (tmp_path / "list_bbox_celeba.txt").write_text(list_text(["image_id", "x_1", "y_1", "width", "height"], boxes))
-    (tmp_path / "img_align_celeba").mkdir()
-    (tmp_path / "img_align_celeba" / "c.jpg").touch()
-    return tmp_path
+    return write_celeba_labels(tmp_path)
 
 
 def test_rows_are_joined_by_name_and_what_is_missing_is_unknown(folder):
     read = read_celeba(folder)
-    assert read.image_ids == PICTURES
+    assert read.image_ids == CELEBA_PICTURES
     assert read.split.tolist() == [1, -1, 2]
     np.testing.assert_array_equal(read.attributes, np.arange(120).reshape(3, 40) % 7 == 0)
     np.testing.assert_array_equal(read.landmarks_px, [range(10), [np.nan] * 10, range(20, 30)])

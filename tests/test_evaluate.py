@@ -7,15 +7,17 @@ import sys
 import pytest
 from bfloat16 import needs_bfloat16
 from PIL import Image
-from program import DEFAULT_INDEX, call, digests
+from program import DEFAULT_INDEX, EXAMPLES, call, digests
 from tiny import write_celeba
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
 
 from stylematch.cli.program import run
+from stylematch.data.celeba import ATTRIBUTES
 from stylematch.evaluate.card import card_text
 from stylematch.vision.bundle import Bundle
 
+ATTRIBUTES_BUNDLE = DEFAULT_INDEX / "attributes"
 pytestmark = pytest.mark.skipif(not DEFAULT_INDEX.is_dir(), reason="indexes/default is not built: make default-index")
 
 
@@ -97,3 +99,56 @@ def test_without_matplotlib_there_are_figures_and_no_plots(evaluated, tmp_path, 
     assert done.code == 0, done.err
     assert "plots left out: Drawing plots needs the 'train' extra" in done.out
     assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "figures.json"]
+
+
+def whole_photos(folder, parts):
+    """Two of the example photos under CelebA's label files."""
+    (folder / "img_celeba").mkdir(parents=True)
+    for name, example in (("a.jpg", "astronaut.jpg"), ("b.jpg", "grace_hopper.jpg")):
+        shutil.copyfile(EXAMPLES / example, folder / "img_celeba" / name)
+    values = " ".join("1" if name == "Young" else "-1" for name in ATTRIBUTES)
+    rows = [f"{name} {values}" for name in parts]
+    (folder / "list_attr_celeba.txt").write_text("\n".join([str(len(rows)), " ".join(ATTRIBUTES), *rows]) + "\n")
+    (folder / "list_eval_partition.txt").write_text("".join(f"{name} {part}\n" for name, part in parts.items()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "split", "title", "counts"),
+    [
+        ("mine", {"a.jpg": 0, "b.jpg": 2}, "test", "mine test (local split)", (1, None)),
+        ("mine", {"a.jpg": 0, "b.jpg": 2}, "train", "mine train (local split)", (1, None)),
+        ("mine", {"a.jpg": 0, "b.jpg": 2}, "all", "mine", (2, 1)),
+        ("photos", {"a.jpg": 0, "b.jpg": 0}, "test", "photos", (2, None)),  # as the shipped model's card has them
+        ("celeba_wild", {"a.jpg": 0, "b.jpg": 0}, "test", "celeba_wild", (2, 2)),
+    ],
+)
+def test_whole_photos_are_of_the_split_and_called_by_their_folder(name, parts, split, title, counts, tmp_path):
+    data, out = whole_photos(tmp_path / name, parts), tmp_path / "out"
+    done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", split, "--out", out)
+    assert done.code == 0, done.err
+    measured = json.loads((out / "figures.json").read_text())["measured"]
+    assert list(measured) == [f"{title}, largest face found"]
+    pictures = measured[f"{title}, largest face found"]["pictures"]
+    assert (pictures["measured"], pictures.get("perhaps learned from")) == counts
+    assert ("of its pictures perhaps learned from" in done.out) == (counts[1] is not None)
+    assert ("perhaps learned from" in (out / "MODEL_CARD.md").read_text()) == (counts[1] is not None)
+
+
+def test_a_split_that_whole_photos_do_not_have_is_said(tmp_path):
+    data = whole_photos(tmp_path / "mine", {"a.jpg": 0, "b.jpg": 0})
+    done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", "val", "--out", tmp_path / "out")
+    assert (done.code, "--split val: " in done.sentence) == (2, True)
+
+
+def test_every_plot_names_its_group(evaluated, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    titles = []
+    plain = Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda self, title, **rest: titles.append(title) or plain(self, title, **rest)
+    )
+    data = evaluated.parent / "mine"
+    assert call("evaluate", ATTRIBUTES_BUNDLE, data, "--split", "all", "--out", tmp_path / "out").code == 0
+    assert titles == ["mine: attributes"] * 3

@@ -198,7 +198,7 @@ def test_the_schema_has_the_chosen_groups_in_order(tmp_path):
     assert [(group.name, group.kind, group.labels) for group in made.groups] == [
         ("articleType", "categorical", ("Belts", "Tops"))
     ]
-    with pytest.raises(UserError, match="'gender' has 1 classes left"):
+    with pytest.raises(UserError, match="'gender' has 1 class left, "):
         schema(products)
     with pytest.raises(UserError, match="no label group 'year'; choose among gender"):
         schema(products, ("year",))

@@ -94,6 +94,18 @@ def test_a_table_that_pandas_wrote_again_says_the_same(folder):
     assert sum(again.dropped.values()) == 0
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_quoted_headers_and_other_separators_say_the_same(delimiter, folder):
+    as_found = read_flixstock(folder)
+    rows = [HEADER, "b.jpg,6,#N/A,4", "a.jpg,0,3,9", "c d.jpg,2,0,0"]
+    quoted = [delimiter.join(f'"{cell}"' for cell in row.split(",")) for row in rows]
+    (folder / "attributes.csv").write_text("\n".join(quoted) + "\n")
+    again = read_flixstock(folder)
+    assert (again.names, again.dropped) == (as_found.names, as_found.dropped)
+    for group, codes in as_found.labels.items():
+        assert again.labels[group].tolist() == codes.tolist()
+
+
 def test_what_is_missing_is_a_sentence(folder, tmp_path):
     (folder / "attributes.csv").write_text("name,neck\n")
     with pytest.raises(UserError, match="line 1 does not name the column filename"):

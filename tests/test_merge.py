@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from program import call
+from tiny import list_text
 
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.pipelines.learning.merge import merge_celeba
@@ -23,10 +24,6 @@ items = ["Coat"]
 style = "Bare"
 items = ["Dress"]
 """
-
-
-def list_text(header, rows):
-    return "\n".join([str(len(rows)), " ".join(header), *(" ".join(map(str, row)) for row in rows)]) + "\n"
 
 
 @pytest.fixture
@@ -73,6 +70,27 @@ def test_all_files_are_joined_by_name_and_gaps_are_null(folder, tmp_path):
     assert table.schema.metadata[b"rules"] == b"hats"
     assert b"non-commercial" in table.schema.metadata[b"licence"]
     assert not any(math.isnan(value) for name in (*BOX, *LANDMARKS) for value in read[name] if value is not None)
+
+
+def test_both_landmark_files_are_there_under_names_of_their_own(folder, tmp_path):
+    out, pictures = tmp_path / "merged.parquet", folder / "img_align_celeba"
+    points = [("x.jpg", *range(300, 310)), ("b.jpg", *range(200, 210)), ("d.jpg", *range(40, 50))]
+    (folder / "list_landmarks_celeba.txt").write_text(list_text(LANDMARKS, points))
+    result = call("data", "merge", "celeba", folder, "--out", out)
+    assert result.out.endswith(", 3 with landmarks, 2 with landmarks (wild)\n")
+    wild = [f"wild_{name}" for name in LANDMARKS]
+    table = pq.read_table(out)
+    assert table.column_names[-21:] == [*LANDMARKS, *wild, "style"]
+    assert table.column("wild_lefteye_x").to_pylist() == [200, None, None, 40]
+    assert table.column("wild_rightmouth_y").to_pylist() == [209, None, None, 49]
+    assert table.column("lefteye_x").to_pylist() == [None, 5, 20, 0]
+    # Of a folder of whole photos the points without more are in these photos' pixels, as everywhere.
+    pictures.rename(folder / "img_celeba")
+    merge_celeba(folder, out)
+    table = pq.read_table(out)
+    assert table.column("lefteye_x").to_pylist() == [200, None, None, 40]
+    assert table.column("aligned_lefteye_x").to_pylist() == [None, 5, 20, 0]
+    assert "wild_lefteye_x" not in table.column_names
 
 
 def test_only_the_attribute_file_is_needed(folder, tmp_path):

@@ -75,6 +75,7 @@ def test_unknown_labels_are_left_out_label_by_label():
     alone = binary_figures(probabilities[:10, :1], labels[:10, :1], ["a"], thresholds=np.array([0.3]))
     assert figures["per_label"]["a"] == alone["per_label"]["a"]
     assert figures["unknown_labels"] == 1
+    assert figures["unknown_cells"] == 30 + 40
     assert {v for k, v in figures["per_label"]["c"].items() if k not in ("count", "threshold")} == {None}
     both = [figures["per_label"][name]["balanced_accuracy_at_threshold"] for name in "ab"]
     assert figures["balanced_accuracy_at_thresholds"] == pytest.approx(np.mean(both), abs=1e-4)

@@ -100,6 +100,43 @@ def test_of_many_classes_the_most_frequent_have_bars(tmp_path, bars):
     assert bars["precision"] == [0.0, pytest.approx(38 / 77, abs=1e-4)] + [1.0] * 28
 
 
+def test_classes_without_a_picture_have_no_row(tmp_path, bars):
+    figures = categorical_figures(np.eye(4)[[1, 3, 3]], np.array([1, 1, 3]), [f"class {k}" for k in range(4)])
+    plot_class_bars(tmp_path / "c.png", figures["per_label"], "two of four")
+    assert bars["recall"] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "axes", "error"),
+    [
+        ("binary", ["probability of yes", "share of yes"], "group (pooled error 0.250)"),
+        ("categorical", ["confidence", "share of right answers"], "group (error 0.250)"),
+    ],
+)
+def test_reliability_is_named_for_what_it_is(kind, axes, error, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+    from matplotlib.figure import Figure
+
+    drawn = []
+    plain = Figure.subplots
+    monkeypatch.setattr(Figure, "subplots", lambda self, *a, **k: drawn.append(plain(self, *a, **k)) or drawn[-1])
+    curve = np.array([0.25, 0.75]), np.array([False, True])
+    plot_reliability(tmp_path / "r.png", {"group": curve}, "title", kind)
+    above, below = drawn[0]
+    assert [below.get_xlabel(), above.get_ylabel()] == axes
+    assert above.get_legend_handles_labels()[1][1] == error
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_confusion_of_many_classes_has_no_empty_band(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
+    plot_confusion(tmp_path / "c.png", np.eye(30), np.arange(30), [f"class {k}" for k in range(30)], "thirty")
+    with Image.open(tmp_path / "c.png") as picture:
+        rows = np.flatnonzero((np.asarray(picture.convert("L")) < 128).any(1))
+    assert rows[0] < 40
+    assert picture.height - rows[-1] < 40
+
+
 @pytest.mark.filterwarnings("error")
 def test_nothing_to_draw_is_an_empty_plot(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")

@@ -187,7 +187,9 @@ def test_a_hostile_folder_loses_no_file(tmp_path):
 
 def test_an_empty_folder_is_done_with_no_rows(tmp_path):
     (tmp_path / "photos").mkdir()
-    out = predicted(GARMENTS, tmp_path / "photos", tmp_path / "out")
+    for told in (predict(GARMENTS, tmp_path / "photos", tmp_path / "out") for _ in range(2)):
+        assert (told.code, "to see them" in told.out) == (0, False)  # of a sheet without pictures
+    out = tmp_path / "out"
     assert rows(out, "photos") == rows(out, "predictions") == []
     assert (out / SHEET).is_file()
 

@@ -173,4 +173,4 @@ def test_celebas_folder_may_be_named_itself_whatever_it_is_called(tmp_path):
     home = home.rename(home.with_name("CelebA-2015"))
     itself = open_source(TrainData(dataset="celeba", wild=False, root=str(home)), 64, tmp_path / "cache")
     assert itself.parts[0][0].ids == inside.parts[0][0].ids != ()
-    assert [title for title, _ in itself.tests()] == ["celeba test (local split)"]
+    assert [title for title, _ in itself.tests()] == ["CelebA-2015 test (local split)"]

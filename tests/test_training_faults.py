@@ -19,7 +19,8 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.learning import labelled
 from stylematch.pipelines.learning import train as training
 from stylematch.pipelines.learning.labelled_data import LabelledPictures
-from stylematch.pipelines.learning.sources import open_source, photo_faces
+from stylematch.pipelines.learning.labelled_faces import photo_faces
+from stylematch.pipelines.learning.sources import open_source
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.pipelines.learning.training_groups import learnable
 from stylematch.pipelines.learning.whole_source import some_rows

@@ -1,6 +1,7 @@
 """Small data sets in the layouts of the real ones, made of the example photos and the shipped items."""
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from program import DEFAULT_INDEX, EXAMPLES
 
-from stylematch.data.celeba import ATTRIBUTES
+from stylematch.data.celeba import ATTRIBUTES, BOX_COLUMNS
 from stylematch.data.fashion_mnist import CLASSES
+from stylematch.tables.contract import LANDMARKS
 
 TRAIN_ITEMS, TEST_ITEMS = 80, 120
 # Picture: the example it is cut from, the square around the head (left, top, side), and its partition.
@@ -21,6 +23,7 @@ FACES = {
     "000005.jpg": ("astronaut.jpg", (130, 20, 190), 1),
     "000006.jpg": ("grayscale.jpg", (130, 60, 280), 2),
 }
+CELEBA_PICTURES = ("b.jpg", "a.jpg", "c.jpg")
 
 
 def write_fashion_mnist(folder: Path) -> Path:
@@ -61,6 +64,26 @@ def write_celeba(folder: Path, present: tuple[str, ...] = ("Young",), *, missing
     rows = "".join(f"{name} {values}\n" for name in partitions)
     (folder / "list_attr_celeba.txt").write_text(f"{len(partitions)}\n{' '.join(ATTRIBUTES)}\n{rows}")
     (folder / "list_eval_partition.txt").write_text("".join(f"{name} {part}\n" for name, part in partitions.items()))
+    return folder
+
+
+def list_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return what one of CelebA's list files says: a count, a header, rows."""
+    return "\n".join([str(len(rows)), " ".join(header), *(" ".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def write_celeba_labels(folder: Path) -> Path:
+    """Write the labels of three pictures; other files lack some of them, and are in another order."""
+    signs = np.where(np.arange(3 * 40).reshape(3, 40) % 7 == 0, 1, -1)
+    rows = [(name, *row) for name, row in zip(CELEBA_PICTURES, signs, strict=True)]
+    (folder / "list_attr_celeba.txt").write_text(list_text(ATTRIBUTES, rows))
+    (folder / "list_eval_partition.txt").write_text("c.jpg 2\nx.jpg 0\nb.jpg 1\n")
+    points = [("x.jpg", *range(100, 110)), ("c.jpg", *range(20, 30)), ("b.jpg", *range(10))]
+    (folder / "list_landmarks_align_celeba.txt").write_text(list_text(LANDMARKS, points))
+    boxes = [("a.jpg", 1, 2, 30, 40)]
+    (folder / "list_bbox_celeba.txt").write_text(list_text(["image_id", *BOX_COLUMNS], boxes))
+    (folder / "img_align_celeba").mkdir()
+    (folder / "img_align_celeba" / "c.jpg").touch()
     return folder
 
 

@@ -1,9 +1,9 @@
-"""CelebA: names, label files and pictures, in the official layout.
+"""CelebA: names, label files and pictures, as its authors and as Kaggle distribute them.
 
 Reads ``list_attr_celeba.txt``, ``list_eval_partition.txt``, ``list_landmarks_align_celeba.txt`` and
-``list_bbox_celeba.txt`` as they are distributed (a count, a header, white-space separated rows) into aligned
-arrays. Pictures lie in ``img_align_celeba/``, ``img_celeba/`` or beside the label files. Rows that a file
-lacks are unknown, never dropped. Columns are found by name; others beside them are passed over.
+``list_bbox_celeba.txt``, or the ``.csv`` of the same names, into aligned arrays; where they and the pictures may lie,
+``stylematch.data.celeba_files`` says. Rows that a file lacks are unknown, never dropped. Columns are found by name;
+others beside them are passed over.
 
 Source: Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015. Non-commercial research
 only.
@@ -12,18 +12,27 @@ only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.celeba_files import (
+    WILD,
+    attribute_file,
+    label_cells,
+    label_file,
+    label_lines,
+    picture_folder,
+    read_aligned,
+    read_list,
+    read_pairs,
+)
 from stylematch.data.labels import BinaryGroup, LabelSchema, PointGroup
 from stylematch.errors import UserError
 from stylematch.tables.contract import LANDMARKS
 
-ATTRIBUTES_FILE = "list_attr_celeba.txt"
 ATTRIBUTES = (
     "5_o_Clock_Shadow",
     "Arched_Eyebrows",
@@ -73,13 +82,13 @@ PIXEL_CENTRE_PX = 0.5
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SCHEMA_WITH_BOX = LabelSchema((*SCHEMA.groups, PointGroup("box", BOX)))
 SPLITS = ("train", "val", "test")
+OFFICIAL_PARTITION = "official partition"
 LICENCE = (
     "Learned from CelebA (Liu, Luo, Wang, Tang, ICCV 2015), which may be used for non-commercial research "
     "purposes only."
 )
 POINTS_FILE, WILD_POINTS_FILE = "list_landmarks_align_celeba.txt", "list_landmarks_celeba.txt"
 """Of the aligned pictures, and of the photos that these were cut from."""
-_WILD = "img_celeba"
 POINTS_SOURCE_FILE = "landmarks_source.txt"
 """Where a folder says whose its landmarks are, in one line; no file of CelebA's does."""
 OFFICIAL_POINTS, PSEUDO_POINTS = "official points", "pseudo-labels of a face detector"
@@ -93,7 +102,6 @@ _KNOWN_POINTS = {
 }
 _OWN_PIXELS_SHARE = 0.9
 _PICTURES = 202_599  # of CelebA as it is distributed
-_LARGEST_PX = 65_535  # no JPEG has more, and one such point would be learned from like any other
 BOX_COLUMNS = ("x_1", "y_1", "width", "height")
 
 
@@ -131,7 +139,7 @@ class CelebaFolder:
     @property
     def partition(self) -> str:
         """What its splits are called: CelebA's own where all its pictures are there, else those of this folder."""
-        return "official partition" if len(self.image_ids) == _PICTURES else "local split"
+        return OFFICIAL_PARTITION if len(self.image_ids) == _PICTURES else "local split"
 
     @property
     def landmark_centres_px(self) -> npt.NDArray[np.float32]:
@@ -145,7 +153,7 @@ def read_celeba(root: Path, *, labels_alone: bool = False) -> CelebaFolder:
     Parameters
     ----------
     root : pathlib.Path
-        The folder with ``list_attr_celeba.txt`` and the pictures.
+        The folder with the label files and the pictures.
     labels_alone : bool
         Its pictures need not be there; its points are then the aligned ones'.
 
@@ -154,22 +162,22 @@ def read_celeba(root: Path, *, labels_alone: bool = False) -> CelebaFolder:
     UserError
         If the attribute file or the pictures are missing, or a file is malformed; it names the line.
     """
-    attribute_file = root / ATTRIBUTES_FILE
-    image_ids, values = _read_list(attribute_file, ATTRIBUTES)
+    attributes = attribute_file(root)
+    image_ids, values = read_list(attributes, ATTRIBUTES)
     if (strange := np.flatnonzero((np.abs(values) != 1).any(axis=1))).size:
         raise UserError(
-            f"{attribute_file}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1; mend its line."
+            f"{attributes}: {image_ids[strange[0]]} has an attribute that is neither 1 nor -1; mend its line."
         )
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    pictures = _picture_folder(root, image_ids, labels_alone)
-    points = _points_file(root, pictures)
+    pictures = picture_folder(root, row_of, labels_alone)
+    points = points_file(root, pictures)
     return CelebaFolder(
         pictures=pictures,
         image_ids=image_ids,
-        split=_read_split(root / "list_eval_partition.txt", row_of),
+        split=_read_split(label_file(root, "list_eval_partition.txt"), row_of),
         attributes=(values > 0).astype(np.int8),
-        landmarks_px=_aligned(points, row_of, LANDMARKS),
-        boxes_px=_aligned(root / "list_bbox_celeba.txt", row_of, BOX_COLUMNS),
+        landmarks_px=read_aligned(points, row_of, LANDMARKS),
+        boxes_px=read_aligned(label_file(root, "list_bbox_celeba.txt"), row_of, BOX_COLUMNS),
         points_source=_points_source(root, points),
     )
 
@@ -203,103 +211,29 @@ def corners_in_picture(folder: CelebaFolder) -> npt.NDArray[np.float32]:
     return np.where(holds[:, None], corners, np.nan).astype(np.float32)
 
 
-def _picture_folder(root: Path, image_ids: tuple[str, ...], labels_alone: bool) -> Path:
-    folders = (root / "img_align_celeba", root / _WILD, root)
-    for folder in folders:
-        if folder.is_dir() and any((folder / image_id).is_file() for image_id in image_ids):
-            return folder
-    if labels_alone:
-        return folders[0]
-    raise UserError(
-        f"{root} has none of the pictures that its list_attr_celeba.txt names; put them into "
-        "img_align_celeba/ or img_celeba/."
-    )
-
-
-def _points_file(root: Path, pictures: Path) -> Path:
+def points_file(root: Path, pictures: Path) -> Path | None:
     """Return the file of the landmarks in the pixels of a folder's pictures: whole photos have one of their own."""
-    wild = root / WILD_POINTS_FILE
-    return wild if pictures.name == _WILD and wild.is_file() else root / POINTS_FILE
+    wild = label_file(root, WILD_POINTS_FILE) if pictures.name == WILD else None
+    return wild or label_file(root, POINTS_FILE)
 
 
-def _points_source(root: Path, points: Path) -> str:
+def _points_source(root: Path, points: Path | None) -> str:
     """Return whose a folder's landmarks are, empty where nothing tells."""
     says = root / POINTS_SOURCE_FILE
     if says.is_file():
         return next((line.strip() for line in label_lines(says) if line.strip()), "")
-    for line in label_lines(points) if points.is_file() else ():
-        row = line.split()
-        digest, source = _KNOWN_POINTS.get(row[0] if row else "", ("", ""))
+    for _, row in label_cells(points) if points else ():
+        digest, source = _KNOWN_POINTS.get(row[0], ("", ""))
         if digest and hashlib.sha256(" ".join(row).encode()).hexdigest().startswith(digest):
             return source
     return ""
 
 
-def _read_split(path: Path, row_of: dict[str, int]) -> npt.NDArray[np.int8]:
+def _read_split(path: Path | None, row_of: dict[str, int]) -> npt.NDArray[np.int8]:
     split = np.full(len(row_of), -1, np.int8)
-    for number, line in enumerate(label_lines(path) if path.is_file() else (), start=1):
-        if not line.strip():
-            continue
-        name, *value = line.split()
+    for number, (name, *value) in read_pairs(path, "partition") if path else ():
         if value not in (["0"], ["1"], ["2"]):
             raise UserError(f"{path}: line {number} is not a picture's name and its partition 0, 1 or 2.")
         if name in row_of:
             split[row_of[name]] = int(value[0])
     return split
-
-
-def label_lines(path: Path) -> list[str]:
-    """Return the lines of a label file in UTF-8, of which a byte order mark is no part.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors put a mark before it
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}; it has to be text in UTF-8.") from error
-
-
-def _read_list(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
-    """Return image ids and the numbers (n, columns) of one of CelebA's list files."""
-    if not path.is_file():
-        raise UserError(f"{path} is missing: this is not a folder in CelebA's layout.")
-    lines = label_lines(path)
-    header = lines[1].split() if len(lines) > 1 else []
-    if header[:1] == ["image_id"]:
-        header = header[1:]
-    if missing := [name for name in columns if name not in header]:
-        raise UserError(f"{path}: line 2 does not name the column {missing[0]}.")
-    values: dict[str, npt.NDArray[np.float32]] = {}
-    for number, line in enumerate(lines[2:], start=3):
-        if not line.strip():
-            continue
-        image_id, *numbers = line.split()
-        if len(numbers) != len(header):
-            raise UserError(f"{path}: line {number} has {len(numbers)} values, the header names {len(header)}.")
-        if image_id in values:
-            raise UserError(f"{path}: line {number} names {image_id} a second time.")
-        try:
-            values[image_id] = np.array(numbers, np.float32)
-        except ValueError as error:
-            raise UserError(f"{path}: line {number} has a value that is no number.") from error
-        if not (np.abs(values[image_id]) <= _LARGEST_PX).all():
-            raise UserError(f"{path}: line {number} has a value that is not finite, or over {_LARGEST_PX:,} pixels.")
-    if lines[0].strip() != str(len(values)):
-        raise UserError(f"{path}: line 1 says {lines[0].strip()!r} rows, there are {len(values)}; is it cut short?")
-    rows = np.array(list(values.values()), np.float32).reshape(len(values), len(header))
-    return tuple(values), rows[:, [header.index(name) for name in columns]]
-
-
-def _aligned(path: Path, row_of: dict[str, int], columns: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the file's rows in the order of ``row_of``, NaN where it has none or does not exist."""
-    result = np.full((len(row_of), len(columns)), np.nan, np.float32)
-    if path.is_file():
-        image_ids, values = _read_list(path, columns)
-        known = [(row_of[name], row) for row, name in enumerate(image_ids) if name in row_of]
-        if known:
-            target, source = np.array(known).T
-            result[target] = values[source]
-    return result

@@ -141,7 +141,8 @@ def schema(products: FashionProduct, groups: Sequence[str] = GROUPS) -> LabelSch
             raise UserError(f"Fashion Product Images has no label group '{group}'; choose among {', '.join(GROUPS)}.")
         if len(classes) < 2:
             raise UserError(
-                f"Label group '{group}' has {len(classes)} classes left, which leaves nothing to tell apart: "
+                f"Label group '{group}' has {len(classes) or 'no'} {'class' if len(classes) == 1 else 'classes'} left, "
+                "which leaves nothing to tell apart: "
                 "lower min_label_count or leave the group out."
             )
     return LabelSchema(tuple(CategoricalGroup(group, products.classes[group]) for group in groups))

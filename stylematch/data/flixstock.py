@@ -22,6 +22,7 @@ from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.labels import CategoricalGroup, LabelSchema
 from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
 from stylematch.data.splits import Rows
+from stylematch.data.table_csv import delimiter_of
 from stylematch.errors import UserError
 
 GROUPS = {"neck": 7, "sleeve_length": 4, "pattern": 10}
@@ -130,13 +131,14 @@ def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -
 def _read_rows(path: Path) -> Iterator[tuple[str, list[int]] | None]:
     """Yield each row's file name and its three classes (-1 for ``#N/A``), or None where it is malformed."""
     header, *lines = read_lines(path, "FlixStock's pictures")
-    columns = [cell.strip() for cell in header.split(",")]
+    delimiter = delimiter_of(header)
+    columns = [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter))]
     if missing := [name for name in (_NAME, *GROUPS) if name not in columns]:
         raise UserError(f"{path}: line 1 does not name the column {missing[0]}.")
     for line in lines:
         if line.strip():
             try:
-                yield _parsed(dict(zip(columns, next(csv.reader([line])), strict=True)))
+                yield _parsed(dict(zip(columns, next(csv.reader([line], delimiter=delimiter)), strict=True)))
             except (ValueError, csv.Error):
                 yield None
 

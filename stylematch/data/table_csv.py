@@ -77,7 +77,7 @@ def read_csv(source: Path, encoding: str | None = None) -> CsvCells:
     no_letters = _no_letters(codec, encoding)
     lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
     header = next((line for line in lines if line.strip()), "")  # empty lines may come before it
-    delimiter = max(",;\t", key=header.count)
+    delimiter = delimiter_of(header)
     rows: list[list[str]] = []
     numbers: list[int] = []
     damaged: list[tuple[int, str]] = []
@@ -96,6 +96,11 @@ def read_csv(source: Path, encoding: str | None = None) -> CsvCells:
     if not names:
         raise UserError(f"{shown(source)} has no header; its first line must name the columns.")
     return CsvCells(names, tuple(rows), tuple(numbers), tuple(damaged), delimiter)
+
+
+def delimiter_of(header: str) -> str:
+    """Return what stands between cells: of comma, semicolon and tab the one that the header has most of."""
+    return max(",;\t", key=header.count)
 
 
 def _codec(encoding: str | None) -> str:

@@ -102,12 +102,12 @@ def plot_class_bars(path: Path, per_label: Mapping[str, Mapping[str, Any]], titl
     path : pathlib.Path
         The PNG to write.
     per_label : mapping
-        What ``categorical_figures`` says under this name; what is undefined gets no bar. Of more than 30 classes, the
-        30 most frequent are drawn.
+        What ``categorical_figures`` says under this name; what is undefined gets no bar, a class without a picture no
+        row. Of more than 30 others, the 30 most frequent are drawn.
     title : str
         Above the plot.
     """
-    order = sorted(per_label, key=lambda name: -per_label[name]["support"])
+    order = sorted((name for name in per_label if per_label[name]["support"]), key=lambda n: -per_label[n]["support"])
     left_out = max(0, len(order) - MOST_CLASSES)
     order = order[:MOST_CLASSES]
     figure, axes = _bars_of([f"{shortened(name)} ({per_label[name]['support']:,})" for name in order], each=0.42)

@@ -30,13 +30,17 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     return Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
 
 
-def write_figure(path: Path, figure: Figure, axes: Axes, title: str) -> None:
-    """Write a figure as a PNG under a title that may come from elsewhere."""
+def write_figure(path: Path, figure: Figure, axes: Axes, title: str, *, trimmed: bool = False) -> None:
+    """Write a figure as a PNG under a title that may come from elsewhere; trimmed, without an empty margin."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     axes.set_title(shown(title), fontsize=10, parse_math=False)
     picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})  # it would name matplotlib's version
+    canvas, metadata = FigureCanvasAgg(figure), {"Software": None}  # it would name matplotlib's version
+    if trimmed:  # axes whose shape is given leave what the figure has more
+        canvas.print_figure(picture, format="png", dpi=_DPI, metadata=metadata, bbox_inches="tight")
+    else:
+        canvas.print_png(picture, metadata=metadata)
     write_durably(path, picture.getvalue())
 
 

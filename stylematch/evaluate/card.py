@@ -88,6 +88,11 @@ _SUBGROUP_COLUMNS = (
     "mean_average_precision",
     "expected_calibration_error",
 )
+_COUNTED = {
+    "unknown": "pictures without a known label",
+    "unknown_cells": "cells (a picture's label) that are unknown",
+    "unknown_labels": "labels without any known picture",
+}
 HELD_OUT = "pictures that nothing was learned from"
 """What a training measures on; which pictures somebody else names, only they can say."""
 _RUNTIMES = {"cpu": "ONNX Runtime", "cpu-bf16": "OpenVINO in bfloat16", "cuda": "torch on CUDA"}
@@ -195,7 +200,7 @@ def _group_lines(group: str, values: Mapping[str, Any]) -> list[str]:
     apart = {*FIGURE_NAMES, *BASELINES, POINTS_SOURCE}
     plain = {key: value for key, value in values.items() if not isinstance(value, dict | list) and key not in apart}
     what = [markdown_text(group), *_points_are(values)]
-    counts = ", ".join(f"{_words(key)} {shown_number(value)}" for key, value in plain.items())
+    counts = ", ".join(f"{_COUNTED.get(key) or _words(key)} {shown_number(value)}" for key, value in plain.items())
     lines = [f"**{', '.join(what)}**" + (f": {counts}" if counts else ""), ""]
     intervals = values.get("intervals", {})
     rows = []
@@ -213,10 +218,13 @@ def _group_lines(group: str, values: Mapping[str, Any]) -> list[str]:
         named = ", ".join(f"{markdown_text(b['name'])} ({shown_number(b['recall'])} of {b['support']:,})" for b in best)
         lines += [f"Best classes by recall: {named}.", ""]
     if never := values.get("never_trained"):
-        named = ", ".join(f"{markdown_text(name)} ({support:,})" for name, support in never["classes"].items())
+        here = {name: support for name, support in never["classes"].items() if support}
+        named = ", ".join(f"{markdown_text(name)} ({support:,})" for name, support in here.items())
+        others = len(never["classes"]) - len(here)
+        absent = f"; {others:,} more have none" if others else ""
         lines += [
-            f"Classes that never occur in training, and their pictures here: {named or 'none'}. Accuracy on these "
-            f"{never['count']:,} pictures: {shown_number(never['accuracy'])}.",
+            f"Classes that never occur in training, and their pictures here: {named or 'none'}{absent}. Accuracy on "
+            f"these {never['count']:,} pictures: {shown_number(never['accuracy'])}.",
             "",
         ]
     if per_label := values.get("per_label"):

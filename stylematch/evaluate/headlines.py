@@ -30,6 +30,8 @@ BASELINES = {
 """The figures that only stand beside others."""
 PICTURES = "pictures"
 """The key, among the groups, of how many pictures were measured and left out."""
+PERHAPS_LEARNED = "perhaps learned from"
+"""The key there of how many of them are of a training part that the model may have learned from."""
 
 
 def headlines(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -46,6 +48,8 @@ def headlines(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{shown(title)}{line}"
         if left_out := groups.get(PICTURES, {}).get("left_out"):
             yield f"{shown(title)}: {left_out:,} {'pictures' if left_out > 1 else 'picture'} left out"
+        if learned := groups.get(PICTURES, {}).get(PERHAPS_LEARNED):
+            yield f"{shown(title)}: {learned:,} of its pictures {PERHAPS_LEARNED}"
 
 
 def _lines(group: str, figures: Mapping[str, Any]) -> Iterator[str]:

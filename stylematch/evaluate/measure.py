@@ -131,7 +131,7 @@ def subgroup_figures(
                 [names[column] for column in kept.tolist()],
                 thresholds=cut,
             )
-            for detail in ("per_label", "unknown_labels", "one_class_labels"):
+            for detail in ("per_label", "unknown_cells", "unknown_labels", "one_class_labels"):
                 del figures[detail]
             subgroups.setdefault(attribute, {})[key] = figures
         subgroups[attribute] |= {

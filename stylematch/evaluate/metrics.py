@@ -68,9 +68,10 @@ def binary_figures(
     dict
         ``count``, the means over labels ``accuracy``, ``balanced_accuracy``, ``macro_f1``,
         ``mean_average_precision``, ``balanced_accuracy_at_thresholds``, ``expected_calibration_error`` and
-        ``majority_accuracy``; how many labels were left out of means: ``unknown_labels`` (no row is known) out of
-        all, ``one_class_labels`` (only yes or only no occurs) out of those of balanced accuracy, F1 and average
-        precision, which such labels do not have (None); and ``per_label`` with the same by name.
+        ``majority_accuracy``; ``unknown_cells``, how many labels of pictures are unknown, all labels together; how
+        many labels were left out of means: ``unknown_labels`` (no row is known) out of all, ``one_class_labels``
+        (only yes or only no occurs) out of those of balanced accuracy, F1 and average precision, which such labels do
+        not have (None); and ``per_label`` with the same by name.
     """
     scores = {
         name: values[0] for name, values in binary_scores(probabilities, labels, _once(labels), thresholds).items()
@@ -90,6 +91,7 @@ def binary_figures(
         "count": len(labels),
         **{MEANS[key]: published(_mean(values)) for key, values in scores.items()},
         "majority_accuracy": published(_mean(majority)),
+        "unknown_cells": int((labels < 0).sum()),
         "unknown_labels": int((known == 0).sum()),
         "one_class_labels": int(one_class.sum()),
         "per_label": per_label,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,23 @@ from stylematch.evaluate.calibration import BINS, expected_calibration_error, re
 from stylematch.evaluate.canvas import new_figure, shortened, write_figure
 
 MOST_CLASSES = 30
+# What was said, what was true, and the distance of the two.
+_RELIABILITY = {
+    "binary": ("probability of yes", "share of yes", "pooled error"),
+    "categorical": ("confidence", "share of right answers", "error"),
+}
 
 
 def plot_reliability(
-    path: Path, curves: Mapping[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]], title: str
+    path: Path,
+    curves: Mapping[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]],
+    title: str,
+    kind: Literal["binary", "categorical"] = "categorical",
 ) -> None:
     """Draw how often is right what was said with how much confidence, and how often it was said.
+
+    Of yes/no labels it is how often yes is true of what was given which probability of yes, all labels together: the
+    legend's error is pooled over them, and not the mean over labels that figures have.
 
     Parameters
     ----------
@@ -27,12 +39,15 @@ def plot_reliability(
         By what the legend calls them, such as "before" and "after"; see ``stylematch.evaluate.calibration``.
     title : str
         Above the plot.
+    kind : {"binary", "categorical"}
+        What the group is, which says what the axes are.
 
     Raises
     ------
     MissingExtraError
         If matplotlib is not installed; so do the other plots.
     """
+    said_name, true_name, error_name = _RELIABILITY[kind]
     figure = new_figure(5.5, 6.5)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--", label="perfectly calibrated")
@@ -42,11 +57,11 @@ def plot_reliability(
         there = rows > 0
         error = expected_calibration_error(confidence, hit)
         colour = f"C{number}"
-        label = shortened(name).replace("$", r"\$") + f" (error {error:.3f})"
+        label = shortened(name).replace("$", r"\$") + f" ({error_name} {error:.3f})"
         axes.plot(said[there], true[there], marker="o", markersize=4, color=colour, label=label)
         below.stairs(rows / max(1, rows.sum()), edges, color=colour)
-    axes.set(ylabel="share of hits", xlim=(0, 1), ylim=(0, 1))
-    below.set(xlabel="confidence", ylabel="share of answers", ylim=(0, None))
+    axes.set(ylabel=true_name, xlim=(0, 1), ylim=(0, 1))
+    below.set(xlabel=said_name, ylabel="share of answers", ylim=(0, None))
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     for part in (axes, below):
         part.grid(linewidth=0.4)
@@ -114,4 +129,4 @@ def plot_confusion(
                 color=colour,
             )
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the row")
-    write_figure(path, figure, axes, title)
+    write_figure(path, figure, axes, title, trimmed=True)

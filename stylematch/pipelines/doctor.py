@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from stylematch import __version__
-from stylematch.data import celeba, fashion_product, flixstock
+from stylematch.data import celeba_files, fashion_product, flixstock
 from stylematch.data.fashion_mnist import installed_fashion_mnist
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import StylematchError, UserError
@@ -164,14 +164,15 @@ def _data_sets() -> Iterator[Finding]:
         "data folder",
         f"{root} (set STYLEMATCH_DATA to change it)",
     )
-    for name, label_file in (
-        ("celeba", celeba.ATTRIBUTES_FILE),
-        ("fashion_product", fashion_product.TABLE),
-        ("flixstock", flixstock.TABLE),
+    for path in (
+        celeba_files.label_file(root / "celeba", celeba_files.ATTRIBUTES_FILE)
+        or root / "celeba" / celeba_files.ATTRIBUTES_FILE,
+        root / "fashion_product" / fashion_product.TABLE,
+        root / "flixstock" / flixstock.TABLE,
     ):
-        path = root / name / label_file
+        name = path.relative_to(root).parts[0]
         is_there = os.access(path, os.R_OK)
-        yield Finding("ok" if is_there else "absent", name, str(path.parent if is_there else path))
+        yield Finding("ok" if is_there else "absent", name, str(root / name if is_there else path))
     folder = installed_fashion_mnist()
     hint = "Debian: apt-get install dataset-fashion-mnist"
     yield Finding("ok" if folder else "absent", "fashion-mnist", str(folder) if folder else hint)

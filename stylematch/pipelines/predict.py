@@ -91,7 +91,7 @@ class PredictSummary:
             ]
         lines += [f"passed over: {why.replace('_', ' ')} {n:,}" for why, n in sorted(c.ignored.items())]
         lines += [f"not readable: {shown(name)}" for name in self.unreadable_directories]
-        if (self.out / SHEET).is_file():
+        if c.found and (self.out / SHEET).is_file():
             lines.append(f"to see them, open {out}/{SHEET}")
         return lines
 

@@ -15,15 +15,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import ATTRIBUTES_FILE, SPLITS, CelebaFolder, read_celeba
+from stylematch.data.celeba import CelebaFolder, read_celeba
+from stylematch.data.celeba_files import ATTRIBUTES_FILE, holds_celeba
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
-from stylematch.evaluate.headlines import PICTURES, POINTS_SOURCE, headlines
+from stylematch.evaluate.headlines import PERHAPS_LEARNED, PICTURES, POINTS_SOURCE, headlines
 from stylematch.evaluate.measure import measure
 from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
 from stylematch.pipelines.learning.labelled import labelled_garments
 from stylematch.pipelines.learning.labelled_data import LabelledData, find_labelled
-from stylematch.pipelines.learning.sources import celeba_tests, photo_faces
+from stylematch.pipelines.learning.labelled_faces import part_of, part_title, perhaps_learned, photo_faces
+from stylematch.pipelines.learning.sources import celeba_tests
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision.alignment import check_face_crops
@@ -137,7 +139,8 @@ def evaluate(
     out : pathlib.Path
         Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; an earlier evaluation there is replaced.
     split : {"train", "val", "test", "all"}
-        Which part of a CelebA folder; folders without partitions are measured whole. Of garments, "test" is what the
+        Which part of a CelebA folder; of one without a test part, "test" is all. Where all is measured and some of it
+        may have been learned from, the card counts that. Of garments, "test" is what the
         bundle did not learn from: the held-out part of its own folder, all of another.
     faces : {"aligned", "find"}
         Pictures are face crops already, or whole photos whose faces are found as scoring finds them (CelebA).
@@ -158,8 +161,14 @@ def evaluate(
     """
     EVALUATION.check(out)
     bundle, device = Bundle.open(directory), resolve_device(device)
-    if faces == "aligned" and (Path(data) / ATTRIBUTES_FILE).is_file():
-        check_face_crops(Path(data))
+    root, people, learned = Path(data), None, frozenset[str]()
+    if holds_celeba(root):
+        if faces == "aligned":
+            check_face_crops(root)
+        people = read_celeba(root)
+    learned = (
+        frozenset[str]() if people is None else perhaps_learned(bundle, root, people, part_of(people, root, split))
+    )
     garments = find_labelled(data, bundle, images, image_column)
     runtime = load_runtime(bundle, device, threads=usable_cores())
     trained = bundle.description.get("trained", {})
@@ -167,32 +176,39 @@ def evaluate(
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
     measured: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
-        for title, examples in _labelled(bundle, data, garments, Path(cache), split, faces, limit):
+        for title, examples in _labelled(bundle, data, people, garments, Path(cache), split, faces, limit):
             if not len(examples):
                 raise UserError(f"{shown(title)}: none of its {examples.dropped:,} pictures is there and can be cut.")
             heads = predict_examples(runtime, examples).heads
             figures = _figures(bundle, heads, examples, shapes, counts)
+            if known := sum(name in learned for name in examples.ids):
+                figures[PICTURES][PERHAPS_LEARNED] = known
             measured.append(Measured(title, heads, examples.targets, figures))
     no_plots = write_evaluation(out, bundle, measured, device)
     return EvaluationSummary(out, {part.title: part.figures for part in measured}, no_plots)
 
 
 def _labelled(
-    bundle: Bundle, data: str, garments: LabelledData | None, cache: Path, split: str, faces: str, limit: int | None
+    bundle: Bundle,
+    data: str,
+    people: CelebaFolder | None,
+    garments: LabelledData | None,
+    cache: Path,
+    split: str,
+    faces: str,
+    limit: int | None,
 ) -> Iterator[tuple[str, Examples]]:
     root = Path(data)
-    if (root / ATTRIBUTES_FILE).is_file():
+    if people is not None:
         if "attributes" not in [group.name for group in bundle.schema.groups]:
             raise UserError(f"{shown(bundle.directory)} knows no attributes; {shown(root)} labels nothing else.")
+        part = part_of(people, root, split)
         if faces == "find":
-            yield from photo_faces(root, bundle.input_px, limit)
+            yield from photo_faces(root, bundle.input_px, limit, part=part, read=lambda _: people)
             return
-        labels = read_celeba(root)
-        part = _celeba_split(labels, root, split)
-        title = root.name if part is None else f"{root.name} {SPLITS[part]} ({labels.partition})"
         yield (
-            title,
-            celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit, read=lambda _: labels),
+            part_title(root, people, part),
+            celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit, read=lambda _: people),
         )
         return
     if faces == "find" and not takes_faces(bundle):
@@ -202,22 +218,11 @@ def _labelled(
         return
     if data != "celeba" or bundle.learned.get("dataset") != data:
         raise UserError(
-            f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} (CelebA's layout), styles.csv (Fashion Product "
-            "Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a folder, a data set, or a "
-            "table of labelled pictures (.csv, .parquet); a folder for each class, where the bundle learned from such."
+            f"{shown(data)} is no labelled folder: no {ATTRIBUTES_FILE} or Kaggle's .csv of it (CelebA's layout), "
+            "styles.csv (Fashion Product Images), attributes.csv (FlixStock) or IDX files (Fashion-MNIST). Name such a "
+            "folder, a data set, or a table of labelled pictures (.csv, .parquet); a folder for each class, where the "
+            "bundle learned from such."
         )
     if split != "test":
         raise UserError(f"--split {split}: name the folder of celeba; by its name, all its test pictures are measured.")
     yield from celeba_tests(bundle.input_px, cache, limit)
-
-
-def _celeba_split(labels: CelebaFolder, root: Path, split: str) -> int | None:
-    if split == "all":
-        return None
-    parts = labels.split
-    number = SPLITS.index(split)
-    if (parts == number).any():
-        return number
-    if (parts >= 0).any() and split != "test":
-        raise UserError(f"--split {split}: {shown(root)} has no such pictures; name another split, or all.")
-    return None

@@ -91,11 +91,11 @@ def write_evaluation(out: Path, bundle: Bundle, measured: Sequence[Measured], de
 
 
 def _draw(schema: LabelSchema, measured: Measured, folder: Path) -> None:
-    title = measured.title
-    stem = "".join(c if c.isalnum() else "-" for c in title).strip("-")
+    stem = "".join(c if c.isalnum() else "-" for c in measured.title).strip("-")
     for group in schema.groups:
         if group.kind == "points" or group.name not in measured.targets:
             continue
+        title = f"{measured.title}: {group.name}"
         said, truth = measured.heads[group.name], measured.targets[group.name]
         bars, confusion = (folder / f"{stem}-{group.name}{part}.png" for part in ("", "-confusion"))
         if group.kind == "binary":
@@ -108,7 +108,9 @@ def _draw(schema: LabelSchema, measured: Measured, folder: Path) -> None:
             plot_confusion(confusion, said, truth, group.labels, title)
             known = truth >= 0
             confidence, hit = said[known].max(1), said[known].argmax(1) == truth[known]
-        plot_reliability(folder / f"{stem}-{group.name}-reliability.png", {group.name: (confidence, hit)}, title)
+        plot_reliability(
+            folder / f"{stem}-{group.name}-reliability.png", {group.name: (confidence, hit)}, title, group.kind
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

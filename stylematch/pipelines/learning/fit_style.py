@@ -25,8 +25,8 @@ from stylematch.evaluate.style_page import style_page
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.judging import gallery_labels
 from stylematch.pipelines.learning.evaluate import predict_examples
+from stylematch.pipelines.learning.labelled_faces import photo_faces
 from stylematch.pipelines.learning.merge import merged_table
-from stylematch.pipelines.learning.sources import photo_faces
 from stylematch.pipelines.style_fit import gallery_sha256
 from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.names import some

@@ -6,25 +6,24 @@ One function a data set, chosen by the job; everything after that is the same fo
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from stylematch.data import celeba as celeba_data
+from stylematch.data.celeba import OFFICIAL_PARTITION
+from stylematch.data.celeba_files import attribute_file, holds_celeba
 from stylematch.data.labels import Group, LabelSchema
-from stylematch.data.photo_file import MAX_PICTURE_BYTES, read_photo
 from stylematch.engines.progress import Progress
-from stylematch.errors import PhotoRejectedError, UserError
+from stylematch.errors import UserError
 from stylematch.pipelines.learning.garment_sources import (
     fashion_mnist_source,
     fashion_product_source,
     flixstock_source,
     garments_source,
 )
+from stylematch.pipelines.learning.labelled_faces import WILD, part_title, photo_faces
 from stylematch.pipelines.learning.source import TO_TEST_ON, Source
 from stylematch.pipelines.learning.table_source import folders_source, table_source
 from stylematch.settings.load import usual_folder
@@ -33,8 +32,6 @@ from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision import crops
 from stylematch.vision.examples import Examples, celeba_examples
-from stylematch.vision.face_reader import FaceReader
-from stylematch.vision.faces import FaceBox, labelled_face
 
 _PHOTOS = "photos"  # whole ones, whose faces are found as scoring finds them
 
@@ -74,7 +71,7 @@ class _Celeba:
 
     def __init__(self, data: TrainData, input_px: int, cache: Path) -> None:
         home = Path(data.root) if data.root else usual_folder("celeba")
-        if not (home / celeba_data.ATTRIBUTES_FILE).is_file() and data.root:
+        if data.root and not holds_celeba(home) and holds_celeba(home / "celeba"):
             home /= "celeba"  # the folder of CelebA's folders
         self.home, self.root = home.absolute(), home.absolute().parent
         self.read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
@@ -97,7 +94,9 @@ class _Celeba:
 
     def tests(self) -> Iterator[tuple[str, Examples]]:
         """Give titles and examples of what nothing is learned from; only these are cut."""
-        yield f"celeba test ({self.read(self.home).partition})", self.cut(self.home, 2)
+        labels = self.read(self.home)
+        called = "celeba" if labels.partition == OFFICIAL_PARTITION else None
+        yield part_title(self.home, labels, 2, called), self.cut(self.home, 2)
         for folder in self._tests_elsewhere():
             if folder.name == _PHOTOS:
                 yield from photo_faces(folder, self._input_px, self._limit)
@@ -121,11 +120,12 @@ def celeba_tests(input_px: int, cache: Path, limit: int | None) -> Iterator[tupl
 def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
     folders = _Celeba(data, input_px, cache)
     home, root, read, cut = folders.home, folders.root, folders.read, folders.cut
-    if data.wild and not (root / "celeba_wild").is_dir():  # before the first folder is cut
-        raise UserError(f"{shown(root / 'celeba_wild')} does not exist: put it there, or set data.wild to false.")
+    attribute_file(home)
+    if data.wild and not (root / WILD).is_dir():  # before the first folder is cut
+        raise UserError(f"{shown(root / WILD)} does not exist: put it there, or set data.wild to false.")
     found = [(cut(home, 0), 1)]
     if data.wild:
-        found.append((cut(root / "celeba_wild", None, wild=True), data.wild_repeat))
+        found.append((cut(root / WILD, None, wild=True), data.wild_repeat))
     tested_on = folders.tested_elsewhere()
     parts = [(_without(part, tested_on), times) for part, times in found]
     shared = sum(len(part) for part, _ in found) - sum(len(part) for part, _ in parts)
@@ -168,65 +168,6 @@ def _known_points(groups: Sequence[Group], parts: Sequence[Examples]) -> dict[st
         for group in groups
         if group.kind == "points"
     }
-
-
-def photo_faces(root: Path, input_px: int, limit: int | None = None) -> Iterator[tuple[str, Examples]]:
-    """Give the faces of whole photos as scoring would find and cut them.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        A folder in CelebA's layout with photos as found.
-    input_px : int
-        Side of the crop.
-    limit : int, optional
-        Only the first so many photos.
-
-    Yields
-    ------
-    title : str
-        "photos, largest face found" and "photos, face that meets the label".
-    examples : Examples
-        The largest faces have no points: the labelled ones may be another person's.
-    """
-    folder = celeba_data.read_celeba(root)
-    reader = FaceReader("find", input_px, min_face_px=24, max_megapixels=200)
-    corners_px = celeba_data.corners_in_picture(folder)
-    found: dict[str, list[tuple[int, npt.NDArray[np.uint8], crops.Square]]] = {"largest": [], "met": []}
-    pictures = folder.image_ids[:limit]
-    with Progress(len(pictures), "photos", "find faces") as progress:
-        for row, name in enumerate(pictures):
-            progress.update(1)
-            try:
-                faces = reader.read(read_photo(folder.pictures, os.fsencode(name), MAX_PICTURE_BYTES))
-            except PhotoRejectedError:
-                continue
-            x, y, width, height = (float(value) for value in folder.boxes_px[row])
-            met = labelled_face(faces.boxes, FaceBox(x, y, width, height, 1.0))
-            for face, square in enumerate(faces.squares):
-                if face == 0:
-                    found["largest"].append((row, faces.crops[face], square))
-                if face == met:
-                    found["met"].append((row, faces.crops[face], square))
-    for key, title in (("largest", "photos, largest face found"), ("met", "photos, face that meets the label")):
-        if not found[key]:
-            continue
-        rows = [row for row, _, _ in found[key]]
-        squares = [square for _, _, square in found[key]]
-        targets: dict[str, npt.NDArray[Any]] = {"attributes": folder.attributes[rows]}
-        for group, points_px in (("landmarks", folder.landmark_centres_px), ("box", corners_px)):
-            points = np.stack([square.place(points_px[row]) for row, square in zip(rows, squares, strict=True)])
-            targets[group] = points if key == "met" else np.full_like(points, np.nan)
-        yield (
-            title,
-            Examples(
-                tuple(folder.image_ids[row] for row in rows),
-                np.stack([crop for _, crop, _ in found[key]]),
-                targets,
-                len(pictures) - len(rows),
-                points_source=folder.points_source,
-            ),
-        )
 
 
 _SOURCES: dict[str, Callable[[TrainData, int, Path], Source]] = {
