@@ -145,7 +145,7 @@ def test_a_catalogue_in_its_own_words_is_ranked_as_one_in_the_rules_words():
         (row.item_id, row.score, row.tag_fit) for row in known
     ]
     fits = {row.item_id: row.tag_fit for row in own}
-    assert [fits[f"item-{n}"] for n in range(6)] == [1.0, 1.0, 0.0, 0.5, 0.5, 1.0]
+    assert [fits[f"item-{n}"] for n in range(6)] == [1.0, 1.0, 0.0, 0.5, 0.5, 0.875]
     reasons = {row.item_id: row.reason for row in own}
     assert "colour gray and gender Female" in reasons["item-0"]  # in the catalogue's words
     assert "Adult" not in reasons["item-3"]

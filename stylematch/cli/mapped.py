@@ -20,7 +20,7 @@ ValueOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TAG:CELL=NAME",
-        help="What a word of the table means, such as gender:Kerle=Men; repeatable; remembered as --column is.",
+        help="What a word of the table means, such as gender:HAKA=Men; repeatable; remembered as --column is.",
     ),
 ]
 EncodingOption = Annotated[
