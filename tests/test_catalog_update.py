@@ -269,3 +269,20 @@ def test_rows_of_an_update_are_told_apart_by_their_ids(tmp_path):
     assert updates.ids.to_pylist() == ["a", "b"]
     assert updates.columns.to_pydict() == {"stock": [1, 2]}
     assert (updates.rows, updates.reasons) == (5, {"malformed_row": 1, "no_id": 1, "duplicate_id": 1})
+
+
+def test_a_column_of_numbers_stays_one(shop, tmp_path):
+    """Else a night's --where would fail on a stock that became text."""
+    before = digests(shop)
+    table = write_table(tmp_path / "stock.csv", ["sku-1,12", "sku-2,viele"], "item_id,stock")
+    result = update(shop, table)
+    said = "the catalogue's column 'stock' is of int64, and the table has string there"
+    assert (result.code, said in result.sentence) == (2, True), result.sentence
+    assert digests(shop) == before
+
+
+@pytest.mark.parametrize("name", ["items/index.faiss", "items/rows.parquet", "pictures.parquet"])
+def test_a_file_that_is_missing_is_named(shop, tmp_path, name):
+    (shop / name).unlink()
+    result = update(shop, write_table(tmp_path / "stock.csv", ["sku-1,12"], "item_id,stock"))
+    assert (result.code, f"{name} cannot be read" in result.sentence) == (2, True), result.sentence

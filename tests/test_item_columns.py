@@ -1,16 +1,21 @@
 """``--item-columns``: what the catalogue says of an item stands beside it in recommendations, as it was that night."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from program import EXAMPLES, call, score, scored, stored, table
+from program import DEFAULT_INDEX, EXAMPLES, call, score, scored, stored, table
 from service import JPEG, Service, example
 from test_catalog_build import build, pictures  # noqa: F401 - a fixture
 
 from stylematch import Stylematch
+from stylematch.errors import UserError
+from stylematch.pipelines.run_spec import item_fields
 from stylematch.pipelines.scorer import Scorer
+from stylematch.search.directory import load_index_directory
+from stylematch.search.rows_file import write_rows
 from stylematch.settings.score import ScoreSettings
 
 ASTRONAUT = EXAMPLES / "astronaut.jpg"
@@ -61,6 +66,7 @@ def test_a_run_without_faces_has_them_too(shop, tmp_path):
     [
         ("titel", "has no such column; it has category_predicted, "),
         ("style", "--item-columns style: recommendations have a column of that name already"),
+        ("Rank", "--item-columns Rank: recommendations have a column of that name already"),
         ("snapshot_date", "have a column of that name already"),
         ("picture", "has no such column"),
         ("title,,price", "a name is empty"),
@@ -69,6 +75,16 @@ def test_a_run_without_faces_has_them_too(shop, tmp_path):
 def test_what_cannot_stand_there_is_refused_before_a_photo_is_read(shop, tmp_path, names, said):
     result = score(ASTRONAUT, tmp_path / "out", "--index", shop, "--item-columns", names)
     assert (result.code, said in result.sentence) == (2, True), result.sentence
+
+
+def test_times_that_python_sql_and_json_take_for_different_ones_are_refused(tmp_path):
+    shutil.copytree(DEFAULT_INDEX / "items", tmp_path / "items")
+    index = load_index_directory(tmp_path / "items")
+    since = pa.array([1] * len(index.index), pa.timestamp("ns"))
+    write_rows(index.index.id_column, index.rows.append_column("since", since), tmp_path / "items")
+    with pytest.raises(UserError, match=r"--item-columns since: the catalogue's column is of timestamp\[ns\]; only"):
+        item_fields(["since"], tmp_path / "items")
+    assert [field.name for field in item_fields(["articleType"], tmp_path / "items")] == ["articleType"]
 
 
 def test_a_night_keeps_them_when_the_catalogue_moves_on(shop, tmp_path):

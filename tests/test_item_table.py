@@ -325,3 +325,9 @@ def test_empty_lines_before_the_header(tmp_path, before):
     path.write_bytes(f"{before}id;id\na;b\n".encode())
     with pytest.raises(UserError, match=f"line {before.count(chr(10)) + 1} names the column 'id' twice"):
         read_csv(path)
+
+
+def test_decimal_commas_are_told_since_two_sizes_look_the_same(folder):
+    table = read(folder, ["1;a.png;38,40", "2;a.png;36,38"], "item_id;image;sizes")
+    assert table.columns["sizes"].to_pylist() == [38.4, 36.38]
+    assert table.remarks == ("sizes: numbers with decimal commas, such as '38,40'",)

@@ -48,7 +48,7 @@ MEANT = {
     ("gender", "junior"): {"Boys", "Girls"},
     ("gender", "Kids-Girls"): {"Girls"},
     ("gender", "Kids (Boys)"): {"Boys"},
-    ("gender", "Unisex Kids"): {"Unisex", "Boys", "Girls"},
+    ("gender", "Unisex Kids"): {"Boys", "Girls"},
     ("season", "Fr\u00fchling/Sommer"): {"Spring", "Summer"},
     ("season", "Herbst-Winter 2025"): {"Fall", "Winter"},
     ("season", "\u00e9t\u00e9"): {"Summer"},

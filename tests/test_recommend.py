@@ -456,6 +456,9 @@ def test_what_is_for_everybody_fits_less_than_what_is_for_her():
     catalog = make_catalog(list("abcd"), np.eye(4) + 0.1, ["Bag"] * 4, **columns)
     assert catalog.tag_fit("gender", ["Women", "Unisex"]).tolist() == [1.0, 0.75, 0.0, 0.5]
     assert catalog.tag_fit("gender", ["Unisex"]).tolist() == [0.0, 1.0, 0.0, 0.5]
+    both = make_catalog(["a", "b"], np.eye(2) + 0.1, ["Bag"] * 2, gender=pa.array(["Men & Women", "Unisex Kids"]))
+    assert both.tag_fit("gender", ["Women", "Unisex"]).tolist() == [0.75, 0.0]
+    assert both.for_others(ADULTS).tolist() == [False, True]
     assert catalog.fitting("gender", 1, ["Women", "Unisex"]) == "Unisex"
     predicted = make_catalog(["a"], np.ones((1, 4)), ["Bag"], gender=["Unisex"], gender_probability=pa.array([0.8]))
     assert predicted.tag_fit("gender", ["Women", "Unisex"]).tolist() == [pytest.approx(0.6)]

@@ -17,6 +17,7 @@ from stylematch.data.item_numbers import prices, typed
 from stylematch.data.item_remarks import remark, strange_words
 from stylematch.data.item_words import TAGS
 from stylematch.data.table_rows import TableRows, read_table
+from stylematch.tables.shown import shown
 
 NO_MAPPING = ItemMapping()
 
@@ -56,11 +57,14 @@ class ItemCells:
         n rows: the columns of ``KNOWN`` that there are, then the others. A price may be text.
     left_out : tuple of str
         Columns that an index cannot keep, each with why.
+    remarks : tuple of str
+        Columns whose commas were read as decimal ones, with an example.
     """
 
     read: TableRows
     columns: pa.Table
     left_out: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def read_cells(source: Path, reading: ItemReading) -> ItemCells:
@@ -76,12 +80,19 @@ def read_cells(source: Path, reading: ItemReading) -> ItemCells:
     mapping = reading.remembered.behind(reading.mapping, read.table.column_names)
     table, left_out = name_columns(read.table, source, mapping.columns, reading.reserved)
     columns = {name: table[name] for name in table.column_names}
+    remarks = []
     for name, column in columns.items():
         if name in TAGS:
             columns[name] = mapping.named(name, column)
         elif read.counted == "line" and name not in KNOWN:  # a CSV's cells are all text
             columns[name] = typed(column, decimal_comma=read.decimal_comma)
-    return ItemCells(read, pa.table(columns), tuple(left_out))
+            if pa.types.is_floating(columns[name].type) and (cell := _with_comma(column)):
+                remarks.append(f"{name}: numbers with decimal commas, such as '{shown(cell)}'")
+    return ItemCells(read, pa.table(columns), tuple(left_out), tuple(remarks))
+
+
+def _with_comma(column: pa.ChunkedArray) -> str | None:
+    return next((cell for cell in column.to_pylist() if cell and "," in cell), None)
 
 
 def with_prices(columns: pa.Table, numbers: Sequence[int], read: TableRows) -> tuple[pa.Table, tuple[str, ...]]:

@@ -130,7 +130,9 @@ def read_items(
     rejected.sort(key=lambda row: row.row)
     numbers = [numbers[place] for place in places]
     kept, remarks = with_prices(kept, numbers, read)
-    return ItemTable(source.name, folder, kept, tuple(numbers), tuple(rejected), cells.left_out, remarks)
+    return ItemTable(
+        source.name, folder, kept, tuple(numbers), tuple(rejected), cells.left_out, (*cells.remarks, *remarks)
+    )
 
 
 def _why_not(

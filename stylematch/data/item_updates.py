@@ -82,5 +82,5 @@ def read_updates(source: Path, reading: ItemReading) -> ItemUpdates:
         len(ids) + len(cells.read.damaged),
         {str(reason): count for reason, count in counts.items() if count},
         (*image, *cells.left_out),
-        remarks,
+        (*cells.remarks, *remarks),
     )

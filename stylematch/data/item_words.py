@@ -208,7 +208,8 @@ def names_of(tag: str, cell: str) -> frozenset[str]:
     """
     if tag not in TAGS:
         return frozenset([cell])
-    return _all_parts(tag, cell) or _all_parts(tag, _BRACKETS.sub(" ", cell))
+    names = _all_parts(tag, cell) or _all_parts(tag, _BRACKETS.sub(" ", cell))
+    return names - {"Unisex"} if names & {"Boys", "Girls"} else names  # "Unisex Kids" is nothing for adults
 
 
 def _all_parts(tag: str, cell: str) -> frozenset[str]:

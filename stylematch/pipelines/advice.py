@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.errors import UserError
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.judging import load_judge
 from stylematch.pipelines.partition_result import PartitionResult
@@ -19,7 +20,8 @@ from stylematch.pipelines.run_spec import RunSpec
 from stylematch.recommend import FaceQuery, Recommender
 from stylematch.recommend.for_whom import MALE, genders_of
 from stylematch.search.catalog import ItemCatalog
-from stylematch.search.directory import load_index_directory
+from stylematch.search.directory import StoredIndex, load_index_directory
+from stylematch.search.infos import IndexFolder
 from stylematch.style.judge import Judgement
 from stylematch.style.neighbours import Vote
 
@@ -55,12 +57,7 @@ class Adviser:
 
     def __init__(self, spec: RunSpec, threads: int) -> None:
         settings, assets, rules = spec.settings, spec.assets, spec.rules
-        gallery, items = (
-            load_index_directory(index.directory, device=spec.device, threads=threads)
-            for index in (assets.faces, assets.items)
-        )
-        for index in (assets.faces, assets.items):
-            index.check_same()
+        gallery, items = (_loaded(index, spec.device, threads) for index in (assets.faces, assets.items))
         self.without = frozenset(settings.without)
         self.attribute_names = tuple(name for name in assets.attribute_names if name not in self.without)
         self.gallery = gallery
@@ -146,15 +143,21 @@ class Adviser:
         answers = self.recommender.recommend_all(queries)
         items = [item for of_face in answers for item in of_face]
         owners = [key for key, of_face in zip(keys, answers, strict=True) for _ in of_face]
+        positions = [item.position for item in items]
         return {
             "run_id": [run_id] * len(items),
             **{name: [owner[place] for owner in owners] for place, name in enumerate(_OF_FACE)},
             **{name: [getattr(item, name) for item in items] for name in _OF_ITEM},
-            **self._catalogue_columns([item.item_id for item in items]),
+            **{field.name: self.catalog.cells(field.name, positions) for field in self.item_fields},
         }
 
-    def _catalogue_columns(self, item_ids: list[str]) -> Rows:
-        if not self.item_fields:
-            return {}
-        positions = [self.catalog.position_of[item_id] for item_id in item_ids]
-        return {field.name: self.catalog.cells(field.name, positions) for field in self.item_fields}
+
+def _loaded(folder: IndexFolder, device: str, threads: int) -> StoredIndex:
+    """Load an index that is still the one that was looked at; one that is being replaced may look damaged."""
+    try:
+        stored = load_index_directory(folder.directory, device=device, threads=threads)
+    except UserError:
+        folder.check_same()
+        raise
+    folder.check_same()
+    return stored

@@ -89,6 +89,8 @@ class RunSpec:
             without=settings.without,
         )
         fields = item_fields(settings.item_columns, assets.items.directory)
+        if settings.where is not None or fields:  # which read the index once more
+            assets.items.check_same()
         return cls(settings, assets, device, rules, fit_of(assets, rules), allowed, fields)
 
     @cached_property
@@ -185,11 +187,28 @@ def item_fields(names: Sequence[str], items: Path) -> tuple[pa.Field, ...]:
     from stylematch.search.rows_file import row_fields
     from stylematch.tables.contract import dated, recommendations_schema
 
-    known, own = row_fields(items), dated(recommendations_schema()).names
+    known = row_fields(items)
+    own = {name.casefold() for name in dated(recommendations_schema()).names}  # SQL knows no case
     for name in names:
-        if name in own:
+        if name.casefold() in own:
             raise UserError(f"--item-columns {shown(name)}: recommendations have a column of that name already.")
         if name not in known:
-            there = ", ".join(shown(column) for column in known if column not in own)
+            there = ", ".join(shown(column) for column in known if column.casefold() not in own)
             raise UserError(f"--item-columns {shown(name)}: {shown(items)} has no such column; it has {there}.")
+        if not _can_be_copied(known[name].type):
+            raise UserError(
+                f"--item-columns {shown(name)}: the catalogue's column is of {known[name].type}; only texts, numbers, "
+                "dates, yes and no can stand there: build the catalogue with one of them."
+            )
     return tuple(known[name].with_nullable(True).remove_metadata() for name in names)
+
+
+def _can_be_copied(kind: pa.DataType) -> bool:
+    """Say whether Python, SQL and JSON all know what a cell of a type is; times in nanoseconds or with zones differ."""
+    import pyarrow as pa
+
+    known = (
+        *(pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_date),
+        *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
+    )
+    return any(is_one(kind) for is_one in known)

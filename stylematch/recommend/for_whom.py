@@ -27,4 +27,4 @@ def genders_of(male: npt.NDArray[np.floating] | None, count: int) -> list[tuple[
     """
     if male is None:
         return [ADULTS] * count
-    return [MEN if chance >= SURE else WOMEN if chance <= 1.0 - SURE else ADULTS for chance in male.tolist()]
+    return [MEN if chance >= SURE else WOMEN if 1.0 - chance >= SURE else ADULTS for chance in male.tolist()]

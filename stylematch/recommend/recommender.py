@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,6 +53,8 @@ class Recommendation:
         How well the item's tags fit the style, 0 to 1; None where the style asks for none.
     reason : str
         One sentence a person can read.
+    position : int
+        The item's place in the catalogue.
     """
 
     rank: int
@@ -63,6 +65,7 @@ class Recommendation:
     query: Query
     tag_fit: float | None
     reason: str
+    position: int = field(compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +155,10 @@ class Recommender:
         style_score: float,
         rule: str,
         worn: npt.NDArray[np.float32] | None = None,
+        genders: tuple[str, ...] = (),
     ) -> list[Recommendation]:
         """Choose and rank the items for one face; parameters as in ``FaceQuery``."""
-        return self.recommend_all([FaceQuery(photo_id, face, style, style_score, rule, worn)])[0]
+        return self.recommend_all([FaceQuery(photo_id, face, style, style_score, rule, worn, genders)])[0]
 
     def _style(self, name: str, genders: tuple[str, ...]) -> StyleItems:
         """Return a style's items for people of some genders; its own tags come first."""
@@ -255,6 +259,7 @@ class Recommender:
             rows.append(
                 Recommendation(
                     rank=rank,
+                    position=position,
                     item_id=item_id,
                     category=category,
                     score=-negative,

@@ -175,7 +175,8 @@ class ItemCatalog(ItemRows):
         names = names_of(tag, value)
         meant = {value, *names}.intersection(wanted)
         if meant:
-            return _FOR_EVERYBODY_FIT if tag == GENDER and meant == {EVERYBODY} != set(wanted) else 1.0
+            is_for_all = tag == GENDER and (meant == {EVERYBODY} or names >= {"Men", "Women"})
+            return _FOR_EVERYBODY_FIT if is_for_all and set(wanted) != {EVERYBODY} else 1.0
         return 0.0 if names else _UNKNOWN_FIT
 
     def prototype(

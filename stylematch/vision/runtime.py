@@ -183,10 +183,14 @@ def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runt
     """
     resolved = resolve_device(device)
     runtime: Runtime
-    if resolved == "cuda":
-        runtime = TorchRuntime(bundle, "cuda")
-    else:
-        runtime = CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
+    try:
+        if resolved == "cuda":
+            runtime = TorchRuntime(bundle, "cuda")
+        else:
+            runtime = CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
+    except UserError:
+        bundle.check_same()  # one that is being replaced may look damaged
+        raise
     bundle.check_same()
     return runtime
 

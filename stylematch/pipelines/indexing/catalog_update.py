@@ -30,7 +30,7 @@ from stylematch.pipelines.indexing.catalog_files import (
     write_catalog,
 )
 from stylematch.pipelines.indexing.ids_file import told_missing
-from stylematch.pipelines.indexing.index_rows import check_rows_file, with_new_cells, write_with_rows
+from stylematch.pipelines.indexing.index_rows import check_rows_file, readable, with_new_cells, write_with_rows
 from stylematch.pipelines.indexing.item_tags import CATEGORY, reserved_names
 from stylematch.search.infos import PICTURES_FILE
 from stylematch.search.names import some
@@ -123,7 +123,8 @@ def update_catalog(
             with CATALOG.staged(directory) as staged:
                 write_with_rows(directory / ITEMS, rows, own, staged / ITEMS)
                 shutil.copytree(directory / GARMENTS, staged / GARMENTS)
-                shutil.copyfile(directory / PICTURES_FILE, staged / PICTURES_FILE)
+                with readable(directory / PICTURES_FILE):
+                    shutil.copyfile(directory / PICTURES_FILE, staged / PICTURES_FILE)
                 write_catalog(
                     staged,
                     sources=content["sources"],

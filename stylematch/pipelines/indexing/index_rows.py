@@ -5,9 +5,11 @@ Nothing is done row by row: a stock of a million items is updated every night.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stylematch.data.item_numbers import is_number
 from stylematch.data.item_words import TAGS
 from stylematch.errors import UserError
 from stylematch.pipelines.indexing.equal_columns import with_equal_columns
@@ -78,6 +81,13 @@ def with_new_cells(
     pictures = rows.column_names.index(PICTURE_COLUMN) if PICTURE_COLUMN in rows.column_names else None
     slim = rows if pictures is None else rows.remove_column(pictures)
     slim, added = with_equal_columns(slim, pa.table({name: column for name, (column, _) in new.items()}))
+    for name in new:
+        if name in rows.column_names and _loses_its_type(rows[name].type, slim[name].type):
+            raise UserError(
+                f"the catalogue's column '{shown(name)}' is of {rows[name].type}, and the table has "
+                f"{new[name][0].type} there: conditions and readers count on the former; mend the table's cells, or "
+                "build the catalogue again."
+            )
     for name, (_, there) in new.items():
         place = slim.column_names.index(name)
         slim = slim.set_column(place, slim.field(place), _replaced(slim[name], added[name], positions, there))
@@ -117,13 +127,33 @@ def write_with_rows(directory: Path, rows: pa.Table, own: Sequence[str], out: Pa
     out.mkdir()
     for name in infos["files"]:
         if name != ROWS_FILE:
-            shutil.copyfile(directory / name, out / name)
+            with readable(directory / name):
+                shutil.copyfile(directory / name, out / name)
     write_rows(rows["id"].combine_chunks(), rows, out)
     path = out / ROWS_FILE
     infos["files"][ROWS_FILE] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     infos[LABELS_KEY["items"]] = sorted({*rows[CATEGORY].unique().to_pylist(), *own})
     write_durably(out / INFOS_FILE, (json.dumps(infos, indent=2) + "\n").encode())
     return infos
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Name a file of a catalogue that is missing or cannot be read.
+
+    Raises
+    ------
+    UserError
+        It is so.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise UserError(
+            f"{shown(path)} cannot be read ({error.strerror}); copy the whole catalogue again, or build it again."
+        ) from error
 
 
 def check_rows_file(directory: Path) -> None:
@@ -135,7 +165,9 @@ def check_rows_file(directory: Path) -> None:
         If it is another one.
     """
     path = directory / ROWS_FILE
-    if file_sha256(path) != index_info(directory)["files"][ROWS_FILE]["sha256"]:
+    with readable(path):
+        found = file_sha256(path)
+    if found != index_info(directory)["files"][ROWS_FILE]["sha256"]:
         raise UserError(
             f"{shown(path)} is damaged: it is not the file that {INFOS_FILE} describes (sha256). Copy the whole "
             "catalogue again, or build it again."
@@ -155,6 +187,10 @@ def _category(column: pa.ChunkedArray, own: Sequence[str]) -> dict[str, _New]:
         CATEGORY_PREDICTED: (_mapped(column, known, pa.string()), where),
         probability_of(CATEGORY_PREDICTED): (pa.chunked_array([pa.nulls(len(column), pa.float32())]), where),
     }
+
+
+def _loses_its_type(old: pa.DataType, new: pa.DataType) -> bool:
+    return old != new and not (is_number(old) and is_number(new)) and not pa.types.is_null(old)
 
 
 def _mapped(column: pa.ChunkedArray, meaning: Mapping[str | None, Any], kind: pa.DataType) -> pa.ChunkedArray:
