@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.errors import UserError
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.judging import load_judge
 from stylematch.pipelines.partition_result import PartitionResult
@@ -24,6 +23,7 @@ from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.infos import IndexFolder
 from stylematch.style.judge import Judgement
 from stylematch.style.neighbours import Vote
+from stylematch.tables.description import unchanged
 
 # The columns of recommendations that are the face's, and those that are the item's.
 _OF_FACE = ("path", "photo_id", "face", "style", "style_score", "rule")
@@ -153,11 +153,5 @@ class Adviser:
 
 
 def _loaded(folder: IndexFolder, device: str, threads: int) -> StoredIndex:
-    """Load an index that is still the one that was looked at; one that is being replaced may look damaged."""
-    try:
-        stored = load_index_directory(folder.directory, device=device, threads=threads)
-    except UserError:
-        folder.check_same()
-        raise
-    folder.check_same()
-    return stored
+    with unchanged(folder):
+        return load_index_directory(folder.directory, device=device, threads=threads)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ PICTURES_SCHEMA = pa.schema(
 )
 """Of ``pictures.parquet``."""
 GROUP_ROWS = 256  # some hundred KB: what is read to show one
+_Picture = TypeVar("_Picture", bytes, NDArray[np.uint8])
 
 
 class ItemPicturesWriter:
@@ -123,15 +124,7 @@ def write_pictures_of(item_ids: Sequence[str], of: Sequence[ItemPictures], path:
 
 def pictures_to_show(catalog: ItemRows, pictures: Path | None) -> Callable[[str], bytes | NDArray[np.uint8] | None]:
     """Return what shows an item, as ``picture_of_items`` does, but the JPEG file as it is where there is one."""
-    in_colour = ItemPictures(pictures).jpeg if pictures else lambda _: None
-
-    def picture(item_id: str) -> bytes | NDArray[np.uint8] | None:
-        position = catalog.position_of.get(item_id)
-        if position is None:
-            return None
-        return in_colour(item_id) or catalog.picture(position)
-
-    return picture
+    return _in_colour_or_grey(catalog, ItemPictures(pictures).jpeg if pictures else None)
 
 
 def picture_of_items(catalog: ItemRows, pictures: Path | None) -> Callable[[str], NDArray[np.uint8] | None]:
@@ -150,13 +143,17 @@ def picture_of_items(catalog: ItemRows, pictures: Path | None) -> Callable[[str]
         Takes an item_id, returns uint8 (height, width, 3), uint8 (28, 28) grey, or None where there is no picture or
         no such item.
     """
-    in_colour = ItemPictures(pictures) if pictures else lambda _: None
+    return _in_colour_or_grey(catalog, ItemPictures(pictures) if pictures else None)
 
-    def picture(item_id: str) -> NDArray[np.uint8] | None:
+
+def _in_colour_or_grey(
+    catalog: ItemRows, in_colour: Callable[[str], _Picture | None] | None
+) -> Callable[[str], _Picture | NDArray[np.uint8] | None]:
+    def picture(item_id: str) -> _Picture | NDArray[np.uint8] | None:
         position = catalog.position_of.get(item_id)
         if position is None:
             return None
-        found = in_colour(item_id)
+        found = None if in_colour is None else in_colour(item_id)
         return catalog.picture(position) if found is None else found
 
     return picture

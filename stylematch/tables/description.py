@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.shown import shown
@@ -87,3 +88,28 @@ def _is(value: Any, kind: type) -> bool:
 def replaced(what: str, directory: Path) -> StylematchError:
     """Return the error for a directory that is no longer the one that a run began with."""
     return StylematchError(f"the {what} {shown(directory)} was replaced while it was used; run the same command again")
+
+
+class Seen(Protocol):
+    """A directory as it was when it was first looked at."""
+
+    def check_same(self) -> None:
+        """Raise ``replaced`` if it is another one by now."""
+        ...
+
+
+@contextmanager
+def unchanged(seen: Seen) -> Iterator[None]:
+    """Load what lies in a directory that was looked at before; while it is being replaced it may look damaged.
+
+    Raises
+    ------
+    StylematchError
+        If it was replaced in between.
+    """
+    try:
+        yield
+    except UserError:
+        seen.check_same()
+        raise
+    seen.check_same()

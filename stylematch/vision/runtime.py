@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stylematch.errors import MissingExtraError, UserError
+from stylematch.tables.description import unchanged
 from stylematch.vision.bfloat16 import Bfloat16Session, check_bfloat16
 from stylematch.vision.bundle import GRAPH, Bundle, damaged
 
@@ -182,17 +183,10 @@ def load_runtime(bundle: Bundle, device: str = "auto", threads: int = 1) -> Runt
         If the bundle was replaced since it was opened.
     """
     resolved = resolve_device(device)
-    runtime: Runtime
-    try:
+    with unchanged(bundle):
         if resolved == "cuda":
-            runtime = TorchRuntime(bundle, "cuda")
-        else:
-            runtime = CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
-    except UserError:
-        bundle.check_same()  # one that is being replaced may look damaged
-        raise
-    bundle.check_same()
-    return runtime
+            return TorchRuntime(bundle, "cuda")
+        return CpuRuntime(bundle, threads, bfloat16=resolved == "cpu-bf16")
 
 
 def resolve_device(device: str) -> str:

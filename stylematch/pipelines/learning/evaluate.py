@@ -165,10 +165,9 @@ def evaluate(
     if holds_celeba(root):
         if faces == "aligned":
             check_face_crops(root)
-        people = read_celeba(root)
-    learned = (
-        frozenset[str]() if people is None else perhaps_learned(bundle, root, people, part_of(people, root, split))
-    )
+        folder = read_celeba(root)
+        part = part_of(folder, root, split)
+        people, learned = (folder, part), perhaps_learned(bundle, root, folder, part)
     garments = find_labelled(data, bundle, images, image_column)
     runtime = load_runtime(bundle, device, threads=usable_cores())
     trained = bundle.description.get("trained", {})
@@ -191,7 +190,7 @@ def evaluate(
 def _labelled(
     bundle: Bundle,
     data: str,
-    people: CelebaFolder | None,
+    people: tuple[CelebaFolder, int | None] | None,
     garments: LabelledData | None,
     cache: Path,
     split: str,
@@ -202,13 +201,13 @@ def _labelled(
     if people is not None:
         if "attributes" not in [group.name for group in bundle.schema.groups]:
             raise UserError(f"{shown(bundle.directory)} knows no attributes; {shown(root)} labels nothing else.")
-        part = part_of(people, root, split)
+        folder, part = people
         if faces == "find":
-            yield from photo_faces(root, bundle.input_px, limit, part=part, read=lambda _: people)
+            yield from photo_faces(root, bundle.input_px, limit, part=part, read=lambda _: folder)
             return
         yield (
-            part_title(root, people, part),
-            celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit, read=lambda _: people),
+            part_title(root, folder, part),
+            celeba_examples(root, part, input_px=bundle.input_px, cache=cache, limit=limit, read=lambda _: folder),
         )
         return
     if faces == "find" and not takes_faces(bundle):
