@@ -1,5 +1,6 @@
 """``catalog update``, and what a catalogue remembers of its table: nights of a shop's stock and prices."""
 
+import errno
 import json
 import re
 import shutil
@@ -101,6 +102,33 @@ def test_an_update_of_all_cells_is_the_catalogue_built_of_them(built, pictures, 
         assert rows[0].equals(rows[1])
         assert {**told(shop), "files": {}} == {**told(tmp_path / "whole"), "files": {}}
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    # As a build compresses it, too.
+    assert digests(tmp_path / "one" / "items") == digests(tmp_path / "whole" / "items")
+
+
+KEPT = ("pictures.parquet", "items/index.faiss", "garments/weights.safetensors")
+
+
+def test_what_stays_is_not_written_again(shop, tmp_path):
+    before = [(shop / name).stat().st_ino for name in KEPT]
+    assert update(shop, write_table(tmp_path / "stock.csv", ["sku-1,3"], "sku,stock")).code == 0
+    assert [(shop / name).stat().st_ino for name in KEPT] == before
+    # A link to a file that is somebody else's becomes a file of the catalogue.
+    (shop / KEPT[0]).rename(tmp_path / "elsewhere")
+    (shop / KEPT[0]).symlink_to(tmp_path / "elsewhere")
+    assert update(shop, write_table(tmp_path / "stock.csv", ["sku-1,4"], "sku,stock")).code == 0
+    assert not (shop / KEPT[0]).is_symlink()
+    assert (shop / KEPT[0]).stat().st_ino != before[0]
+    assert (shop / KEPT[0]).read_bytes() == (tmp_path / "elsewhere").read_bytes()
+
+
+def test_where_a_file_has_one_name_alone_what_stays_is_copied(built, shop, tmp_path, monkeypatch):
+    def refused(new, old):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refused)
+    assert update(shop, write_table(tmp_path / "stock.csv", ["sku-1,3"], "sku,stock")).code == 0
+    assert [(shop / name).read_bytes() for name in KEPT] == [(built / name).read_bytes() for name in KEPT]
 
 
 def test_ids_that_are_not_there_are_refused_or_counted(shop, tmp_path):

@@ -127,10 +127,11 @@ def test_a_column_without_a_name_is_left_out(folder):
 
 
 def test_what_is_no_price_is_null_and_said(folder):
-    table = read(folder, ["1,a.png,$5.50", "2,a.png,N/A", "3,a.png,abc", "4,a.png,9"], "item_id,image,price")
-    assert table.columns["price"].to_pylist() == [5.5, None, None, 9.0]
-    assert table.remarks == ("price: 1 cell is no number, e.g. line 4 'abc'",)
-    assert positions_where(table.columns, "price < 50").tolist() == [0, 3]
+    lines = ["1,a.png,$5.50", "2,a.png,N/A", "3,a.png,abc", "4,a.png,9", "5,a.png,abc", "6,a.png,$5.50"]
+    table = read(folder, lines, "item_id,image,price")
+    assert table.columns["price"].to_pylist() == [5.5, None, None, 9.0, None, 5.5]
+    assert table.remarks == ("price: 2 cells are no numbers, e.g. line 4 'abc'",)
+    assert positions_where(table.columns, "price < 50").tolist() == [0, 3, 5]
     columns = {"ID": ["1", "2"], "image": ["a.png"] * 2, "price": ["1.50", "soon"], "size": [float("nan"), 1.0]}
     pq.write_table(pa.table(columns), folder / "items.parquet")
     table = read_items(folder / "items.parquet")

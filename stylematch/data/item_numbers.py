@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -88,13 +89,15 @@ def prices(column: pa.ChunkedArray, *, decimal_comma: bool) -> tuple[pa.ChunkedA
     unread : list of int
         Where the cells stand that are no number.
     """
-    cells = [None if cell is None or _says_nothing(cell) else _bare(cell) for cell in column.to_pylist()]
+    coded = column.combine_chunks().dictionary_encode()  # few of a million prices are told apart: 19.90, 24.90
+    cells = [None if cell is None or _says_nothing(cell) else _bare(cell) for cell in coded.dictionary.to_pylist()]
     comma = decimal_comma and any("," in cell for cell in cells if cell is not None)
     numbers = [None if cell is None else _number(cell, comma) for cell in cells]
-    unread = [place for place, cell in enumerate(cells) if cell is not None and numbers[place] is None]
+    strange = [code for code, cell in enumerate(cells) if cell is not None and numbers[code] is None]
+    unread = np.flatnonzero(pc.is_in(coded.indices, value_set=pa.array(strange, pa.int32())).to_numpy(False)).tolist()
     there = [number for number in numbers if number is not None]
     kind = pa.int64() if there and all(isinstance(number, int) for number in there) else pa.float64()
-    return _column(numbers, kind), unread
+    return _column(numbers, kind).take(coded.indices), unread
 
 
 def _says_nothing(cell: str) -> bool:

@@ -74,7 +74,7 @@ def read_csv(source: Path, encoding: str | None = None) -> CsvCells:
     if codec == _UTF_8 and data.startswith(_UTF_16):  # what spreadsheets call "Unicode text"
         raise UserError(f"{shown(source)} is in UTF-16; save it as CSV in UTF-8.")
     text = data.decode(codec, errors="replace")
-    no_letters = _no_letters(codec, encoding)
+    some_unreadable, no_letters = _UNREADABLE in text, _no_letters(codec, encoding)
     lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
     header = next((line for line in lines if line.strip()), "")  # empty lines may come before it
     delimiter = delimiter_of(header)
@@ -88,7 +88,7 @@ def read_csv(source: Path, encoding: str | None = None) -> CsvCells:
                 names = _header(source, line, found, no_letters)
             elif isinstance(found, str):
                 damaged.append((line, found))
-            elif any(_UNREADABLE in cell for cell in found):
+            elif some_unreadable and any(_UNREADABLE in cell for cell in found):
                 damaged.append((line, no_letters))
             else:
                 rows.append(found)

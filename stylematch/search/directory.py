@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
 from stylematch.search.infos import INFOS_FILE, LABELS_KEY, SPEED_KEY, Kind, index_info
 from stylematch.search.kinds import load_index
-from stylematch.search.rows_file import PICTURE_COLUMN, PICTURE_TYPE, ROWS_FILE
+from stylematch.search.rows_file import PICTURE_COLUMN, PICTURE_TYPE, ROWS_FILE, read_all
 from stylematch.tables.disk import explained, file_sha256, write_durably
 from stylematch.tables.shown import shown
 
@@ -190,8 +189,7 @@ def load_index_directory(
                 "Copy the whole index again, or build it again."
             )
     index = load_index(directory, device=device, threads=threads, mapped=mapped)
-    with pq.ParquetFile(directory / ROWS_FILE) as file:
-        rows = file.read(use_threads=threads != 1)  # to start them takes longer than to read a small catalogue
+    rows = read_all(directory, use_threads=threads != 1)  # to start them takes longer than to read a small catalogue
     if (len(index), index.dim) != (infos["count"], infos["dim"]):
         raise UserError(f"{shown(directory / INFOS_FILE)} is not about the vectors beside it; build it again.")
     _check_rows(rows, infos["kind"], infos[LABELS_KEY[infos["kind"]]], len(index))

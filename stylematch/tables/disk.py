@@ -3,6 +3,7 @@
 - ``durable_file``, ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
 - ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
   go on).
+- ``link_or_copy``: a file as it is in another folder.
 - ``unnamed_file``: a temporary file that is gone with its process, however that ends.
 - ``check_writable``: whether a folder takes files, asked before work whose results it is to hold.
 """
@@ -15,6 +16,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,28 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     """Write ``data`` to ``path``; see ``durable_file``."""
     with durable_file(path) as file:
         file.write(data)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Put a file that is replaced and never rewritten into another folder, too.
+
+    By a second name where the file system has them: gigabytes then need neither time nor room, and lie on the disk
+    already. What is a link to somewhere else is copied, as whoever keeps that may rewrite it.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or it can be neither linked nor copied.
+    """
+    old, new = Path(source), Path(target)  # shutil.copytree hands over texts
+    if not old.is_symlink():
+        with contextlib.suppress(OSError):
+            new.hardlink_to(old)
+            return
+    with old.open("rb") as from_file, new.open("xb") as to_file:
+        shutil.copyfileobj(from_file, to_file, BUFFER_BYTES)
+        to_file.flush()
+        os.fsync(to_file.fileno())
 
 
 @contextlib.contextmanager

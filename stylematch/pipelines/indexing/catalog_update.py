@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from stylematch.data.item_cells import ItemReading
 from stylematch.data.item_mapping import ItemMapping
@@ -34,7 +33,8 @@ from stylematch.pipelines.indexing.index_rows import check_rows_file, readable, 
 from stylematch.pipelines.indexing.item_tags import CATEGORY, reserved_names
 from stylematch.search.infos import PICTURES_FILE
 from stylematch.search.names import some
-from stylematch.search.rows_file import ROWS_FILE
+from stylematch.search.rows_file import read_all
+from stylematch.tables.disk import link_or_copy
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 
@@ -108,7 +108,7 @@ def update_catalog(
         remembered = remembered_mapping(directory, content)
         updates = read_updates(table, ItemReading(mapping, remembered, reserved_names(bundle), encoding))
         check_rows_file(directory / ITEMS)
-        rows = pq.read_table(directory / ITEMS / ROWS_FILE)
+        rows = read_all(directory / ITEMS)
         found = pc.index_in(updates.ids, value_set=rows["id"].combine_chunks())
         missing = updates.ids.filter(found.is_null()).to_pylist()
         if missing and not missing_ok:
@@ -122,9 +122,9 @@ def update_catalog(
         if changed:
             with CATALOG.staged(directory) as staged:
                 write_with_rows(directory / ITEMS, rows, own, staged / ITEMS)
-                shutil.copytree(directory / GARMENTS, staged / GARMENTS)
+                shutil.copytree(directory / GARMENTS, staged / GARMENTS, copy_function=link_or_copy)
                 with readable(directory / PICTURES_FILE):
-                    shutil.copyfile(directory / PICTURES_FILE, staged / PICTURES_FILE)
+                    link_or_copy(directory / PICTURES_FILE, staged / PICTURES_FILE)
                 write_catalog(
                     staged,
                     sources=content["sources"],

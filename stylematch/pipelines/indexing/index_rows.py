@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,7 @@ from stylematch.pipelines.indexing.item_tags import (
 )
 from stylematch.search.infos import INFOS_FILE, LABELS_KEY, index_info
 from stylematch.search.rows_file import PICTURE_COLUMN, ROWS_FILE, write_rows
-from stylematch.tables.disk import file_sha256, write_durably
+from stylematch.tables.disk import file_sha256, link_or_copy, write_durably
 from stylematch.tables.shown import shown
 
 _New = tuple[pa.ChunkedArray, npt.NDArray[np.bool_]]
@@ -128,7 +127,7 @@ def write_with_rows(directory: Path, rows: pa.Table, own: Sequence[str], out: Pa
     for name in infos["files"]:
         if name != ROWS_FILE:
             with readable(directory / name):
-                shutil.copyfile(directory / name, out / name)
+                link_or_copy(directory / name, out / name)
     write_rows(rows["id"].combine_chunks(), rows, out)
     path = out / ROWS_FILE
     infos["files"][ROWS_FILE] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
