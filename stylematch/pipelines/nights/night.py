@@ -93,9 +93,14 @@ class Night:
         """What the names of tonight's files in the store begin with; later nights' sort after it."""
         return f"{self.seen}-{self._suffix}"
 
-    def run(self, scratch: Path, local: Path, clock: float) -> ExportSummary:
-        """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT."""
+    def run(self, scratch: Path, local: Path, clock: float, still_alone: Callable[[], None]) -> ExportSummary:
+        """Do the night in ``scratch``; its snapshot is staged in ``local``, where it stays if that is OUT.
+
+        Before OUT's readers see a change, ``still_alone`` is asked, which raises where another export writes there.
+        """
         import duckdb
+
+        self._still_alone = still_alone
 
         found = self._list(scratch)
         while True:
@@ -122,6 +127,7 @@ class Night:
                 )
             listing = plan.write_plan(scratch / "plan.jsonl")
             summary = self._publish(listing, plan, local, clock)
+            self._still_alone()
             write_files(self.store, plan, scratch, self.name, self.seen)
             tidy(self.store, plan, scratch, self.name)
         return summary
@@ -227,8 +233,10 @@ class Night:
                     as_before = None if plan.unsettled() else with_equal_tables(self.snapshots, run_id, self.store.key)
                     self._write(staging, listing, plan.changes(), as_before, clock)
                     staging.publish()
+        self._still_alone()
         if self.out.directory is None:
             name = there or self.snapshots.upload(staged_out, self.day, run_id)
+            self._still_alone()
             shutil.rmtree(staged_out, ignore_errors=True)
         else:
             name = self.day.isoformat()
