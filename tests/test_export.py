@@ -729,8 +729,8 @@ def test_a_night_that_loses_what_it_kept_to_another_publishes_nothing(folder, mo
     keep = module.Night._keep
     (folder / "photos" / "more.jpg").write_bytes(kinds()["baseline"])
 
-    def robbed(self, found, scratch):
-        keep(self, found, scratch)
+    def robbed(self, listed):
+        keep(self, listed)
         for path in (folder / "out" / "store" / "pending").glob("*.parquet"):
             path.unlink()
 

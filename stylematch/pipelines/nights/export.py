@@ -22,6 +22,7 @@ from pathlib import Path
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
 from stylematch.pipelines.nights.night import Night
+from stylematch.pipelines.nights.night_setting import NightSetting
 from stylematch.pipelines.nights.verification import VERIFYING
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
@@ -66,8 +67,8 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
     if place.key() == out.key() and (place.directory is None) == (out.directory is None):
         raise UserError(f"out: {out} is the folder of photos itself: name another, which may lie inside it.")
-    night = Night(job, place, out, day, verify_content)
-    night.snapshots.claim()
+    setting = NightSetting.of(job, place, out, day)
+    setting.snapshots.claim()
     work = _work_folder(job, out)
     with _alone(out, work) as still_alone:
         local = out.directory or work
@@ -81,7 +82,8 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
             if day.isoformat() not in marker.name:
                 marker.unlink()
         with _scratch(work) as scratch, _room_for_joins(work):
-            summary = night.run(Path(scratch), local, clock, still_alone)
+            night = Night(setting, Path(scratch), verify_content=verify_content)
+            summary = night.run(local, clock, still_alone)
     check_limits(job, summary)
     return summary
 
