@@ -158,3 +158,17 @@ def test_a_night_that_lost_its_lease_publishes_nothing(place, tmp_path, monkeypa
     assert (result.code, "has lost" in result.sentence) == (3, True)
     assert "latest.json" not in place.list()
     assert place.list("snapshots") == {}
+
+
+def test_two_first_nights_at_once_both_find_the_folder_theirs(tmp_path, monkeypatch):
+    place, listed = place_of(str(tmp_path), "out"), Place.list
+    other = Snapshots(place_of(str(tmp_path), "out"))
+
+    def meanwhile(self, folder=""):
+        if self is place:
+            other.claim()
+        return listed(self, folder)
+
+    monkeypatch.setattr(Place, "list", meanwhile)
+    Snapshots(place).claim()
+    assert list(listed(place)) == ["export.json"]
