@@ -725,12 +725,12 @@ def test_a_join_without_room_is_a_sentence(folder, monkeypatch):
 
 
 def test_a_night_that_loses_what_it_kept_to_another_publishes_nothing(folder, monkeypatch):
-    """Of two exports into one bucket from two machines, whose locks do not see each other."""
+    """As where another export took this one for dead, or into a folder that machines share."""
     keep = module.Night._keep
     (folder / "photos" / "more.jpg").write_bytes(kinds()["baseline"])
 
-    def robbed(self, found, scratch):
-        keep(self, found, scratch)
+    def robbed(self, listed):
+        keep(self, listed)
         for path in (folder / "out" / "store" / "pending").glob("*.parquet"):
             path.unlink()
 

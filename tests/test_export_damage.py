@@ -27,6 +27,7 @@ from test_export import (
 from stylematch.data.photo_folders import ObjectFolder
 from stylematch.data.photos import FindCounts
 from stylematch.errors import StylematchError, UserError
+from stylematch.pipelines.nights import feature_damage
 from stylematch.pipelines.nights import night as module
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
@@ -138,11 +139,11 @@ def test_a_disk_that_fails_is_no_damage(folder, monkeypatch):  # noqa: F811
         raise StylematchError("could not read it: Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "leave_out_damaged", failing)
+        patch.setattr(feature_damage, "leave_out_damaged", failing)
         result = call("export", job_file(folder, score={"rules": "classic"}), "--date", SECOND)
     assert (result.code, "Input/output error" in result.sentence, file.exists()) == (3, True, True)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "leave_out_damaged", lambda *_: set())
+        patch.setattr(feature_damage, "leave_out_damaged", lambda *_: set())
         result = call("export", job_file(folder, score={"rules": "classic"}), "--date", SECOND)
     assert (result.code, f"faces/{file.name}" in result.sentence, "make room" in result.sentence) == (3, True, False)
 

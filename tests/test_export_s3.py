@@ -29,34 +29,6 @@ NAMES = {
 }
 
 
-@pytest.fixture(scope="module")
-def server():
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    """An S3 client with an empty bucket ``photos``; the environment says where the server is."""
-    import boto3
-
-    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(f"AWS_{name}", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="photos")
-    yield client
-    for page in client.list_objects_v2(Bucket="photos").get("Contents", ()):
-        client.delete_object(Bucket="photos", Key=page["Key"])
-    client.delete_bucket(Bucket="photos")
-
-
 def upload(client, folder: Path) -> None:
     """Upload some examples under odd names, and put the same into ``folder``."""
     for name, key in NAMES.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stylematch.errors import UserError
 from stylematch.tables.manifest import made_by, read_manifest
-from stylematch.tables.shown import is_url, is_utf8, shown
+from stylematch.tables.shown import is_url, is_utf8, shown, shown_url
 
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
 
@@ -31,8 +31,8 @@ def check_out(out: Path) -> Path:
     """
     if is_url(out):
         raise UserError(
-            f"--out {shown(out)} is a URL: a run goes into a folder of this machine; name one, or publish to a bucket "
-            'with export (out = "s3://..." in jobs/nightly.toml)'
+            f"--out {shown_url(out)} is a URL: a run goes into a folder of this machine; name one, or publish to a "
+            'bucket with export (out = "s3://..." in jobs/nightly.toml)'
         )
     try:
         return _check_out(out)

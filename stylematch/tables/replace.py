@@ -20,7 +20,7 @@ from stylematch.tables.disk import check_writable, explained, sync_directory
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import held
 from stylematch.tables.out import hidden_prefix, replaceable
-from stylematch.tables.shown import is_url, shown
+from stylematch.tables.shown import is_url, shown, shown_url
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DirectoryKind:
             written, or is what no folder can take the place of (see ``replaceable``).
         """
         if is_url(out):
-            raise UserError(f"{shown(out)} is a URL: {self.what} goes into a folder of this machine; name one.")
+            raise UserError(f"{shown_url(out)} is a URL: {self.what} goes into a folder of this machine; name one.")
         check_writable(Path(os.path.realpath(out)).parent)
         real = replaceable(out, shown(out))
         if not real.exists():

@@ -33,6 +33,11 @@ def is_url(path: str | Path) -> bool:
     return _URL.match(str(path)) is not None
 
 
+def shown_url(url: str | Path) -> str:
+    """Return a URL as it was given, though a Path has it."""
+    return shown(re.sub(r":/(?=[^/])", "://", str(url), count=1))
+
+
 def why(error: Exception) -> str:
     """Return an error's own words, on one line: of the system's, what it says and not its number."""
     words = error.strerror if isinstance(error, OSError) else None

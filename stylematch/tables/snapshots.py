@@ -61,6 +61,7 @@ class Snapshots:
                 raise UserError(
                     f"out: {shown(link)} is no link to the newest night: move it away, for that goes there."
                 )
+        there = self.place.list()  # before the marker is read: another first night may be writing it
         marker = self.place.read(MARKER)
         if marker is not None and _json_of(marker) != _LAYOUT:
             raise UserError(
@@ -68,9 +69,8 @@ class Snapshots:
                 "folder of its own."
             )
         if marker is None:
-            own = "lost+found"  # of the root of a volume, not of anybody
-            foreign = [name for name in self.place.list() if not name.startswith(".") and name != own]
-            if foreign:
+            # lost+found is of the root of a volume, not of anybody.
+            if foreign := [name for name in there if not name.startswith(".") and name != "lost+found"]:
                 raise UserError(
                     f"out: {self.place} holds {shown(foreign[0])} and no earlier export: name a folder of its own."
                 )

@@ -29,7 +29,7 @@ from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
 from stylematch.tables.manifest import MANIFEST, made_by, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.shards import shard_paths
-from stylematch.tables.shown import is_url, shown, why
+from stylematch.tables.shown import is_url, shown, shown_url, why
 
 SNAPSHOT_DATE = "snapshot_date"
 HISTORY = "_history"
@@ -132,7 +132,7 @@ def refuse_elsewhere(run: Path) -> None:
     """
     if is_url(run):
         raise UserError(
-            f"{shown(run)} is a URL: runs are read from folders of this machine; copy the run, or the night "
+            f"{shown_url(run)} is a URL: runs are read from folders of this machine; copy the run, or the night "
             "of export, here and name that folder"
         )
 

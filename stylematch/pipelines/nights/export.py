@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,11 +22,13 @@ from pathlib import Path
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights.export_summary import ExportSummary, check_limits
 from stylematch.pipelines.nights.night import Night
+from stylematch.pipelines.nights.night_setting import NightSetting
 from stylematch.pipelines.nights.verification import VERIFYING
 from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
 from stylematch.tables.closed_duckdb import words_of
+from stylematch.tables.lease import leased
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import HIDDEN
@@ -34,7 +36,7 @@ from stylematch.tables.place import Place, place_of, refuse_tilde
 from stylematch.tables.shown import shown
 from stylematch.tables.staging import put_back
 
-_UNFINISHED = "night-"
+_UNFINISHED, _LEASE = "night-", "store/lease"
 
 
 def export(job: ExportJob, *, day: date, verify_content: bool = False) -> ExportSummary:
@@ -65,10 +67,10 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     place, out = place_of(job.photos, "photos"), place_of(job.out, "out")
     if place.key() == out.key() and (place.directory is None) == (out.directory is None):
         raise UserError(f"out: {out} is the folder of photos itself: name another, which may lie inside it.")
-    night = Night(job, place, out, day, verify_content)
-    night.snapshots.claim()
+    setting = NightSetting.of(job, place, out, day)
+    setting.snapshots.claim()
     work = _work_folder(job, out)
-    with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
+    with _alone(out, work) as still_alone:
         local = out.directory or work
         pattern = ".*" if out.directory is not None else "*"  # in the work folder of a bucket nothing is published
         for old in (local / SNAPSHOTS).glob(f".*{HIDDEN}old-*"):  # whichever night comes next
@@ -80,9 +82,21 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
             if day.isoformat() not in marker.name:
                 marker.unlink()
         with _scratch(work) as scratch, _room_for_joins(work):
-            summary = night.run(Path(scratch), local, clock)
+            night = Night(setting, Path(scratch), verify_content=verify_content)
+            summary = night.run(local, clock, still_alone)
     check_limits(job, summary)
     return summary
+
+
+@contextmanager
+def _alone(out: Place, work: Path) -> Iterator[Callable[[], None]]:
+    """Keep other exports out of OUT; yield what raises where one has come in all the same."""
+    with held(work / "lock", f"another export into {out} is under way: wait for it or stop it"):
+        if out.directory is not None:
+            yield lambda: None
+            return
+        with leased(out, _LEASE, work / "lease", "export") as still_held:
+            yield still_held
 
 
 def _scratch(work: Path) -> tempfile.TemporaryDirectory[str]:

@@ -7,7 +7,9 @@ looks through the store, once, and goes on without the files that are damaged; o
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +22,34 @@ from stylematch.tables.place import Place
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
 """What Arrow raises of a page that it cannot read."""
 _READ_AT_ONCE = 4
+Result = TypeVar("Result")
 
 
 class StoreReadError(StylematchError):
     """A file of the store could not be read: it is damaged, or the disk or the server failed."""
+
+
+def despite_damage(attempt: Callable[[], Result], store: FeatureStore, footers: Footers) -> Result:
+    """Return what ``attempt`` returns; where it meets damage, it is made again without the files that are damaged.
+
+    Parameters
+    ----------
+    attempt : callable
+        Reads the store, but for what is left out in ``footers``.
+    store : FeatureStore
+        The store.
+    footers : Footers
+        What is known of its files.
+    """
+    import duckdb
+
+    while True:
+        try:
+            return attempt()
+        except (duckdb.Error, StoreReadError) as error:
+            no_damage = isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException))
+            if no_damage or not leave_out_damaged(store, footers):
+                raise
 
 
 def leave_out_damaged(store: FeatureStore, footers: Footers) -> set[str]:

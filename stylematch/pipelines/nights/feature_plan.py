@@ -155,28 +155,12 @@ class FeaturePlan:
 
     def changes(self) -> Changes:
         """Return how the files differ from the last snapshot's, once all contents are known."""
-        query = """
-            SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new AND differs),
-                count(*) FILTER (NOT is_new AND NOT differs)
-            FROM (
-                SELECT files.path IS NULL AS is_new, plan.path NOT IN (SELECT path FROM spared)
-                    AND (files.photo_id IS DISTINCT FROM plan.photo_id
-                        OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes)) AS differs
-                FROM plan LEFT JOIN files ON files.path = plan.path)
-        """
-        new, changed, kept = self._connection.execute(query).fetchone() or (0, 0, 0)
+        new, changed, kept = self._connection.execute(sql.CHANGES).fetchone() or (0, 0, 0)
         return Changes(new, changed, kept, *self.gone())
 
     def files_are_as_before(self) -> bool:
         """Return whether what is known of files is what the last snapshot left, to the stamp."""
-        query = """
-            SELECT (SELECT count(*) FROM files) = (SELECT count(*) FROM plan) AND NOT EXISTS (FROM spared)
-                AND NOT EXISTS (
-                SELECT 1 FROM plan LEFT JOIN files ON files.path = plan.path
-                WHERE files.path IS NULL OR files.bytes <> plan.bytes OR files.stamp <> plan.stamp
-                    OR files.photo_id IS DISTINCT FROM plan.photo_id)
-        """
-        return bool((self._connection.execute(query).fetchone() or (False,))[0])
+        return bool((self._connection.execute(sql.AS_BEFORE).fetchone() or (False,))[0])
 
     def write_todo(self, path: Path, *, verify_since: int | None) -> Listing:
         """Write the files that have to be read: unknown, changed, without features, or with unsettled ones.

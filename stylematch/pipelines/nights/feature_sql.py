@@ -53,3 +53,17 @@ LIVE = """
     CREATE VIEW live AS
     SELECT number, photo_id, shard, "row" FROM plan WHERE shard IS NOT NULL
     UNION ALL SELECT NULL, kept.photo_id, kept.shard, kept."row" FROM spared JOIN kept USING (photo_id)"""
+CHANGES = """
+    SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new AND differs),
+        count(*) FILTER (NOT is_new AND NOT differs)
+    FROM (
+        SELECT files.path IS NULL AS is_new, plan.path NOT IN (SELECT path FROM spared)
+            AND (files.photo_id IS DISTINCT FROM plan.photo_id
+                OR (plan.photo_id IS NULL AND files.bytes <> plan.bytes)) AS differs
+        FROM plan LEFT JOIN files ON files.path = plan.path)"""
+AS_BEFORE = """
+    SELECT (SELECT count(*) FROM files) = (SELECT count(*) FROM plan) AND NOT EXISTS (FROM spared)
+        AND NOT EXISTS (
+        SELECT 1 FROM plan LEFT JOIN files ON files.path = plan.path
+        WHERE files.path IS NULL OR files.bytes <> plan.bytes OR files.stamp <> plan.stamp
+            OR files.photo_id IS DISTINCT FROM plan.photo_id)"""

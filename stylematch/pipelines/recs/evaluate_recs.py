@@ -25,7 +25,7 @@ from stylematch.pipelines.recs.lists import measure_lists, open_run
 from stylematch.pipelines.recs.worn import measure_worn
 from stylematch.settings.load import data_root
 from stylematch.tables.disk import check_writable, explained, write_durably
-from stylematch.tables.shown import is_url, shown
+from stylematch.tables.shown import is_url, shown, shown_url
 from stylematch.vision.bundle import Bundle
 
 REPORT, TEXT, PLOTS, CACHE = "report.json", "report.md", "plots", "cache"
@@ -131,7 +131,7 @@ def evaluate_recs(
 
 def _check_out(out: Path) -> None:
     if is_url(out):
-        raise UserError(f"--out {shown(out)} is a URL: a report goes into a folder of this machine; name one.")
+        raise UserError(f"--out {shown_url(out)} is a URL: a report goes into a folder of this machine; name one.")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {shown(out)} is a file; name a folder.")
     check_writable(out.absolute())
