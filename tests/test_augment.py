@@ -8,7 +8,8 @@ from waiting import Waiting
 
 from stylematch.settings.train_method import Augment
 from stylematch.tables.contract import LANDMARKS
-from stylematch.vision.augment import augment_batch, mirrored, mix_batch
+from stylematch.vision.augment import augment_batch, mix_batch
+from stylematch.vision.mirror import mirrored
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 

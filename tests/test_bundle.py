@@ -277,6 +277,22 @@ def test_weights_of_another_architecture_are_refused(garments):
         TorchRuntime(Bundle.open(garments), "cpu")
 
 
+def test_a_model_that_mirrors_does_so_as_a_bundle_whatever_the_batch(tmp_path):
+    network = lively("small_resnet", fashion_mnist.SCHEMA, 8, 28)
+    plain = write_bundle(network, tmp_path / "plain", name="plain", licence="none")
+    network.model = network.model.model_copy(update={"mirror": True})
+    bundle = write_bundle(network, tmp_path / "bundle", name="mirrored", licence="none")
+    assert (bundle.description["architecture"]["mirror"], plain.description["architecture"]["mirror"]) == (True, False)
+    shown = pictures(bundle, 11)
+    runtime = CpuRuntime(bundle)
+    together = runtime.run(shown)
+    assert not np.allclose(together.heads["category"], CpuRuntime(plain).run(shown).heads["category"], atol=1e-3)
+    np.testing.assert_allclose(together.heads["category"], runtime.run(shown[:, :, ::-1]).heads["category"], atol=1e-5)
+    alone = np.concatenate([runtime.run(shown[row : row + 1]).embedding for row in range(11)])
+    assert alone.tobytes() == together.embedding.tobytes()
+    assert runtime_difference(Bundle.open(tmp_path / "bundle")) < 1e-3  # torch builds the same from the description
+
+
 def test_a_network_that_float16_cannot_hold_is_not_exported(tmp_path):
     network = lively("small_resnet", fashion_mnist.SCHEMA, 8, 28)
     with torch.no_grad():

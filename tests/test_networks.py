@@ -358,6 +358,43 @@ def test_a_divided_embedding_comes_back_from_its_description():
             torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("model", [divided(mirror=True), GARMENTS.model_copy(update={"mirror": True})])
+def test_a_model_that_mirrors_answers_by_the_mean_of_both_sides(model):
+    schema = LabelSchema((CategoricalGroup("category", ("a", "b")),))
+    torch.manual_seed(0)
+    net = Network(model, schema).eval()
+    shown = pixels(4, 28, net.channels)
+    raw = shown.permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        embedding, chances = net(shown)
+        turned = net(shown.flip(2))
+        one_side, other_side = (net.outputs(side)[1]["category"] for side in (raw, raw.flip(3)))
+    assert not torch.allclose(one_side, other_side)
+    torch.testing.assert_close(chances, ((one_side + other_side) / 2).softmax(1))
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(4))
+    for mine, theirs in zip((embedding, chances), turned, strict=True):  # which side it is shown does not matter
+        torch.testing.assert_close(mine, theirs)
+    torch.testing.assert_close(torch.from_numpy(net.logits(shown.numpy())["category"]).softmax(1), chances)
+
+
+def test_points_of_a_model_that_mirrors_are_the_mean_of_those_found_from_both_sides():
+    schema = LabelSchema((celeba.SCHEMA.group("landmarks"),))
+    torch.manual_seed(0)
+    net = Network(FACES.model_copy(update={"mirror": True, "embedded": ()}), schema).eval()
+    with torch.no_grad():
+        for parameter in net.heads["landmarks"].parameters():
+            parameter.normal_()  # first weights find everything in the middle
+    shown = pixels(2, 128, 3)
+    raw = shown.permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        found = net(shown)[1].view(2, 5, 2)
+        one_side, other_side = (net.outputs(side)[1]["landmarks"].view(2, 5, 2) for side in (raw, raw.flip(3)))
+    swapped = other_side[:, [1, 0, 2, 4, 3]]  # eyes and corners of the mouth
+    expected = (one_side + torch.stack([1 - swapped[..., 0], swapped[..., 1]], 2)) / 2
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(one_side, expected)
+
+
 def test_a_divided_embedding_needs_classes():
     with pytest.raises(UserError, match="attributes has no classes"):
         Network(divided(embedded=("attributes",)), LabelSchema((BinaryGroup("attributes", ("a", "b")),)))

@@ -137,12 +137,14 @@ def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT,
     job = figures.get("job", {})  # a bundle that was copied without its figures has none
     dataset = job.get("settings", bundle.description).get("data", {}).get("dataset")
     own = dataset in (TABLE, FOLDERS)  # what a group means that is called as a known one is its owner's to say
+    built = bundle.description["architecture"]
     lines = [
         f"# {markdown_text(bundle.name)}",
         "",
-        f"- Network: {markdown_text(bundle.description['architecture']['backbone'])}, "
+        f"- Network: {markdown_text(built['backbone'])}, "
         f"{bundle.description['parameters']:,} parameters, {bundle.input_px} px input, "
-        f"embedding of {bundle.embedding_dim} dimensions",
+        f"embedding of {bundle.embedding_dim} dimensions"
+        + (", answers by the mean of a picture and its mirror image" * bool(built.get("mirror"))),
         f"- Predicts: {', '.join(f'{markdown_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
         *([f"- Learned from: {figures['learned_from']:,} pictures (job {markdown_text(job['name'])})"] if job else []),
         f"- Licence: {markdown_text(bundle.description['licence'])}",

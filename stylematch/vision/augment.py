@@ -9,7 +9,6 @@ would.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,25 +16,6 @@ from torch.nn import functional
 
 from stylematch.settings.train_method import Augment
 from stylematch.vision.batches import to_device
-
-# How names of points change in a mirror: what is left becomes right, and so do the corners of a box.
-_SIDES = {"left": "right", "right": "left", "x_1": "x_2", "x_2": "x_1"}
-
-
-def mirrored(labels: Sequence[str]) -> list[int]:
-    """Return for each coordinate which one takes its place in a mirror.
-
-    Parameters
-    ----------
-    labels : sequence of str
-        Names such as ``lefteye_x`` or ``x_1``.
-    """
-    places = {label: place for place, label in enumerate(labels)}
-
-    def partner(label: str) -> str:
-        return next((label.replace(old, new, 1) for old, new in _SIDES.items() if old in label), label)
-
-    return [places.get(partner(label), place) for place, label in enumerate(labels)]
 
 
 def augment_batch(
@@ -61,7 +41,7 @@ def augment_batch(
     generator : torch.Generator
         Where every random number comes from (a CPU generator).
     mirrors : dict of str to list of int
-        By group, from ``mirrored``.
+        By group, from ``mirror.mirrored``.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from stylematch.vision.examples import Examples
 _RUNNING = ("compile", "devices", "workers", "log")
 CHECKPOINT_LABELS = "labels"
 """Where a checkpoint names the labels of the network's heads, as ``LabelSchema.to_json`` does."""
-AFTERWARDS = ("instance_share", "embedding_layer")
+AFTERWARDS = ("instance_share", "embedding_layer", "mirror")
 """Settings of the model that change what is made of the network, and not what is learned."""
 
 

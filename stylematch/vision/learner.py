@@ -31,10 +31,11 @@ from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import write_durably
 from stylematch.tables.shown import shown
-from stylematch.vision.augment import augment_batch, mirrored, mix_batch
-from stylematch.vision.batches import Batch, to_device
+from stylematch.vision.augment import augment_batch, mix_batch
+from stylematch.vision.batches import Batch
 from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
+from stylematch.vision.mirror import mirrored, mirrored_back
 from stylematch.vision.networks import Network
 
 _STEP_STRIDE = 1_000_003
@@ -153,13 +154,9 @@ class Learner(lightning.LightningModule):
         if (side_px := teacher.model.input_px) != pictures.shape[-1]:
             pictures = functional.interpolate(pictures, (side_px, side_px), mode="bilinear", antialias=True)
         if not self.job.distill.mirror or number % 2 == 0:
-            return teacher.outputs(pictures)[1]
-        _, outputs = teacher.outputs(pictures.flip(3))
-        for name, partners in self.mirrors.items():
-            places = outputs[name].unflatten(1, (-1, 2))
-            there = torch.stack([1 - places[..., 0], places[..., 1]], 2).flatten(1)
-            outputs[name] = there[:, to_device(torch.tensor(partners), there.device)]
-        return outputs
+            return teacher.answers(pictures)[1]
+        _, outputs = teacher.answers(pictures.flip(3))
+        return {**outputs, **{name: mirrored_back(outputs[name], partners) for name, partners in self.mirrors.items()}}
 
     def validation_step(self, batch: Batch) -> None:
         """Log loss, accuracy and F1 of one batch without augmentation.

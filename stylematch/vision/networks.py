@@ -11,6 +11,9 @@ about their class (query by semantic example: Rasiwasia et al., IEEE TMM 2007); 
 apart. Each has a length of its own, so that neither drowns the other in a cosine. Or it is read from an earlier layer
 (``vision/neighbour_space``), after the training.
 
+A finished model may look at every picture from both sides (``model.mirror``) and answer by the mean: of logits, of
+points, and of the embedding, whose parts get their lengths after it.
+
 Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zisserman, ICLR 2015).
 """
 
@@ -29,6 +32,7 @@ from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
 from stylematch.vision.backbones import GRID, load_backbone
+from stylematch.vision.mirror import mirrored, mirrored_back
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.pooling import grid_means
@@ -185,7 +189,7 @@ class Network(nn.Module):
         parts: dict[str, list[npt.NDArray[np.float32]]] = {g.name: [] for g in self.schema.groups}
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
-                _, heads = self.outputs(pictures)
+                _, heads = self.answers(pictures)
             for name, values in heads.items():
                 parts[name].append(values.float().numpy())
         return {name: np.concatenate(values) for name, values in parts.items()}
@@ -207,6 +211,26 @@ class Network(nn.Module):
         embedding : Tensor of float, shape (n, embedding_dim)
         heads : dict of str to Tensor of float, shape (n, width of the group)
         """
+        return self._joined(*self._apart(pictures))
+
+    def answers(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what ``outputs`` does, as the finished model says it: with its mirror images' part, if it has one."""
+        if not self.model.mirror:
+            return self.outputs(pictures)
+        count = pictures.shape[0]  # not len, which the export would take for the number of its example
+        embedding, heads = self._apart(torch.cat([pictures, pictures.flip(3)]))
+        seen = {name: values[:count] for name, values in heads.items()}
+        mirrored_there = {name: values[count:] for name, values in heads.items()}
+        for group in self.schema.groups:
+            if group.kind == "points":
+                mirrored_there[group.name] = mirrored_back(mirrored_there[group.name], mirrored(group.labels))
+        return self._joined(
+            (embedding[:count] + embedding[count:]) / 2,
+            {name: (values + mirrored_there[name]) / 2 for name, values in seen.items()},
+        )
+
+    def _apart(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the outputs, of a divided embedding its second part only."""
         features, layers = self._layers(pictures)
         finer = layers[self.finer_layers]
         if self.maps:
@@ -219,6 +243,9 @@ class Network(nn.Module):
         }
         if self.space is not None:
             embedding = self.space(layers[self.model.embedding_layer])
+        return embedding, heads
+
+    def _joined(self, embedding: Tensor, heads: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return self._divided(embedding, heads) if self.model.instance_dim else embedding, heads
 
     def _named_heads(self) -> Iterator[tuple[str, nn.Module]]:
@@ -267,7 +294,7 @@ class Network(nn.Module):
         tuple of Tensor of float32
             The L2-normalised embedding (n, embedding_dim), then for each group its probabilities or points.
         """
-        embedding, heads = self.outputs(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
+        embedding, heads = self.answers(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
         results = [functional.normalize(embedding, dim=1)]
         for group in self.schema.groups:
             values = heads[group.name]

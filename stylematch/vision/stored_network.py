@@ -22,6 +22,7 @@ _DESCRIBED = (
     "instance_share",
     "embedded",
     "embedding_layer",
+    "mirror",
 )
 
 
