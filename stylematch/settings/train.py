@@ -56,15 +56,13 @@ class TrainJob(Section):
         elif strange := [name for name in data.groups if name not in GROUPS[data.dataset]]:
             known = ", ".join(GROUPS[data.dataset])
             raise ValueError(f"data.groups: {data.dataset} has no '{strange[0]}'; it has {known}")
-        small = {"fashion-mnist": ["small_resnet"], "garments": ["small_resnet_rgb", "small_resnet_rgb_wide"]}
-        fitting = small.get(data.dataset, [])
-        if model.backbone not in fitting and (fitting or model.backbone.startswith("small_resnet")):
+        wanted = {"fashion-mnist": "small_resnet", "garments": "small_resnet_rgb"}.get(data.dataset)
+        if model.backbone != wanted and (wanted or model.backbone in ("small_resnet", "small_resnet_rgb")):
             raise ValueError(
                 f"model.backbone: '{model.backbone}' does not fit {data.dataset}; small_resnet is for fashion-mnist's "
-                "grey pictures, small_resnet_rgb (and its teacher, small_resnet_rgb_wide) for garments, and none of "
-                "them for another data set"
+                "grey pictures, small_resnet_rgb for garments, and neither for another data set"
             )
-        if fitting and model.input_px != 28:
+        if wanted and model.input_px != 28:
             raise ValueError(f"model.input_px: {data.dataset}'s pictures need 28, not {model.input_px}")
         if model.instance_dim and (model.embedding_dim or not model.embedded):
             raise ValueError(

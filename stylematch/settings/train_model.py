@@ -15,9 +15,8 @@ class Model(Section):
     Attributes
     ----------
     backbone : str
-        ``small_resnet`` (Fashion-MNIST's grey pictures), ``small_resnet_rgb`` (garments; ``small_resnet_rgb_wide`` is a
-        teacher for it), a classification model of torchvision by its name (``mobilenet_v2``, ``vgg16``, ...), or
-        ``timm:NAME`` where timm is installed.
+        ``small_resnet`` (Fashion-MNIST's grey pictures), ``small_resnet_rgb`` (garments), a classification model of
+        torchvision by its name (``mobilenet_v2``, ``vgg16``, ...), or ``timm:NAME`` where timm is installed.
     weights : str
         What the backbone starts from: ``imagenet``, ``none`` or a file (safetensors, or torch's own without pickles).
     start_from : str, optional

@@ -36,13 +36,8 @@ _UNLOADABLE = (OSError, HTTPException, RuntimeError, EOFError)
 _UNFITTING = (RuntimeError, ValueError, AssertionError)
 GRID = 3
 """Rows and columns of the grid that ``pool = "grid"`` takes means over."""
-# The small networks: channels of the input, widths that keep a whole model below a million parameters, and blocks that
-# each stage has more; the last is a teacher, ten times as large.
-_SMALL = {
-    "small_resnet": (1, (32, 80, 144), 0),
-    "small_resnet_rgb": (3, (32, 80, 136), 0),
-    "small_resnet_rgb_wide": (3, (96, 192, 384), 1),
-}
+# The small networks: channels of the input, and widths that keep a whole model below a million parameters.
+_SMALL = {"small_resnet": (1, (32, 80, 144)), "small_resnet_rgb": (3, (32, 80, 136))}
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,7 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     Parameters
     ----------
     name : str
-        ``small_resnet`` (grey), ``small_resnet_rgb``, ``small_resnet_rgb_wide``, a classification model of torchvision,
-        or ``timm:NAME``.
+        ``small_resnet`` (grey), ``small_resnet_rgb``, a classification model of torchvision, or ``timm:NAME``.
     weights : str
         ``imagenet``, ``none`` or the path of a file with weights of the whole network.
     input_px : int
@@ -100,8 +94,8 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     if name in _SMALL:
         if weights != "none":
             raise UserError(f'model.weights: {name} has no pretrained weights; set weights = "none".')
-        channels, widths, deeper = _SMALL[name]
-        layers, mean, std = small_resnet(channels, widths, deeper), (0.5,) * channels, (0.5,) * channels
+        channels, widths = _SMALL[name]
+        layers, mean, std = small_resnet(channels, widths), (0.5,) * channels, (0.5,) * channels
     elif name.startswith(_TIMM):
         layers, mean, std = _from_timm(name.removeprefix(_TIMM), weights, input_px)
     else:

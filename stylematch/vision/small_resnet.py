@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def small_resnet(channels: int, widths: tuple[int, ...], deeper: int = 0) -> nn.Sequential:
+def small_resnet(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
     """Return its layers up to the last maps.
 
     Parameters
@@ -20,17 +20,15 @@ def small_resnet(channels: int, widths: tuple[int, ...], deeper: int = 0) -> nn.
         Of the pictures.
     widths : tuple of int
         Channels of each stage; every stage but the first halves the maps' sides.
-    deeper : int
-        How many blocks each stage has beside one of the first and two of every other.
     """
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
-        *(_Residual(widths[0], widths[0], 1) for _ in range(1 + deeper)),
+        _Residual(widths[0], widths[0], 1),
     ]
     for before, width in pairwise(widths):
-        layers += [_Residual(before, width, 2), *(_Residual(width, width, 1) for _ in range(1 + deeper))]
+        layers += [_Residual(before, width, 2), _Residual(width, width, 1)]
     return nn.Sequential(*layers)
 
 
