@@ -9,8 +9,10 @@
    ``gpu_busy_share`` is the mean over all of that, ``gpu_busy_share_cached`` without the cutting, as in later epochs.
    Both are null where there is no GPU, no ``nvidia-smi``, or a slice of a GPU (MIG), of which it does not tell.
 
-Writes ``train_throughput.json``: both rates, their ratio, and the hours that ``--epochs`` over all 162,770 training
-pictures of CelebA take at the rate from JPEG files (later epochs read the cut pictures, so this is an upper bound).
+Writes ``train_throughput.json``: both rates, their ratio, what a step takes (``step_ms``, the median from one step's
+begin to the next's) and what the epoch takes beside its steps (``beside_steps_s``: starting, watching, writing a
+checkpoint), and the hours that an epoch over all 162,770 training pictures of CelebA takes at the rate from JPEG files
+(later epochs read the cut pictures, so this is an upper bound).
 The network begins with random weights, which take as long and need no download.
 """
 
@@ -25,6 +27,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -36,6 +39,7 @@ from stylematch.pipelines.learning.starting import first_network
 from stylematch.pipelines.learning.train_job import read_train_job
 from stylematch.settings.train import TrainJob
 from stylematch.vision.examples import Examples
+from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, point_ranges, soft_targets
 from stylematch.vision.networks import Network
 from stylematch.vision.trainer import precision_of
@@ -133,10 +137,16 @@ def run(job: TrainJob, steps: int) -> dict[str, object]:
         # As many as an epoch of all of CelebA watches for so many that it learns from.
         few = min(len(source.val), max(1, count * CELEBA_WATCHED // CELEBA_TRAIN))
         watched = source.val.subset(np.arange(few))
+        begun: list[float] = []
+
+        def note(*_: object) -> None:
+            begun.append(time.perf_counter())
+
         started = time.perf_counter()
-        with learning.watched():
+        with learning.watched(), mock.patch.object(Learner, "on_train_batch_start", note, create=True):
             train_network(network, job, source.parts, watched, Path(scratch) / "run")
         epoch_s = time.perf_counter() - started
+        between_s = float(np.median(np.diff(begun))) if len(begun) > 1 else epoch_s
     whole = BusyShare(None)
     whole.samples = cutting.samples + learning.samples
     # The validation split is cut, too; its share of that is taken off.
@@ -150,6 +160,8 @@ def run(job: TrainJob, steps: int) -> dict[str, object]:
         "watched": few,
         "cut_s": round(cut_s, 2),
         "epoch_s": round(epoch_s, 2),
+        "step_ms": round(1000 * between_s, 2),
+        "beside_steps_s": round(epoch_s - len(begun) * between_s, 2),
         "jpeg_pictures_per_s": round(rate, 1),
         "cached_pictures_per_s": round(count / epoch_s, 1),
         "synthetic_pictures_per_s": round(synthetic, 1),

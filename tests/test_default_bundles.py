@@ -122,6 +122,6 @@ def test_the_garment_encoder_is_as_good_as_its_card_says(tmp_path, capsys):
     assert run(["evaluate", str(garments.directory), "fashion-mnist", "--out", str(tmp_path)]) == 0
     measured = json.loads((tmp_path / "figures.json").read_text())["measured"]["fashion-mnist test"]["category"]
     assert measured["accuracy"] == pytest.approx(said["accuracy"], abs=0.0005)
-    assert measured["accuracy"] >= 0.95
+    assert measured["accuracy"] >= 0.955
     assert garments.description["parameters"] <= 1_000_000
     capsys.readouterr()
