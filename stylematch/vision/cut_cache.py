@@ -20,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,7 +104,7 @@ def cut_once(
             fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
             _take_room(part, stored)
             placed: list[tuple[float, ...]] = []
-            with _mapped(function, tasks, part, fields, workers) as squares:
+            with _mapped(function, tasks, part, workers) as squares:
                 for row, square in enumerate(squares):
                     if square is not None:
                         if len(placed) < row:  # without gaps, so that what is left stays memory-mapped
@@ -164,22 +165,21 @@ def _sweep(cache: Path) -> None:
 
 @contextmanager
 def _mapped(
-    function: Callable[[Task], Cut | None],
-    tasks: Sequence[Task],
-    part: Path,
-    fields: npt.NDArray[np.uint8],
-    workers: int,
+    function: Callable[[Task], Cut | None], tasks: Sequence[Task], part: Path, workers: int
 ) -> Iterator[Iterator[Square | None]]:
     """Have each task's field put into its row of the array, in order, here or in processes that end with the block."""
     rows = range(len(tasks))
     if min(workers, len(tasks) // _WORTH_A_PROCESS) <= 1:
-        yield map(partial(_cut_row, function, fields), rows, tasks)
+        try:
+            yield map(partial(_cut_row, function, part), rows, tasks)
+        finally:
+            _opened.cache_clear()
         return
     # Spawned, not forked: torch's threads and locks would be copied broken.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=keep_freed_memory)
     try:
         with main_unseen(), blas_on_one_core():
-            squares = pool.map(partial(_cut_row_of_file, function, part), rows, tasks, chunksize=_CHUNK)
+            squares = pool.map(partial(_cut_row, function, part), rows, tasks, chunksize=_CHUNK)
         yield squares
     except BrokenProcessPool as error:
         raise StylematchError(
@@ -190,21 +190,27 @@ def _mapped(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cut_row(
-    function: Callable[[Task], Cut | None], fields: npt.NDArray[np.uint8], row: int, task: Task
-) -> Square | None:
+def _cut_row(function: Callable[[Task], Cut | None], part: Path, row: int, task: Task) -> Square | None:
+    """Write where it is cut: one process that is sent all fields is busier with them than others with cutting."""
     cut = function(task)
     if cut is None:
         return None
-    fields[row], square = cut
+    field, square = cut
+    with explained("write", part):
+        # Not into mapped memory, where each of its pages is a fault, for which processes wait for each other.
+        file, first = _opened(part)
+        left = np.ascontiguousarray(field).reshape(-1).data
+        place = first + row * len(left)
+        while left:
+            written = os.pwrite(file.fileno(), left, place)
+            left, place = left[written:], place + written
     return square
 
 
-def _cut_row_of_file(function: Callable[[Task], Cut | None], part: Path, row: int, task: Task) -> Square | None:
-    """Write where it is cut: one process that is sent all fields is busier with them than others with cutting."""
-    return _cut_row(function, _opened(part), row, task)
-
-
 @lru_cache(maxsize=1)
-def _opened(part: Path) -> npt.NDArray[np.uint8]:
-    return np.lib.format.open_memmap(part, "r+")
+def _opened(part: Path) -> tuple[FileIO, int]:
+    """Return the array's file and where its first row begins."""
+    file = part.open("r+b", buffering=0)
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    return file, file.tell()
