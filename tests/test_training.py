@@ -567,6 +567,24 @@ def test_weights_that_the_last_batch_of_an_epoch_spoilt_replace_no_checkpoint(tm
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
+def test_weights_that_no_bundle_could_hold_are_told_after_their_epoch(tmp_path, monkeypatch):
+    from stylematch.vision.learner import Learner
+
+    def grow(self, batch, number):
+        if self.current_epoch == 1 and number == 4:
+            with torch.no_grad():
+                self.network.embedding.bias[3] = 1e6
+
+    monkeypatch.setattr(Learner, "on_train_batch_start", grow)
+    said = "after epoch 2, network.embedding.bias has values that float16, in which bundles store, cannot hold: .* "
+    said += f"The checkpoint of epoch 1, which model.start_from takes, is {tmp_path}/checkpoints/last.ckpt: lower"
+    with pytest.raises(UserError, match=said):
+        train_tiny(tmp_path, count=16, average=0.5, keep="best")
+    for kept in (tmp_path / "checkpoints").iterdir():
+        assert torch.load(kept, weights_only=True)["epoch"] == 0
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
 # Too few epochs for a plateau to be one, so a constant rate gives the same weights as that.
 @pytest.mark.parametrize(
     ("rate", "optimizer"), [("cosine", "sgd"), ("cosine", "adam"), ("plateau", "adam"), ("constant", "sgd")]

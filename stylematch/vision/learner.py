@@ -36,10 +36,12 @@ from stylematch.vision.batches import Batch, to_device
 from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.networks import Network
+from stylematch.vision.stored_network import beyond_storing
 
 _STEP_STRIDE = 1_000_003
 _UNKNOWN = -1
 _FEW = 5  # pictures that a sentence names
+_CALMER = "lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
 
 
 class Learner(lightning.LightningModule):
@@ -89,8 +91,20 @@ class Learner(lightning.LightningModule):
             teacher.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down which labels the heads are of: weights of equal shapes may be of others."""
+        """Write down which labels the heads are of: weights of equal shapes may be of others.
+
+        Raises
+        ------
+        UserError
+            If no bundle could hold the weights: all later epochs would be in vain, and the last good one is kept.
+        """
         checkpoint[CHECKPOINT_LABELS] = self.schema.to_json()
+        weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
+        if (key := beyond_storing(weights)) is not None:
+            raise UserError(
+                f"after epoch {self.current_epoch + 1}, {key} has values that float16, in which bundles store, cannot "
+                f"hold: the training diverges. {self._kept()}: {_CALMER}"
+            )
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.
@@ -198,8 +212,7 @@ class Learner(lightning.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return UserError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: lower "
-            "schedule.learning_rate or set schedule.clip_norm, and train again into another out"
+            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: {_CALMER}"
         )
 
     def _kept(self) -> str:
