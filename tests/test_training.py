@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ from stylematch.vision.begun import check_data, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.trainer import _Average, _checkpoint
+from stylematch.vision.trainer import _Average, _checkpoint, training_trainer
 from stylematch.vision.training import _sampling_weights, train_network
 
 pytestmark = pytest.mark.train
@@ -362,6 +363,28 @@ def test_a_finished_training_is_not_repeated_and_keeps_its_weights(average, unin
     assert last.stat().st_mtime_ns == before
     for name, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
+    from stylematch.vision import shared_training, together
+
+    monkeypatch.setattr(together, "_others", [SimpleNamespace(kill=lambda: killed.append(True))])
+    monkeypatch.setattr(together, "_ending", threading.Event())
+    monkeypatch.setattr(together.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(shared_training, "begin_first", lambda: None)
+    monkeypatch.setattr(shared_training, "watch_others", lambda others: None)
+    monkeypatch.setattr(shared_training._Launcher, "_call_children_scripts", lambda self: None)
+    monkeypatch.setattr(shared_training, "_set_num_threads_if_needed", lambda **_: None)
+    killed = []
+    strategy = training_trainer(job(devices=2).schedule, tmp_path).strategy
+    strategy._configure_launcher()
+
+    def fail():
+        raise UserError("a mistake")
+
+    with pytest.raises(UserError, match="a mistake"):
+        strategy.launcher.launch(fail)
+    assert killed == [True]
 
 
 def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, tmp_path):
