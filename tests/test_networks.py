@@ -273,6 +273,19 @@ def test_temperatures_divide_the_logits(garments):
     np.testing.assert_allclose(network.logits(pictures)["category"], before / 2.5, rtol=1e-4, atol=1e-6)
 
 
+def test_pictures_come_to_where_the_network_is(monkeypatch):
+    """A GPU's part is taken by a device without values."""
+    there, places = Network(GARMENTS, fashion_mnist.SCHEMA).to("meta"), []
+
+    def outputs(pictures):
+        places.append((pictures.device.type, tuple(pictures.shape)))
+        return None, {"category": torch.zeros(len(pictures), 10)}
+
+    monkeypatch.setattr(there, "outputs", outputs)
+    assert there.logits(np.zeros((3, 28, 28, 1), np.uint8), batch_size=2)["category"].shape == (3, 10)
+    assert places == [("meta", (2, 1, 28, 28)), ("meta", (1, 1, 28, 28))]
+
+
 def test_a_network_that_cannot_be_made_for_such_pictures_is_one_sentence():
     with pytest.raises(UserError, match=r"vit_b_32 cannot be made for pictures of 100 px .*change model.input_px"):
         Network(Model(backbone="vit_b_32", input_px=100), celeba.SCHEMA)

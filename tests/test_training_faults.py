@@ -312,6 +312,18 @@ def test_what_torch_refuses_names_the_settings(error, said):
 
 
 @needs_torch
+def test_a_gpu_calibrates_with_all_digits_and_gives_the_network_back(monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    moves = []
+    network = SimpleNamespace(cuda=lambda: moves.append("cuda"), cpu=lambda: moves.append("cpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with training._on_gpu(network):
+        assert moves == ["cuda"]
+        assert not torch.backends.cudnn.allow_tf32
+    assert moves == ["cuda", "cpu"]
+
+
+@needs_torch
 def test_too_little_memory_is_the_users_to_mend(flix, tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 

@@ -143,23 +143,23 @@ class Network(nn.Module):
         side, was_training = self.model.input_px, self.training
         self.eval()  # or a black picture would count in the layers' statistics
         with torch.no_grad():
-            _, layers = self._layers(torch.zeros(1, self.channels, side, side))
+            _, layers = self._layers(torch.zeros(1, self.channels, side, side, device=self.pixel_mean.device))
         self.train(was_training)
         maps = layers[self.model.embedding_layer]
         if maps.ndim != 4:
             raise UserError(f"model.embedding_layer: {self.model.backbone} gives no maps there; name one before.")
-        self.space = NeighbourSpace(maps.shape[1], width)
+        self.space = NeighbourSpace(maps.shape[1], width).to(maps.device)
         return self.space
 
     def layer_means(
         self, pixels: npt.NDArray[np.uint8], advance: Callable[[int], None], batch_size: int = 64
     ) -> npt.NDArray[np.float64]:
-        """Return what a neighbour space is fitted from, for uint8 pictures (n, side, side, channels)."""
+        """Return what a neighbour space is fitted from, for pictures as ``logits`` takes them."""
         parts = []
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
                 _, layers = self._layers(pictures)
-                parts.append(means(layers[self.model.embedding_layer]).double().numpy())
+                parts.append(means(layers[self.model.embedding_layer]).cpu().double().numpy())
             advance(len(pictures))
         return np.concatenate(parts)
 
@@ -181,19 +181,19 @@ class Network(nn.Module):
             head.bias.div_(scale)
 
     def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels)."""
+        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels), wherever it is."""
         parts: dict[str, list[npt.NDArray[np.float32]]] = {g.name: [] for g in self.schema.groups}
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
                 _, heads = self.outputs(pictures)
             for name, values in heads.items():
-                parts[name].append(values.float().numpy())
+                parts[name].append(values.float().cpu().numpy())
         return {name: np.concatenate(values) for name, values in parts.items()}
 
     def _batches(self, pixels: npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(pixels), batch_size):
-            pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).permute(0, 3, 1, 2)
-            yield (pictures.float() / 255.0).contiguous(memory_format=torch.channels_last)
+            pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(self.pixel_mean.device)
+            yield (pictures.permute(0, 3, 1, 2).float() / 255.0).contiguous(memory_format=torch.channels_last)
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
