@@ -1,12 +1,14 @@
 """``train --dry-run``: the resolved job, the data after cleaning, and the time and memory that the training will take.
 
-Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be.
+Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be; on a CPU within
+what memory is free, for a job that is far too large would else have the system kill this process, or others.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from stylematch.pipelines.learning.train_job import (
 )
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.settings.train import TrainJob
+from stylematch.tables.free_memory import within_free_memory
 from stylematch.tables.shown import shown
 
 _STEPS = 4
@@ -47,6 +50,8 @@ def describe_training(job: TrainJob, *, anew: bool = False) -> Iterator[str]:
         If the job or its data are wrong, or the train extra is missing.
     """
     check_train_extra()
+    import torch
+
     from stylematch.vision.begun import steps_of
     from stylematch.vision.step_time import measure_training
 
@@ -56,12 +61,14 @@ def describe_training(job: TrainJob, *, anew: bool = False) -> Iterator[str]:
     if (cache := cache_of(job)).is_dir():
         size = sum(map(_size_bytes, cache.rglob("*")))
         yield f"data: pictures are cut once, for the training, too: {shown(cache)} has {size / 1e9:.1f} GB"
-    with told_by_their_keys(job):
+    # A GPU's own memory ends in an error anyway.
+    limited = nullcontext if torch.cuda.is_available() else within_free_memory
+    with told_by_their_keys(job), limited():
         network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
     costs = []
     for number, (_, step, parts, val) in enumerate(trainings(job, source, network), start=1):
-        with told_by_their_keys(step):
+        with told_by_their_keys(step), limited():
             cost = measure_training(network, step, parts, val, teachers, steps=_STEPS)
         costs.append(cost)
         which = f"training {number} of {len(job.steps)}" if job.steps else "training"

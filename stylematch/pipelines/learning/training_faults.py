@@ -9,7 +9,14 @@ from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 
 # By a part of torch's sentence.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "Unable to allocate",
+    "bad_alloc",
+)
 _ONE_VALUE = "Expected more than 1 value per channel"
 _TOO_LARGE = "without overflow"
 
@@ -25,10 +32,10 @@ def told_by_their_keys(job: TrainJob) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:  # torch's OutOfMemoryError is the first
+    except (RuntimeError, ValueError, MemoryError) as error:  # torch's OutOfMemoryError is the first
         said = str(error)
         schedule, model = job.schedule, job.model
-        if any(words in said for words in _NO_MEMORY):
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
             raise UserError(
                 f"the training needs more memory than there is: lower schedule.batch_size ({schedule.batch_size}) or "
                 f"model.input_px ({model.input_px}), or take a smaller model"
