@@ -3,6 +3,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from waiting import Waiting
 
@@ -391,6 +392,56 @@ def test_a_network_does_not_wait_for_its_device(pool):
     with Waiting() as waiting:
         network(torch.zeros(2, 28, 28, 1, dtype=torch.uint8, device="meta"))
     assert waiting.calls == []
+
+
+def of_few_layers(name):
+    """Return a network of torchvision's in small."""
+    from torchvision.models import convnext, maxvit
+
+    if name == "convnext_tiny":
+        return convnext.ConvNeXt([convnext.CNBlockConfig(8, 16, 1), convnext.CNBlockConfig(16, None, 1)])
+    return maxvit.MaxVit((16, 16), 8, 2, [8], [1], head_dim=8, stochastic_depth_prob=0.0)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("convnext_tiny", 2), ("maxvit_t", 3)])
+def test_a_norm_within_the_classifier_is_part_of_the_features(name, kept, monkeypatch):
+    from torchvision import models
+
+    torch.manual_seed(0)
+    whole, pictures, given = of_few_layers(name).eval(), torch.rand(2, 3, 16, 16), []
+    norm = next(layer for layer in whole.classifier if isinstance(layer, nn.LayerNorm))
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    whole.classifier[kept].register_forward_pre_hook(lambda _, values: given.append(values[0]))
+    monkeypatch.setattr(models, "get_model", lambda *_, **__: whole)
+    with torch.no_grad():
+        whole((pictures - 0.5) / 0.25)
+        model = Model(backbone=name, input_px=16, embedding_dim=0, frozen="backbone")
+        network = Network(model, celeba.SCHEMA).eval()
+        network.pixel_mean.fill_(0.5)
+        network.pixel_std.fill_(0.25)
+        features, _ = network.outputs(pictures)
+    torch.testing.assert_close(features, given[0])
+    assert not any(weight.requires_grad for weight in network.norm.parameters())
+
+
+@pytest.mark.parametrize("pool", ["mean", "grid", "flatten"])
+def test_a_bundle_has_the_norm_and_one_from_before_it_was_kept_none(pool, monkeypatch):
+    from torchvision import models
+
+    monkeypatch.setattr(models, "get_model", lambda name, **_: of_few_layers(name))
+    network = Network(Model(backbone="convnext_tiny", input_px=32, pool=pool), celeba.SCHEMA)
+    described = architecture(network)
+    again = build_network(described, celeba.SCHEMA, 32)
+    assert again.state_dict().keys() == network.state_dict().keys()
+    assert described.pop("normed")
+    before = build_network(described, celeba.SCHEMA, 32)
+    assert network.state_dict().keys() - before.state_dict().keys() == {"norm.weight", "norm.bias"}
+    before.load_state_dict(network.state_dict(), strict=False)
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        left, right = (one.eval().outputs(pictures)[0] for one in (network, before))
+    assert not torch.allclose(left, right)
 
 
 def test_densenet_ends_in_its_last_activation():

@@ -31,7 +31,7 @@ from stylematch.settings.train_model import Model
 from stylematch.vision.backbones import GRID, load_backbone
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
-from stylematch.vision.pooling import grid_means
+from stylematch.vision.pooling import grid_means, mean_features
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -64,7 +64,7 @@ class Network(nn.Module):
         super().__init__()
         self.model, self.schema = model, schema
         anatomy = load_backbone(model.backbone, model.weights, model.input_px, model.pool)
-        self.backbone = anatomy.layers
+        self.backbone, self.norm = anatomy.layers, anatomy.norm
         self.channels, self.maps, self.finer_layers = len(anatomy.mean), anatomy.maps, anatomy.finer_layers
         dense: list[nn.Module] = []
         width = anatomy.features
@@ -114,6 +114,8 @@ class Network(nn.Module):
         self.requires_grad_(True)
         # Not a submodule: it is a part of the backbone, under whose name its weights are stored.
         object.__setattr__(self, "frozen", self.backbone[: int(count)].requires_grad_(False))
+        if self.norm is not None and int(count) == len(self.backbone):
+            self.norm.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -210,7 +212,9 @@ class Network(nn.Module):
         features, layers = self._layers(pictures)
         finer = layers[self.finer_layers]
         if self.maps:
-            features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
+            features = (
+                mean_features(features, self.norm) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
+            )
         features = self.dropout(self.dense(features))
         embedding = self.embedding(features)
         heads = {
@@ -247,9 +251,8 @@ class Network(nn.Module):
 
     def _laid_out(self, maps: Tensor) -> Tensor:
         """Return the maps, or their means over a grid."""
-        if self.model.pool == "flatten":
-            return maps
-        return grid_means(maps, GRID)
+        maps = maps if self.model.pool == "flatten" else grid_means(maps, GRID)
+        return maps if self.norm is None else self.norm(maps)
 
     def _embeds(self, group: str) -> bool:
         """Whether a group is read from the embedding: not from a divided one, of which its probabilities are a part."""
