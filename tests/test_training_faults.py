@@ -315,20 +315,27 @@ def test_what_torch_refuses_names_the_settings(error, said):
 
 
 @needs_torch
-def test_a_dry_run_takes_no_more_memory_than_is_free(flix, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("free", "needed"),
+    [(2**39, "at least 1,024.0 GiB of memory, and 512.0 are free"), (2**41, "more memory than there is")],
+)
+def test_a_dry_run_takes_no_more_memory_than_is_free(flix, tmp_path, monkeypatch, free, needed):
     """The system would kill it, or others; here a training is an array that is never written to."""
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
     pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
-    from stylematch.vision import step_time
+    from stylematch.pipelines.learning import dry_run
+    from stylematch.vision import memory_need, step_time
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(step_time, "measure_training", lambda *_, **__: np.empty(2 * 2**30, np.uint8))
+    monkeypatch.setattr(memory_need, "least_memory", lambda *_: 2**40)
     monkeypatch.setattr(free_memory, "free_memory", lambda: 2**30)
+    monkeypatch.setattr(dry_run, "free_memory", lambda: free)
     changes = [f"data.root='{flix}'", f"out='{tmp_path / 'run'}'", "model.backbone='mobilenet_v3_small'"]
     options = [part for change in [*changes, "model.input_px=64"] for part in ("--set", change)]
     done = call("train", FLIXSTOCK, "--smoke", "--dry-run", *options)
     assert done.code == 2
-    assert "the training needs more memory than there is: lower schedule.batch_size" in done.sentence
+    assert f"the training needs {needed}: lower schedule.batch_size" in done.sentence
 
 
 @needs_torch

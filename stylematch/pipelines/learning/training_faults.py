@@ -21,6 +21,14 @@ _ONE_VALUE = "Expected more than 1 value per channel"
 _TOO_LARGE = "without overflow"
 
 
+def too_large(job: TrainJob, needed: str) -> UserError:
+    """Return what a training is refused with that needs so much memory."""
+    return UserError(
+        f"the training needs {needed}: lower schedule.batch_size ({job.schedule.batch_size}) or model.input_px "
+        f"({job.model.input_px}), or take a smaller model"
+    )
+
+
 @contextmanager
 def told_by_their_keys(job: TrainJob) -> Iterator[None]:
     """Turn such an error of the block into a sentence that names the settings to change.
@@ -36,10 +44,7 @@ def told_by_their_keys(job: TrainJob) -> Iterator[None]:
         said = str(error)
         schedule, model = job.schedule, job.model
         if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
-            raise UserError(
-                f"the training needs more memory than there is: lower schedule.batch_size ({schedule.batch_size}) or "
-                f"model.input_px ({model.input_px}), or take a smaller model"
-            ) from error
+            raise too_large(job, "more memory than there is") from error
         if _ONE_VALUE in said:
             raise UserError(
                 f"schedule.batch_size: {schedule.batch_size} leaves too few pictures for each of "
