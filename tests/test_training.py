@@ -29,6 +29,7 @@ from stylematch.vision.begun import check_data, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
+from stylematch.vision.storable import check_storable
 from stylematch.vision.trainer import _Average, _checkpoint, training_trainer
 from stylematch.vision.training import _sampling_weights, train_network
 
@@ -590,22 +591,42 @@ def test_weights_that_the_last_batch_of_an_epoch_spoilt_replace_no_checkpoint(tm
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
-def test_weights_that_no_bundle_could_hold_are_told_after_their_epoch(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("keep", "better"), [("last", False), ("best", False), ("best", True)])
+def test_weights_that_no_bundle_could_hold_are_told_after_their_epoch(keep, better, tmp_path, monkeypatch):
+    """Of the epoch that is kept: another than the best may be as it likes."""
     from stylematch.vision.learner import Learner
 
-    def grow(self, batch, number):
-        if self.current_epoch == 1 and number == 4:
-            with torch.no_grad():
+    def grow(self, outputs, batch, number):
+        head = self.network.heads["category"]
+        with torch.no_grad():
+            if self.current_epoch == 0 and number == 4 and better:
+                head.bias[0] = 100  # the second epoch is better than this
+            if self.current_epoch == 1 and number == 4:
+                head.bias[0] = 0
+                head.weight[:, 3] *= not better
                 self.network.embedding.bias[3] = 1e6
 
-    monkeypatch.setattr(Learner, "on_train_batch_start", grow)
+    monkeypatch.setattr(Learner, "on_train_batch_end", grow)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    if keep == "best" and not better:
+        train_tiny(tmp_path, count=16, keep=keep)
+        assert torch.load(last, weights_only=True)["epoch"] == 1
+        return
     said = "after epoch 2, network.embedding.bias has values that float16, in which bundles store, cannot hold: .* "
-    said += f"The checkpoint of epoch 1, which model.start_from takes, is {tmp_path}/checkpoints/last.ckpt: lower"
+    said += f"The checkpoint of epoch 1, which model.start_from takes, is {last}: lower"
     with pytest.raises(UserError, match=said):
-        train_tiny(tmp_path, count=16, average=0.5, keep="best")
-    for kept in (tmp_path / "checkpoints").iterdir():
+        train_tiny(tmp_path, count=16, keep=keep)
+    for kept in last.parent.iterdir():
         assert torch.load(kept, weights_only=True)["epoch"] == 0
-    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_statistics_that_no_bundle_could_hold_may_come_back(caplog):
+    state = {"weight": torch.ones(2), "running_var": torch.tensor([1.0, 1e5])}
+    check_storable(state, {"weight"}, 3, "Lower it")
+    assert "after epoch 3, running_var has values that float16" in caplog.text
+    assert caplog.text.rstrip().endswith("Lower it")
+    with pytest.raises(UserError, match="after epoch 3, weight has values"):
+        check_storable({**state, "weight": torch.tensor([torch.nan])}, {"weight"}, 3, "Lower it")
 
 
 # Too few epochs for a plateau to be one, so a constant rate gives the same weights as that.

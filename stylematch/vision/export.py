@@ -26,7 +26,8 @@ from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime
-from stylematch.vision.stored_network import architecture, beyond_storing
+from stylematch.vision.storable import beyond_storing
+from stylematch.vision.stored_network import architecture
 
 OPSET = 18
 TOLERANCE = 1e-3

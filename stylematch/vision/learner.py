@@ -36,7 +36,7 @@ from stylematch.vision.batches import Batch, to_device
 from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.stored_network import beyond_storing
+from stylematch.vision.storable import check_storable
 
 _STEP_STRIDE = 1_000_003
 _UNKNOWN = -1
@@ -96,15 +96,14 @@ class Learner(lightning.LightningModule):
         Raises
         ------
         UserError
-            If no bundle could hold the weights: all later epochs would be in vain, and the last good one is kept.
+            If these weights would be exported and no bundle could hold them; the last good checkpoint is kept.
         """
         checkpoint[CHECKPOINT_LABELS] = self.schema.to_json()
-        weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
-        if (key := beyond_storing(weights)) is not None:
-            raise UserError(
-                f"after epoch {self.current_epoch + 1}, {key} has values that float16, in which bundles store, cannot "
-                f"hold: the training diverges. {self._kept()}: {_CALMER}"
-            )
+        best = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
+        if self.job.schedule.keep == "last" or best == self.trainer.callback_metrics["val_loss"]:
+            state = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
+            learned = {f"network.{key}" for key, _ in self.network.named_parameters()}
+            check_storable(state, learned, self.current_epoch + 1, f"{self._kept()}: {_CALMER}")
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -26,16 +24,6 @@ _DESCRIBED = (
     "embedding_layer",
 )
 _NORMED = "normed"
-
-
-def beyond_storing(state: Mapping[str, torch.Tensor]) -> str | None:
-    """Return the first weight, by name, with a value that float16 (in which bundles store) cannot hold, if there is."""
-    largest = torch.finfo(torch.float16).max
-    for key, value in sorted(state.items()):
-        # Written so that a NaN is beyond it, too.
-        if value.is_floating_point() and value.numel() and not value.detach().abs().max() <= largest:
-            return key
-    return None
 
 
 def architecture(network: Network) -> dict[str, Any]:
