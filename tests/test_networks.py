@@ -3,6 +3,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from waiting import Waiting
 
@@ -273,6 +274,19 @@ def test_temperatures_divide_the_logits(garments):
     np.testing.assert_allclose(network.logits(pictures)["category"], before / 2.5, rtol=1e-4, atol=1e-6)
 
 
+def test_pictures_come_to_where_the_network_is(monkeypatch):
+    """A GPU's part is taken by a device without values."""
+    there, places = Network(GARMENTS, fashion_mnist.SCHEMA).to("meta"), []
+
+    def outputs(pictures):
+        places.append((pictures.device.type, tuple(pictures.shape)))
+        return None, {"category": torch.zeros(len(pictures), 10)}
+
+    monkeypatch.setattr(there, "outputs", outputs)
+    assert there.logits(np.zeros((3, 28, 28, 1), np.uint8), batch_size=2)["category"].shape == (3, 10)
+    assert places == [("meta", (2, 1, 28, 28)), ("meta", (1, 1, 28, 28))]
+
+
 def test_a_network_that_cannot_be_made_for_such_pictures_is_one_sentence():
     with pytest.raises(UserError, match=r"vit_b_32 cannot be made for pictures of 100 px .*change model.input_px"):
         Network(Model(backbone="vit_b_32", input_px=100), celeba.SCHEMA)
@@ -415,6 +429,56 @@ def test_a_network_does_not_wait_for_its_device(pool):
     with Waiting() as waiting:
         network(torch.zeros(2, 28, 28, 1, dtype=torch.uint8, device="meta"))
     assert waiting.calls == []
+
+
+def of_few_layers(name):
+    """Return a network of torchvision's in small."""
+    from torchvision.models import convnext, maxvit
+
+    if name == "convnext_tiny":
+        return convnext.ConvNeXt([convnext.CNBlockConfig(8, 16, 1), convnext.CNBlockConfig(16, None, 1)])
+    return maxvit.MaxVit((16, 16), 8, 2, [8], [1], head_dim=8, stochastic_depth_prob=0.0)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("convnext_tiny", 2), ("maxvit_t", 3)])
+def test_a_norm_within_the_classifier_is_part_of_the_features(name, kept, monkeypatch):
+    from torchvision import models
+
+    torch.manual_seed(0)
+    whole, pictures, given = of_few_layers(name).eval(), torch.rand(2, 3, 16, 16), []
+    norm = next(layer for layer in whole.classifier if isinstance(layer, nn.LayerNorm))
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    whole.classifier[kept].register_forward_pre_hook(lambda _, values: given.append(values[0]))
+    monkeypatch.setattr(models, "get_model", lambda *_, **__: whole)
+    with torch.no_grad():
+        whole((pictures - 0.5) / 0.25)
+        model = Model(backbone=name, input_px=16, embedding_dim=0, frozen="backbone")
+        network = Network(model, celeba.SCHEMA).eval()
+        network.pixel_mean.fill_(0.5)
+        network.pixel_std.fill_(0.25)
+        features, _ = network.outputs(pictures)
+    torch.testing.assert_close(features, given[0])
+    assert not any(weight.requires_grad for weight in network.norm.parameters())
+
+
+@pytest.mark.parametrize("pool", ["mean", "grid", "flatten"])
+def test_a_bundle_has_the_norm_and_one_from_before_it_was_kept_none(pool, monkeypatch):
+    from torchvision import models
+
+    monkeypatch.setattr(models, "get_model", lambda name, **_: of_few_layers(name))
+    network = Network(Model(backbone="convnext_tiny", input_px=32, pool=pool), celeba.SCHEMA)
+    described = architecture(network)
+    again = build_network(described, celeba.SCHEMA, 32)
+    assert again.state_dict().keys() == network.state_dict().keys()
+    assert described.pop("normed")
+    before = build_network(described, celeba.SCHEMA, 32)
+    assert network.state_dict().keys() - before.state_dict().keys() == {"norm.weight", "norm.bias"}
+    before.load_state_dict(network.state_dict(), strict=False)
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        left, right = (one.eval().outputs(pictures)[0] for one in (network, before))
+    assert not torch.allclose(left, right)
 
 
 def test_densenet_ends_in_its_last_activation():

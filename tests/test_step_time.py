@@ -12,6 +12,7 @@ from stylematch.settings.train import TrainJob
 from stylematch.vision import learner, step_time
 from stylematch.vision.batches import Batches
 from stylematch.vision.examples import Examples
+from stylematch.vision.memory_need import least_memory
 from stylematch.vision.networks import Network
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
@@ -104,6 +105,28 @@ def test_of_several_devices_one_is_measured_with_its_share(measured):
     cost = measured(job(devices=2))
     assert cost.step_s == BATCH / 2 * (FETCHED_S + AUGMENTED_S + FORWARD_S + BACKWARD_S)
     assert cost.pictures_per_s == pytest.approx(BATCH / cost.step_s)
+
+
+def test_memory_grows_with_the_batch_and_is_known_by_two_pictures():
+    """What all pictures of a batch leave for the way back, counted as it is computed, is what is told by two."""
+    kept = []
+    for wanted in (job(batch_size=4), job(batch_size=4 * 50), job(batch_size=4 * 50, devices=2), job(rate="plateau")):
+        network = Network(wanted.model, SCHEMA)
+        kept.append(least_memory(network, wanted, [(pictures(250), 1)], pictures(5)))
+    seen: dict[int, int] = {}
+    network = Network(job().model, SCHEMA).train()
+    weights = {weight.data_ptr() for weight in network.parameters()}
+
+    def keep(values):
+        storage = values.untyped_storage()
+        seen.update({storage.data_ptr(): storage.nbytes()} if storage.data_ptr() not in weights else {})
+        return values
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
+        _, outputs = network.outputs(torch.rand(200, 1, 28, 28))
+    assert kept == [kept[0], 50 * kept[0], 25 * kept[0], kept[0]]
+    assert kept[1] == pytest.approx(sum(seen.values()), rel=0.02)
+    assert outputs["category"].requires_grad
 
 
 def test_what_a_training_would_refuse_is_not_measured(measured):

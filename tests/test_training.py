@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,8 @@ from stylematch.vision.begun import check_data, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.trainer import _Average, _checkpoint
+from stylematch.vision.storable import check_storable
+from stylematch.vision.trainer import _Average, _checkpoint, training_trainer
 from stylematch.vision.training import _sampling_weights, train_network
 
 pytestmark = pytest.mark.train
@@ -364,6 +366,28 @@ def test_a_finished_training_is_not_repeated_and_keeps_its_weights(average, unin
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
+    from stylematch.vision import shared_training, together
+
+    monkeypatch.setattr(together, "_others", [SimpleNamespace(kill=lambda: killed.append(True))])
+    monkeypatch.setattr(together, "_ending", threading.Event())
+    monkeypatch.setattr(together.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(shared_training, "begin_first", lambda: None)
+    monkeypatch.setattr(shared_training, "watch_others", lambda others: None)
+    monkeypatch.setattr(shared_training._Launcher, "_call_children_scripts", lambda self: None)
+    monkeypatch.setattr(shared_training, "_set_num_threads_if_needed", lambda **_: None)
+    killed = []
+    strategy = training_trainer(job(devices=2).schedule, tmp_path).strategy
+    strategy._configure_launcher()
+
+    def fail():
+        raise UserError("a mistake")
+
+    with pytest.raises(UserError, match="a mistake"):
+        strategy.launcher.launch(fail)
+    assert killed == [True]
+
+
 def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, tmp_path):
     teacher, _ = uninterrupted
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
@@ -565,6 +589,44 @@ def test_weights_that_the_last_batch_of_an_epoch_spoilt_replace_no_checkpoint(tm
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 0
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize(("keep", "better"), [("last", False), ("best", False), ("best", True)])
+def test_weights_that_no_bundle_could_hold_are_told_after_their_epoch(keep, better, tmp_path, monkeypatch):
+    """Of the epoch that is kept: another than the best may be as it likes."""
+    from stylematch.vision.learner import Learner
+
+    def grow(self, outputs, batch, number):
+        head = self.network.heads["category"]
+        with torch.no_grad():
+            if self.current_epoch == 0 and number == 4 and better:
+                head.bias[0] = 100  # the second epoch is better than this
+            if self.current_epoch == 1 and number == 4:
+                head.bias[0] = 0
+                head.weight[:, 3] *= not better
+                self.network.embedding.bias[3] = 1e6
+
+    monkeypatch.setattr(Learner, "on_train_batch_end", grow)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    if keep == "best" and not better:
+        train_tiny(tmp_path, count=16, keep=keep)
+        assert torch.load(last, weights_only=True)["epoch"] == 1
+        return
+    said = "after epoch 2, network.embedding.bias has values that float16, in which bundles store, cannot hold: .* "
+    said += f"The checkpoint of epoch 1, which model.start_from takes, is {last}: lower"
+    with pytest.raises(UserError, match=said):
+        train_tiny(tmp_path, count=16, keep=keep)
+    for kept in last.parent.iterdir():
+        assert torch.load(kept, weights_only=True)["epoch"] == 0
+
+
+def test_statistics_that_no_bundle_could_hold_may_come_back(caplog):
+    state = {"weight": torch.ones(2), "running_var": torch.tensor([1.0, 1e5])}
+    check_storable(state, {"weight"}, 3, "Lower it")
+    assert "after epoch 3, running_var has values that float16" in caplog.text
+    assert caplog.text.rstrip().endswith("Lower it")
+    with pytest.raises(UserError, match="after epoch 3, weight has values"):
+        check_storable({**state, "weight": torch.tensor([torch.nan])}, {"weight"}, 3, "Lower it")
 
 
 # Too few epochs for a plateau to be one, so a constant rate gives the same weights as that.

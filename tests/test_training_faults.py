@@ -27,6 +27,7 @@ from stylematch.pipelines.learning.whole_source import some_rows
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_data import TrainData
+from stylematch.tables import free_memory
 from stylematch.vision.examples import celeba_examples
 
 FLIXSTOCK = REPOSITORY / "jobs" / "flixstock-mobilenet.toml"
@@ -297,6 +298,8 @@ def test_a_teacher_may_know_groups_that_are_left_out_and_has_to_know_the_others(
     ("error", "said"),
     [
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "more memory than there is: lower"),
+        (RuntimeError("Caught ArrayMemoryError: Unable to allocate 15 GiB"), "more memory than there is: lower"),
+        (MemoryError(), "more memory than there is: lower"),
         (ValueError("Expected more than 1 value per channel when training, got"), "schedule.batch_size: 4 leaves"),
         (RuntimeError("value cannot be converted to type float without overflow"), "schedule.learning_rate"),
     ],
@@ -309,6 +312,42 @@ def test_what_torch_refuses_names_the_settings(error, said):
     with pytest.raises(ValueError, match="something else") as caught, told_by_their_keys(job):
         raise other
     assert caught.value is other
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("free", "needed"),
+    [(2**39, "at least 1,024.0 GiB of memory, and 512.0 are free"), (2**41, "more memory than there is")],
+)
+def test_a_dry_run_takes_no_more_memory_than_is_free(flix, tmp_path, monkeypatch, free, needed):
+    """The system would kill it, or others; here a training is an array that is never written to."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+    from stylematch.pipelines.learning import dry_run
+    from stylematch.vision import memory_need, step_time
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(step_time, "measure_training", lambda *_, **__: np.empty(2 * 2**30, np.uint8))
+    monkeypatch.setattr(memory_need, "least_memory", lambda *_: 2**40)
+    monkeypatch.setattr(free_memory, "free_memory", lambda: 2**30)
+    monkeypatch.setattr(dry_run, "free_memory", lambda: free)
+    changes = [f"data.root='{flix}'", f"out='{tmp_path / 'run'}'", "model.backbone='mobilenet_v3_small'"]
+    options = [part for change in [*changes, "model.input_px=64"] for part in ("--set", change)]
+    done = call("train", FLIXSTOCK, "--smoke", "--dry-run", *options)
+    assert done.code == 2
+    assert f"the training needs {needed}: lower schedule.batch_size" in done.sentence
+
+
+@needs_torch
+def test_a_gpu_calibrates_with_all_digits_and_gives_the_network_back(monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    moves = []
+    network = SimpleNamespace(cuda=lambda: moves.append("cuda"), cpu=lambda: moves.append("cpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with training._on_gpu(network):
+        assert moves == ["cuda"]
+        assert not torch.backends.cudnn.allow_tf32
+    assert moves == ["cuda", "cpu"]
 
 
 @needs_torch

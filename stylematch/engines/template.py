@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import multiprocessing
 import os
@@ -31,12 +30,11 @@ from typing import NoReturn
 from stylematch.data.memory import keep_freed_memory, never_collected
 from stylematch.engines.current_folder import check_workers_may_enter
 from stylematch.tables.arrow import without_pandas
-from stylematch.tables.spawning import blas_on_one_core, main_unseen
+from stylematch.tables.spawning import blas_on_one_core, die_with_parent, main_unseen
 
 STOP_S = 3.0
 _REAP_S = 1.0
 _ASK_EVERY_S = 0.002
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Template:
@@ -169,15 +167,6 @@ class Forked:
     def close(self) -> None:
         """Think no more of it."""
         self._held.close()
-
-
-def die_with_parent() -> None:
-    """Have the system kill this process when the one that started it is gone, where it can (Linux).
-
-    A thread that waits for that may be kept from running, by a decoder that hangs without letting go of Python's lock.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve(pipe: Connection, module: str | None) -> None:

@@ -19,9 +19,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from stylematch.engines.attempts import Attempts
-from stylematch.engines.template import STOP_S, Template, die_with_parent
+from stylematch.engines.template import STOP_S, Template
 from stylematch.engines.watch import Watch, watch_with
 from stylematch.errors import StylematchError
+from stylematch.tables.spawning import die_with_parent
 
 
 class Worker:

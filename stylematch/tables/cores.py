@@ -10,7 +10,9 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from stylematch.tables.control_groups import group_folders
 
 
 def usable_cores() -> int:
@@ -31,23 +33,13 @@ def quota_cores(root: Path = Path("/")) -> float:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the limits of the group and of those around it, in both versions of control groups."""
-    mounted = root / "sys/fs/cgroup"
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
-        return
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        inside = PurePosixPath(group.lstrip("/"))
-        # A container may see the machine's name of its group, but only the group itself, where the root would be.
-        for place in (inside, *inside.parents):
-            with contextlib.suppress(OSError, ValueError):
-                if not controllers:
-                    quota, period = map(float, (mounted / place / "cpu.max").read_text().split())  # or "max"
+    """Yield the limits of the group and of those around it."""
+    for folder, version in group_folders("cpu", root):
+        with contextlib.suppress(OSError, ValueError):
+            if version == 2:
+                quota, period = map(float, (folder / "cpu.max").read_text().split())  # or "max"
+                yield quota / period
+            else:
+                quota, period = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+                if quota > 0:
                     yield quota / period
-                elif "cpu" in controllers.split(","):
-                    folder = mounted / controllers / place
-                    quota, period = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-                    if quota > 0:
-                        yield quota / period

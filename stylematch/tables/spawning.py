@@ -1,14 +1,17 @@
-"""What a spawned process must not bring along: the main module of this one, and BLAS threads for all cores."""
+"""What a spawned process must not bring along (this one's main module, BLAS threads for all cores); when it ends."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @contextlib.contextmanager
@@ -42,3 +45,12 @@ def blas_on_one_core() -> Iterator[None]:
     finally:
         if is_ours:
             del os.environ[_BLAS_THREADS]
+
+
+def die_with_parent() -> None:
+    """Have the system kill this process when the one that started it is gone, where it can (Linux).
+
+    A thread that waits for that may be kept from running, by a decoder that hangs without letting go of Python's lock.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,7 +2,8 @@
 
 A backbone is what is left of a classification network without its classifier. Most are a plain sequence of layers
 that ends in feature maps; a network of another build gives its pooled features as one piece. What a backbone gives for
-an input is found by trying it with a black picture, so that no table of sizes can be wrong.
+an input is found by trying it with a black picture, so that no table of sizes can be wrong. Where torchvision counts a
+normalisation of the pooled features as part of the classifier, it is kept; dense layers there (VGG's) are not.
 
 Sources: torchvision's model zoo; timm (Wightman).
 """
@@ -13,7 +14,7 @@ import logging
 import math
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,6 +59,8 @@ class Anatomy:
         After how many children its finest map of at most stride 16 comes; 0 where there are no maps.
     finer_features : int
         Channels of that map.
+    norm : torch.nn.Module, optional
+        What normalises the maps once they are pooled.
     """
 
     layers: nn.Sequential
@@ -67,6 +70,7 @@ class Anatomy:
     maps: bool
     finer_layers: int
     finer_features: int
+    norm: nn.Module | None = None
 
 
 def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") -> Anatomy:
@@ -90,6 +94,7 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     """
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    norm = None
     mean, std = _IMAGENET
     if name in _SMALL:
         if weights != "none":
@@ -99,8 +104,8 @@ def load_backbone(name: str, weights: str, input_px: int, pool: str = "mean") ->
     elif name.startswith(_TIMM):
         layers, mean, std = _from_timm(name.removeprefix(_TIMM), weights, input_px)
     else:
-        layers = _from_torchvision(name, weights, input_px)
-    return _examined(name, layers, mean, std, input_px, pool)
+        layers, norm = _from_torchvision(name, weights, input_px)
+    return replace(_examined(name, layers, mean, std, input_px, pool), norm=norm)
 
 
 def _examined(
@@ -126,7 +131,7 @@ def _examined(
     return Anatomy(layers, mean, std, features, maps, finer_layers if maps else 0, finer_features)
 
 
-def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
+def _from_torchvision(name: str, weights: str, input_px: int) -> tuple[nn.Sequential, nn.Module | None]:
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -152,7 +157,8 @@ def _from_torchvision(name: str, weights: str, input_px: int) -> nn.Sequential:
         _refuse(name, weights, input_px, error)
     if weights not in ("imagenet", "none"):
         load_weights(network, Path(weights), _torchvisions_other_size(network, input_px))
-    return _without_classifier(network)
+    norm = _classifiers_norm(network)
+    return _without_classifier(network), norm
 
 
 def _torchvisions_other_size(network: nn.Module, input_px: int) -> Resample | None:
@@ -187,6 +193,20 @@ def _no_weights(name: str, error: Exception, variable: str) -> UserError:
 def _is_of_weights(error: Exception) -> bool:
     """Whether it says that weights cannot be fetched or read."""
     return isinstance(error, _UNLOADABLE) or is_refused_pickle(error)
+
+
+def _classifiers_norm(network: nn.Module) -> nn.Module | None:
+    """Return what normalises pooled maps within a classifier (ConvNeXt, MaxViT), for maps of any size."""
+    from torchvision.models.convnext import LayerNorm2d
+
+    classifier = getattr(network, "classifier", None)
+    if isinstance(classifier, nn.Sequential):
+        for layer in classifier:
+            if isinstance(layer, nn.LayerNorm):
+                norm = LayerNorm2d(layer.normalized_shape, eps=layer.eps)
+                norm.load_state_dict(layer.state_dict())
+                return norm
+    return None
 
 
 def _without_classifier(network: nn.Module) -> nn.Sequential:

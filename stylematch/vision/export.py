@@ -26,6 +26,7 @@ from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime
+from stylematch.vision.storable import beyond_storing
 from stylematch.vision.stored_network import architecture
 
 OPSET = 18
@@ -68,18 +69,17 @@ def write_bundle(
     """
     input_px = network.model.input_px
     network = network.eval().float().to(memory_format=torch.contiguous_format)
+    own = network.state_dict()
+    if (key := beyond_storing(own)) is not None:
+        raise UserError(
+            f"{directory}: {key} has values that float16 cannot hold: the training diverged. Lower "
+            "schedule.learning_rate or set schedule.clip_norm, and train again into another out."
+        )
     state = {
         key: value.detach().to(torch.float16).contiguous()
-        for key, value in sorted(network.state_dict().items())
+        for key, value in sorted(own.items())
         if value.is_floating_point()
     }
-    for key, value in state.items():
-        if not value.isfinite().all():
-            raise UserError(
-                f"{directory}: {key} has values that float16 cannot hold: the training diverged. Lower "
-                "schedule.learning_rate or set schedule.clip_norm, and train again into another out."
-            )
-    own = network.state_dict()
     for key, value in state.items():  # else constants that the graph is folded to would follow from finer ones
         own[key].copy_(value)
     directory.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from stylematch.vision.backbones import load_backbone
 from stylematch.vision.export import exported
+from stylematch.vision.pooling import mean_features
 from stylematch.vision.runtime import cpu_session
 
 _CALL_PICTURES = 32
@@ -76,7 +77,7 @@ class _Pooled(nn.Module):
     def __init__(self, name: str, weights: str, input_px: int) -> None:
         super().__init__()
         backbone = load_backbone(name, weights, input_px)
-        self.input_px, self.layers, self.maps = input_px, backbone.layers, backbone.maps
+        self.input_px, self.layers, self.maps, self.norm = input_px, backbone.layers, backbone.maps, backbone.norm
         self.register_buffer("mean", torch.tensor(backbone.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(backbone.std)[:, None, None])
 
@@ -84,4 +85,4 @@ class _Pooled(nn.Module):
         values = 1 - pixels.permute(0, 3, 1, 2).float() / 255
         values = functional.interpolate(values, size=(self.input_px, self.input_px), mode="bilinear")
         values = self.layers((values - self.mean) / self.std)
-        return values.mean(dim=(2, 3)) if self.maps else values
+        return mean_features(values, self.norm) if self.maps else values

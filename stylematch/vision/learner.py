@@ -37,10 +37,12 @@ from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.mirror import mirrored, mirrored_back
 from stylematch.vision.networks import Network
+from stylematch.vision.storable import check_storable
 
 _STEP_STRIDE = 1_000_003
 _UNKNOWN = -1
 _FEW = 5  # pictures that a sentence names
+_CALMER = "lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
 
 
 class Learner(lightning.LightningModule):
@@ -90,8 +92,19 @@ class Learner(lightning.LightningModule):
             teacher.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down which labels the heads are of: weights of equal shapes may be of others."""
+        """Write down which labels the heads are of: weights of equal shapes may be of others.
+
+        Raises
+        ------
+        UserError
+            If these weights would be exported and no bundle could hold them; the last good checkpoint is kept.
+        """
         checkpoint[CHECKPOINT_LABELS] = self.schema.to_json()
+        best = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
+        if self.job.schedule.keep == "last" or best == self.trainer.callback_metrics["val_loss"]:
+            state = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
+            learned = {f"network.{key}" for key, _ in self.network.named_parameters()}
+            check_storable(state, learned, self.current_epoch + 1, f"{self._kept()}: {_CALMER}")
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.
@@ -195,8 +208,7 @@ class Learner(lightning.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return UserError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: lower "
-            "schedule.learning_rate or set schedule.clip_norm, and train again into another out"
+            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: {_CALMER}"
         )
 
     def _kept(self) -> str:

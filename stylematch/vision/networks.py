@@ -35,7 +35,7 @@ from stylematch.vision.backbones import GRID, load_backbone
 from stylematch.vision.mirror import mirrored, mirrored_back
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
-from stylematch.vision.pooling import grid_means
+from stylematch.vision.pooling import grid_means, mean_features
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -68,7 +68,7 @@ class Network(nn.Module):
         super().__init__()
         self.model, self.schema = model, schema
         anatomy = load_backbone(model.backbone, model.weights, model.input_px, model.pool)
-        self.backbone = anatomy.layers
+        self.backbone, self.norm = anatomy.layers, anatomy.norm
         self.channels, self.maps, self.finer_layers = len(anatomy.mean), anatomy.maps, anatomy.finer_layers
         dense: list[nn.Module] = []
         width = anatomy.features
@@ -118,6 +118,8 @@ class Network(nn.Module):
         self.requires_grad_(True)
         # Not a submodule: it is a part of the backbone, under whose name its weights are stored.
         object.__setattr__(self, "frozen", self.backbone[: int(count)].requires_grad_(False))
+        if self.norm is not None and int(count) == len(self.backbone):
+            self.norm.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -147,23 +149,23 @@ class Network(nn.Module):
         side, was_training = self.model.input_px, self.training
         self.eval()  # or a black picture would count in the layers' statistics
         with torch.no_grad():
-            _, layers = self._layers(torch.zeros(1, self.channels, side, side))
+            _, layers = self._layers(torch.zeros(1, self.channels, side, side, device=self.pixel_mean.device))
         self.train(was_training)
         maps = layers[self.model.embedding_layer]
         if maps.ndim != 4:
             raise UserError(f"model.embedding_layer: {self.model.backbone} gives no maps there; name one before.")
-        self.space = NeighbourSpace(maps.shape[1], width)
+        self.space = NeighbourSpace(maps.shape[1], width).to(maps.device)
         return self.space
 
     def layer_means(
         self, pixels: npt.NDArray[np.uint8], advance: Callable[[int], None], batch_size: int = 64
     ) -> npt.NDArray[np.float64]:
-        """Return what a neighbour space is fitted from, for uint8 pictures (n, side, side, channels)."""
+        """Return what a neighbour space is fitted from, for pictures as ``logits`` takes them."""
         parts = []
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
                 _, layers = self._layers(pictures)
-                parts.append(means(layers[self.model.embedding_layer]).double().numpy())
+                parts.append(means(layers[self.model.embedding_layer]).cpu().double().numpy())
             advance(len(pictures))
         return np.concatenate(parts)
 
@@ -185,19 +187,19 @@ class Network(nn.Module):
             head.bias.div_(scale)
 
     def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels)."""
+        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels), wherever it is."""
         parts: dict[str, list[npt.NDArray[np.float32]]] = {g.name: [] for g in self.schema.groups}
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
                 _, heads = self.answers(pictures)
             for name, values in heads.items():
-                parts[name].append(values.float().numpy())
+                parts[name].append(values.float().cpu().numpy())
         return {name: np.concatenate(values) for name, values in parts.items()}
 
     def _batches(self, pixels: npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(pixels), batch_size):
-            pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).permute(0, 3, 1, 2)
-            yield (pictures.float() / 255.0).contiguous(memory_format=torch.channels_last)
+            pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(self.pixel_mean.device)
+            yield (pictures.permute(0, 3, 1, 2).float() / 255.0).contiguous(memory_format=torch.channels_last)
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
@@ -234,7 +236,9 @@ class Network(nn.Module):
         features, layers = self._layers(pictures)
         finer = layers[self.finer_layers]
         if self.maps:
-            features = features.mean(dim=(2, 3)) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
+            features = (
+                mean_features(features, self.norm) if self.model.pool == "mean" else self._laid_out(features).flatten(1)
+            )
         features = self.dropout(self.dense(features))
         embedding = self.embedding(features)
         heads = {
@@ -274,9 +278,8 @@ class Network(nn.Module):
 
     def _laid_out(self, maps: Tensor) -> Tensor:
         """Return the maps, or their means over a grid."""
-        if self.model.pool == "flatten":
-            return maps
-        return grid_means(maps, GRID)
+        maps = maps if self.model.pool == "flatten" else grid_means(maps, GRID)
+        return maps if self.norm is None else self.norm(maps)
 
     def _embeds(self, group: str) -> bool:
         """Whether a group is read from the embedding: not from a divided one, of which its probabilities are a part."""

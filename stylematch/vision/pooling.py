@@ -1,4 +1,4 @@
-"""Means of maps over a grid, as products with matrices, which every runtime knows.
+"""Means of maps: over all of each, and over a grid as products with matrices, which every runtime knows.
 
 Source: spatial pooling, He, Zhang, Ren and Sun, ECCV 2014.
 """
@@ -6,7 +6,12 @@ Source: spatial pooling, He, Zhang, Ren and Sun, ECCV 2014.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def mean_features(maps: Tensor, norm: nn.Module | None) -> Tensor:
+    """Return the means of maps (n, c, h, w), put through what normalises maps if there is such: (n, c)."""
+    return maps.mean(dim=(2, 3)) if norm is None else norm(maps.mean(dim=(2, 3), keepdim=True)).flatten(1)
 
 
 def grid_means(maps: Tensor, parts: int) -> Tensor:

@@ -24,12 +24,15 @@ _DESCRIBED = (
     "embedding_layer",
     "mirror",
 )
+_NORMED = "normed"
 
 
 def architecture(network: Network) -> dict[str, Any]:
     """Return what a bundle says of a network, from which ``build_network`` builds it again."""
     described = {key: value for key, value in network.model.model_dump(mode="json").items() if key in _DESCRIBED}
     described |= {"embedding_dim": network.embedding_dim, "projected": bool(network.model.embedding_dim)}
+    if network.norm is not None:
+        described[_NORMED] = True
     return described if network.space is None else {**described, SPACE_DIM: network.space.linear.out_features}
 
 
@@ -38,6 +41,8 @@ def build_network(description: dict[str, Any], schema: LabelSchema, input_px: in
     values = {key: description[key] for key in _DESCRIBED if key in description}
     embedding_dim = int(description["embedding_dim"]) if description.get("projected", True) else 0
     network = Network(Model(input_px=input_px, embedding_dim=embedding_dim, dropout=dropout, **values), schema)
+    if not description.get(_NORMED, False):  # bundles of before this was kept have none
+        network.norm = None
     if SPACE_DIM in description:
         network.give_space(int(description[SPACE_DIM]))
     return network

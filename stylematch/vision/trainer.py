@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.settings.train_method import Schedule
 from stylematch.tables.disk import write_durably
+from stylematch.vision.shared_training import SharedTraining
 from stylematch.vision.train_log import RATE, LogEpochs, epoch_means, open_log
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def training_trainer(
         max_epochs=schedule.epochs,
         logger=open_log(schedule.log, out, first_step),
         devices=schedule.devices,
-        strategy="auto" if schedule.devices == 1 else "ddp_find_unused_parameters_true" if some_rest else "ddp",
+        strategy="auto" if schedule.devices == 1 else SharedTraining(find_unused_parameters=some_rest),
         enable_progress_bar=on_terminal,
     )
 

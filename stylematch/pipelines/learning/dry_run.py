@@ -1,12 +1,16 @@
 """``train --dry-run``: the resolved job, the data after cleaning, and the time and memory that the training will take.
 
-Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be.
+Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be. A job that is
+far too large for a CPU's memory would have the system kill this process, or others: it is known by a step of two
+pictures, and nothing takes more than is free.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +26,9 @@ from stylematch.pipelines.learning.train_job import (
     open_job,
     step_folders,
 )
-from stylematch.pipelines.learning.training_faults import told_by_their_keys
+from stylematch.pipelines.learning.training_faults import told_by_their_keys, too_large
 from stylematch.settings.train import TrainJob
+from stylematch.tables.free_memory import free_memory, within_free_memory
 from stylematch.tables.shown import shown
 
 _STEPS = 4
@@ -47,7 +52,10 @@ def describe_training(job: TrainJob, *, anew: bool = False) -> Iterator[str]:
         If the job or its data are wrong, or the train extra is missing.
     """
     check_train_extra()
+    import torch
+
     from stylematch.vision.begun import steps_of
+    from stylematch.vision.memory_need import least_memory
     from stylematch.vision.step_time import measure_training
 
     source = open_job(job, anew=anew)
@@ -56,12 +64,18 @@ def describe_training(job: TrainJob, *, anew: bool = False) -> Iterator[str]:
     if (cache := cache_of(job)).is_dir():
         size = sum(map(_size_bytes, cache.rglob("*")))
         yield f"data: pictures are cut once, for the training, too: {shown(cache)} has {size / 1e9:.1f} GB"
-    with told_by_their_keys(job):
+    # A GPU's own memory ends in an error anyway.
+    limited = nullcontext if torch.cuda.is_available() else within_free_memory
+    # Asked once: what a training has freed stays with this process, for the next.
+    free = math.inf if torch.cuda.is_available() else free_memory()
+    with told_by_their_keys(job), limited():
         network, teachers = first_network(job, source.schema), load_teachers(job, source.schema)
     yield f"network: {sum(p.numel() for p in network.parameters()):,} parameters"
     costs = []
     for number, (_, step, parts, val) in enumerate(trainings(job, source, network), start=1):
-        with told_by_their_keys(step):
+        with told_by_their_keys(step), limited():
+            if free < math.inf and (least := least_memory(network, step, parts, val, teachers)) > free:
+                raise too_large(step, f"at least {least / _GIB:,.1f} GiB of memory, and {free / _GIB:,.1f} are free")
             cost = measure_training(network, step, parts, val, teachers, steps=_STEPS)
         costs.append(cost)
         which = f"training {number} of {len(job.steps)}" if job.steps else "training"

@@ -9,9 +9,24 @@ from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 
 # By a part of torch's sentence.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "Unable to allocate",
+    "bad_alloc",
+)
 _ONE_VALUE = "Expected more than 1 value per channel"
 _TOO_LARGE = "without overflow"
+
+
+def too_large(job: TrainJob, needed: str) -> UserError:
+    """Return what a training is refused with that needs so much memory."""
+    return UserError(
+        f"the training needs {needed}: lower schedule.batch_size ({job.schedule.batch_size}) or model.input_px "
+        f"({job.model.input_px}), or take a smaller model"
+    )
 
 
 @contextmanager
@@ -25,14 +40,11 @@ def told_by_their_keys(job: TrainJob) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:  # torch's OutOfMemoryError is the first
+    except (RuntimeError, ValueError, MemoryError) as error:  # torch's OutOfMemoryError is the first
         said = str(error)
         schedule, model = job.schedule, job.model
-        if any(words in said for words in _NO_MEMORY):
-            raise UserError(
-                f"the training needs more memory than there is: lower schedule.batch_size ({schedule.batch_size}) or "
-                f"model.input_px ({model.input_px}), or take a smaller model"
-            ) from error
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            raise too_large(job, "more memory than there is") from error
         if _ONE_VALUE in said:
             raise UserError(
                 f"schedule.batch_size: {schedule.batch_size} leaves too few pictures for each of "

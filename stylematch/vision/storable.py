@@ -1,0 +1,51 @@
+"""What a bundle can hold: it stores float16, and a training whose weights are beyond that is told early."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Mapping
+
+import torch
+
+from stylematch.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def beyond_storing(state: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the first weight, by name, with a value that float16 (in which bundles store) cannot hold, if there is."""
+    largest = torch.finfo(torch.float16).max
+    for key, value in sorted(state.items()):
+        # Written so that a NaN is beyond it, too.
+        if value.is_floating_point() and value.numel() and not value.detach().abs().max() <= largest:
+            return key
+    return None
+
+
+def check_storable(state: Mapping[str, torch.Tensor], learned: Container[str], epoch: int, advice: str) -> None:
+    """Refuse what an epoch has learned, if no bundle could hold it; of statistics, which may come back, only warn.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Weights and statistics.
+    learned : container of str
+        Which of them are weights.
+    epoch : int
+        How many are done.
+    advice : str
+        What to do.
+
+    Raises
+    ------
+    UserError
+        If all later epochs would be in vain.
+    """
+    for are_learned in (True, False):
+        key = beyond_storing({key: value for key, value in state.items() if (key in learned) == are_learned})
+        if key is None:
+            continue
+        said = f"after epoch {epoch}, {key} has values that float16, in which bundles store, cannot hold"
+        if are_learned:
+            raise UserError(f"{said}: the training diverges. {advice}")
+        logger.warning("%s: if the training ends so, no bundle can be written. %s", said, advice)
