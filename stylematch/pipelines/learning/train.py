@@ -30,6 +30,7 @@ from stylematch.pipelines.learning.train_job import check_devices, check_train_e
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Step
+from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import file_sha256, write_durably
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import FIGURES, Bundle
@@ -70,7 +71,6 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
         If the job or its data are wrong, the train extra is missing, or the training diverges.
     """
     check_train_extra()
-    import torch
     from lightning.pytorch.utilities import rank_zero_only
 
     from stylematch.vision.export import write_bundle
@@ -101,7 +101,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     if source.learned_names:
         said[LEARNED_NAMES] = digest_names(source.learned_names)
     bundle = write_bundle(network, out / "bundle", name=job.name, licence=source.licence, extra=said)
-    runtime = CpuRuntime(bundle, threads=torch.get_num_threads())
+    runtime = CpuRuntime(bundle, threads=usable_cores())
     figures = {
         "job": {"name": job.name, "sha256": file_sha256(job_file), "settings": job.model_dump(mode="json")},
         "learned_from": source.pictures,
