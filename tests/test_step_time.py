@@ -107,10 +107,15 @@ def test_of_several_devices_one_is_measured_with_its_share(measured):
     assert cost.pictures_per_s == pytest.approx(BATCH / cost.step_s)
 
 
-def test_memory_grows_with_the_batch_and_is_known_by_two_pictures():
-    """What all pictures of a batch leave for the way back, counted as it is computed, is what is told by two."""
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_memory_grows_with_the_batch_and_is_known_by_a_few_pictures(precision):
+    """What all pictures of a batch leave for the way back, counted as it is computed, is what is told by a few.
+
+    In bfloat16 the rounded weights are kept as well, whatever the batch.
+    """
     kept = []
-    for wanted in (job(batch_size=4), job(batch_size=4 * 50), job(batch_size=4 * 50, devices=2), job(rate="plateau")):
+    for changes in ({}, {"batch_size": 4 * 50}, {"batch_size": 4 * 50, "devices": 2}, {"rate": "plateau"}):
+        wanted = job(precision=precision, **changes)
         network = Network(wanted.model, SCHEMA)
         kept.append(least_memory(network, wanted, [(pictures(250), 1)], pictures(5)))
     seen: dict[int, int] = {}
@@ -122,9 +127,13 @@ def test_memory_grows_with_the_batch_and_is_known_by_two_pictures():
         seen.update({storage.data_ptr(): storage.nbytes()} if storage.data_ptr() not in weights else {})
         return values
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values),
+    ):
         _, outputs = network.outputs(torch.rand(200, 1, 28, 28))
-    assert kept == [kept[0], 50 * kept[0], 25 * kept[0], kept[0]]
+    assert (kept[1] - kept[0]) * 96 == (kept[2] - kept[0]) * 196
+    assert kept[3] == kept[0]
     assert kept[1] == pytest.approx(sum(seen.values()), rel=0.02)
     assert outputs["category"].requires_grad
 

@@ -1,4 +1,4 @@
-"""The memory that a training needs at least, by a step of a few pictures: before a whole batch takes it."""
+"""The memory that a training needs at least, by steps of a few pictures: before a whole batch takes it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def least_memory(
     Parameters
     ----------
     network, job, parts, val, teachers
-        As ``train_network`` takes them; the network is changed by a step. Of several devices, one's share counts.
+        As ``train_network`` takes them; the network is changed by two steps. Of several devices, one's share counts.
 
     Raises
     ------
@@ -42,21 +42,25 @@ def least_memory(
     """
     plain = job.model_copy(update={"schedule": job.schedule.model_copy(update={"compile": False})})
     fit = prepare(network, plain, parts, val, teachers, processes=job.schedule.devices)
-    batch = next(iter(fit.order))
-    few, watched = batch[:_FEW], list(range(min(_FEW, len(val))))
+    batch, pictures = next(iter(fit.order)), Batches([part for part, _ in parts])
+    watching = batch_loader(Batches([val]), [list(range(min(_FEW, len(val))))], 0)
     weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
-    kept: dict[int, int] = {}
 
-    def keep(values: Tensor) -> Tensor:
-        storage = values.untyped_storage()  # several layers may keep the same
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return values
+    def kept_by(count: int) -> int:
+        kept: dict[int, int] = {}
 
-    with saved_tensors_hooks(keep, lambda values: values):
-        measuring_trainer(plain.schedule, lightning.Callback()).fit(
-            fit.learner,
-            batch_loader(Batches([part for part, _ in parts]), [few], 0),
-            batch_loader(Batches([val]), [watched], 0),
-        )
-    return sum(kept.values()) * len(batch) // len(few)
+        def keep(values: Tensor) -> Tensor:
+            storage = values.untyped_storage()  # several layers may keep the same
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return values
+
+        with saved_tensors_hooks(keep, lambda values: values):
+            measuring_trainer(plain.schedule, lightning.Callback()).fit(
+                fit.learner, batch_loader(pictures, [batch[:count]], 0), watching
+            )
+        return sum(kept.values())
+
+    few, more = kept_by(_FEW), len(batch) - _FEW
+    # What does not grow with the batch, such as weights that are rounded to bfloat16, is kept as well, and once.
+    return few if more <= 0 else few + more * (kept_by(_FEW + 1) - few)

@@ -1,8 +1,8 @@
 """``train --dry-run``: the resolved job, the data after cleaning, and the time and memory that the training will take.
 
 Time and memory are measured, not computed: a few steps of each of the job's trainings, as they will be. A job that is
-far too large for a CPU's memory would have the system kill this process, or others: it is known by a step of two
-pictures, and nothing takes more than is free.
+far too large for a CPU's memory would have the system kill this process, or others: it is known by steps of two and of
+three pictures, and nothing takes more than is free.
 """
 
 from __future__ import annotations
