@@ -34,6 +34,14 @@ except UserError as error:
 WAIT = "time.sleep(600)"
 FAIL = "raise UserError('a mistake')"
 LATER = f"time.sleep(0.3); {FAIL}"
+WITHOUT_END = f"""
+import ctypes
+class Waiting:
+    def __del__(self):
+        ctypes.CDLL(None).sleep(600)
+waiting = Waiting()
+{FAIL}
+"""
 LAST_ALONE = f"together.ALIKE_S = 0.1; place == '2' or time.sleep(600); {FAIL}"
 
 
@@ -87,7 +95,13 @@ def test_a_mistake_that_one_or_all_tell_is_told_once(shared, first, other, told)
     begun = shared(first, other)
     _, said = begun.communicate(timeout=PATIENCE_S)
     assert said == f"a mistake of {told}\n"
-    assert begun.returncode == 1
+    assert begun.returncode == 2
+
+
+def test_what_waits_for_the_others_at_pythons_end_is_not_waited_for(shared):
+    begun = shared(WITHOUT_END)
+    assert begun.communicate(timeout=PATIENCE_S)[1] == "a mistake of 0\n"
+    assert begun.returncode == 2
 
 
 def test_all_that_do_their_share_are_let_be(shared):

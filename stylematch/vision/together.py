@@ -27,7 +27,6 @@ _ASK_EVERY_S = 0.2
 ALIKE_S = 2.0
 """How long a process that fails waits for the first to say the same and to end it: one sentence is enough."""
 _TOLD_S = 5.0  # until the watch has told of a process whose end was an error in this one
-_END_S = 30.0  # for Python's end, in which what waits for the others may wait for ever
 
 _others: list[subprocess.Popen[bytes]] = []
 _ending = threading.Event()
@@ -69,7 +68,7 @@ def ended_together() -> Iterator[None]:
         else:
             raise
         code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", StylematchError.exit_code)
-        atexit.register(_end_soon, code)
+        atexit.register(_end_now, code)  # in what Python does after that, it may wait for the others for ever
         raise
 
 
@@ -105,13 +104,11 @@ def _end_with(place: int, code: int) -> None:
             signal.Signals(-code).name,
             why,
         )
+    _end_now(code if code > 0 else StylematchError.exit_code)
+
+
+def _end_now(code: int) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code if code > 0 else StylematchError.exit_code)
-
-
-def _end_soon(code: int) -> None:
-    last = threading.Timer(_END_S, os._exit, [code])
-    last.daemon = True
-    last.start()
+    os._exit(code)
