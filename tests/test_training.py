@@ -1,7 +1,9 @@
+import copy
 import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,14 +41,20 @@ EPOCHS = 2
 MODEL = Model(backbone="small_resnet", input_px=28, embedding_dim=16, dropout=0.1)
 
 
-def job(mixup=0.0, distill=None, balance="none", instance=0.0, **schedule):
+def job(mixup=0.0, distill=None, balance="none", instance=0.0, mirror=False, **schedule):
     values = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 4e-3, "clip_norm": 5.0}
     return TrainJob.model_validate(
         {
             "name": "tiny",
             "out": "unused",
             "data": {"dataset": "fashion-mnist", "balance": balance},
-            "model": {"backbone": "small_resnet", "input_px": 28, "embedding_dim": 16, "dropout": 0.1},
+            "model": {
+                "backbone": "small_resnet",
+                "input_px": 28,
+                "embedding_dim": 16,
+                "dropout": 0.1,
+                "mirror": mirror,
+            },
             "augment": {"flip": 0.5, "shift": 0.05, "zoom": 0.1, "rotate_degrees": 5, "brightness": 0.1, "erase": 0.2}
             | {"mixup": mixup},
             "schedule": {**values, "precision": "32-true", "seed": 3} | schedule,
@@ -72,9 +80,10 @@ def train_tiny(out, *, count=192, teachers=(), **changes):
     torch.set_num_threads(1)  # more wait for each other in busy loops
     try:
         torch.manual_seed(0)
-        network = Network(MODEL, SCHEMA)
+        wanted = job(**changes)
+        network = Network(wanted.model, SCHEMA)
         parts = [(garments(count, 1), 1), (garments(32, 2), 2)]
-        return train_network(network, job(**changes), parts, garments(50, 3), Path(out), teachers)
+        return train_network(network, wanted, parts, garments(50, 3), Path(out), teachers)
     finally:
         torch.set_num_threads(threads)
 
@@ -386,6 +395,29 @@ def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a mistake"):
         strategy.launcher.launch(fail)
     assert killed == [True]
+
+
+def test_a_model_that_mirrors_learns_the_same_and_may_be_made_so_afterwards(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted[1], tmp_path / "finished")
+    afterwards = train_tiny(tmp_path / "finished", mirror=True)
+    plain, mirrored = (train_tiny(tmp_path / str(mirror), epochs=1, mirror=mirror) for mirror in (False, True))
+    for expected, found in ((uninterrupted[0], afterwards), (plain, mirrored)):
+        for name, value in expected.state_dict().items():
+            assert torch.equal(value, found.state_dict()[name]), name
+
+
+def test_a_teacher_that_mirrors_is_listened_to_as_it_answers(uninterrupted):
+    from stylematch.vision.learner import Learner
+
+    teacher = copy.deepcopy(uninterrupted[0])
+    teacher.model = teacher.model.model_copy(update={"mirror": True})
+    heard = job(distill={"teachers": ["none"], "weight": 0.5})
+    learner = Learner(Network(MODEL, SCHEMA), SchemaLoss(SCHEMA), heard, 1, [teacher])
+    pictures = torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        sides = [teacher.outputs(side)[1]["category"] for side in (pictures, pictures.flip(3))]
+        torch.testing.assert_close(learner._opinion(pictures, 0)["category"], (sides[0] + sides[1]) / 2)
+    assert not torch.allclose(*sides)
 
 
 def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, tmp_path):
@@ -734,6 +766,16 @@ def test_tensorboard_is_written_where_asked(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'stylematch[train]'")
     train_tiny(tmp_path, count=16, epochs=1, log="tensorboard")
     assert list((tmp_path / "log").glob("events.out.tfevents.*"))
+
+
+def test_a_training_of_a_release_with_other_layers_is_not_gone_on_with(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted[1], tmp_path / "out")
+    last = tmp_path / "out" / "checkpoints" / "last.ckpt"
+    stored = torch.load(last, weights_only=True)
+    del stored["state_dict"]["network.embedding.bias"]
+    torch.save(stored, last)
+    with pytest.raises(UserError, match=f"{last} is of an earlier release, whose small_resnet has other layers: name"):
+        train_tiny(tmp_path / "out")
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"text"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from stylematch.settings.train import TrainJob
 from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.tables.shown import shown
 from stylematch.vision.examples import Examples
+
+if TYPE_CHECKING:
+    from stylematch.vision.networks import Network
 
 # What may change between a training and its going on, since it changes how it runs and not what is learned.
 _RUNNING = ("compile", "devices", "workers", "log")
@@ -37,8 +40,28 @@ def steps_of(checkpoint: Path) -> int:
     UserError
         If it is no whole checkpoint.
     """
+    return int(_opened(checkpoint, "global_step"))
+
+
+def check_layers(checkpoint: Path, network: Network) -> None:
+    """Refuse to go on with what an earlier release began, of whose backbone this one keeps other layers.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint's weights are not the network's.
+    """
+    found = {key for key in _opened(checkpoint, "state_dict") if key.startswith("network.")}
+    if found != {f"network.{key}" for key in network.state_dict()}:
+        raise UserError(
+            f"{shown(checkpoint)} is of an earlier release, whose {network.model.backbone} has other layers: name "
+            f"another out, or delete {shown(checkpoint.parents[1])}."
+        )
+
+
+def _opened(checkpoint: Path, key: str) -> Any:
     try:
-        return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+        return torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)[key]
     except Exception as error:  # damage has any of torch's and Python's exceptions
         raise UserError(
             f"{shown(checkpoint)} is no whole checkpoint: a training leaves none such, so it was changed or copied in "

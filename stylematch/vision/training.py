@@ -22,7 +22,7 @@ from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.batches import Batch, Batches, EpochOrder
-from stylematch.vision.begun import check_data, last_checkpoint, steps_of
+from stylematch.vision.begun import check_data, check_layers, last_checkpoint, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, label_weights, point_ranges, soft_targets
@@ -67,6 +67,8 @@ def train_network(
         another job or of other data, or the loss is no longer finite.
     """
     last = last_checkpoint(job, out)
+    if last is not None:
+        check_layers(last, network)
     check_data(network.schema, parts, val, out, begun=last is not None)
     only_points = all(group.kind == "points" for group in network.schema.groups)
     some_rest = only_points or bool(job.model.instance_dim and not job.loss.instance)
