@@ -67,7 +67,11 @@ def failure(doing: str, where: str, error: OSError) -> StylematchError:
 
 def sync_directory(directory: Path) -> None:
     """Make the names in ``directory`` durable (fsync of the directory itself)."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(directory, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -82,8 +86,9 @@ def sync_tree(root: Path) -> None:
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
-        for directory in [root, *(path for path in root.rglob("*") if path.is_dir())]:
-            sync_directory(directory)
+        for path in [root, *root.rglob("*")]:
+            if path.is_dir() or (path.is_file() and not path.is_symlink()):
+                _sync(path)
         return
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:

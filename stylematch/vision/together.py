@@ -43,6 +43,11 @@ def watch_others(others: Sequence[subprocess.Popen[bytes]]) -> None:
     threading.Thread(target=_watch, name="watch-processes", daemon=True).start()
 
 
+def leave_alone() -> None:
+    """Let processes that have done their share end as they may: the first goes on without them."""
+    _ending.set()
+
+
 def follow_first() -> None:
     """Die with the first process; of the first itself, or where something else has started all, do nothing."""
     if _is_other():

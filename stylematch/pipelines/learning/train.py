@@ -74,6 +74,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     from lightning.pytorch.utilities import rank_zero_only
 
     from stylematch.vision.export import write_bundle
+    from stylematch.vision.together import leave_alone
     from stylematch.vision.training import give_space
 
     check_devices(job.schedule.devices)
@@ -81,6 +82,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     source = open_job(job)
     with told_by_their_keys(job):
         network = learn(job, source)
+    leave_alone()
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
     with _on_gpu(network):
