@@ -104,6 +104,14 @@ def test_every_option_that_the_readme_names_is_some_commands():
     assert named - {"--help"} - set(options(get_command(app))) == set()
 
 
+def test_the_readmes_catalogue_of_products_allows_the_rows_without_a_picture():
+    pictures, rows = (
+        int(number.replace(",", "")) for number in re.search(r"\(([\d,]+) of the ([\d,]+) rows", README).groups()
+    )
+    command = re.search(r"^stylematch-batch catalog build \$STYLEMATCH_DATA(?:.*\\\n)*.*$", README, re.MULTILINE)
+    assert 1 - pictures / rows < float(re.search(r"--max-reject-share (\S+)", command.group()).group(1))
+
+
 def test_links_between_documents_lead_somewhere():
     pages = [name for name in tracked_files() if name.endswith(".md")]
     assert "README.md" in pages

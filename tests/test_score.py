@@ -847,8 +847,9 @@ def test_an_index_of_a_wrong_kind_is_refused(tmp_path):
     for wrong, part in (
         (EXAMPLES, "neither an index"),
         (tmp_path / "nowhere", "neither an index"),
-        (DEFAULT_INDEX / "attributes", "neither an index"),
+        (DEFAULT_INDEX / "attributes", "is a model's bundle and no index: name the folder that it lies in"),
         (foreign, "was not made by the model"),
+        (foreign, "build it again (a catalogue by 'stylematch-batch catalog build')"),
     ):
         result = score(ASTRONAUT, tmp_path / "out", "--index", wrong)
         assert result.code == 2

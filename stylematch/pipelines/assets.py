@@ -89,7 +89,8 @@ def resolve_assets(directories: Sequence[Path]) -> Assets:
         if index.infos["bundle_sha256"] != model.sha256:
             raise UserError(
                 f"The index {shown(index.directory)} was not made by the model {shown(model.directory)}; embed and "
-                "build it again, or name the collection that holds both."
+                "build it again (a catalogue by 'stylematch-batch catalog build'), or name the collection that holds "
+                "both."
             )
     if missing := [name for name in assets.attribute_names if name not in assets.faces.labels]:
         raise UserError(
@@ -120,6 +121,11 @@ def named_parts(directories: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for directory in directories:
         parts = _parts_of(directory)
+        if not parts and (directory / DESCRIPTION).is_file():
+            raise UserError(
+                f"--index {shown(directory)} is a model's bundle and no index: name the folder that it lies in as "
+                "attributes or garments."
+            )
         if not parts:
             raise UserError(
                 f"--index {shown(directory)} is neither an index (no {INFOS_FILE}) nor a collection of any of "
