@@ -19,7 +19,6 @@ The network begins with random weights, which take as long and need no download.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import tempfile
@@ -31,6 +30,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from machine import RESULTS, report
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import StylematchError
@@ -180,16 +180,14 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=12_000, help="of every part of the data")
     parser.add_argument("--steps", type=int, default=30, help="synthetic steps that are timed")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/train_throughput.json"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "train_throughput.json")
     arguments = parser.parse_args()
     changes = [f"data.limit={arguments.pictures}", "schedule.epochs=1", "schedule.keep='last'", "model.weights='none'"]
     try:
         figures = run(read_train_job(arguments.job, [*changes, *arguments.overrides]), arguments.steps)
     except StylematchError as error:
         raise SystemExit(str(error)) from error
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=2))
+    report(figures, [("what", "measured"), *figures.items()], arguments.out)
 
 
 if __name__ == "__main__":

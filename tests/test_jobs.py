@@ -219,6 +219,9 @@ def test_the_benchmark_of_a_training_measures_both_rates(roots, tmp_path, monkey
     figures = json.loads(out.read_text())
     assert figures["pictures"] == 4  # whole batches of the six there are
     assert 0 < figures["jpeg_pictures_per_s"] <= figures["cached_pictures_per_s"]
+    assert figures["step_ms"] / 1000 == pytest.approx(figures["epoch_s"], abs=0.01)  # no second step began
+    assert figures["beside_steps_s"] == pytest.approx(0, abs=0.01)
+    assert figures["command"].startswith("python benchmarks/")
     assert torch.cuda.is_available() or figures["gpu_busy_share"] is figures["gpu_busy_share_cached"] is None
     assert figures["celeba_epoch_hours"] == pytest.approx(162_770 / figures["jpeg_pictures_per_s"] / 3600, rel=0.02)
     capsys.readouterr()
