@@ -5,7 +5,8 @@ SHELL = /bin/sh
 PYTHON =
 PIP_FLAGS = --quiet --quiet
 PYTEST_FLAGS =
-TEST_PROCESSES = 2
+# One more than cores, since many tests wait.
+TEST_PROCESSES = 3
 
 VENV = .venv
 BIN = $(VENV)/bin

@@ -505,6 +505,7 @@ class Taken:
     def __del__(self):
         interrupted()
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
 hear_interrupts()
 try:
     {how}
