@@ -39,7 +39,7 @@ test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m 'not train and not slow' $(PYTEST_FLAGS)
 
 test-long: $(VENV)/.installed-test
-	STYLEMATCH_LONG=1 $(BIN)/python -m pytest tests/test_nothing_lost.py tests/test_plan.py -s $(PYTEST_FLAGS)
+	STYLEMATCH_LONG=1 $(BIN)/python -m pytest tests/test_benchmarks.py tests/test_nothing_lost.py tests/test_plan.py -s $(PYTEST_FLAGS)
 
 audit: $(VENV)/.installed-audit
 	@$(BIN)/python .ci/audit

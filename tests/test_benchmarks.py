@@ -14,6 +14,7 @@ from PIL import Image
 from tiny import write_celeba
 
 pytestmark = pytest.mark.slow
+needs_time = pytest.mark.skipif(not os.environ.get("STYLEMATCH_LONG"), reason="make test-long")
 
 FACES = ("astronaut.jpg", "grace_hopper.jpg", "group.jpg")
 
@@ -51,6 +52,7 @@ def celeba(tmp_path):
     return folder
 
 
+@needs_time
 def test_score_speed(tmp_path, photos, celeba):
     options = ("--photos", photos, "--celeba", celeba, "--workers", 1, "--repeats", 1, "--embed", 0)
     figures = run("score_speed.py", tmp_path, *options, "--many", 6)
@@ -64,6 +66,7 @@ def test_score_speed(tmp_path, photos, celeba):
         assert stages[0] - stages[1] == {"thumbnails", "gallery"}
 
 
+@needs_time
 @needs_bfloat16
 def test_precision(tmp_path):
     data = tmp_path / "data"
