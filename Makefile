@@ -5,8 +5,7 @@ SHELL = /bin/sh
 PYTHON =
 PIP_FLAGS = --quiet --quiet
 PYTEST_FLAGS =
-# One more than cores, since many tests wait.
-TEST_PROCESSES = 3
+TEST_PROCESSES = 2
 
 VENV = .venv
 BIN = $(VENV)/bin
