@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stylematch.data.item_columns import name_columns
 from stylematch.data.item_mapping import KNOWN, ItemMapping
@@ -92,7 +93,8 @@ def read_cells(source: Path, reading: ItemReading) -> ItemCells:
 
 
 def _with_comma(column: pa.ChunkedArray) -> str | None:
-    return next((cell for cell in column.to_pylist() if cell and "," in cell), None)
+    found = column.filter(pc.match_substring(column, ","))
+    return found[0].as_py() if len(found) else None
 
 
 def with_prices(columns: pa.Table, numbers: Sequence[int], read: TableRows) -> tuple[pa.Table, tuple[str, ...]]:

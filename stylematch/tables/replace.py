@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.disk import check_writable, explained, sync_directory
+from stylematch.tables.disk import check_writable, explained, sync_directory, sync_tree
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import held
 from stylematch.tables.out import hidden_prefix, replaceable
@@ -119,7 +119,7 @@ class DirectoryKind:
             staged.mkdir(parents=True)
             try:
                 yield staged
-                sync_directory(staged)
+                sync_tree(staged)  # whoever filled it may have copied files, which waits for no disk
                 if not (real / self.marker).is_file():
                     staged.rename(real)
                 elif not exchange(staged, real):

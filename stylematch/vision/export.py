@@ -26,7 +26,7 @@ from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime
-from stylematch.vision.storable import beyond_storing
+from stylematch.vision.storable import CALMER, beyond_storing
 from stylematch.vision.stored_network import architecture
 
 OPSET = 18
@@ -72,8 +72,7 @@ def write_bundle(
     own = network.state_dict()
     if (key := beyond_storing(own)) is not None:
         raise UserError(
-            f"{directory}: {key} has values that float16 cannot hold: the training diverged. Lower "
-            "schedule.learning_rate or set schedule.clip_norm, and train again into another out."
+            f"{directory}: {key} has values that float16 cannot hold: the training diverged. {CALMER.capitalize()}."
         )
     state = {
         key: value.detach().to(torch.float16).contiguous()

@@ -35,14 +35,13 @@ from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.batches import Batch
 from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
-from stylematch.vision.mirror import mirrored, mirrored_back
+from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.networks import Network
-from stylematch.vision.storable import check_storable
+from stylematch.vision.storable import CALMER, check_storable
 
 _STEP_STRIDE = 1_000_003
 _UNKNOWN = -1
 _FEW = 5  # pictures that a sentence names
-_CALMER = "lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
 
 
 class Learner(lightning.LightningModule):
@@ -73,7 +72,7 @@ class Learner(lightning.LightningModule):
         super().__init__()
         self.network, self.loss, self.job, self.steps = network, loss, job, steps
         self.schema = loss.schema
-        self.mirrors = {g.name: mirrored(g.labels) for g in self.schema.groups if g.kind == "points"}
+        self.mirrors = mirrors_of(self.schema)
         self.metrics = nn.ModuleDict(_metrics(self.schema))
         # In a list, since teachers are no part of what is trained and stored.
         self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
@@ -104,7 +103,7 @@ class Learner(lightning.LightningModule):
         if self.job.schedule.keep == "last" or best == self.trainer.callback_metrics["val_loss"]:
             state = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
             learned = {f"network.{key}" for key, _ in self.network.named_parameters()}
-            check_storable(state, learned, self.current_epoch + 1, f"{self._kept()}: {_CALMER}")
+            check_storable(state, learned, self.current_epoch + 1, f"{self._kept()}: {CALMER}")
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.
@@ -168,8 +167,7 @@ class Learner(lightning.LightningModule):
             pictures = functional.interpolate(pictures, (side_px, side_px), mode="bilinear", antialias=True)
         if not self.job.distill.mirror or number % 2 == 0:
             return teacher.answers(pictures)[1]
-        _, outputs = teacher.answers(pictures.flip(3))
-        return {**outputs, **{name: mirrored_back(outputs[name], partners) for name, partners in self.mirrors.items()}}
+        return seen_from_the_other_side(teacher.answers(pictures.flip(3))[1], self.mirrors)
 
     def validation_step(self, batch: Batch) -> None:
         """Log loss, accuracy and F1 of one batch without augmentation.
@@ -208,7 +206,7 @@ class Learner(lightning.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return UserError(
             f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: {_CALMER}"
+            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: {CALMER}"
         )
 
     def _kept(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from stylematch.data.labels import LabelSchema
 
 # How names of points change in a mirror: what is left becomes right, and so do the corners of a box.
 _SIDES = {"left": "right", "right": "left", "x_1": "x_2", "x_2": "x_1"}
@@ -27,16 +29,25 @@ def mirrored(labels: Sequence[str]) -> list[int]:
     return [places.get(partner(label), place) for place, label in enumerate(labels)]
 
 
-def mirrored_back(points: Tensor, partners: Sequence[int]) -> Tensor:
-    """Return where points that were found in mirror images lie in the pictures.
+def mirrors_of(schema: LabelSchema) -> dict[str, list[int]]:
+    """Return ``mirrored`` of each group of points."""
+    return {group.name: mirrored(group.labels) for group in schema.groups if group.kind == "points"}
+
+
+def seen_from_the_other_side(heads: Mapping[str, Tensor], mirrors: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Return what a network says of pictures whose mirror images it was shown.
 
     Parameters
     ----------
-    points : Tensor of float, shape (n, width)
-        In units of the picture's side, x before y.
-    partners : sequence of int
-        From ``mirrored``.
+    heads : mapping of str to Tensor of float, shape (n, width of the group)
+        What it says of the mirror images; points in units of the picture's side, x before y.
+    mirrors : mapping of str to sequence of int
+        From ``mirrors_of``.
     """
+    return {**heads, **{name: _mirrored_back(heads[name], partners) for name, partners in mirrors.items()}}
+
+
+def _mirrored_back(points: Tensor, partners: Sequence[int]) -> Tensor:
     places = points.unflatten(1, (-1, 2))
     there = torch.stack([1 - places[..., 0], places[..., 1]], 2).flatten(1)
     return torch.stack([there[:, partner] for partner in partners], 1)  # an index would be copied to the device

@@ -32,7 +32,7 @@ from stylematch.data.labels import LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
 from stylematch.vision.backbones import GRID, load_backbone
-from stylematch.vision.mirror import mirrored, mirrored_back
+from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.pooling import grid_means, mean_features
@@ -221,14 +221,11 @@ class Network(nn.Module):
             return self.outputs(pictures)
         count = pictures.shape[0]  # not len, which the export would take for the number of its example
         embedding, heads = self._apart(torch.cat([pictures, pictures.flip(3)]))
-        seen = {name: values[:count] for name, values in heads.items()}
-        mirrored_there = {name: values[count:] for name, values in heads.items()}
-        for group in self.schema.groups:
-            if group.kind == "points":
-                mirrored_there[group.name] = mirrored_back(mirrored_there[group.name], mirrored(group.labels))
+        other = {name: values[count:] for name, values in heads.items()}
+        other = seen_from_the_other_side(other, mirrors_of(self.schema))
         return self._joined(
             (embedding[:count] + embedding[count:]) / 2,
-            {name: (values + mirrored_there[name]) / 2 for name, values in seen.items()},
+            {name: (values[:count] + other[name]) / 2 for name, values in heads.items()},
         )
 
     def _apart(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

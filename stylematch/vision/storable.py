@@ -10,6 +10,8 @@ import torch
 from stylematch.errors import UserError
 
 logger = logging.getLogger(__name__)
+CALMER = "lower schedule.learning_rate or set schedule.clip_norm, and train again into another out"
+"""What to do where a training diverges."""
 
 
 def beyond_storing(state: Mapping[str, torch.Tensor]) -> str | None:

@@ -26,7 +26,7 @@ from stylematch.pipelines.indexing.item_tags import CATEGORY, CATEGORY_PREDICTED
 from stylematch.search.infos import INFOS_FILE, PICTURES_FILE, index_info
 from stylematch.search.rows_file import read_rows
 from stylematch.tables.description import DescriptionFile
-from stylematch.tables.disk import sync_tree, write_durably
+from stylematch.tables.disk import write_durably
 from stylematch.tables.replace import DirectoryKind
 from stylematch.tables.shown import shown
 
@@ -152,7 +152,6 @@ def write_catalog(
         "bundle_sha256": infos["bundle_sha256"],
         "files": infos["files"],
     }
-    sync_tree(directory)  # the model and the pictures were copied, which waits for no disk
     write_durably(directory / CATALOG_FILE, (json.dumps(content, indent=2) + "\n").encode())
     return content
 

@@ -21,7 +21,7 @@ from stylematch.pipelines.indexing.index import build_index
 from stylematch.search.infos import index_info
 from stylematch.settings.embed import EmbedJob
 from stylematch.style.fits import STYLE_FILE
-from stylematch.tables.disk import sync_tree, write_durably
+from stylematch.tables.disk import write_durably
 from stylematch.tables.replace import DirectoryKind
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
@@ -84,7 +84,6 @@ def build_default(
         (staged / LICENCES_FILE).write_text(_licences(staged), encoding="utf-8")
         digests = {name: Bundle.open(staged / name).sha256 for name in ("attributes", "garments")}
         digests |= {name: index_info(staged / name)["files"] for name in jobs}
-        sync_tree(staged)  # the models were copied, which waits for no disk
         write_durably(staged / COLLECTION_FILE, (json.dumps(digests, indent=2, sort_keys=True) + "\n").encode())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return [f"{shown(out)}: {', '.join(PARTS)}; {size / 1e6:.2f} MB in all"]
