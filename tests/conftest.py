@@ -1,5 +1,6 @@
 """Fixtures that all tests share: where the real data are, and what this machine has."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -93,3 +94,9 @@ def bucket(server, monkeypatch):
     for page in client.list_objects_v2(Bucket="photos").get("Contents", ()):
         client.delete_object(Bucket="photos", Key=page["Key"])
     client.delete_bucket(Bucket="photos")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays to the end: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
