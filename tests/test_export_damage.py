@@ -24,7 +24,7 @@ from test_export import (
     nothing_is_read,  # noqa: F401
 )
 
-from stylematch.data.photo_folders import ObjectFolder
+from stylematch.data.object_folder import ObjectFolder
 from stylematch.data.photos import FindCounts
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights import feature_damage

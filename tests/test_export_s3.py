@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from pyarrow import fs
 from test_export import job_file, kept_ids
 from test_gallery import read_chunk
 
-from stylematch.data.photo_folders import ObjectFolder, _Opened
-from stylematch.data.photos import FindCounts
+from stylematch.data.looks import Look, Looks
+from stylematch.data.object_folder import ObjectFolder, _Opened
+from stylematch.data.photos import FindCounts, FoundPhoto
 from stylematch.errors import StylematchError
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
@@ -73,7 +75,7 @@ def test_nights_in_a_bucket(bucket, server, tmp_path, monkeypatch):
     job = job_file(tmp_path, **keys)
     with monkeypatch.context() as patch:
         patch.setattr(ObjectFolder, "read", lambda *_: pytest.fail("an object was read"))
-        patch.setattr("stylematch.data.photo_folders.sniff_format", lambda _: pytest.fail("an object was looked into"))
+        patch.setattr("stylematch.data.object_folder.sniff_format", lambda _: pytest.fail("an object was looked into"))
         bucket.put_object(
             Bucket="photos", Key="in/coffee.jpg", Body=(EXAMPLES / "coffee.jpg").read_bytes()
         )  # equal ETag
@@ -249,6 +251,35 @@ def test_an_object_that_goes_away_is_a_row_and_a_server_that_does_ends_the_run(b
         broken.read(b"a.jpg", 5)
     assert not isinstance(told.value, PhotoRejectedError)
     assert told.value.exit_code == 3
+
+
+def test_settled_objects_are_not_asked_again(bucket, monkeypatch):
+    folder, names = ObjectFolder(place_of("s3://photos/in", "photos")), ("a.jpg", "group", "notes")
+    for name, body in zip(names, (b"1", (EXAMPLES / "group.jpg").read_bytes(), b"2"), strict=True):
+        bucket.put_object(Bucket="photos", Key=f"in/{name}", Body=body)
+    asked, opened = [], ObjectFolder._opened
+    monkeypatch.setattr(ObjectFolder, "_opened", lambda self, raw: asked.append(raw.decode()) or opened(self, raw))
+
+    def night(known: list[Look]) -> tuple[list[FoundPhoto], list[Look], list[str]]:
+        kept: list[Look] = []
+        asked.clear()
+        return list(folder.find(FindCounts(), looks=Looks(known, kept.append))), kept, sorted(asked)
+
+    # What was written just now may be written again in the same second, so it is asked again each night.
+    photos, looks, questions = night([])
+    assert [photo.path for photo in photos] == ["a.jpg", "group"]
+    assert questions == list(names)
+    assert night(looks) == (photos, looks, questions)
+    monkeypatch.setattr("stylematch.data.object_folder._SETTLED_AFTER_NS", -(10**9))
+    _, looks, _ = night(looks)
+    assert night(looks) == (photos, looks, [])
+    # Another second, and another size, each tells of a write; a look's own stamp of nothing.
+    later = [replace(look, settled_ns=look.settled_ns - 10**9) for look in looks]
+    assert night(later) == (photos, looks, list(names))
+    bucket.put_object(Bucket="photos", Key="in/a.jpg", Body=b"12")
+    (changed, same), _, questions = night(looks)
+    assert (changed.bytes, same, questions) == (2, photos[1], ["a.jpg"])
+    assert changed.stamp != photos[0].stamp
 
 
 def test_objects_that_may_not_be_read_any_more_cost_no_features(bucket, tmp_path, monkeypatch):

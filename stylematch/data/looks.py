@@ -1,4 +1,4 @@
-"""Which files are pictures by their first bytes, as their names do not say: what was seen earlier need not be opened.
+"""What earlier walks learned of files by opening them: whether they are pictures, and the ETags of a bucket's objects.
 
 A walk meets files in the order of their paths' bytes, on every night alike. So what is known is read beside it, line
 by line, and takes no memory.
@@ -23,17 +23,25 @@ class Look:
     stamp : str
         As in ``FoundPhoto``, taken before the look.
     is_picture : bool
-        Its first bytes are a picture's.
+        Its first bytes are a picture's, or its name says so.
+    settled_ns : int, optional
+        When an object was written, in nanoseconds since 1970 as its bucket lists it, if the look was so much later that
+        nothing written after the look can have that time.
     """
 
     raw_path: bytes
     bytes: int
     stamp: str
     is_picture: bool
+    settled_ns: int | None = None
 
     def holds(self, size: int, stamp: str) -> bool:
         """Say whether the file is the same by its size and stamp."""
         return (self.bytes, self.stamp) == (size, stamp)
+
+    def still_holds(self, size: int, written_ns: int | None) -> bool:
+        """Say whether an object is the same by what the listing of its bucket says alone."""
+        return written_ns is not None and (self.bytes, self.settled_ns) == (size, written_ns)
 
 
 class Looks:

@@ -1,4 +1,4 @@
-"""What looks into files found whose names do not say that they are pictures, kept from night to night.
+"""What was learned of files by opening them, such as the ETags of a bucket's objects, kept from night to night.
 
 They are one Parquet file in the folder of the features, since the code that tells pictures by their first bytes is part
 of the fingerprint. It is written in the order of the walk and named by its contents, so an equal one is there already.
@@ -30,6 +30,7 @@ def looks_schema() -> pa.Schema:
             pa.field("bytes", pa.int64(), nullable=False),
             pa.field("stamp", pa.string(), nullable=False),
             pa.field("is_picture", pa.bool_(), nullable=False),
+            pa.field("settled_ns", pa.int64()),
         ]
     )
 
