@@ -677,8 +677,20 @@ def test_training_stops_early_and_keeps_the_best_weights(tmp_path):
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["epoch"] < 29
     assert best["epoch"] < last["epoch"]
+    assert best["callbacks"].keys() == last["callbacks"].keys()
     for name, value in network.state_dict().items():
         assert torch.equal(value, best["state_dict"][f"network.{name}"]), name
+
+
+def test_a_checkpoint_that_is_the_best_and_the_last_is_written_once(tmp_path, watched_losses, monkeypatch):
+    watched_losses(3.0, 2.0, 2.5)
+    written = []
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda what, where: (written.append(what["epoch"]), save(what, where)))
+    train_tiny(tmp_path, count=16, epochs=3, keep="best")
+    assert written == [0, 1, 2]
+    kept = {path.name: torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {"best.ckpt": 1, "last.ckpt": 2}
 
 
 SIXTEEN_STEPS = {"count": 16, "batch_size": 5}

@@ -3,7 +3,7 @@
 - ``durable_file``, ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
 - ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
   go on).
-- ``link_or_copy``: a file as it is in another folder.
+- ``link_or_copy``, ``give_second_name``: a file as it is under another name, too.
 - ``unnamed_file``: a temporary file that is gone with its process, however that ends.
 - ``check_writable``: whether a folder takes files, asked before work whose results it is to hold.
 """
@@ -156,6 +156,24 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfileobj(from_file, to_file, BUFFER_BYTES)
         to_file.flush()
         os.fsync(to_file.fileno())
+
+
+def give_second_name(source: Path, target: Path) -> None:
+    """Put a file that is replaced and never rewritten in the place of ``target``, too; see ``link_or_copy``.
+
+    Raises
+    ------
+    StylematchError
+        The disk is full, read-only or broken; what was at ``target`` is still there.
+    """
+    temporary = temporary_path(target)
+    with explained("write", target):
+        try:
+            link_or_copy(source, temporary)
+            temporary.replace(target)
+            sync_directory(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)  # also after a rename of a name of the same file, which does nothing
 
 
 @contextlib.contextmanager

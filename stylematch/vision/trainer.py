@@ -20,7 +20,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.settings.train_method import Schedule
-from stylematch.tables.disk import write_durably
+from stylematch.tables.disk import give_second_name, write_durably
 from stylematch.vision.shared_training import SharedTraining
 from stylematch.vision.train_log import RATE, LogEpochs, epoch_means, open_log
 
@@ -51,7 +51,7 @@ def training_trainer(
     # The best first: the last checkpoint then knows of it, and a resumed training what it has to beat.
     callbacks: list[Any] = [_checkpoint(out, "best", monitor="val_loss")] if schedule.keep == "best" else []
     # Not save_last with save_top_k=0: Lightning then writes nothing before the training's very end.
-    callbacks.append(_checkpoint(out, "last"))
+    callbacks.append(_checkpoint(out, "last", of=_Last))
     if schedule.patience:
         callbacks.append(_StopEarly("val_loss", patience=schedule.patience))
     on_terminal = sys.stderr.isatty()
@@ -99,8 +99,8 @@ def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **opti
     )
 
 
-def _checkpoint(out: Path, name: str, **options: Any) -> ModelCheckpoint:
-    return _Checkpoint(out / "checkpoints", filename=name, enable_version_counter=False, **options)
+def _checkpoint(out: Path, name: str, *, of: type[ModelCheckpoint] | None = None, **options: Any) -> ModelCheckpoint:
+    return (of or _Checkpoint)(out / "checkpoints", filename=name, enable_version_counter=False, **options)
 
 
 class _Checkpoint(ModelCheckpoint):
@@ -124,6 +124,16 @@ class _Checkpoint(ModelCheckpoint):
                 "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
             }
         )
+
+
+class _Last(ModelCheckpoint):
+    """Of every epoch; it remembers nothing, so that it would write what was written of the best one just before."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Pass over what an earlier release remembered."""
 
 
 def precision_of(wanted: str) -> Any:
@@ -177,13 +187,24 @@ class _Average(AveragedModel):
 
 
 class _DurableCheckpoints(TorchCheckpointIO):
-    """Checkpoints that replace each other in one step; Lightning moves them from /tmp, which may be another disk."""
+    """Checkpoints that replace each other in one step; Lightning moves them from /tmp, which may be another disk.
+
+    One that is both the best and the last is written once: VGG16's has 1.6 GB.
+    """
+
+    def __init__(self) -> None:
+        self._written: tuple[Path, int] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002 (Lightning's name)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path, step = Path(path), checkpoint["global_step"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._written is not None and self._written[0] != path and self._written[1] == step:
+            give_second_name(self._written[0], path)
+            return
         stored = io.BytesIO()
         torch.save(checkpoint, stored)
-        write_durably(Path(path), stored.getbuffer())
+        write_durably(path, stored.getbuffer())
+        self._written = path, step
 
 
 class _StopEarly(EarlyStopping):
