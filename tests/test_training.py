@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import csv
 import io
@@ -26,6 +27,7 @@ from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.vision.backbones import _SMALL
 from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.begun import check_data, steps_of
 from stylematch.vision.examples import Examples
@@ -96,6 +98,20 @@ def loss_on(network, examples):
         return float(SchemaLoss(SCHEMA)(outputs, targets)["category"])
 
 
+@contextlib.contextmanager
+def narrowed():
+    """A fifth of the backbone's work: what is tested here is how a training goes on, not what it comes to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_SMALL, "small_resnet", (1, (16, 32, 64)))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    with narrowed():
+        yield
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     out = tmp_path_factory.mktemp("uninterrupted")
@@ -128,15 +144,28 @@ def test_a_training_leaves_a_log_and_one_checkpoint(uninterrupted):
     assert checkpoint["epoch"] == EPOCHS - 1
 
 
+# In the second epoch it waits for its end.
+WAITING = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_training import narrowed, train_tiny
+from stylematch.vision.learner import Learner
+step = Learner.training_step
+def waiting(learner, batch, number):
+    if learner.current_epoch and number:
+        time.sleep(600)
+    return step(learner, batch, number)
+Learner.training_step = waiting
+with narrowed():
+    train_tiny(sys.argv[2], average=float(sys.argv[3]))
+"""
+
+
 def test_killed_after_an_epoch_and_started_again_it_ends_with_the_same_weights(averaged, tmp_path):
     average, expected = 0.9, averaged[0].state_dict()  # they follow from the weights of every step
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from test_training import train_tiny; "
-        "train_tiny(sys.argv[2], average=float(sys.argv[3]))"
-    )
     tests, out = Path(__file__).parent, tmp_path / "killed"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), os.environ.get("PYTHONPATH", "")])}
-    child = subprocess.Popen([sys.executable, "-c", code, str(tests), str(out), str(average)], env=environment)
+    child = subprocess.Popen([sys.executable, "-c", WAITING, str(tests), str(out), str(average)], env=environment)
     last = out / "checkpoints" / "last.ckpt"
     try:
         deadline = time.monotonic() + 300
