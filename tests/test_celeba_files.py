@@ -82,7 +82,7 @@ def test_doctor_evaluate_and_a_training_find_each_layout(lay_out, tmp_path, monk
     root = write_celeba(tmp_path / "celeba")
     lay_out(root)
     monkeypatch.setenv("STYLEMATCH_DATA", str(tmp_path))
-    assert re.search(rf"ok +celeba +{root}", call("doctor").out)
+    assert re.search(rf"ok +celeba +{root}", call("doctor", "--seconds", "0").out)
     result = call("evaluate", tmp_path / "no bundle", root, "--out", tmp_path / "out")
     assert "no bundle" in result.sentence
     for given in (root, tmp_path):
