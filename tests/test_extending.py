@@ -141,7 +141,7 @@ def test_a_data_set_is_added(tmp_path):
     job = root / "colours.toml"
     job.write_text(
         f'name = "colours"\nout = "{root / "run"}"\n[data]\ndataset = "colours"\nroot = "{folder}"\n'
-        '[model]\nbackbone = "mobilenet_v2"\ninput_px = 32\nembedding_dim = 8\n'
+        '[model]\nbackbone = "squeezenet1_1"\ninput_px = 64\nembedding_dim = 8\n'
         '[schedule]\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-3\nprecision = "32-true"\n'
     )
     use(root, "train", job, "--smoke")

@@ -232,7 +232,7 @@ JOB = REPOSITORY / "jobs" / "own-labels.toml"
 
 def trained(table, out, *changes):
     """Run a few steps of the job on a table; return the exit code."""
-    given = [f"data.root='{table}'", f"out='{out}'", "model.backbone='mobilenet_v3_small'", *changes]
+    given = [f"data.root='{table}'", f"out='{out}'", "model.backbone='squeezenet1_1'", *changes]
     return run(["train", str(JOB), "--smoke", *(part for change in given for part in ("--set", change))])
 
 
@@ -410,7 +410,7 @@ def test_a_dry_run_says_the_classes_and_what_is_lacking(pictures, capsys):
     path = written(pictures, "image,kind,lined,split", *rows, *[f"pictures/{n}.png,c,yes,test" for n in range(20, 23)])
     changes = ["data.groups=['kind']", "data.tags=['lined']", "data.split='column'"]
     # Two epochs of two steps each: torch's warm-up of one in five would divide by 0.
-    given = [f"data.root='{path}'", f"out='{pictures / 'run'}'", "model.backbone='mobilenet_v3_small'", *changes]
+    given = [f"data.root='{path}'", f"out='{pictures / 'run'}'", "model.backbone='squeezenet1_1'", *changes]
     sets = [part for change in given for part in ("--set", change)]
     assert run(["train", str(JOB), "--dry-run", "--smoke", *sets]) == 0
     said = capsys.readouterr().out

@@ -174,7 +174,7 @@ def test_labels_of_one_kind_are_nothing_to_learn(flix, tmp_path):
         assert result.code == 2
         assert f"pictures to learn from have {said}; leave the group out" in result.sentence
         # Of a few pictures one answer is no wonder; no label is.
-        tried = train(flix, tmp_path / "run", "model.backbone='mobilenet_v3_small'", "model.input_px=64")
+        tried = train(flix, tmp_path / "run", "model.backbone='squeezenet1_1'", "model.input_px=64")
         assert tried.code == (2 if said == "no label" else 0), tried.err
         assert ("have no label" in tried.err) == (said == "no label")
 
@@ -193,7 +193,7 @@ def test_an_out_that_cannot_be_is_told_before_pictures_are_cut(flix, tmp_path, o
 @needs_torch
 def test_another_jobs_checkpoints_are_told_before_pictures_are_cut_and_a_try_begins_anew(flix, tmp_path):
     pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
-    small = ("model.backbone='mobilenet_v3_small'", "model.input_px=64", "model.weights=none")
+    small = ("model.backbone='squeezenet1_1'", "model.input_px=64", "model.weights=none")
     assert train(flix, tmp_path / "run", *small).code == 0
     bundle = tmp_path / "run-smoke" / "bundle" / "figures.json"
     written = bundle.stat().st_mtime_ns
@@ -220,7 +220,7 @@ def test_a_stopped_trainings_checkpoint_may_be_started_from(flix, tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
     from stylematch.pipelines.learning.starting import check_networks, first_network
 
-    small = ("model.backbone='mobilenet_v3_small'", "model.input_px=64")
+    small = ("model.backbone='squeezenet1_1'", "model.input_px=64")
     assert train(flix, tmp_path / "run", *small).code == 0
     checkpoint = tmp_path / "run-smoke" / "checkpoints" / "last.ckpt"
     data = TrainData(dataset="flixstock", split="random", root=str(flix))
@@ -254,7 +254,7 @@ def test_points_that_no_picture_has_are_not_learned_and_told(tmp_path, caplog):
     with_boxes = "data.groups=['attributes','landmarks','box']"
     boxes = "".join(f"{name} 95 71 226 313\n" for name in celeba.read_celeba(folder).image_ids)  # of other pixels
     (folder / "list_bbox_celeba.txt").write_text(f"6\nimage_id x_1 y_1 width height\n{boxes}")
-    small = ("model.backbone='mobilenet_v3_small'", "model.input_px=64")
+    small = ("model.backbone='squeezenet1_1'", "model.input_px=64")
     done = train_faces(folder, tmp_path / "run", with_boxes, *small)
     assert done.code == 0, done.err
     assert "no picture to learn from has points of landmarks, box: not learned" in caplog.messages
@@ -331,7 +331,7 @@ def test_a_dry_run_takes_no_more_memory_than_is_free(flix, tmp_path, monkeypatch
     monkeypatch.setattr(memory_need, "least_memory", lambda *_: 2**40)
     monkeypatch.setattr(free_memory, "free_memory", lambda: 2**30)
     monkeypatch.setattr(dry_run, "free_memory", lambda: free)
-    changes = [f"data.root='{flix}'", f"out='{tmp_path / 'run'}'", "model.backbone='mobilenet_v3_small'"]
+    changes = [f"data.root='{flix}'", f"out='{tmp_path / 'run'}'", "model.backbone='squeezenet1_1'"]
     options = [part for change in [*changes, "model.input_px=64"] for part in ("--set", change)]
     done = call("train", FLIXSTOCK, "--smoke", "--dry-run", *options)
     assert done.code == 2
