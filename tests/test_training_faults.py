@@ -45,15 +45,16 @@ def train(root, out, *changes, smoke=True):
     return call("train", FLIXSTOCK, *(["--smoke"] if smoke else []), *options)
 
 
-def test_a_disk_without_room_for_the_cut_pictures_is_a_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("call", "what"), [("posix_fallocate", "make room for"), ("pwrite", "write")])
+def test_a_disk_without_room_for_the_cut_pictures_is_a_sentence(tmp_path, monkeypatch, call, what):
     """A file that is mapped and for which there is no room would end the process without a word."""
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     folder = write_celeba(tmp_path / "celeba")
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(StylematchError, match=r"could not make room for .*: No space left on device") as caught:
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(StylematchError, match=rf"could not {what} .*/cache/celeba-\w+\.npy: No space left") as caught:
         celeba_examples(folder, 0, input_px=32, cache=tmp_path / "cache")
     assert caught.value.exit_code == 3
     assert list((tmp_path / "cache").iterdir()) == []

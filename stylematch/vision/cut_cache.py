@@ -104,7 +104,7 @@ def cut_once(
             fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
             _take_room(part, stored)
             placed: list[tuple[float, ...]] = []
-            with _mapped(function, tasks, part, workers) as squares:
+            with _mapped(partial(_cut_row, function, part, stored), tasks, workers) as squares:
                 for row, square in enumerate(squares):
                     if square is not None:
                         if len(placed) < row:  # without gaps, so that what is left stays memory-mapped
@@ -165,13 +165,13 @@ def _sweep(cache: Path) -> None:
 
 @contextmanager
 def _mapped(
-    function: Callable[[Task], Cut | None], tasks: Sequence[Task], part: Path, workers: int
+    cut_row: Callable[[int, Task], Square | None], tasks: Sequence[Task], workers: int
 ) -> Iterator[Iterator[Square | None]]:
     """Have each task's field put into its row of the array, in order, here or in processes that end with the block."""
     rows = range(len(tasks))
     if min(workers, len(tasks) // _WORTH_A_PROCESS) <= 1:
         try:
-            yield map(partial(_cut_row, function, part), rows, tasks)
+            yield map(cut_row, rows, tasks)
         finally:
             _opened.cache_clear()
         return
@@ -179,7 +179,7 @@ def _mapped(
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=keep_freed_memory)
     try:
         with main_unseen(), blas_on_one_core():
-            squares = pool.map(partial(_cut_row, function, part), rows, tasks, chunksize=_CHUNK)
+            squares = pool.map(cut_row, rows, tasks, chunksize=_CHUNK)
         yield squares
     except BrokenProcessPool as error:
         raise StylematchError(
@@ -190,13 +190,13 @@ def _mapped(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cut_row(function: Callable[[Task], Cut | None], part: Path, row: int, task: Task) -> Square | None:
+def _cut_row(function: Callable[[Task], Cut | None], part: Path, stored: Path, row: int, task: Task) -> Square | None:
     """Write where it is cut: one process that is sent all fields is busier with them than others with cutting."""
     cut = function(task)
     if cut is None:
         return None
     field, square = cut
-    with explained("write", part):
+    with explained("write", stored):
         # Not into mapped memory, where each of its pages is a fault, for which processes wait for each other.
         file, first = _opened(part)
         left = np.ascontiguousarray(field).reshape(-1).data

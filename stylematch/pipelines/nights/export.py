@@ -70,7 +70,7 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
     setting = NightSetting.of(job, place, out, day)
     setting.snapshots.claim()
     work = _work_folder(job, out)
-    with _alone(out, work) as still_alone:
+    with _alone(out, work) as still_held:
         local = out.directory or work
         pattern = ".*" if out.directory is not None else "*"  # in the work folder of a bucket nothing is published
         for old in (local / SNAPSHOTS).glob(f".*{HIDDEN}old-*"):  # whichever night comes next
@@ -83,7 +83,7 @@ def export(job: ExportJob, *, day: date, verify_content: bool = False) -> Export
                 marker.unlink()
         with _scratch(work) as scratch, _room_for_joins(work):
             night = Night(setting, Path(scratch), verify_content=verify_content)
-            summary = night.run(local, clock, still_alone)
+            summary = night.run(local, clock, still_held)
     check_limits(job, summary)
     return summary
 

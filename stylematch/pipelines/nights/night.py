@@ -58,10 +58,10 @@ class Night:
         """What the names of tonight's files in the store begin with; later nights' sort after it."""
         return f"{self.seen}-{self._suffix}"
 
-    def run(self, local: Path, clock: float, still_alone: Callable[[], None]) -> ExportSummary:
+    def run(self, local: Path, clock: float, still_held: Callable[[], None]) -> ExportSummary:
         """Do the night; for the parameters see ``Publication``."""
         listed = self._list()
-        publication = Publication(self.setting, self.found, local, clock, still_alone)
+        publication = Publication(self.setting, self.found, local, clock, still_held)
 
         def all_but_list() -> ExportSummary:
             self.seen += 1  # of each try its own: no name of a file is used twice
@@ -70,7 +70,7 @@ class Night:
                 self._check_explained(plan)
                 listing = plan.write_plan(self.scratch / "plan.jsonl")
                 summary = publication.publish(listing, plan)
-                still_alone()
+                still_held()
                 write_files(self.setting.store, plan, self.scratch, self.name, self.seen)
                 tidy(self.setting.store, plan, self.scratch, self.name)
             return summary

@@ -42,15 +42,15 @@ class Publication:
         Where the snapshot is staged; it stays there if that is OUT.
     clock : float
         When the night began, by ``time.perf_counter``.
-    still_alone : callable
+    still_held : callable
         Asked before OUT's readers see a change; raises where another export writes there.
     """
 
     def __init__(
-        self, night: NightSetting, found: Findings, local: Path, clock: float, still_alone: Callable[[], None]
+        self, night: NightSetting, found: Findings, local: Path, clock: float, still_held: Callable[[], None]
     ) -> None:
         self._night, self._found, self._local, self._clock = night, found, local, clock
-        self._still_alone = still_alone
+        self._still_held = still_held
         self._is_written = False
 
     def publish(self, listing: Listing, plan: FeaturePlan) -> ExportSummary:
@@ -98,11 +98,11 @@ class Publication:
                     as_before = None if plan.unsettled() else with_equal_tables(snapshots, run_id, night.store.key)
                     self._write(staging, listing, plan.changes(), as_before)
                     staging.publish()
-        self._still_alone()
+        self._still_held()
         if night.out.directory is not None:
             return there is not None, night.day.isoformat()
         name = there or snapshots.upload(staged_out, night.day, run_id)
-        self._still_alone()
+        self._still_held()
         shutil.rmtree(staged_out, ignore_errors=True)
         return there is not None, name
 
