@@ -100,6 +100,11 @@ def image_of(four: npt.NDArray[Any]) -> Image.Image:
     return Image.frombuffer("RGBX", (four.shape[1], four.shape[0]), four, "raw", "RGBX", 0, 1)  # Pillow's own layout
 
 
+def rgb_image_of(four: npt.NDArray[Any]) -> Image.Image:
+    """Return a copy of what ``image_of`` takes, of mode RGB."""
+    return Image.frombytes("RGB", (four.shape[1], four.shape[0]), four.data.cast("B"), "raw", "RGBX", 0, 1)
+
+
 def scaled(image: Image.Image, side_px: int) -> Image.Image:
     """Return a picture whose larger side is at most ``side_px``, never enlarged, antialiased."""
     large = max(image.size)

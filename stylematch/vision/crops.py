@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stylematch.data.decode import four_channels, image_of
+from stylematch.data.decode import four_channels, rgb_image_of
 
 SIDE_PER_BOX = 1.734
 EYE_IN_BOX = 0.382
@@ -95,10 +95,9 @@ def cut(
     source: npt.NDArray[Any] = pixels if four is None else four.view(np.uint32)[..., 0]
     region = _edges_repeated(source, x0, y0, x1, y1)
     box = (left - x0, top - y0, right - x0, bottom - y0)
-    image = Image.fromarray(region) if four is None else image_of(region)
-    resized = image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None)
-    # Not a view of three channels in four, which takes ten times as long to copy.
-    return np.asarray(resized.convert("RGB"))
+    # Copied once, for three channels are resized a sixth faster than four, and then need not be told from the fourth.
+    image = Image.fromarray(region) if four is None else rgb_image_of(region)
+    return np.asarray(image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=None))
 
 
 def _edges_repeated(source: npt.NDArray[Any], x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[Any]:
