@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import signal
@@ -169,6 +170,35 @@ def test_two_that_cut_the_same_at_once_both_get_a_whole_array(tmp_path):
     assert seen == [[1, 2, 3]] * 3
     assert len(list(cache.iterdir())) == 2
     assert cuts(slowly).squares[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_large_array_is_kept_while_its_training_has_begun(tmp_path, monkeypatch, caplog, fails):
+    slow, flush = threading.Event(), np.memmap.flush
+
+    def flushed(fields):
+        assert slow.wait(60)
+        if fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        flush(fields)
+
+    monkeypatch.setattr("stylematch.vision.cut_cache._WORTH_A_THREAD_BYTES", 1)
+    monkeypatch.setattr(np.memmap, "flush", flushed)
+    cache, done = tmp_path / "cache", []
+
+    def cuts(rows):
+        return cut_once(cut_of, rows, 4, files=[], cache=cache, name="n", recipe=[len(rows)], progress=done.append)
+
+    first = cuts(range(3))
+    assert [path.name.endswith("-squares.npy") for path in cache.iterdir()] == [False]
+    slow.set()
+    again = cuts(range(3))  # it waits for what is under way
+    assert done == [1, 1, 1] + ([1, 1, 1] if fails else [3])
+    np.testing.assert_array_equal(again.rows, first.rows)
+    np.testing.assert_array_equal(again.fields, first.fields)
+    assert ("cannot be kept for another training: Input/output error" in caplog.text) == fails
+    cuts(range(3))
+    assert len(done) == (9 if fails else 5)
 
 
 def cut_of(number):

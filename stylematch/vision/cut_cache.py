@@ -11,8 +11,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,8 +36,11 @@ from stylematch.tables.spawning import blas_on_one_core, main_unseen
 from stylematch.vision.crops import Square
 
 _CHUNK = 32
+_WORTH_A_THREAD_BYTES = 64 * 2**20  # smaller arrays are on the disk at once
 _WORTH_A_PROCESS = 512  # pictures; for fewer, starting one takes longer than it saves
 _SURELY_LOCKED_S = 60.0  # older than a file that was made just now and is not locked yet
+_being_kept: dict[Path, threading.Thread] = {}  # by the second file, which they are about to write
+logger = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Cut = tuple[npt.NDArray[np.uint8], Square]
 
@@ -97,28 +102,46 @@ def cut_once(
     decides = json.dumps([*recipe, side_px, [_state(file) for file in files]])
     stem = f"{name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
     stored, marker = cache / f"{stem}.npy", cache / f"{stem}-squares.npy"
-    if not marker.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        _sweep(cache)
-        with _published(stored) as part:
-            fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
-            _take_room(part, stored)
-            placed: list[tuple[float, ...]] = []
-            with _mapped(partial(_cut_row, function, part, stored), tasks, workers) as squares:
-                for row, square in enumerate(squares):
-                    if square is not None:
-                        if len(placed) < row:  # without gaps, so that what is left stays memory-mapped
-                            fields[len(placed)] = fields[row]
-                        placed.append((row, square.x, square.y, square.side))
-                    progress(1)
-            fields.flush()
-        with _published(marker) as part, part.open("wb") as file:
-            np.save(file, np.array(placed, np.float64).reshape(-1, 4), allow_pickle=False)
-    else:
+    if (keeping := _being_kept.pop(marker, None)) is not None:
+        keeping.join()
+    if marker.is_file():
         progress(len(tasks))  # all of them were cut before
-    found = np.load(marker, allow_pickle=False)
+        return _cuts(stored, np.load(marker, allow_pickle=False))
+    cache.mkdir(parents=True, exist_ok=True)
+    _sweep(cache)
+    with _published(stored) as part:
+        fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
+        _take_room(part, stored)
+        placed: list[tuple[float, ...]] = []
+        with _mapped(partial(_cut_row, function, part, stored), tasks, workers) as squares:
+            for row, square in enumerate(squares):
+                if square is not None:
+                    if len(placed) < row:  # without gaps, so that what is left stays memory-mapped
+                        fields[len(placed)] = fields[row]
+                    placed.append((row, square.x, square.y, square.side))
+                progress(1)
+    found = np.array(placed, np.float64).reshape(-1, 4)
+    if fields.nbytes < _WORTH_A_THREAD_BYTES:
+        _keep(fields, stored, marker, found)
+    else:
+        _being_kept[marker] = threading.Thread(target=_keep, args=(fields, stored, marker, found))
+        _being_kept[marker].start()
+    return _cuts(stored, found)
+
+
+def _cuts(stored: Path, found: npt.NDArray[np.float64]) -> Cuts:
     fields = np.load(stored, mmap_mode="r", allow_pickle=False)[: len(found)]
     return Cuts(fields, found[:, 0].astype(np.int64), found[:, 1:])
+
+
+def _keep(fields: np.memmap[Any, Any], stored: Path, marker: Path, found: npt.NDArray[np.float64]) -> None:
+    """Bring an array to the disk, and say then that it is whole: power may fail in between."""
+    try:
+        fields.flush()
+        with _published(marker) as part, part.open("wb") as file:
+            np.save(file, found, allow_pickle=False)
+    except OSError as error:  # these are cut, and the next training cuts them again
+        logger.warning("the cut pictures of %s cannot be kept for another training: %s", stored, error.strerror)
 
 
 def _state(file: Path) -> tuple[int, int] | None:
