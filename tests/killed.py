@@ -27,6 +27,7 @@ class Killed:
 
         def watched(learner, batch, number):
             if learner.current_epoch == epoch and number == 0 and self.watching:
+                learner.trainer.strategy.checkpoint_io.teardown()  # a large one is written beside the epoch
                 shutil.rmtree(self.left, ignore_errors=True)
                 shutil.copytree(out, self.left, copy_function=os.link)  # a checkpoint is replaced, never rewritten
             return step(learner, batch, number)

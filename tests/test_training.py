@@ -23,18 +23,19 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.data.fashion_mnist import SCHEMA
-from stylematch.errors import UserError
+from stylematch.errors import StylematchError, UserError
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
-from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.backbones import _SMALL
 from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.begun import check_data, steps_of
+from stylematch.vision.checkpoints import best_checkpoint
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
 from stylematch.vision.networks import Network
 from stylematch.vision.storable import check_storable
-from stylematch.vision.trainer import _Average, _checkpoint, training_trainer
+from stylematch.vision.trainer import _Average, training_trainer
 from stylematch.vision.training import _sampling_weights, train_network
 
 pytestmark = pytest.mark.train
@@ -281,7 +282,7 @@ def test_what_an_earlier_release_knew_of_the_best_epoch_is_read():
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     options = {"monitor": "val_loss", "filename": "best"}
-    assert _checkpoint(Path("out"), "best", monitor="val_loss").state_key == ModelCheckpoint("out", **options).state_key
+    assert best_checkpoint(Path("out")).state_key == ModelCheckpoint("out", **options).state_key
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5])
@@ -615,6 +616,21 @@ def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
     assert named == [f"1-{row}" for row in first]
 
 
+@pytest.fixture(params=[False, True], ids=["at once", "beside the next epoch"])
+def checkpoints(request, monkeypatch):
+    """Whether checkpoints count as large, and their disk as slow."""
+    if request.param:
+
+        def slowly(path, data):
+            time.sleep(0.3)
+            write_durably(path, data)
+
+        monkeypatch.setattr("stylematch.vision.checkpoints._WORTH_A_THREAD_BYTES", 0)
+        monkeypatch.setattr("stylematch.vision.checkpoints.write_durably", slowly)
+    return request.param
+
+
+@pytest.mark.usefixtures("checkpoints")
 def test_a_loss_that_is_not_finite_later_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     from stylematch.vision.learner import Learner
 
@@ -711,6 +727,7 @@ def test_training_stops_early_and_keeps_the_best_weights(tmp_path):
         assert torch.equal(value, best["state_dict"][f"network.{name}"]), name
 
 
+@pytest.mark.usefixtures("checkpoints")
 def test_a_checkpoint_that_is_the_best_and_the_last_is_written_once(tmp_path, watched_losses, monkeypatch):
     watched_losses(3.0, 2.0, 2.5)
     written = []
@@ -720,6 +737,17 @@ def test_a_checkpoint_that_is_the_best_and_the_last_is_written_once(tmp_path, wa
     assert written == [0, 1, 2]
     kept = {path.name: torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {"best.ckpt": 1, "last.ckpt": 2}
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, checkpoints, monkeypatch, epochs):
+    def full(path, data):
+        raise StylematchError("could not write it: No space left on device")
+
+    monkeypatch.setattr("stylematch.vision.checkpoints.write_durably", full)
+    with pytest.raises(StylematchError, match="No space left on device"):
+        train_tiny(tmp_path, count=16, epochs=epochs, keep="best")
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 SIXTEEN_STEPS = {"count": 16, "batch_size": 5}

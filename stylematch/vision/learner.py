@@ -213,8 +213,9 @@ class Learner(lightning.LightningModule):
         """Say which checkpoint there is."""
         checkpoints = self.trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
+            self.trainer.strategy.checkpoint_io.teardown()  # the last epoch's may be being written
             last = Path(checkpoints.dirpath) / "last.ckpt"
-            if last.is_file():  # written at each epoch's end
+            if last.is_file():
                 return f"The checkpoint of epoch {self.current_epoch}, which model.start_from takes, is {shown(last)}"
         return "No epoch was finished, so there is no checkpoint"
 

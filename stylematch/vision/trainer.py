@@ -5,7 +5,6 @@ Everything that the next epoch depends on is in the checkpoint of the last one, 
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import warnings
@@ -15,12 +14,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
-from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar, WeightAveraging
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.settings.train_method import Schedule
-from stylematch.tables.disk import give_second_name, write_durably
+from stylematch.vision.checkpoints import DurableCheckpoints, best_checkpoint, last_checkpoint
 from stylematch.vision.shared_training import SharedTraining
 from stylematch.vision.train_log import RATE, LogEpochs, epoch_means, open_log
 
@@ -49,9 +47,8 @@ def training_trainer(
         If the log that the schedule asks for cannot be written.
     """
     # The best first: the last checkpoint then knows of it, and a resumed training what it has to beat.
-    callbacks: list[Any] = [_checkpoint(out, "best", monitor="val_loss")] if schedule.keep == "best" else []
-    # Not save_last with save_top_k=0: Lightning then writes nothing before the training's very end.
-    callbacks.append(_checkpoint(out, "last", of=_Last))
+    callbacks: list[Any] = [best_checkpoint(out)] if schedule.keep == "best" else []
+    callbacks.append(last_checkpoint(out))
     if schedule.patience:
         callbacks.append(_StopEarly("val_loss", patience=schedule.patience))
     on_terminal = sys.stderr.isatty()
@@ -94,46 +91,9 @@ def _trainer(schedule: Schedule, callbacks: Sequence[lightning.Callback], **opti
         num_sanity_val_steps=0,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=[_DurableCheckpoints()],
+        plugins=[DurableCheckpoints(at_once=schedule.devices > 1)],
         **options,
     )
-
-
-def _checkpoint(out: Path, name: str, *, of: type[ModelCheckpoint] | None = None, **options: Any) -> ModelCheckpoint:
-    return (of or _Checkpoint)(out / "checkpoints", filename=name, enable_version_counter=False, **options)
-
-
-class _Checkpoint(ModelCheckpoint):
-    """Lightning's, which knows the best so far also where the training's folder was moved since."""
-
-    __qualname__ = ModelCheckpoint.__qualname__  # under which a checkpoint holds what it knows
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        before, now = state_dict["dirpath"], self.dirpath
-
-        def moved(path: str) -> str:
-            return str(now) + path.removeprefix(str(before)) if path.startswith(str(before)) else path
-
-        super().load_state_dict(
-            {
-                **state_dict,
-                "dirpath": now,
-                **{
-                    key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")
-                },
-                "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
-            }
-        )
-
-
-class _Last(ModelCheckpoint):
-    """Of every epoch; it remembers nothing, so that it would write what was written of the best one just before."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Pass over what an earlier release remembered."""
 
 
 def precision_of(wanted: str) -> Any:
@@ -184,27 +144,6 @@ class _Average(AveragedModel):
                 mine.copy_(new)
             self._begun = True
         self.n_averaged += 1
-
-
-class _DurableCheckpoints(TorchCheckpointIO):
-    """Checkpoints that replace each other in one step; Lightning moves them from /tmp, which may be another disk.
-
-    One that is both the best and the last is written once: VGG16's has 1.6 GB.
-    """
-
-    def __init__(self) -> None:
-        self._written: tuple[Path, int] | None = None
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002 (Lightning's name)
-        path, step = Path(path), checkpoint["global_step"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if self._written is not None and self._written[0] != path and self._written[1] == step:
-            give_second_name(self._written[0], path)
-            return
-        stored = io.BytesIO()
-        torch.save(checkpoint, stored)
-        write_durably(path, stored.getbuffer())
-        self._written = path, step
 
 
 class _StopEarly(EarlyStopping):
