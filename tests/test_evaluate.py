@@ -8,13 +8,16 @@ import pytest
 from bfloat16 import needs_bfloat16
 from PIL import Image
 from program import DEFAULT_INDEX, EXAMPLES, call, digests
-from tiny import write_celeba
+from tiny import write_celeba, write_fashion_product
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
 
 from stylematch.cli.program import run
 from stylematch.data.celeba import ATTRIBUTES
 from stylematch.evaluate.card import card_text
+from stylematch.pipelines.learning.evaluation_files import write_evaluation
+from stylematch.pipelines.learning.labelled import labelled_garments
+from stylematch.pipelines.learning.labelled_data import find_labelled
 from stylematch.vision.bundle import Bundle
 
 ATTRIBUTES_BUNDLE = DEFAULT_INDEX / "attributes"
@@ -54,6 +57,22 @@ def test_the_card_does_not_say_that_nothing_was_learned_from_pictures_that_someb
 
 
 @needs_bfloat16
+def test_products_that_nobody_wears_are_measured_as_shops_show_them(tmp_path):
+    bundle = Bundle.open(DEFAULT_INDEX / "garments")
+    data = find_labelled(str(write_fashion_product(tmp_path / "shop", 12)), bundle)
+    measured = dict(labelled_garments(bundle, data, tmp_path / "cache", "test", None))
+    assert {title: len(examples) for title, examples in measured.items()} == {
+        "shop, not learned from, as shops show": 12
+    }
+
+
+def test_earlier_figures_that_are_damaged_are_left_out(tmp_path):
+    shutil.copytree(ATTRIBUTES_BUNDLE, tmp_path / "bundle")
+    (tmp_path / "bundle" / "figures.json").write_text("[3]")
+    write_evaluation(tmp_path / "out", Bundle.open(tmp_path / "bundle"), [], "cpu")
+    assert json.loads((tmp_path / "out" / "figures.json").read_text())["measured"] == {}
+
+
 def test_figures_and_card_name_the_device(evaluated, tmp_path):
     assert json.loads((evaluated / "figures.json").read_text())["device"] == "cpu"
     data, out = evaluated.parent / "mine", tmp_path / "out"

@@ -97,7 +97,7 @@ def test_a_table_that_pandas_wrote_again_says_the_same(folder):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_quoted_headers_and_other_separators_say_the_same(delimiter, folder):
     as_found = read_flixstock(folder)
-    rows = [HEADER, "b.jpg,6,#N/A,4", "a.jpg,0,3,9", "c d.jpg,2,0,0"]
+    rows = [HEADER, "b.jpg,6,#N/A,4", " a.jpg , 0, 3, 9", "c d.jpg,2,0,0"]
     quoted = [delimiter.join(f'"{cell}"' for cell in row.split(",")) for row in rows]
     (folder / "attributes.csv").write_text("\n".join(quoted) + "\n")
     again = read_flixstock(folder)

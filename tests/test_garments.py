@@ -31,6 +31,13 @@ def test_a_picture_on_black_is_as_fashion_mnist_is_already():
     np.testing.assert_array_equal(seen[14, 1], [0, 0, 0])
 
 
+def test_a_garment_that_touches_the_border_of_its_black_picture_is_not_negated():
+    picture = shop_picture(ground=(0, 0, 0), garment=(180, 180, 180), box=(0, 40, 100, 110), size=(100, 120))
+    square, negated = garment_square(picture)
+    assert (square.side, negated) == (120, True)  # the border is not even: the picture is taken whole
+    np.testing.assert_array_equal(cut_garment(picture, 28)[14, 14], [180, 180, 180])
+
+
 def test_a_picture_without_an_even_border_is_taken_whole():
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     square, negated = garment_square(noise)

@@ -9,7 +9,7 @@ from stylematch.evaluate.bar_plots import plot_class_bars, plot_label_bars, plot
 from stylematch.evaluate.metrics import binary_figures, categorical_figures
 from stylematch.evaluate.plots import plot_confusion, plot_reliability
 
-ODD = ["$x$ _cost_", "two\nlines", "a name that goes on and on and on and on"]
+ODD = ["$x$ _cost_", "two\nlines \N{COAT}", "a name that goes on and on and on and on"]
 
 
 def draw_all(folder):

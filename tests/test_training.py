@@ -29,7 +29,7 @@ from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.backbones import _SMALL
 from stylematch.vision.batches import Batches, EpochOrder
-from stylematch.vision.begun import check_data, steps_of
+from stylematch.vision.begun import check_data, check_whole, steps_of
 from stylematch.vision.checkpoints import best_checkpoint
 from stylematch.vision.examples import Examples
 from stylematch.vision.losses import SchemaLoss, soft_targets
@@ -853,5 +853,32 @@ def test_a_checkpoint_in_part_is_one_sentence(tmp_path, damage):
     torch.save({"global_step": 7, "state_dict": {"weight": torch.zeros(100)}}, last)
     assert steps_of(last) == 7
     last.write_bytes(damage(last.read_bytes()))
-    with pytest.raises(UserError, match=r"last.ckpt is no whole checkpoint: .* or delete it, to begin anew"):
-        steps_of(last)
+    for check in (steps_of, check_whole):
+        with pytest.raises(
+            UserError, match=rf"last.ckpt is no whole checkpoint: .* or delete {last.parents[1]}, to begin"
+        ):
+            check(last)
+
+
+def test_weights_that_the_disk_has_changed_are_not_gone_on_with(tmp_path):
+    train_tiny(tmp_path, count=16, epochs=1, keep="best")
+    last, best = (tmp_path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    for checkpoint in (last, best):
+        whole = checkpoint.read_bytes()
+        middle = len(whole) // 2
+        checkpoint.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+        with pytest.raises(UserError, match=f"{checkpoint} is no whole checkpoint"):
+            train_tiny(tmp_path, count=16, epochs=1, keep="best")
+        checkpoint.write_bytes(whole)
+    best.unlink()
+    with pytest.raises(UserError, match=f"{best} is no whole checkpoint"):
+        train_tiny(tmp_path, count=16, epochs=1, keep="best")
+
+
+@pytest.mark.parametrize("name", ["job.json", "data.json"])
+@pytest.mark.parametrize("text", ["{", "[1]", "7", "null"])
+def test_a_note_that_is_damaged_is_a_sentence(uninterrupted, tmp_path, name, text):
+    shutil.copytree(uninterrupted[1], tmp_path / "out")
+    (tmp_path / "out" / name).write_text(text)
+    with pytest.raises(UserError, match=r"(of another job|other pictures or labels) .* name another out, or delete"):
+        train_tiny(tmp_path / "out")

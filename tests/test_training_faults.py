@@ -301,7 +301,10 @@ def test_a_teacher_may_know_groups_that_are_left_out_and_has_to_know_the_others(
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "more memory than there is: lower"),
         (RuntimeError("Caught ArrayMemoryError: Unable to allocate 15 GiB"), "more memory than there is: lower"),
         (MemoryError(), "more memory than there is: lower"),
-        (ValueError("Expected more than 1 value per channel when training, got"), "schedule.batch_size: 4 leaves"),
+        (
+            ValueError("Expected more than 1 value per channel when training, got"),
+            "4 leaves too few pictures: the network",
+        ),
         (RuntimeError("value cannot be converted to type float without overflow"), "schedule.learning_rate"),
     ],
 )

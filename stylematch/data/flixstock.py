@@ -145,9 +145,10 @@ def _read_rows(path: Path) -> Iterator[tuple[str, list[int]] | None]:
 
 def _parsed(row: dict[str, str]) -> tuple[str, list[int]]:
     """Return one row's values; a ``ValueError`` says that it is malformed."""
-    if not row[_NAME]:
+    name = row[_NAME].strip()
+    if not name:
         raise ValueError("a row without a name")
-    return row[_NAME], [_code(row[group].strip(), count) for group, count in GROUPS.items()]
+    return name, [_code(row[group].strip(), count) for group, count in GROUPS.items()]
 
 
 def _code(text: str, count: int) -> int:

@@ -6,6 +6,7 @@ What all plots share: an empty figure, names that fit beside an axis, a title th
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,13 @@ def write_figure(path: Path, figure: Figure, axes: Axes, title: str, *, trimmed:
     axes.set_title(shown(title), fontsize=10, parse_math=False)
     picture = io.BytesIO()
     canvas, metadata = FigureCanvasAgg(figure), {"Software": None}  # it would name matplotlib's version
-    if trimmed:  # axes whose shape is given leave what the figure has more
-        canvas.print_figure(picture, format="png", dpi=_DPI, metadata=metadata, bbox_inches="tight")
-    else:
-        canvas.print_png(picture, metadata=metadata)
+    with warnings.catch_warnings():
+        # Labels may be of any script; a letter that the font lacks is drawn as a box, and stands in the card.
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        if trimmed:  # axes whose shape is given leave what the figure has more
+            canvas.print_figure(picture, format="png", dpi=_DPI, metadata=metadata, bbox_inches="tight")
+        else:
+            canvas.print_png(picture, metadata=metadata)
     write_durably(path, picture.getvalue())
 
 

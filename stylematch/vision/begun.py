@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,22 @@ def steps_of(checkpoint: Path) -> int:
     return int(_opened(checkpoint, "global_step"))
 
 
+def check_whole(checkpoint: Path) -> None:
+    """Refuse a checkpoint that is not what a training wrote; torch compares no checksum, and goes on with any weights.
+
+    Raises
+    ------
+    UserError
+        If it is absent, or a byte of it has changed.
+    """
+    try:
+        with zipfile.ZipFile(checkpoint) as parts:
+            if damaged := parts.testzip():
+                raise zipfile.BadZipFile(damaged)
+    except Exception as error:  # damage has any of zipfile's and Python's exceptions
+        raise _not_whole(checkpoint) from error
+
+
 def check_layers(checkpoint: Path, network: Network) -> None:
     """Refuse to go on with what an earlier release began, of whose backbone this one keeps other layers.
 
@@ -63,10 +80,14 @@ def _opened(checkpoint: Path, key: str) -> Any:
     try:
         return torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)[key]
     except Exception as error:  # damage has any of torch's and Python's exceptions
-        raise UserError(
-            f"{shown(checkpoint)} is no whole checkpoint: a training leaves none such, so it was changed or copied in "
-            "part. Get it again, or delete it, to begin anew."
-        ) from error
+        raise _not_whole(checkpoint) from error
+
+
+def _not_whole(checkpoint: Path) -> UserError:
+    return UserError(
+        f"{shown(checkpoint)} is no whole checkpoint: a training leaves none such, so it was changed or copied in "
+        f"part. Get it again, or delete {shown(checkpoint.parents[1])}, to begin anew."
+    )
 
 
 def begun_checkpoint(job: TrainJob, out: Path) -> Path | None:
@@ -82,7 +103,7 @@ def begun_checkpoint(job: TrainJob, out: Path) -> Path | None:
         try:
             # Read as a job, so that settings that were added since have their defaults.
             then = TrainJob.model_validate({**json.loads(note.read_text(encoding="utf-8")), "out": job.out})
-        except ValueError:
+        except (ValueError, TypeError):
             then = None
         if then is None or then.model_dump(exclude=_HIDDEN) != job.model_dump(exclude=_HIDDEN):
             raise UserError(
@@ -123,8 +144,8 @@ def check_data(
     note, now = out / "data.json", {"sha256": digest.hexdigest(), "pictures": pictures.hexdigest()}
     if begun and note.is_file():
         try:
-            then = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:
+            then = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
             then = {}
         # Of a training that an earlier release began, its pictures' contents are not known.
         if {"pictures": now["pictures"], **then} != now:

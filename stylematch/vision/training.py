@@ -22,7 +22,7 @@ from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.tables.cores import usable_cores
 from stylematch.vision.batches import Batch, Batches, EpochOrder
-from stylematch.vision.begun import check_data, check_layers, last_checkpoint, steps_of
+from stylematch.vision.begun import check_data, check_layers, check_whole, last_checkpoint, steps_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, label_weights, point_ranges, soft_targets
@@ -63,11 +63,13 @@ def train_network(
     Raises
     ------
     UserError
-        If the examples do not fill a batch, there are none to watch, the checkpoint is of
-        another job or of other data, or the loss is no longer finite.
+        If the examples do not fill a batch, there are none to watch, the checkpoint is
+        damaged, of another job or of other data, or the loss is no longer finite.
     """
-    last = last_checkpoint(job, out)
+    last, kept = last_checkpoint(job, out), out / "checkpoints" / f"{job.schedule.keep}.ckpt"
     if last is not None:
+        for checkpoint in dict.fromkeys((last, kept)):
+            check_whole(checkpoint)
         check_layers(last, network)
     check_data(network.schema, parts, val, out, begun=last is not None)
     only_points = all(group.kind == "points" for group in network.schema.groups)
@@ -84,7 +86,6 @@ def train_network(
     )
     if job.schedule.keep == "best" or job.schedule.average:
         # A training that had ended before gives back the last step's weights; what is kept, their average, is stored.
-        kept = out / "checkpoints" / f"{job.schedule.keep}.ckpt"
         fit.learner.load_state_dict(torch.load(kept, weights_only=True, map_location="cpu")["state_dict"])
     return network.eval().cpu()
 

@@ -83,10 +83,13 @@ def labelled_garments(
         cut = cut_whole(
             read.pictures, read.names, targets, tuple(targets), bundle.input_px, cache, mode, None, folder.name
         )
+        examples = cut(rows)
+        if mode == WORN and not len(examples):  # shoes and watches are worn by nobody, and measured as shops show them
+            continue
         title = f"{folder.resolve().name}, {_SAID[split]}" + {WORN: ", below a face", "garment": ", as shops show"}.get(
             mode, ""
         )
-        yield title, replace(cut(rows), unknown={name: int(values[rows].sum()) for name, values in unknown.items()})
+        yield title, replace(examples, unknown={name: int(values[rows].sum()) for name, values in unknown.items()})
 
 
 def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.bool_] | None:

@@ -46,10 +46,10 @@ def told_by_their_keys(job: TrainJob) -> Iterator[None]:
         if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
             raise too_large(job, "more memory than there is") from error
         if _ONE_VALUE in said:
+            each = f" for each of {schedule.devices} devices" if schedule.devices > 1 else ""
             raise UserError(
-                f"schedule.batch_size: {schedule.batch_size} leaves too few pictures for each of "
-                f"{schedule.devices} devices: the network's normalisation needs more than one value at a time; raise "
-                f"it, or model.input_px ({model.input_px})"
+                f"schedule.batch_size: {schedule.batch_size} leaves too few pictures{each}: the network's "
+                f"normalisation needs more than one value at a time; raise it, or model.input_px ({model.input_px})"
             ) from error
         if _TOO_LARGE in said:
             raise UserError(
