@@ -866,6 +866,7 @@ def test_weights_that_the_disk_has_changed_are_not_gone_on_with(tmp_path):
     for checkpoint in (last, best):
         whole = checkpoint.read_bytes()
         middle = len(whole) // 2
+        checkpoint.unlink()  # or the other one would change, too
         checkpoint.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
         with pytest.raises(UserError, match=f"{checkpoint} is no whole checkpoint"):
             train_tiny(tmp_path, count=16, epochs=1, keep="best")
