@@ -229,6 +229,22 @@ def test_what_may_not_be_read_is_the_users_mistake(monkeypatch, capsys):
     assert said == "stylematch-batch: /nowhere/a\\nb.parquet: Permission denied: check the path and its permissions\n"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_a_system_that_gives_no_more_is_a_sentence_and_may_be_tried_again(error, monkeypatch, capsys):
+    import stylematch.pipelines.rules as rules
+
+    def short(*_, **__):
+        raise error
+
+    monkeypatch.setattr(rules, "apply_rules", short)
+    assert run(["rules", "apply", "labels.parquet"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"stylematch-batch: the system gave no more memory or threads ({str(error) or 'out of memory'})"
+    )
+    assert said.count("\n") == 1
+
+
 def test_an_interrupt_that_leaves_another_error_is_an_interrupt(monkeypatch, capsys):
     """As where it falls into a lock of Python's own, which is then released without having been taken."""
     import stylematch.pipelines.rules as rules

@@ -1,11 +1,13 @@
 """``export`` from a bucket into a bucket, on moto's server program: an S3 server that is spoken to over HTTP."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from program import EXAMPLES, call, command, environment, rows, table_digests
@@ -14,7 +16,7 @@ from test_export import job_file, kept_ids
 from test_gallery import read_chunk
 
 from stylematch.data.looks import Look, Looks
-from stylematch.data.object_folder import ObjectFolder, _Opened
+from stylematch.data.object_folder import ObjectFolder, _Listed, _Opened
 from stylematch.data.photos import FindCounts, FoundPhoto
 from stylematch.errors import StylematchError
 from stylematch.tables.place import Place, place_of
@@ -273,6 +275,11 @@ def test_settled_objects_are_not_asked_again(bucket, monkeypatch):
     monkeypatch.setattr("stylematch.data.object_folder._SETTLED_AFTER_NS", -(10**9))
     _, looks, _ = night(looks)
     assert night(looks) == (photos, looks, [])
+    # What was written again after it was listed has another time, to which an undone write may bring it back.
+    times = [look.settled_ns - 10**9 for look in looks] + [None, 0, -(10**9)]
+    for written_ns in times:
+        _, _, look = folder._look(_Listed(b"a.jpg", 1, written_ns), None, FindCounts())
+        assert (look.stamp, look.settled_ns) == (photos[0].stamp, None)
     # Another second, and another size, each tells of a write; a look's own stamp of nothing.
     later = [replace(look, settled_ns=look.settled_ns - 10**9) for look in looks]
     assert night(later) == (photos, looks, list(names))
@@ -280,6 +287,25 @@ def test_settled_objects_are_not_asked_again(bucket, monkeypatch):
     (changed, same), _, questions = night(looks)
     assert (changed.bytes, same, questions) == (2, photos[1], ["a.jpg"])
     assert changed.stamp != photos[0].stamp
+
+
+@pytest.mark.parametrize(
+    ("headers", "stamp", "is_settled"),
+    [
+        ({"ETag": b'"e"', "Last-Modified": b"2026-11-20T10:00:07Z"}, '"e"', True),
+        ({"Last-Modified": b"2026-11-20T10:00:07Z"}, "2026-11-20T10:00:07Z", True),
+        ({"ETag": b'"e"', "Last-Modified": b"2026-11-20T10:00:06Z"}, '"e"', False),
+        ({"ETag": b'"e"', "Last-Modified": b"yesterday"}, '"e"', False),
+        ({"ETag": b'"e"'}, '"e"', False),
+    ],
+)
+def test_what_a_server_leaves_out_hides_no_change(headers, stamp, is_settled, monkeypatch):
+    answer = SimpleNamespace(metadata=lambda: headers, size=lambda: 1)
+    monkeypatch.setattr(ObjectFolder, "_opened", lambda *_: contextlib.nullcontext(answer))
+    written_ns = 1795168807_250000000  # 2026-11-20T10:00:07.25Z: some servers list more than whole seconds
+    listed = _Listed(b"a.jpg", 1, written_ns)
+    _, _, look = ObjectFolder(Place("s3://photos/in"))._look(listed, None, FindCounts())
+    assert look == Look(b"a.jpg", 1, stamp, True, written_ns if is_settled else None)
 
 
 def test_objects_that_may_not_be_read_any_more_cost_no_features(bucket, tmp_path, monkeypatch):

@@ -201,6 +201,7 @@ SECRET = "/etc/passwd"
         "SELECT $1",
         "SELECT now()",
         "SELECT [now()] AS x",
+        "SELECT INTERVAL '100000000 years'",
         "EXPLAIN SELECT 1",
         "PIVOT photos ON status",
         "SELECT error('boom\n\n\x1b[31m')",

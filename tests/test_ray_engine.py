@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ from stylematch.data.photos import find_photos
 from stylematch.engines import local, ray_crew
 from stylematch.engines.attempts import Guard
 from stylematch.engines.ray import run_partitions
-from stylematch.engines.ray_cluster import crew_shape
+from stylematch.engines.ray_cluster import Head, crew_shape
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.on_engine import _load_where_all_is_seen, _Seen
 from stylematch.tables.contract import KEYS, TABLES
@@ -239,6 +240,27 @@ def test_a_cluster_that_gives_no_worker_is_said_and_given_up(connected, tmp_path
         run_partitions(square, [1], workers=1, setup=functools.partial(load, tmp_path), on_gpus=True)
     assert caught.value.exit_code == 3
     assert "waiting for Ray" in caplog.text
+
+
+def test_a_head_that_is_gone_is_said_before_ray_ends_the_process(monkeypatch):
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "0.4")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        head = Head(f"127.0.0.1:{server.getsockname()[1]}")
+        assert head.answers()
+        head.check()
+    assert not head.answers()  # it may come back
+    time.sleep(0.21)
+    with pytest.raises(StylematchError, match=r"is gone .*run the same command again") as caught:
+        head.check()
+    assert caught.value.exit_code == 3
+
+
+def test_a_head_that_is_gone_for_a_moment_ends_no_run(connected, tmp_path, monkeypatch):
+    answers = iter([False, True, True])
+    monkeypatch.setattr(Head, "answers", lambda _: next(answers))
+    monkeypatch.setattr(ray_crew, "_ASK_EVERY_S", 0.05)
+    assert run_partitions(square, [1], workers=1, setup=functools.partial(load, tmp_path)) == 1
+    assert next(answers)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,13 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if follows_an_interrupt(error):
             return _say_interrupted(arguments)
+        if _is_shortage(error):
+            with whether_heard_or_not(sys.stderr):
+                say(
+                    f"the system gave no more memory or threads ({shown(str(error)) or 'out of memory'}): free some or "
+                    "raise the limit, and run the same command again"
+                )
+            return ExitCode.FAILED_RESUMABLE
         show = getattr(error, "show", None)
         with whether_heard_or_not(sys.stderr):
             if show is None and speaks_json():
@@ -148,6 +155,10 @@ def run(arguments: list[str]) -> int:
     if result == ExitCode.INTERRUPTED:
         return _say_interrupted(arguments)
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _is_shortage(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
 
 
 def _say_interrupted(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -29,8 +30,8 @@ from stylematch.tables.shown import shown
 
 _REQUESTS_AT_ONCE = 32
 _HASHED_BYTES = 8 << 20
-# A bucket's times are whole seconds of its own clock, and it takes no request of a clock that is 15 minutes off. So
-# what is written later than this after an object has another time than the object.
+# A bucket's times may be whole seconds, and of its own clock, which may go some minutes before or after ours. What is
+# written later than this after an object has another time than the object.
 _SETTLED_AFTER_NS = 20 * 60 * 10**9
 # What says that this one object cannot be read, where everything else is the network's or the server's trouble.
 _DENIED = ("ACCESS_DENIED", "INVALID_OBJECT_STATE")
@@ -162,21 +163,37 @@ class ObjectFolder:
 
     def _ask(self, listed: _Listed, known: Look | None) -> Look:
         """Ask for one object's ETag, and for its first bytes where neither its name nor ``known`` says what it is."""
-        raw_path, written_ns = listed.raw_path, listed.written_ns
-        settled_ns = written_ns if written_ns and time.time_ns() - written_ns > _SETTLED_AFTER_NS else None
+        raw_path = listed.raw_path
         with self._opened(raw_path) as stream:
-            etag = (stream.metadata() or {}).get("ETag", b"")
-            stamp = etag.decode() if isinstance(etag, bytes) else str(etag)
+            headers = {name: _text(value) for name, value in (stream.metadata() or {}).items()}
+            written = headers.get("Last-Modified", "")
+            stamp = headers.get("ETag") or written
             if raw_path.lower().endswith(PICTURE_EXTENSIONS):
                 is_picture = True
             elif known is not None and known.holds(stream.size(), stamp):
                 is_picture = known.is_picture
             else:
                 is_picture = sniff_format(stream.read(HEAD_BYTES)) is not None
-            return Look(raw_path, stream.size(), stamp, is_picture, settled_ns)
+            return Look(raw_path, stream.size(), stamp, is_picture, _settled_ns(listed.written_ns, written))
 
     def _opened(self, raw_path: bytes) -> _Opened:
         return _Opened(self.place, raw_path)
+
+
+def _settled_ns(listed_ns: int | None, written: str) -> int | None:
+    """Return the time of a listing if the answer to a later question is of the same write, and late enough."""
+    if listed_ns is None or listed_ns <= 0 or time.time_ns() - listed_ns <= _SETTLED_AFTER_NS:
+        return None
+    # The object may have been written again since it was listed, and a copy of the server may lag behind.
+    try:
+        asked_s = datetime.fromisoformat(written).timestamp()
+    except ValueError:
+        return None
+    return listed_ns if int(asked_s) == listed_ns // 10**9 else None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 class _Opened:

@@ -27,7 +27,7 @@ from stylematch.engines.local import (
     ignore,
     terminate_as_interrupt,
 )
-from stylematch.engines.ray_cluster import connected, crew_shape
+from stylematch.engines.ray_cluster import Head, connected, crew_shape
 from stylematch.engines.ray_crew import Crew, Task
 from stylematch.engines.ray_worker import StylematchWorker
 from stylematch.errors import MissingExtraError
@@ -86,8 +86,8 @@ def run_partitions(
     UserError
         There is no cluster at ``address``.
     StylematchError
-        A partition ended every worker that it was given to and no photo was to blame, or the cluster gave no worker
-        in ``PATIENCE_S``. The same command resumes.
+        A partition ended every worker that it was given to and no photo was to blame, the cluster gave no worker in
+        ``PATIENCE_S``, or its head is gone. The same command resumes.
     Exception
         What ``function`` or ``setup`` raised, once the partitions that other workers had in hand are done.
     KeyboardInterrupt
@@ -116,6 +116,7 @@ def run_partitions(
             count,
             on_done or ignore,
             on_progress or ignore,
+            Head(ray.get_runtime_context().gcs_address),
         )
         try:
             crew.run()

@@ -10,6 +10,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,10 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.tables.shown import shown
 
 _KNOCK_S = 20.0
+_HEAD_KNOCK_S = 5.0
+# Ray's own setting, and its default: so long after its head is gone Ray ends this process, with a code of its own.
+_RAY_GIVES_UP = "RAY_gcs_rpc_server_reconnect_timeout_s"
+_RAY_GIVES_UP_S = 60.0
 # Nothing but photo counts goes through Ray's object store; it takes no less.
 _OBJECT_STORE_BYTES = 100 * 2**20
 # Ray's sockets lie up to this much deeper than its folder, and a socket's path may have 107 bytes.
@@ -68,7 +73,7 @@ def connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
         handler = signal.getsignal(signal.SIGTERM)
         stack.callback(ray.shutdown)
         try:
-            _knock(address)
+            _knock(address, _KNOCK_S)
             ray.init(address=address, **options)
         except Exception as error:  # Ray raises all kinds, Exception itself among them
             if address == "local":
@@ -82,11 +87,54 @@ def connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
         yield ray
 
 
-def _knock(address: str) -> None:
+class Head:
+    """A cluster's head, which is asked now and then whether it is still there.
+
+    Parameters
+    ----------
+    address : str
+        Its ``HOST:PORT``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._patience_s = float(os.environ.get(_RAY_GIVES_UP) or _RAY_GIVES_UP_S) / 2
+        self._asked_at = time.monotonic()
+        self._gone_at: float | None = None
+
+    def answers(self) -> bool:
+        """Ask.
+
+        Raises
+        ------
+        StylematchError
+            It has not answered for half the time after which Ray would end this process.
+        """
+        self._asked_at = now = time.monotonic()
+        try:
+            _knock(self._address, _HEAD_KNOCK_S)
+        except OSError as error:
+            self._gone_at = self._gone_at or now
+            if now - self._gone_at < self._patience_s:
+                return False
+            raise StylematchError(
+                f"the head of the Ray cluster at {shown(self._address)} is gone ({shown(str(error))}); what is "
+                "finished is kept: start it, run the same command again and it goes on from there"
+            ) from error
+        self._gone_at = None
+        return True
+
+    def check(self) -> None:
+        """Ask if the last time is long enough ago; raises as ``answers`` does."""
+        if time.monotonic() - self._asked_at >= self._patience_s / 6:
+            self.answers()
+
+
+def _knock(address: str, limit_s: float) -> None:
     """Raise ``OSError`` where nobody listens; Ray would try for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=limit_s).close()
 
 
 @contextlib.contextmanager

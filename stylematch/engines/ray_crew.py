@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from stylematch.engines.local import Advance
+from stylematch.engines.ray_cluster import Head
 from stylematch.errors import StylematchError
 from stylematch.tables.shown import shown
 
@@ -78,6 +79,8 @@ class Crew:
         Given a partition and its result, in this process.
     on_progress : callable
         Told how many more photos are done.
+    head : Head
+        Of the cluster; without it no actor can be started, and the run ends at once when it is gone.
 
     Attributes
     ----------
@@ -94,6 +97,7 @@ class Crew:
         size: int,
         on_done: Callable[[Any, Any], None],
         on_progress: Advance,
+        head: Head,
     ) -> None:
         self._ray = ray
         self._start = start
@@ -102,6 +106,7 @@ class Crew:
         self._size = size
         self._on_done = on_done
         self._on_progress = on_progress
+        self._head = head
         self._workers: list[_Worker] = []
         self.most = 0
         self._failure: Exception | None = None
@@ -122,6 +127,7 @@ class Crew:
                 break
             self._watch_over(busy)
             self._listen()
+            self._head.check()
         if self._failure is not None:
             raise self._failure
 
@@ -143,6 +149,8 @@ class Crew:
         """Start actors while there are partitions that no other is free for."""
         free = sum(worker.task is None for worker in self._workers)
         while len(self._workers) < self._size and self._at_hand(free + 1) > free:
+            if not self._head.answers():  # Ray would wait for it, and hear of nothing else meanwhile
+                break
             self._workers.append(_Worker(self._start()))
             self.most = max(self.most, len(self._workers))
             free += 1
@@ -171,6 +179,7 @@ class Crew:
         answers = {worker.awaited: worker for worker in self._workers if worker.awaited is not None}
         asked = {worker.asked: worker for worker in self._workers if worker.asked is not None}
         if not answers:
+            time.sleep(_ASK_EVERY_S)
             return
         references = [*answers, *asked]
         if self._ray.wait(references, num_returns=1, timeout=_ASK_EVERY_S)[0]:

@@ -79,6 +79,8 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
             if zoned:  # the tables have none, and Python needs one more package to hold one
                 raise UserError(f"column {shown(zoned[0])} is a time with a zone: cast it to TIMESTAMP or VARCHAR")
             write(names, iter(lambda: interruptibly(lambda: cursor.fetchmany(_BLOCK_ROWS)), []), stream)
+        except OverflowError:  # an INTERVAL may be longer than Python's
+            raise UserError("the answer has a value that is too large for Python: cast it to VARCHAR") from None
         except duckdb.Error as error:
             message = words_of(error)
             if isinstance(error, duckdb.CatalogException):  # whose guesses are DuckDB's own tables
