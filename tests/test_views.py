@@ -1,8 +1,10 @@
 """What ``query`` can ask: nights, items, gallery faces, predictions; and the tutorial's queries."""
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -50,6 +52,19 @@ def nights(example_run, tmp_path_factory) -> Path:
     for other in ("2026-02-02", "20260203", "notes"):  # unfinished, or no night's name
         (root / "snapshots" / other).mkdir()
     return root
+
+
+def test_a_night_that_may_not_be_read_is_not_left_out(nights, monkeypatch):
+    denied, opened = nights / "snapshots" / "2026-01-31" / "manifest.json", Path.open
+
+    def guarded(path, *arguments, **options):
+        if path == denied:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    said = refused(nights, "SELECT count(*) FROM photos_history")
+    assert "snapshots/2026-01-31 cannot be read: Permission denied" in said
 
 
 def test_the_plain_names_are_the_newest_nights(nights, example_run):

@@ -90,12 +90,29 @@ def open_views(out: Path) -> Views:
 
 
 def find_snapshots(root: Path) -> list[Path]:
-    """Return the finished nights below a root, the oldest first: ``snapshots/YYYY-MM-DD`` with a manifest."""
+    """Return the finished nights below a root, the oldest first: ``snapshots/YYYY-MM-DD`` with a manifest.
+
+    Raises
+    ------
+    UserError
+        Whether one is finished may not be asked: a history without it would look whole.
+    """
     try:
         folders = sorted(path for path in (root / SNAPSHOTS).iterdir() if night_of(path.name) is not None)
     except OSError:
         return []
-    return [folder for folder in folders if read_manifest(folder) is not None]
+    nights = []
+    for folder in folders:
+        if read_manifest(folder) is not None:
+            nights.append(folder)
+            continue
+        try:
+            (folder / MANIFEST).open("rb").close()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise UserError(f"{shown(folder)} cannot be read: {why(error)}; check its permissions") from None
+    return nights
 
 
 def open_table(run: Path, table: str, out: Path | None = None) -> Any:
