@@ -225,6 +225,7 @@ def test_a_missing_file_is_named(garments, name):
         (lambda text: text.replace('"format": 1', '"format": 99'), "has format 99, this version reads 1"),
         (lambda text: text.replace('"schema"', '"labels"'), "is damaged .*schema"),
         (lambda text: text.replace('"side_px": 28', '"side_px": "wide"'), "is damaged"),
+        (lambda text: text.replace('"side_px": 28', '"side_px": -1'), "is damaged .*side_px is under 1"),
         (lambda text: text.replace('"input": {', '"input": 3, "more": {'), "is damaged"),
         (lambda text: text.replace('"architecture": {', '"architecture": ["x"], "more": {'), "is damaged"),
         (lambda text: text.replace('"format": 1', '"format": 1, "data": ["x"]'), "is damaged"),

@@ -84,6 +84,8 @@ class Bundle:
         bundle = cls(directory, description, sha256)
         try:
             _ = bundle.name, bundle.input_px, bundle.channels, bundle.embedding_dim, bundle.schema, bundle.learned
+            if bundle.input_px < 1:
+                raise ValueError("input.side_px is under 1")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{directory / DESCRIPTION} is damaged ({type(error).__name__}: {error}); get it again."
