@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from io import FileIO
@@ -109,7 +109,8 @@ def cut_once(
         return _cuts(stored, np.load(marker, allow_pickle=False))
     cache.mkdir(parents=True, exist_ok=True)
     _sweep(cache)
-    with _published(stored) as part:
+    with ExitStack() as stack:
+        part = stack.enter_context(_published(stored))
         fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
         _take_room(part, stored)
         placed: list[tuple[float, ...]] = []
@@ -120,13 +121,15 @@ def cut_once(
                         fields[len(placed)] = fields[row]
                     placed.append((row, square.x, square.y, square.side))
                 progress(1)
-    found = np.array(placed, np.float64).reshape(-1, 4)
+        found = np.array(placed, np.float64).reshape(-1, 4)
+        cuts = _cuts(part, found)
+        keep = partial(_keep, stack.pop_all(), fields, marker, found)
     if fields.nbytes < _WORTH_A_THREAD_BYTES:
-        _keep(fields, stored, marker, found)
+        keep()
     else:
-        _being_kept[marker] = threading.Thread(target=_keep, args=(fields, stored, marker, found))
+        _being_kept[marker] = threading.Thread(target=keep)
         _being_kept[marker].start()
-    return _cuts(stored, found)
+    return cuts
 
 
 def _cuts(stored: Path, found: npt.NDArray[np.float64]) -> Cuts:
@@ -134,14 +137,15 @@ def _cuts(stored: Path, found: npt.NDArray[np.float64]) -> Cuts:
     return Cuts(fields, found[:, 0].astype(np.int64), found[:, 1:])
 
 
-def _keep(fields: np.memmap[Any, Any], stored: Path, marker: Path, found: npt.NDArray[np.float64]) -> None:
-    """Bring an array to the disk, and say then that it is whole: power may fail in between."""
+def _keep(unnamed: ExitStack, fields: np.memmap[Any, Any], marker: Path, found: npt.NDArray[np.float64]) -> None:
+    """Bring an array to the disk, give it its name, and say then that it is whole: power may fail in between."""
     try:
-        fields.flush()
+        with unnamed:
+            fields.flush()
         with _published(marker) as part, part.open("wb") as file:
             np.save(file, found, allow_pickle=False)
-    except OSError as error:  # these are cut, and the next training cuts them again
-        logger.warning("the cut pictures of %s cannot be kept for another training: %s", stored, error.strerror)
+    except OSError as error:  # these are cut and stay mapped; the next training cuts them again
+        logger.warning("the cut pictures cannot be kept for another training in %s: %s", marker.parent, error.strerror)
 
 
 def _state(file: Path) -> tuple[int, int] | None:
