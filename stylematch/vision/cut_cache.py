@@ -4,6 +4,7 @@ The array's name is a digest of all that decides its content, sizes and times of
 replaced under its name is cut again. A second file, of the pictures that gave something and their squares, says that
 the array is whole. Both are written under a private name and appear by a rename, so that trainings that cut the same at
 once do not get into each other's way: the last to end replaces equal by equal, and a mapped array stays what it was.
+A large array is brought to the disk while its first training has begun, so both have their names some seconds later.
 """
 
 from __future__ import annotations
