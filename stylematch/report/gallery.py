@@ -123,6 +123,7 @@ class _DataWriter:
         self._thumbnails = thumbnails
         self._page: list[JoinedPhoto] = []
         self._pictures: list[str | None] = []
+        self._numbers: list[list[int]] = []  # of the items of the page's faces
         self._finding = FindingColumns(len(names))
         self._found = 0
         # Numbered in the order of appearance, so that the index can name them before all are known.
@@ -141,7 +142,9 @@ class _DataWriter:
             style = face.row["style"]
             self._faces_of_style[style] += 1
             number = self._styles.setdefault(style, len(self._styles))
-            faces.append((number, face.row["style_score"], face.probabilities, self._items.count(face.items)))
+            items = self._items.count(face.items)
+            self._numbers.append(items)
+            faces.append((number, face.row["style_score"], face.probabilities, items))
         self._flush_index(self._finding.add(photo.row["path"], self._kinds.setdefault(kind, len(self._kinds)), faces))
         self._page.append(photo)
         self._pictures.append(self._thumbnails(photo.row["path"]) if self._thumbnails else None)
@@ -182,10 +185,10 @@ class _DataWriter:
 
     def _flush_page(self) -> None:
         drawn = [picture is not None for picture in self._pictures]
-        self._chunks.append("tiles", self._rows.tiles(self._page, drawn))
-        self._chunks.append("page", self._rows.describe(self._page, drawn))
+        self._chunks.append("tiles", self._rows.tiles(self._page, drawn, self._numbers))
+        self._chunks.append("page", self._rows.describe(self._page, drawn, self._numbers))
         self._chunks.append_encoded("thumbs", "pictures", self._pictures)
-        self._page, self._pictures = [], []
+        self._page, self._pictures, self._numbers = [], [], []
 
     def _flush_index(self, chunk: Row | None) -> None:
         if chunk is not None:

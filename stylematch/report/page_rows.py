@@ -66,8 +66,18 @@ class PageRows:
         self._number_of = {name: number for number, name in enumerate(names)}
         self._labelled_rows: dict[str, Row] = {}
 
-    def describe(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool]) -> Row:
-        """Return the chunk of one page; ``drawn`` says which photos have a thumbnail."""
+    def describe(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool], items: Sequence[Sequence[int]]) -> Row:
+        """Return the chunk of one page.
+
+        Parameters
+        ----------
+        photos : sequence of JoinedPhoto
+            Those of the page.
+        drawn : sequence of bool
+            Which of them have a thumbnail.
+        items : sequence of sequence of int
+            The numbers of each face's items, in the order of the photos' faces.
+        """
         faces = [face for photo in photos for face in photo.faces]
         votes: Sequence[NearestFaces | None] = [None] * len(faces)
         if self._nearest is not None and faces:
@@ -75,18 +85,18 @@ class PageRows:
         tables: dict[str, _Numbered] = {name: _Numbered() for name in ("texts", "items", "labelled")}
         probabilities = np.array([face.probabilities for face in faces])
         thousandths = np.rint(np.nan_to_num(probabilities) * 1000).astype(int).tolist()
-        known = zip(faces, thousandths, votes, strict=True)
-        described = iter([self._face(face, attributes, vote, tables) for face, attributes, vote in known])
+        known = zip(faces, thousandths, votes, items, strict=True)
+        described = iter([self._face(face, attributes, vote, own, tables) for face, attributes, vote, own in known])
         rows = [
             self._photo(photo, thumbnail, [next(described) for _ in photo.faces])
             for photo, thumbnail in zip(photos, drawn, strict=True)
         ]
         return {"photos": rows, **{name: table.values for name, table in tables.items()}}
 
-    def tiles(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool]) -> Row:
-        """Return the light chunk of one page: what a list of photos shows of them; ``drawn`` as for ``describe``."""
+    def tiles(self, photos: Sequence[JoinedPhoto], drawn: Sequence[bool], items: Sequence[Sequence[int]]) -> Row:
+        """Return the light chunk of one page: what a list of photos shows of them; arguments as for ``describe``."""
         names = ("path", "width", "height", "status", "reason")
-        items = _Numbered()
+        shown, short, of_faces = _Numbered(), self._items.short, iter(items)
         return {
             "photos": [
                 {
@@ -97,14 +107,14 @@ class PageRows:
                             "box": _box(face.row),
                             "style": face.row["style"],
                             "score": face.row["style_score"],
-                            "items": [self._in_strip(item, items) for item in face.items[:STRIP_ITEMS]],
+                            "items": [shown.number(item, short, item) for item in next(of_faces)[:STRIP_ITEMS]],
                         }
                         for face in photo.faces
                     ],
                 }
                 for photo, thumbnail in zip(photos, drawn, strict=True)
             ],
-            "items": items.values,
+            "items": shown.values,
         }
 
     def _photo(self, photo: JoinedPhoto, thumbnail: bool, faces: list[Row]) -> Row:
@@ -117,7 +127,12 @@ class PageRows:
         }
 
     def _face(
-        self, face: JoinedFace, thousandths: list[int], vote: NearestFaces | None, tables: Mapping[str, _Numbered]
+        self,
+        face: JoinedFace,
+        thousandths: list[int],
+        vote: NearestFaces | None,
+        items: Sequence[int],
+        tables: Mapping[str, _Numbered],
     ) -> Row:
         row = face.row
         described = {
@@ -134,7 +149,7 @@ class PageRows:
             "rule": tables["texts"].text(row["rule"]),
             "why": tables["texts"].text(row["why"]),
             "attributes": thousandths,
-            "items": [self._item(item, tables) for item in face.items],
+            "items": [self._item(item, number, tables) for item, number in zip(face.items, items, strict=True)],
         }
         if vote is not None:
             described["shares"] = [[style, round(share, 4)] for style, share in vote.shares]
@@ -144,15 +159,11 @@ class PageRows:
             ]
         return described
 
-    def _item(self, item: JoinedItem, tables: Mapping[str, _Numbered]) -> list[Any]:
+    def _item(self, item: JoinedItem, known: int, tables: Mapping[str, _Numbered]) -> list[Any]:
         """Return item, score, similarity, tag fit, query and reason; five a face, so without names."""
-        texts, known = tables["texts"].text, self._items.number(item)
+        texts = tables["texts"].text
         number = tables["items"].number(known, self._items.row, known)
         return [number, item.score, item.similarity, item.tag_fit, texts(item.query), texts(item.reason)]
-
-    def _in_strip(self, item: JoinedItem, items: _Numbered) -> int:
-        known = self._items.number(item)
-        return items.number(known, self._items.short, known)
 
     def _labelled(self, known: LabelledFace) -> Row:
         """Return what every page says of a labelled face, made when it is first met."""
