@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric
@@ -27,21 +25,19 @@ from torchmetrics.classification import (
 )
 
 from stylematch.data.labels import LabelSchema
-from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
-from stylematch.tables.disk import write_durably
-from stylematch.tables.shown import shown
 from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.batches import Batch
 from stylematch.vision.begun import CHECKPOINT_LABELS
+from stylematch.vision.divergence import diverged, kept_checkpoint
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.networks import Network
+from stylematch.vision.optimizer import optimizer_of
 from stylematch.vision.storable import CALMER, check_storable
 
 _STEP_STRIDE = 1_000_003
 _UNKNOWN = -1
-_FEW = 5  # pictures that a sentence names
 
 
 class Learner(lightning.LightningModule):
@@ -103,7 +99,7 @@ class Learner(lightning.LightningModule):
         if self.job.schedule.keep == "last" or best == self.trainer.callback_metrics["val_loss"]:
             state = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
             learned = {f"network.{key}" for key, _ in self.network.named_parameters()}
-            check_storable(state, learned, self.current_epoch + 1, f"{self._kept()}: {CALMER}")
+            check_storable(state, learned, self.current_epoch + 1, f"{kept_checkpoint(self.trainer)}: {CALMER}")
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.
@@ -144,7 +140,7 @@ class Learner(lightning.LightningModule):
         self.log("loss", total, prog_bar=True, logger=False)
         self._learned = number, batch.ids
         if not torch.isfinite(total):
-            raise self._diverged("the loss", total)
+            raise diverged(self.trainer, "the loss", total, *self._learned)
         return total
 
     def _view(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -184,7 +180,7 @@ class Learner(lightning.LightningModule):
         losses = self.loss(outputs, soft_targets(self.schema, batch.targets), training=False)
         total = self._logged(losses, "val", len(pictures))
         if not torch.isfinite(total):
-            raise self._diverged("the loss on the watched pictures", total)
+            raise diverged(self.trainer, "the loss on the watched pictures", total, *self._learned)
         for key, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             group = key.rpartition("_")[0]
@@ -201,36 +197,6 @@ class Learner(lightning.LightningModule):
         self.log_dict(means, batch_size=count, **options)
         return total
 
-    def _diverged(self, what: str, total: Tensor) -> UserError:
-        number, names = self._learned
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return UserError(
-            f"{what} became {total.item()} in epoch {self.current_epoch + 1}, batch {number + 1}, at a learning "
-            f"rate of {rate:.3g}, with the pictures {self._named(names)}. {self._kept()}: {CALMER}"
-        )
-
-    def _kept(self) -> str:
-        """Say which checkpoint there is."""
-        checkpoints = self.trainer.checkpoint_callback
-        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
-            self.trainer.strategy.checkpoint_io.teardown()  # the last epoch's may be being written
-            last = Path(checkpoints.dirpath) / "last.ckpt"
-            if last.is_file():
-                return f"The checkpoint of epoch {self.current_epoch}, which model.start_from takes, is {shown(last)}"
-        return "No epoch was finished, so there is no checkpoint"
-
-    def _named(self, names: tuple[str, ...]) -> str:
-        """Return a batch's pictures in a few words; of many, all are in a file beside the checkpoints."""
-        checkpoints = self.trainer.checkpoint_callback
-        if len(names) <= _FEW or not isinstance(checkpoints, ModelCheckpoint) or checkpoints.dirpath is None:
-            return ", ".join(names)
-        # Each process has its own share of the batch.
-        share = f"-{self.global_rank}" if self.trainer.world_size > 1 else ""
-        path = Path(checkpoints.dirpath).parent / f"not-finite{share}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, "".join(f"{shown(name)}\n" for name in names).encode())
-        return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more, all of which {shown(path)} names"
-
     def on_train_epoch_end(self) -> None:
         """Lower the rate where the validation loss has not fallen: before the checkpoint, which has to know of it."""
         rate = self.lr_schedulers()
@@ -244,43 +210,7 @@ class Learner(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its learning rate over time; norms and biases are not decayed."""
-        schedule = self.job.schedule
-        learning = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learning if p.ndim > 1], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer: torch.optim.Optimizer
-        match schedule.optimizer:
-            case "sgd":
-                optimizer = torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
-            case "adam":
-                optimizer = torch.optim.Adam(groups, lr=schedule.learning_rate)
-            case "adamw":
-                optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
-        rates = torch.optim.lr_scheduler
-        match schedule.rate:
-            case "one_cycle":
-                total = self.steps + 1
-                # torch divides by the length of a warm-up that ends with its first step: 0.2 of 5.
-                warmup = schedule.warmup * (1 - 1e-9 * (schedule.warmup * total == 1))
-                rate = rates.OneCycleLR(
-                    optimizer,
-                    max_lr=schedule.learning_rate,
-                    total_steps=total,
-                    pct_start=warmup,
-                    cycle_momentum=schedule.optimizer != "sgd",  # whose momentum is a setting
-                )
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
-            case "cosine":
-                cosine = rates.CosineAnnealingLR(optimizer, T_max=self.steps)
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
-            case "plateau":
-                plateau = rates.ReduceLROnPlateau(
-                    optimizer, patience=schedule.rate_patience - 1
-                )  # torch waits one more
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
-        return optimizer
+        return optimizer_of(self.network, self.job.schedule, self.steps)
 
 
 def _metrics(schema: LabelSchema) -> dict[str, Metric]:
