@@ -11,73 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stylematch.data.labels import Group
+from stylematch.evaluate.card_words import ANY_INTENDED, ANY_NOT_FOR, ANY_TAGS, DATA, INTENDED, NOT_FOR
 from stylematch.evaluate.headlines import BASELINES, FIGURE_NAMES, POINTS_SOURCE
 from stylematch.evaluate.markdown import UNDEFINED, markdown_table, markdown_text, shown_interval, shown_number
 from stylematch.settings.train_data import FOLDERS, TABLE, TAGS
 from stylematch.tables.disk import write_durably
 from stylematch.vision.bundle import CARD, Bundle
 
-_INTENDED = {
-    "attributes": (
-        "Describing how a face in a photo presents itself (hair, glasses, make-up, expression), so that rules can pick "
-        "a style of clothing. The labels are how CelebA's annotators saw celebrities; several of them ('Attractive', "
-        "'Chubby', 'Male', 'Young', ...) are judgements, not facts."
-    ),
-    "landmarks": "Finding the eyes, the nose and the corners of the mouth in a crop of a face.",
-    "category": (
-        "Telling ten kinds of garment apart in 28x28 pictures of Fashion-MNIST's look (light on black, trimmed), and "
-        "embedding them for search."
-    ),
-    "articleType": "Telling what kind of article a product picture on a plain background shows.",
-    "neck": "Telling the neckline of a garment in a picture of a shop.",
-    "sleeve_length": "Telling the length of a garment's sleeves in a picture of a shop.",
-    "pattern": "Telling the pattern of a garment in a picture of a shop.",
-}
-_ANY_INTENDED = "Predicting the group {} of pictures like those that it learned from."
-_ANY_TAGS = "Predicting, yes or no, {}, of pictures like those that it learned from."
-_FACES = (
-    "Not for identifying people, not for any decision about a person, not for surveillance. CelebA's people are "
-    "celebrities, mostly light-skinned and young; expect worse figures on others."
-)
-_NOT_FOR = {
-    "attributes": _FACES,
-    "landmarks": _FACES,
-    "category": "Not for pictures of another look: they have to be trimmed and negated first, as the tool does.",
-    "gender": "Not for telling a person's gender: it is the shop's label of a garment.",
-}
-_ANY_NOT_FOR = (
-    "Not for pictures of another kind than those that it learned from, and not for any decision about a person."
-)
-_DATA = {
-    "celeba": (
-        "CelebA (Liu, Luo, Wang, Tang, ICCV 2015): photos of celebrities with 40 attributes. Licence of the data, and "
-        "so of what learned from them: non-commercial research only. Whose points a title below names, the data "
-        "set says: official points, or pseudo-labels of a face detector."
-    ),
-    "fashion-mnist": (
-        "Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): 70,000 grey pictures of ten kinds of garment. MIT licence."
-    ),
-    "fashion-product": (
-        "Fashion Product Images (Kaggle): product pictures of a shop with its own categories. The pictures carry no "
-        "licence that would let them be passed on."
-    ),
-    "garments": (
-        "Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), MIT licence, and Fashion Product Images (Kaggle), whose pictures "
-        "carry no licence that would let them be passed on: trimmed, negated and reduced to 28x28 pixels alike."
-    ),
-    TABLE: (
-        "Pictures that whoever trained it labelled in a table. Where they come from, who labelled them and how, and "
-        "what they lack, only that person knows, and should say here."
-    ),
-    FOLDERS: (
-        "Pictures that whoever trained it sorted into folders. Where they come from, who sorted them and how, and what "
-        "they lack, only that person knows, and should say here."
-    ),
-    "flixstock": (
-        "FlixStock's garment attributes: neck, sleeve length and pattern. The pictures carry no licence that would let "
-        "them be passed on."
-    ),
-}
 _SUBGROUP_COLUMNS = (
     "count",
     "accuracy",
@@ -151,15 +91,15 @@ def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT,
         "",
         "## Intended use",
         "",
-        *_unique((None if own else _INTENDED.get(group.name)) or _any_intended(group) for group in groups),
+        *_unique((None if own else INTENDED.get(group.name)) or _any_intended(group) for group in groups),
         "",
         "## Must not be used for",
         "",
-        *_unique(_ANY_NOT_FOR if own else _NOT_FOR.get(group.name, _ANY_NOT_FOR) for group in groups),
+        *_unique(ANY_NOT_FOR if own else NOT_FOR.get(group.name, ANY_NOT_FOR) for group in groups),
         "",
         "## Data",
         "",
-        _DATA.get(dataset) or f"The data set {markdown_text(dataset or 'that the job names')}; its own licence holds.",
+        DATA.get(dataset) or f"The data set {markdown_text(dataset or 'that the job names')}; its own licence holds.",
         "",
         *_notes(figures.get("data", {})),
         "## Figures",
@@ -181,8 +121,8 @@ def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT,
 
 def _any_intended(group: Group) -> str:
     if group.name == TAGS:
-        return _ANY_TAGS.format(", ".join(markdown_text(label) for label in group.labels))
-    return _ANY_INTENDED.format(markdown_text(group.name))
+        return ANY_TAGS.format(", ".join(markdown_text(label) for label in group.labels))
+    return ANY_INTENDED.format(markdown_text(group.name))
 
 
 def _notes(notes: Mapping[str, Any]) -> list[str]:
