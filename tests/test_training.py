@@ -413,9 +413,12 @@ def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
     monkeypatch.setattr(together.atexit, "register", lambda *_: None)
     monkeypatch.setattr(shared_training, "begin_first", lambda: None)
     monkeypatch.setattr(shared_training, "watch_others", lambda others: None)
-    monkeypatch.setattr(shared_training._Launcher, "_call_children_scripts", lambda self: None)
+    monkeypatch.setattr(shared_training, "wait_until_kept", lambda: begun.append("pictures are kept"))
+    monkeypatch.setattr(
+        shared_training._Launcher, "_call_children_scripts", lambda self: begun.append("the others are started")
+    )
     monkeypatch.setattr(shared_training, "_set_num_threads_if_needed", lambda **_: None)
-    killed = []
+    killed, begun = [], []
     strategy = training_trainer(job(devices=2).schedule, tmp_path).strategy
     strategy._configure_launcher()
 
@@ -425,6 +428,7 @@ def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a mistake"):
         strategy.launcher.launch(fail)
     assert killed == [True]
+    assert begun == ["pictures are kept", "the others are started"]  # who else would cut them all again
 
 
 def test_a_model_that_mirrors_learns_the_same_and_may_be_made_so_afterwards(uninterrupted, tmp_path):
