@@ -97,11 +97,11 @@ def cut_once(
     stem = f"{name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
     stored, marker = cache / f"{stem}.npy", cache / f"{stem}-squares.npy"
     wait_until_kept(marker)
+    sweep(cache)
     if marker.is_file():
         progress(len(tasks))  # all of them were cut before
         return _cuts(stored, np.load(marker, allow_pickle=False))
     cache.mkdir(parents=True, exist_ok=True)
-    sweep(cache)
     with ExitStack() as stack:
         part = stack.enter_context(published(stored))
         fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
