@@ -14,7 +14,9 @@ from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.decode import decode_photo
 from stylematch.errors import StylematchError
 from stylematch.tables.contract import LANDMARKS
-from stylematch.tables.disk import TEMPORARY_SUFFIX
+from stylematch.tables.disk import TEMPORARY_SUFFIX, sync_file
+from stylematch.vision import array_files
+from stylematch.vision.array_files import passing_folder, wait_until_kept
 from stylematch.vision.crops import ALIGNED_TOP, Square, cut, square_in_aligned
 from stylematch.vision.cut_cache import cut_once
 from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples, field_px
@@ -172,18 +174,28 @@ def test_two_that_cut_the_same_at_once_both_get_a_whole_array(tmp_path):
     assert cuts(slowly).squares[:, 0].tolist() == [0, 1, 2]
 
 
+@pytest.fixture
+def slow(monkeypatch):
+    """Arrays count as large, and come to the disk when this is set."""
+    go_on = threading.Event()
+
+    def synced(path):
+        assert go_on.wait(60)
+        sync_file(path)
+
+    monkeypatch.setattr(array_files, "_WORTH_A_THREAD_BYTES", 1)
+    monkeypatch.setattr(array_files, "sync_file", synced)
+    # Python's threads would all wait for it, and so a training.
+    monkeypatch.setattr(np.memmap, "flush", lambda _: pytest.fail("an array was flushed"))
+    yield go_on
+    go_on.set()
+    wait_until_kept()
+
+
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_large_array_is_kept_while_its_training_has_begun(tmp_path, monkeypatch, caplog, fails):
-    slow, flush = threading.Event(), np.memmap.flush
-
-    def flushed(fields):
-        assert slow.wait(60)
-        if fails:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        flush(fields)
-
-    monkeypatch.setattr("stylematch.vision.cut_cache._WORTH_A_THREAD_BYTES", 1)
-    monkeypatch.setattr(np.memmap, "flush", flushed)
+def test_a_large_array_is_kept_while_its_training_has_begun(tmp_path, monkeypatch, caplog, slow, fails):
+    if fails:
+        monkeypatch.setattr(os, "fsync", lambda _: fail(OSError(errno.EIO, os.strerror(errno.EIO))))
     cache, done = tmp_path / "cache", []
 
     def cuts(rows):
@@ -199,6 +211,19 @@ def test_a_large_array_is_kept_while_its_training_has_begun(tmp_path, monkeypatc
     assert (f"cannot be kept for another training in {cache}: Input/output error" in caplog.text) == fails
     cuts(range(3))
     assert len(done) == (9 if fails else 5)
+
+
+def fail(error):
+    raise error
+
+
+def test_a_passing_folder_goes_when_what_is_written_there_is_whole(slow, caplog):
+    with passing_folder() as folder:
+        cut_once(cut_of, range(3), 4, files=[], cache=folder, name="n", recipe=[])
+        threading.Timer(0.1, slow.set).start()
+    assert slow.is_set()
+    assert not folder.exists()
+    assert caplog.text == ""
 
 
 def cut_of(number):
@@ -225,14 +250,16 @@ def test_pictures_that_give_nothing_leave_no_gap(tmp_path, monkeypatch, workers)
 
 def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(tmp_path):
     dead, alive, young = (tmp_path / f".n-{name}.npy.0123{TEMPORARY_SUFFIX}" for name in ("dead", "alive", "young"))
-    for path in (dead, alive, young):
+    for path in (alive, young):
         path.write_bytes(b"\0" * 100)
-    for path in (dead, alive):
-        os.utime(path, (0, 0))
+    os.utime(alive, (0, 0))
     with alive.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        cut_once(lambda number: None, range(1), 4, files=[], cache=tmp_path, name="n", recipe=[])
-    assert not dead.exists()
+        for _ in range(2):  # also where nothing is left to cut
+            dead.touch()
+            os.utime(dead, (0, 0))
+            cut_once(lambda number: None, range(1), 4, files=[], cache=tmp_path, name="n", recipe=[])
+            assert not dead.exists()
     assert alive.exists()
     assert young.exists()
 

@@ -38,6 +38,12 @@ def test_a_garment_that_touches_the_border_of_its_black_picture_is_not_negated()
     np.testing.assert_array_equal(cut_garment(picture, 28)[14, 14], [180, 180, 180])
 
 
+def test_a_black_garment_that_fills_its_picture_is_not_its_ground():
+    picture = shop_picture(ground=(250, 250, 250), garment=(24, 22, 26), box=(20, 0, 100, 120), size=(100, 120))
+    square, negated = garment_square(picture)
+    assert (square.side, negated) == (120, False)
+
+
 def test_a_picture_without_an_even_border_is_taken_whole():
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     square, negated = garment_square(noise)

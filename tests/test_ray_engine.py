@@ -256,11 +256,12 @@ def test_a_head_that_is_gone_is_said_before_ray_ends_the_process(monkeypatch):
 
 
 def test_a_head_that_is_gone_for_a_moment_ends_no_run(connected, tmp_path, monkeypatch):
-    answers = iter([False, True, True])
-    monkeypatch.setattr(Head, "answers", lambda _: next(answers))
+    asked = []
+    # On a busy machine a worker takes a while to start, and the head is asked again meanwhile.
+    monkeypatch.setattr(Head, "answers", lambda _: asked.append(True) or len(asked) > 1)
     monkeypatch.setattr(ray_crew, "_ASK_EVERY_S", 0.05)
     assert run_partitions(square, [1], workers=1, setup=functools.partial(load, tmp_path)) == 1
-    assert next(answers)
+    assert len(asked) > 1
 
 
 @pytest.mark.parametrize(

@@ -413,9 +413,12 @@ def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
     monkeypatch.setattr(together.atexit, "register", lambda *_: None)
     monkeypatch.setattr(shared_training, "begin_first", lambda: None)
     monkeypatch.setattr(shared_training, "watch_others", lambda others: None)
-    monkeypatch.setattr(shared_training._Launcher, "_call_children_scripts", lambda self: None)
+    monkeypatch.setattr(shared_training, "wait_until_kept", lambda: begun.append("pictures are kept"))
+    monkeypatch.setattr(
+        shared_training._Launcher, "_call_children_scripts", lambda self: begun.append("the others are started")
+    )
     monkeypatch.setattr(shared_training, "_set_num_threads_if_needed", lambda **_: None)
-    killed = []
+    killed, begun = [], []
     strategy = training_trainer(job(devices=2).schedule, tmp_path).strategy
     strategy._configure_launcher()
 
@@ -425,6 +428,7 @@ def test_processes_that_share_a_training_end_together(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a mistake"):
         strategy.launcher.launch(fail)
     assert killed == [True]
+    assert begun == ["pictures are kept", "the others are started"]  # who else would cut them all again
 
 
 def test_a_model_that_mirrors_learns_the_same_and_may_be_made_so_afterwards(uninterrupted, tmp_path):
@@ -699,11 +703,11 @@ def test_weights_that_no_bundle_could_hold_are_told_after_their_epoch(keep, bett
 
 def test_statistics_that_no_bundle_could_hold_may_come_back(caplog):
     state = {"weight": torch.ones(2), "running_var": torch.tensor([1.0, 1e5])}
-    check_storable(state, {"weight"}, 3, "Lower it")
+    check_storable(state, {"weight"}, 3, lambda: "Lower it")
     assert "after epoch 3, running_var has values that float16" in caplog.text
     assert caplog.text.rstrip().endswith("Lower it")
     with pytest.raises(UserError, match="after epoch 3, weight has values"):
-        check_storable({**state, "weight": torch.tensor([torch.nan])}, {"weight"}, 3, "Lower it")
+        check_storable({**state, "weight": torch.tensor([torch.nan])}, {"weight"}, 3, lambda: "Lower it")
 
 
 # Too few epochs for a plateau to be one, so a constant rate gives the same weights as that.
@@ -739,6 +743,29 @@ def test_a_checkpoint_that_is_the_best_and_the_last_is_written_once(tmp_path, wa
     assert kept == {"best.ckpt": 1, "last.ckpt": 2}
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_next_epoch_does_not_wait_for_a_large_checkpoint(tmp_path, watched_losses, monkeypatch, keep):
+    from stylematch.vision.learner import Learner
+
+    watched_losses(3.0, 2.0)
+    second, step = threading.Event(), Learner.training_step
+
+    def steps(learner, batch, number):
+        if learner.current_epoch == 1:
+            second.set()
+        return step(learner, batch, number)
+
+    def waits(path, data):
+        assert second.wait(60)
+        write_durably(path, data)
+
+    monkeypatch.setattr(Learner, "training_step", steps)
+    monkeypatch.setattr("stylematch.vision.checkpoints._WORTH_A_THREAD_BYTES", 0)
+    monkeypatch.setattr("stylematch.vision.checkpoints.write_durably", waits)
+    train_tiny(tmp_path, count=16, epochs=2, keep=keep)
+    assert torch.load(tmp_path / "checkpoints" / f"{keep}.ckpt", weights_only=True)["epoch"] == 1
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, checkpoints, monkeypatch, epochs):
     def full(path, data):
@@ -748,6 +775,26 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, checkpo
     with pytest.raises(StylematchError, match="No space left on device"):
         train_tiny(tmp_path, count=16, epochs=epochs, keep="best")
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.usefixtures("checkpoints")
+def test_a_best_checkpoint_that_cannot_be_written_leaves_the_last(tmp_path, watched_losses, monkeypatch):
+    from stylematch.vision import checkpoints as module
+
+    watched_losses(3.0, 4.0, 2.0)
+    write, calls = module.write_durably, []
+
+    def full_for_a_moment(path, data):
+        calls.append(path)
+        if len(calls) == 3:
+            raise StylematchError("could not write it: No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(module, "write_durably", full_for_a_moment)
+    with pytest.raises(StylematchError, match="No space left on device"):
+        train_tiny(tmp_path, count=16, epochs=4, keep="best")
+    kept = {path.name: torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {"best.ckpt": 0, "last.ckpt": 1}
 
 
 SIXTEEN_STEPS = {"count": 16, "batch_size": 5}

@@ -3,6 +3,7 @@
 - ``durable_file``, ``write_durably``: temporary name beside the target, fsync, rename, fsync of the directory.
 - ``explained``: a block whose ``OSError`` becomes one sentence that names the path (exit code 3: the run can
   go on).
+- ``sync_file``, ``sync_directory``, ``sync_tree``: to have on the disk what is written already.
 - ``link_or_copy``, ``give_second_name``: a file as it is under another name, too.
 - ``unnamed_file``: a temporary file that is gone with its process, however that ends.
 - ``check_writable``: whether a folder takes files, asked before work whose results it is to hold.
@@ -63,6 +64,11 @@ def explained(doing: str, path: Path) -> Iterator[None]:
 def failure(doing: str, where: str, error: OSError) -> StylematchError:
     """Return what says that something could not be done: what, where, why, and that the same command goes on."""
     return StylematchError(f"could not {doing} {where}: {why(error)}; mend that and run the same command again")
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable, those of its mapped memory, too; other threads run meanwhile."""
+    _sync(path)
 
 
 def sync_directory(directory: Path) -> None:

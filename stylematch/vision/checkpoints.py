@@ -57,13 +57,13 @@ class _Best(ModelCheckpoint):
 
 
 class _Last(ModelCheckpoint):
-    """It remembers nothing, so that what it would write is what was written of the best epoch just before."""
+    """It remembers nothing, so that what it would write is what was written of the best epoch just before.
+
+    What an earlier release's has left in a checkpoint, under ``ModelCheckpoint``, is passed over.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Pass over what an earlier release remembered."""
 
 
 class DurableCheckpoints(TorchCheckpointIO):
@@ -78,7 +78,7 @@ class DurableCheckpoints(TorchCheckpointIO):
     def __init__(self, *, at_once: bool) -> None:
         self._at_once = at_once
         self._pool = ThreadPoolExecutor(1)
-        self._begun: list[Future[None]] = []
+        self._begun: Future[None] | None = None
         self._written: tuple[Path, int] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002 (Lightning's name)
@@ -91,7 +91,7 @@ class DurableCheckpoints(TorchCheckpointIO):
         """
         path, step = Path(path), checkpoint["global_step"]
         if self._written is not None and self._written[0] != path and self._written[1] == step:
-            self._begin(partial(give_second_name, self._written[0], path), at_once=not self._begun)
+            self._begin(partial(give_second_name, self._written[0], path), at_once=self._begun is None)
             return
         self.teardown()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class DurableCheckpoints(TorchCheckpointIO):
         if at_once:
             write()
         else:
-            self._begun.append(self._pool.submit(write))
+            self._begun = self._pool.submit(_follow, self._begun, write)
 
     def teardown(self) -> None:
         """Wait until all that was begun is written; Lightning asks for it at the end, whatever ends the training.
@@ -115,6 +115,13 @@ class DurableCheckpoints(TorchCheckpointIO):
         StylematchError
             As of ``save_checkpoint``.
         """
-        begun, self._begun = self._begun, []
-        for write in begun:
-            write.result()
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.result()
+
+
+def _follow(before: Future[None] | None, write: Callable[[], None]) -> None:
+    """Write what follows from something else if that was written: else an old best epoch would become the last."""
+    if before is not None:
+        before.result()
+    write()

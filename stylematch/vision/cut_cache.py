@@ -9,14 +9,10 @@ A large array is brought to the disk while its first training has begun, so both
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import logging
 import multiprocessing
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,16 +28,13 @@ import numpy.typing as npt
 
 from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import StylematchError
-from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, temporary_path
+from stylematch.tables.disk import explained
 from stylematch.tables.spawning import blas_on_one_core, main_unseen
+from stylematch.vision.array_files import keep_array, published, sweep, take_room, wait_until_kept
 from stylematch.vision.crops import Square
 
 _CHUNK = 32
-_WORTH_A_THREAD_BYTES = 64 * 2**20  # smaller arrays are on the disk at once
 _WORTH_A_PROCESS = 512  # pictures; for fewer, starting one takes longer than it saves
-_SURELY_LOCKED_S = 60.0  # older than a file that was made just now and is not locked yet
-_being_kept: dict[Path, threading.Thread] = {}  # by the second file, which they are about to write
-logger = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Cut = tuple[npt.NDArray[np.uint8], Square]
 
@@ -103,17 +96,16 @@ def cut_once(
     decides = json.dumps([*recipe, side_px, [_state(file) for file in files]])
     stem = f"{name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
     stored, marker = cache / f"{stem}.npy", cache / f"{stem}-squares.npy"
-    if (keeping := _being_kept.pop(marker, None)) is not None:
-        keeping.join()
+    wait_until_kept(marker)
+    sweep(cache)
     if marker.is_file():
         progress(len(tasks))  # all of them were cut before
         return _cuts(stored, np.load(marker, allow_pickle=False))
     cache.mkdir(parents=True, exist_ok=True)
-    _sweep(cache)
     with ExitStack() as stack:
-        part = stack.enter_context(_published(stored))
+        part = stack.enter_context(published(stored))
         fields = np.lib.format.open_memmap(part, "w+", np.uint8, (len(tasks), side_px, side_px, 3))
-        _take_room(part, stored)
+        take_room(part, stored)
         placed: list[tuple[float, ...]] = []
         with _mapped(partial(_cut_row, function, part, stored), tasks, workers) as squares:
             for row, square in enumerate(squares):
@@ -124,29 +116,14 @@ def cut_once(
                 progress(1)
         found = np.array(placed, np.float64).reshape(-1, 4)
         cuts = _cuts(part, found)
-        keep = partial(_keep, stack.pop_all(), fields, marker, found)
-    if fields.nbytes < _WORTH_A_THREAD_BYTES:
-        keep()
-    else:
-        _being_kept[marker] = threading.Thread(target=keep)
-        _being_kept[marker].start()
+        unnamed = stack.pop_all()
+    keep_array(unnamed, part, marker, found)
     return cuts
 
 
 def _cuts(stored: Path, found: npt.NDArray[np.float64]) -> Cuts:
     fields = np.load(stored, mmap_mode="r", allow_pickle=False)[: len(found)]
     return Cuts(fields, found[:, 0].astype(np.int64), found[:, 1:])
-
-
-def _keep(unnamed: ExitStack, fields: np.memmap[Any, Any], marker: Path, found: npt.NDArray[np.float64]) -> None:
-    """Bring an array to the disk, give it its name, and say then that it is whole: power may fail in between."""
-    try:
-        with unnamed:
-            fields.flush()
-        with _published(marker) as part, part.open("wb") as file:
-            np.save(file, found, allow_pickle=False)
-    except OSError as error:  # these are cut and stay mapped; the next training cuts them again
-        logger.warning("the cut pictures cannot be kept for another training in %s: %s", marker.parent, error.strerror)
 
 
 def _state(file: Path) -> tuple[int, int] | None:
@@ -156,39 +133,6 @@ def _state(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
-
-
-@contextmanager
-def _published(path: Path) -> Iterator[Path]:
-    """Give a private, locked file to write over; it becomes ``path`` when the block ends well and is removed else."""
-    part = temporary_path(path)
-    try:
-        with part.open("wb") as own:
-            fcntl.flock(own, fcntl.LOCK_EX)  # goes with this process, whatever ends it
-            yield part
-            part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _take_room(part: Path, stored: Path) -> None:
-    """Have the disk hold all of a file now: writing to one that is mapped and has no room ends the process (SIGBUS)."""
-    with explained("make room for", stored), part.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what killed trainings have left: such files are as large as whole ones, and nobody holds their lock."""
-    for left in cache.glob(f".*.npy.*{TEMPORARY_SUFFIX}"):
-        try:
-            if time.time() - left.stat().st_mtime < _SURELY_LOCKED_S:
-                continue
-            with left.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink()
-        except OSError:  # it is being written, or another training was faster
-            continue
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from stylematch.vision.faces import FaceBox
 
 _EVEN_SHARE, _EVEN_LEVELS = 0.8, 20
 _STANDS_OUT_LEVELS = 24
-_BLACK_LEVEL = 48
+# An even border is the ground; of another one the most may be a black garment's, which no camera sees as fully black.
+_BLACK_LEVEL, _FULLY_BLACK_LEVEL = 48, 8
 # Measured from the face box, in its heights: a torso begins under the chin, and its square is so wide.
 _TORSO_TOP, _TORSO_SIDE = 1.05, 2.4
 TORSO_VISIBLE = 0.5
@@ -40,8 +41,8 @@ def garment_square(pixels: Pixels) -> tuple[Square, bool]:
     square : Square
         Around what stands out from an even border; around the whole picture where the border is not even.
     negated : bool
-        Whether most of the border is black, so that light and dark are as in Fashion-MNIST already. It need not be even
-        for that: a garment that fills its picture touches it, as in 7 % of Fashion-MNIST's own.
+        Whether the border is black, so that light and dark are as in Fashion-MNIST already. Of one that is not even
+        most has to be fully black: a garment that fills its picture touches it, as in 7 % of Fashion-MNIST's own.
     """
     height, width = pixels.shape[:2]
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(np.int16)
@@ -54,7 +55,8 @@ def garment_square(pixels: Pixels) -> tuple[Square, bool]:
         if len(rows):
             left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     side = float(max(right - left, bottom - top))
-    return Square((left + right - side) / 2, (top + bottom - side) / 2, side), bool(ground.max() <= _BLACK_LEVEL)
+    negated = bool(ground.max() <= (_BLACK_LEVEL if even else _FULLY_BLACK_LEVEL))
+    return Square((left + right - side) / 2, (top + bottom - side) / 2, side), negated
 
 
 def torso_square(face: FaceBox, width: int, height: int) -> Square | None:

@@ -99,7 +99,7 @@ class Learner(lightning.LightningModule):
         if self.job.schedule.keep == "last" or best == self.trainer.callback_metrics["val_loss"]:
             state = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
             learned = {f"network.{key}" for key, _ in self.network.named_parameters()}
-            check_storable(state, learned, self.current_epoch + 1, f"{kept_checkpoint(self.trainer)}: {CALMER}")
+            check_storable(state, learned, self.current_epoch + 1, lambda: f"{kept_checkpoint(self.trainer)}: {CALMER}")
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one augmented batch.

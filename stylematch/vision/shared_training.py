@@ -9,6 +9,7 @@ from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from stylematch.vision.array_files import wait_until_kept
 from stylematch.vision.together import begin_first, ended_together, follow_first, watch_others
 
 
@@ -28,6 +29,7 @@ class _Launcher(_SubprocessScriptLauncher):
             follow_first()
         else:
             begin_first()
+            wait_until_kept()  # or each would cut all pictures again
             self._call_children_scripts()
             watch_others(self.procs)
         _set_num_threads_if_needed(num_processes=self.num_processes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import torch
 
@@ -24,7 +24,9 @@ def beyond_storing(state: Mapping[str, torch.Tensor]) -> str | None:
     return None
 
 
-def check_storable(state: Mapping[str, torch.Tensor], learned: Container[str], epoch: int, advice: str) -> None:
+def check_storable(
+    state: Mapping[str, torch.Tensor], learned: Container[str], epoch: int, advice: Callable[[], str]
+) -> None:
     """Refuse what an epoch has learned, if no bundle could hold it; of statistics, which may come back, only warn.
 
     Parameters
@@ -35,8 +37,8 @@ def check_storable(state: Mapping[str, torch.Tensor], learned: Container[str], e
         Which of them are weights.
     epoch : int
         How many are done.
-    advice : str
-        What to do.
+    advice : callable
+        Says what to do; asked only where something is beyond storing.
 
     Raises
     ------
@@ -49,5 +51,5 @@ def check_storable(state: Mapping[str, torch.Tensor], learned: Container[str], e
             continue
         said = f"after epoch {epoch}, {key} has values that float16, in which bundles store, cannot hold"
         if are_learned:
-            raise UserError(f"{said}: the training diverges. {advice}")
-        logger.warning("%s: if the training ends so, no bundle can be written. %s", said, advice)
+            raise UserError(f"{said}: the training diverges. {advice()}")
+        logger.warning("%s: if the training ends so, no bundle can be written. %s", said, advice())

@@ -31,7 +31,7 @@ LABELLED_MEGAPIXELS = 100.0
 """Labelled pictures that claim more are rejected."""
 _FINER = 4  # what is trimmed is decoded so many times larger, or little would be left
 # Raised with every change of read_whole that changes its pixels, so that no cached array is mistaken for new.
-_VERSION = 2
+_VERSION = 3
 
 
 def resize_whole(pixels: npt.NDArray[np.uint8], size_px: int, mode: str) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,6 @@ figure means the same in both.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from stylematch.pipelines.learning.sources import celeba_tests
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision.alignment import check_face_crops
+from stylematch.vision.array_files import passing_folder
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.model_pictures import takes_faces
@@ -174,8 +174,8 @@ def evaluate(
     shapes = {name: np.array(values) for name, values in trained.get("mean_points", {}).items()}
     counts = {name: np.array(values) for name, values in trained.get("class_counts", {}).items()}
     measured: list[Measured] = []
-    with tempfile.TemporaryDirectory(prefix="stylematch-") as cache:
-        for title, examples in _labelled(bundle, data, people, garments, Path(cache), split, faces, limit):
+    with passing_folder() as cache:
+        for title, examples in _labelled(bundle, data, people, garments, cache, split, faces, limit):
             if not len(examples):
                 raise UserError(f"{shown(title)}: none of its {examples.dropped:,} pictures is there and can be cut.")
             heads = predict_examples(runtime, examples).heads

@@ -8,7 +8,6 @@ alone, neighbours alone and the pool.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -41,6 +40,7 @@ from stylematch.style.ruleset import RuleSet
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.disk import check_writable, write_durably
 from stylematch.tables.shown import shown
+from stylematch.vision.array_files import passing_folder
 from stylematch.vision.examples import Examples, celeba_examples
 from stylematch.vision.runtime import CpuRuntime
 
@@ -138,7 +138,7 @@ def fit_style(
     runtime = CpuRuntime(bundle, threads=usable_cores())
     by_title: dict[str, LabelledFaces] = {}
     with ExitStack() as stack:
-        kept = cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stylematch-")))
+        kept = cache or stack.enter_context(passing_folder())
         known = set(gallery.index.ids)
         for title, examples, people in _examples(folder, sets[0], bundle.input_px, kept):
             if among := [name for name in examples.ids if name in known]:
