@@ -49,7 +49,7 @@ from stylematch.tables.snapshots import Snapshots
 from stylematch.tables.staging import Staging
 
 IN_OPEN, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x4000, 0x40000000
-FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
+FIRST, SECOND, THIRD = "2025-11-20", "2025-11-21", "2025-11-22"
 
 
 def job_file(folder: Path, **keys) -> Path:
@@ -209,13 +209,13 @@ def test_a_night_without_changes_opens_no_file(folder):
         _, summary, _ = night(folder, THIRD)
     assert (opened, summary["changes"]["kept"], summary["photos"]["ignored"]) == (set(), 12, ignored)
     with opened_files(photos) as opened:
-        night(folder, "2026-11-23", "--verify-content")
+        night(folder, "2025-11-23", "--verify-content")
     assert unnamed < opened
     # What is another file now is looked into, and that alone; what is gone is forgotten.
     shutil.copy(EXAMPLES / "coffee.jpg", photos / "zz")
     (photos / "a.txt").unlink()
     with opened_files(photos) as opened:
-        _, summary, _ = night(folder, "2026-11-24")
+        _, summary, _ = night(folder, "2025-11-24")
     assert (opened, summary["changes"]["new"]) == ({"zz"}, 1)
     (kept,) = (folder / "out" / "store").glob("features-*/looks/*.parquet")
     paths = pq.read_table(kept).column("raw_path").to_pylist()
@@ -224,7 +224,7 @@ def test_a_night_without_changes_opens_no_file(folder):
     kept.write_bytes(kept.read_bytes()[:100])
     for expected in ({"more photos.txt", "zz", "coffee"}, set()):
         with opened_files(photos) as opened:
-            night(folder, "2026-11-25")
+            night(folder, "2025-11-25")
         assert opened == expected
 
 
@@ -333,12 +333,12 @@ def test_the_gallery_of_kept_photos(folder):
 
 def test_retention_and_a_night_that_is_made_up_for(folder):
     night(folder, SECOND)
-    night(folder, "2026-11-25", keep_snapshots=2)
-    assert sorted(path.name for path in (folder / "out" / "snapshots").glob("2*")) == [SECOND, "2026-11-25"]
+    night(folder, "2025-11-25", keep_snapshots=2)
+    assert sorted(path.name for path in (folder / "out" / "snapshots").glob("2*")) == [SECOND, "2025-11-25"]
     _, _, result = night(folder, THIRD, keep_snapshots=2)  # an older night does not become the latest
-    assert "latest still names the later night 2026-11-25" in result.err
-    assert f"remove {folder}/out/snapshots/2026-11-25 and run" in result.err
-    assert (folder / "out" / "latest").readlink().name == "2026-11-25"
+    assert "latest still names the later night 2025-11-25" in result.err
+    assert f"remove {folder}/out/snapshots/2025-11-25 and run" in result.err
+    assert (folder / "out" / "latest").readlink().name == "2025-11-25"
     assert json.loads((folder / "out/snapshots" / THIRD / "summary.json").read_text())["drift"]["against"] == SECOND
 
 
@@ -350,7 +350,7 @@ def test_no_night_is_later_than_tomorrow(folder):
 
 
 def test_a_snapshot_that_was_never_finished_is_removed(folder):
-    left = folder / "out" / "snapshots" / "2026-11-18.0123abcd"
+    left = folder / "out" / "snapshots" / "2025-11-18.0123abcd"
     (left / "faces").mkdir(parents=True)
     night(folder, SECOND)
     assert not left.exists()

@@ -22,7 +22,7 @@ from stylematch.errors import StylematchError
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
 
-FIRST, SECOND = "2026-11-20", "2026-11-21"
+FIRST, SECOND = "2025-11-20", "2025-11-21"
 ODD = ("more photos/é ü.jpg", "x%20+#?&.jpg", "..name.jpg", "group")
 NAMES = {
     "astronaut.jpg": ODD[0],
@@ -292,9 +292,9 @@ def test_settled_objects_are_not_asked_again(bucket, monkeypatch):
 @pytest.mark.parametrize(
     ("headers", "stamp", "is_settled"),
     [
-        ({"ETag": b'"e"', "Last-Modified": b"2026-11-20T10:00:07Z"}, '"e"', True),
-        ({"Last-Modified": b"2026-11-20T10:00:07Z"}, "2026-11-20T10:00:07Z", True),
-        ({"ETag": b'"e"', "Last-Modified": b"2026-11-20T10:00:06Z"}, '"e"', False),
+        ({"ETag": b'"e"', "Last-Modified": b"2025-11-20T10:00:07Z"}, '"e"', True),
+        ({"Last-Modified": b"2025-11-20T10:00:07Z"}, "2025-11-20T10:00:07Z", True),
+        ({"ETag": b'"e"', "Last-Modified": b"2025-11-20T10:00:06Z"}, '"e"', False),
         ({"ETag": b'"e"', "Last-Modified": b"yesterday"}, '"e"', False),
         ({"ETag": b'"e"'}, '"e"', False),
     ],
@@ -302,7 +302,7 @@ def test_settled_objects_are_not_asked_again(bucket, monkeypatch):
 def test_what_a_server_leaves_out_hides_no_change(headers, stamp, is_settled, monkeypatch):
     answer = SimpleNamespace(metadata=lambda: headers, size=lambda: 1)
     monkeypatch.setattr(ObjectFolder, "_opened", lambda *_: contextlib.nullcontext(answer))
-    written_ns = 1795168807_250000000  # 2026-11-20T10:00:07.25Z: some servers list more than whole seconds
+    written_ns = 1763632807_250000000  # 2025-11-20T10:00:07.25Z: some servers list more than whole seconds
     listed = _Listed(b"a.jpg", 1, written_ns)
     _, _, look = ObjectFolder(Place("s3://photos/in"))._look(listed, None, FindCounts())
     assert look == Look(b"a.jpg", 1, stamp, True, written_ns if is_settled else None)
@@ -336,7 +336,7 @@ def test_objects_that_may_not_be_read_any_more_cost_no_features(bucket, tmp_path
         assert kept_ids(tmp_path / "out") == kept
         status = {row["path"]: row["status"] for row in rows(tmp_path / "out" / "latest", "photos")}
         assert status["coffee.jpg"] == "rejected"
-    result = call("export", job_file(tmp_path, **keys), "--date", "2026-11-22")
+    result = call("export", job_file(tmp_path, **keys), "--date", "2025-11-22")
     assert (result.code, "3 kept; 0 read" in result.out) == (0, True), result.out
     assert kept_ids(tmp_path / "out") == kept
 

@@ -95,9 +95,9 @@ def test_a_night_keeps_them_when_the_catalogue_moves_on(shop, tmp_path):
         f'photos = "{tmp_path}/photos"\nout = "{tmp_path}/out"\nindex = ["{shop}"]\n'
         '[score]\ndevice = "cpu"\nworkers = 1\nphoto_timeout_s = 0\nitem_columns = ["title", "price"]\n'
     )
-    for day in ("2026-01-01", "2026-01-02"):  # the second is taken over from the first
+    for day in ("2025-01-01", "2025-01-02"):  # the second is taken over from the first
         assert call("export", job, "--date", day).code == 0
-    for day in ("2026-01-01", "2026-01-02"):
+    for day in ("2025-01-01", "2025-01-02"):
         kept = table(tmp_path / "out" / "snapshots" / day, "recommendations")
         assert kept.column_names[-3:] == ["title", "price", "snapshot_date"]
         assert [(row["title"], row["price"]) for row in kept.to_pylist()] == [

@@ -16,7 +16,7 @@ from stylematch.tables.lease import leased
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
 
-NIGHT, FOLDER = "2026-11-20", "store/lease"
+NIGHT, FOLDER = "2025-11-20", "store/lease"
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_of_runs_that_ask_at_once_one_is_let_in(place, tmp_path):
 def test_one_that_asks_under_a_later_name_may_still_have_seen_nobody(place, tmp_path):
     """It asked, and looked, before this one was there: this one waits until it has made up its mind."""
     later = f"{FOLDER}/99999999999999999999-0.json"
-    said = {"host": "elsewhere", "process": 7, "since": "2026-11-20T02:30:00+00:00", "holds": 0}
+    said = {"host": "elsewhere", "process": 7, "since": "2025-11-20T02:30:00+00:00", "holds": 0}
     place.write(later, json.dumps(said).encode())
     ended = threading.Event()
 
@@ -80,7 +80,7 @@ def test_one_that_asks_under_a_later_name_may_still_have_seen_nobody(place, tmp_
 
     other = threading.Thread(target=hold)
     other.start()
-    named = r"another export \(elsewhere, process 7, since 2026-11-20T02:30:00"
+    named = r"another export \(elsewhere, process 7, since 2025-11-20T02:30:00"
     with pytest.raises(UserError, match=named), leased(place, FOLDER, tmp_path / "mark", "export"):
         pytest.fail("two hold it")
     ended.set()

@@ -205,7 +205,7 @@ def test_sigterm_at_random_moments_loses_nothing(crowd, whole, tmp_path):
 @pytest.fixture
 def two_nights(crowd, tmp_path):
     """The photos of two nights by date; on the second some are gone, some are others, some moved and some are new."""
-    folders = {day: tmp_path / day for day in ("2026-11-20", "2026-11-21")}
+    folders = {day: tmp_path / day for day in ("2025-11-20", "2025-11-21")}
     for folder in folders.values():
         shutil.copytree(crowd, folder, copy_function=os.link)
     names = sorted(path.name for path in folder.iterdir())
@@ -566,6 +566,6 @@ def test_folders_that_cannot_be_read_count_as_rejected(tmp_path, monkeypatch):
     job = ExportJob(photos="p", out="o", score={"max_reject_share": 0.5})
     check_limits(job, ExportSummary("o", {"photos": asdict(summary(10, 5).counts)}, False, []))
     night = ExportSummary("o", {"photos": asdict(summary(10, 5, unreadable_file=1).counts)}, True, [])
-    night.content.update(snapshot_date="2026-11-20", run_id="run")
+    night.content.update(snapshot_date="2025-11-20", run_id="run")
     with pytest.raises(LimitExceededError, match=r"6 of 11 photos .* over max_reject_share 0.5"):
         check_limits(job, night)

@@ -367,7 +367,7 @@ def test_a_night_is_the_local_engines(connected, tmp_path, small_partitions):
         lines = [f"photos = {json.dumps(str(EXAMPLES))}", f"out = {json.dumps(str(tmp_path / name))}", "[score]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in ({"device": "cpu"} | scoring).items()]
         job.write_text("\n".join(lines))
-        result = call("export", job, "--date", "2026-11-20")
+        result = call("export", job, "--date", "2025-11-20")
         assert result.code == 0, result.err
     assert table_digests(tmp_path / "ray" / "latest") == table_digests(tmp_path / "local" / "latest")
     assert len(list((tmp_path / "ray" / "latest" / "photos").glob("*.parquet"))) == 2

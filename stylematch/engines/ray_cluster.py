@@ -98,7 +98,7 @@ class Head:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._patience_s = float(os.environ.get(_RAY_GIVES_UP) or _RAY_GIVES_UP_S) / 2
+        self._patience_s = _ray_gives_up_s() / 2
         self._asked_at = time.monotonic()
         self._gone_at: float | None = None
 
@@ -128,6 +128,13 @@ class Head:
         """Ask if the last time is long enough ago; raises as ``answers`` does."""
         if time.monotonic() - self._asked_at >= self._patience_s / 6:
             self.answers()
+
+
+def _ray_gives_up_s() -> float:
+    try:
+        return float(os.environ.get(_RAY_GIVES_UP) or _RAY_GIVES_UP_S)
+    except ValueError:  # Ray does without it, too
+        return _RAY_GIVES_UP_S
 
 
 def _knock(address: str, limit_s: float) -> None:
