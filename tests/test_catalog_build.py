@@ -302,7 +302,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(pictures, table, tmp_path):
         (tmp_path / "here", (), "has no pictures"),
         (table, ("--column", "item_id=nope"), "nope"),
         (table, ("--column", "colour=x"), "baseColour"),
-        (table, ("--images", tmp_path), "None of the 25 rows"),
+        (table, ("--images", tmp_path), "picture '000.png'): there is no such file"),
         (table, ("--bundle", DEFAULT_INDEX / "attributes"), "category"),
     ):
         result = build(source, tmp_path / "out", *options)

@@ -248,7 +248,7 @@ def test_a_folder_of_which_most_is_missing_replaces_nothing(built, pictures, tmp
         assert result.code == 3, result
         assert "4 of the 6 rows of" in result.sentence
         assert "(67%), over --max-reject-share 0.5: nothing is written" in result.sentence
-        assert "missing_picture 4; the first missing_picture, row 4 (sku-2)" in result.sentence
+        assert "missing_picture 4; the first missing_picture, row 4 (sku-2, picture 'unmounted/" in result.sentence
         assert digests(shop) == before
     assert build(table, tmp_path / "none").code == 3
     assert not (tmp_path / "none").exists()

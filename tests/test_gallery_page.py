@@ -104,7 +104,7 @@ def test_overview_counts_mixes_reasons_and_throughput(page):
     assert page.texts("#counts strong") == ["150", "135", "0", "15", "145"]
     assert sorted(page.texts("#styles .name")) == sorted(STYLES)
     assert page.texts("#reasons code") == ["truncated"]
-    assert page.texts("#rate")[0].startswith("15.0 photos a second")
+    assert page.texts("#rate")[0].startswith("15.0 photos a second, 150 in ")
     assert page.texts("#timing .name") == ["items"]
     assert page.evaluate(
         "[...document.querySelectorAll('#styles i')].every((bar) => bar.getBoundingClientRect().width > 1)"

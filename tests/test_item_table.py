@@ -110,6 +110,7 @@ def test_no_line_of_a_damaged_table_is_lost(tmp_path, damaged):
         (["CHF 1'299.50", "Fr. 20", "49.-", "49.\u2013 CHF", "2\u2019000"], False, [1299.5, 20.0, 49.0, 49.0, 2000.0]),
         (["49,-", "1.299,- kr.", "499 kr", "19,90 zł"], True, [49.0, 1299.0, 499.0, 19.9]),
         (["US$ 20", "Rs. 1,499", "R 99.90", "A$5", "-5"], False, [20.0, 1499.0, 99.9, 5.0, -5.0]),
+        (["₹ 1,29,900", "1,00,00,000.50", "12,990"], False, [129900.0, 10000000.5, 12990.0]),
         (["N/A"], False, [None]),
     ],
 )
@@ -162,7 +163,7 @@ def test_a_column_of_pictures_that_is_not_there_is_said(folder):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("item_id,image\n1,a.png\n".encode("utf-16"), "is in UTF-16; save it as CSV in UTF-8"),
+        ("item_id,image\n1,a.png\n".encode("utf-16"), r"is in UTF-16; save it as CSV in UTF-8\.$"),
         (codecs.BOM_UTF16_BE + "item_id,image\n1,a.png\n".encode("utf-16-be"), "is in UTF-16"),
         ("item_id,image,Gr\u00f6\u00dfe\n1,a.png,M\n".encode("latin-1"), "the header, .* save the table as UTF-8"),
     ],
@@ -264,6 +265,8 @@ def test_a_table_in_another_encoding_is_read_where_it_is_said(folder):
     assert [(row.row, row.reason) for row in table.rejected] == [(2, "malformed_row")]
     assert table.rejected[0].message.endswith("save the table as UTF-8, or say --encoding cp1252")
     (folder / "items.csv").write_text(text, encoding="utf-16")
+    with pytest.raises(UserError, match=r"save it as CSV in UTF-8, or say --encoding utf-16\.$"):
+        read_items(folder / "items.csv", reading=ItemReading(encoding="utf-8"))
     assert len(read_items(folder / "items.csv", reading=ItemReading(encoding="utf-16"))) == 2
     (folder / "items.csv").write_bytes(text.encode("utf-8-sig"))
     for name in (None, "utf8", "UTF-8", "utf-8-sig"):

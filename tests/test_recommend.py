@@ -494,8 +494,6 @@ def test_what_cannot_be_is_said():
         Recommender(catalog, {"style": ("Coat",)}, top_k=0)
     with pytest.raises(UserError, match="'unheard'"):
         Recommender(catalog, {"style": ("Coat",)}).recommend("p", 0, "unheard", 1.0, "rule")
-    with pytest.raises(UserError, match="weights are 0"):
-        Recommender(catalog, {}, ranking=Ranking(weight_similarity=0.0, weight_tags=0.0, weight_category=0.0))
     none = make_catalog(["a"], np.ones((1, 3)), ["Coat"], where="category = 'Bag'")
     with pytest.raises(UserError, match="no items"):
         Recommender(none, {"style": ("Coat",)})

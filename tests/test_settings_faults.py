@@ -144,6 +144,18 @@ def test_one_fault_has_a_name_of_its_own_in_a_job_file_and_on_the_command_line()
         validated(ExportJob, "job.toml", photos="a", out="b", score={"address": "here:6379"})
     with pytest.raises(UserError, match=r"^job.toml: score.without: a name is empty"):
         validated(ExportJob, "job.toml", photos="a", out="b", score={"without": "Male,"})
+    nothing_counts = dict.fromkeys(("weight_similarity", "weight_tags", "weight_category"), 0.0)
+    with pytest.raises(UserError, match=r"^options: --weight-similarity: is 0, as the other two weights are; give one"):
+        validated(ScoreSettings, OPTIONS, **nothing_counts)
+    with pytest.raises(UserError, match=r"^job.toml: score.weight_similarity: is 0, as the other two weights are"):
+        validated(ExportJob, "job.toml", photos="a", out="b", score=nothing_counts)
+
+
+def test_a_setting_in_the_wrong_table_is_told_where_it_belongs():
+    with pytest.raises(UserError, match=r"score.index: is no setting; .* \(did you mean index, above all tables\?\)"):
+        validated(ExportJob, "job.toml", photos="a", out="b", score={"index": ["shop"]})
+    with pytest.raises(UserError, match=r"top_k: is no setting; .* \(did you mean score.top_k\?\)"):
+        validated(ExportJob, "job.toml", photos="a", out="b", top_k=3)
 
 
 def test_the_faults_of_a_job_file_are_told_in_the_order_of_its_lines(tmp_path):

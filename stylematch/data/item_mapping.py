@@ -45,7 +45,10 @@ class ItemMapping:
             If a column or a tag is not known, or a word means nothing here.
         """
         if unknown := [name for name in self.columns if name not in KNOWN]:
-            raise UserError(f"--column {shown(unknown[0])}=...: the columns that can be named are {', '.join(KNOWN)}.")
+            raise UserError(
+                f"--column {shown(unknown[0])}=...: the columns that can be named are {', '.join(KNOWN)}; all others "
+                "are kept by the table's own names."
+            )
         for tag, words in self.values.items():
             if tag not in TAGS:
                 raise UserError(f"--value {shown(tag)}:...: the columns whose words are known are {', '.join(TAGS)}.")

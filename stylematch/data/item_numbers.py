@@ -26,7 +26,8 @@ _WORDS = r"[A-Z]{1,3}|(?:[Kk]r|Rs|Fr|SFr)\.?|zł|Kč|Ft|lei"  # EUR; the US of U
 _CURRENCY = re.compile(rf"^(?:{_WORDS})(?=[\s0-9-])|(?<=[\s0-9-])(?:{_WORDS})$")
 _GROUP_SIGN = re.compile(r"(?<=[0-9])[\s'\u2019](?=[0-9]{3}(?![0-9]))")
 _NO_CENTS = re.compile(r"(?<=[0-9])[.,][-\u2013\u2014]$")  # 49,- and the same with a dash
-_POINT = re.compile(r"-?([0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?|[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,2})?)")
+_THOUSANDS = r"([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,2}(,[0-9]{2})+,[0-9]{3})"  # the second are India's: 1,29,900
+_POINT = re.compile(rf"-?({_THOUSANDS}(\.[0-9]+)?|[0-9]*\.?[0-9]+([eE][-+]?[0-9]{{1,2}})?)")
 _COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
 _CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
 

@@ -72,7 +72,7 @@ def read_csv(source: Path, encoding: str | None = None) -> CsvCells:
     except OSError as error:
         raise UserError(f"{shown(source)} cannot be read: {error.strerror}.") from error
     if codec == _UTF_8 and data.startswith(_UTF_16):  # what spreadsheets call "Unicode text"
-        raise UserError(f"{shown(source)} is in UTF-16; save it as CSV in UTF-8.")
+        raise UserError(f"{shown(source)} is in UTF-16; save it as CSV in UTF-8{_or_say('utf-16', encoding)}.")
     text = data.decode(codec, errors="replace")
     some_unreadable, no_letters = _UNREADABLE in text, _no_letters(codec, encoding)
     lines = list(io.StringIO(text, newline=""))  # ends of lines as the CSV module sees them; splitlines knows more
@@ -120,7 +120,12 @@ def _no_letters(codec: str, encoding: str | None) -> str:
     """Return what is said of bytes that the codec does not know."""
     if codec != _UTF_8:
         return f"bytes that are no {codec}; --encoding names what the table is in"
-    return f"bytes that are no UTF-8; save the table as UTF-8{', or say --encoding cp1252' if encoding else ''}"
+    return f"bytes that are no UTF-8; save the table as UTF-8{_or_say('cp1252', encoding)}"
+
+
+def _or_say(codec: str, encoding: str | None) -> str:
+    """Return what else can be done by who may name an encoding."""
+    return f", or say --encoding {codec}" if encoding else ""
 
 
 def _header(source: Path, line: int, found: list[str] | str, no_letters: str) -> tuple[str, ...]:

@@ -149,5 +149,11 @@ def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     settings = (scoring_settings(a), scoring_settings(b))
     for of_a, of_b, prefix in ((a.get("sha256") or {}, b.get("sha256") or {}, ""), (*settings, "settings.")):
         names = sorted({*of_a, *of_b} - _NO_DIFFERENCE)
-        found += [f"{prefix}{name}" for name in names if of_a.get(name) != of_b.get(name)]
+        found += [f"{prefix}{name}" for name in names if _said(of_a, name) != _said(of_b, name)]
     return found
+
+
+def _said(of_run: dict[str, Any], name: str) -> Any:
+    """Return what a run was made with; an empty list is none, as an older version has no key for it."""
+    value = of_run.get(name)
+    return None if value == [] else value

@@ -121,7 +121,7 @@ class Recommender:
     Raises
     ------
     UserError
-        If ``top_k`` is below 1, no weight is above 0, or the catalogue has no items (left).
+        If ``top_k`` is below 1, or the catalogue has no items (left).
     """
 
     def __init__(
@@ -137,8 +137,6 @@ class Recommender:
         if top_k < 1:
             raise UserError(f"top_k is {top_k}; ask for at least 1 item per face.")
         self.ranking = ranking or Ranking()
-        if not (self.ranking.weight_similarity + self.ranking.weight_tags + self.ranking.weight_category > 0):
-            raise UserError("All three weights are 0; give at least one of them a value above 0.")
         if not len(catalog.others(())):
             raise UserError("The catalogue has no items that may be recommended.")
         self.top_k, self.seed = top_k, seed

@@ -138,8 +138,10 @@ def _sentences(
 
 
 def _proposed(kind: type[BaseModel], place: Sequence[str | int]) -> str:
-    """Return the end of a sentence: the closest setting of the table that an unknown one stands in, if one is close."""
+    """Return the end of a sentence: a setting of this name in another table, or the closest one of its own, if any."""
     *tables, name = (part for part in place if isinstance(part, str))
+    if elsewhere := _elsewhere(kind, name):
+        return f" (did you mean {elsewhere}?)"
     for table in tables:
         sections = _sections(kind.model_fields[table].annotation) if table in kind.model_fields else []
         if len(sections) != 1:
@@ -147,6 +149,16 @@ def _proposed(kind: type[BaseModel], place: Sequence[str | int]) -> str:
         kind = sections[0]
     close = difflib.get_close_matches(name, list(kind.model_fields), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _elsewhere(kind: type[BaseModel], name: str) -> str | None:
+    """Return where a job has a setting of this name, outside of all tables first."""
+    if name in kind.model_fields:
+        return f"{name}, above all tables"
+    for table, field in kind.model_fields.items():
+        if any(name in section.model_fields for section in _sections(field.annotation)):
+            return f"{table}.{name}"
+    return None
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -37,6 +37,12 @@ class Ranking(Section):
     weight_tags: Weight = 0.3
     weight_category: Weight = 0.1
     mmr_lambda: Fraction = 0.8
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not (self.weight_similarity or self.weight_tags or self.weight_category):
+            raise ValueError("weight_similarity: is 0, as the other two weights are; give one of them a value above 0")
+        return self
 
 
 class ScoreSettings(Ranking, PhotoSettings):

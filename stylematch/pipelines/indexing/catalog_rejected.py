@@ -50,7 +50,7 @@ def check_rejected(source: Path, rejected: Sequence[RejectedItem], items: int, m
     raise StylematchError(
         f"{len(rejected):,} of the {rows:,} rows of {shown(source)} give no item ({len(rejected) / rows:.0%}), over "
         f"--max-reject-share {max_share:g}: nothing is written and nothing replaced. {_told(reasons)}; the first "
-        f"{main}, row {first.row:,} ({shown(first.item_id or 'no id')}): {shown(first.message)}. See that the folder "
+        f"{main}, {_named(first)}: {shown(first.message)}. See that the folder "
         "of pictures is whole and is the one that --images names, or raise --max-reject-share"
     )
 
@@ -59,13 +59,19 @@ def _told(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{why} {count:,}" for why, count in reasons.items())
 
 
+def _named(row: RejectedItem) -> str:
+    """Name a row by what it says itself: a wrong path is seen by who reads it."""
+    image = f", picture '{shown(row.image)}'" if row.image else ""
+    return f"row {row.row:,} ({shown(row.item_id or 'no id')}{image})"
+
+
 def _none_usable(source: Path, rejected: Sequence[RejectedItem], reasons: Mapping[str, int]) -> str:
     if not rejected:
         held = "pictures" if source.is_dir() else "rows"
         return f"{shown(source)} has no {held}; there is nothing to make items of."
     first = rejected[0]
     return (
-        f"None of the {len(rejected):,} rows of {shown(source)} gives an item ({_told(reasons)}). The first, row "
-        f"{first.row:,} ({shown(first.item_id or 'no id')}): {shown(first.message)}. --images names the pictures' "
+        f"None of the {len(rejected):,} rows of {shown(source)} gives an item ({_told(reasons)}). The first, "
+        f"{_named(first)}: {shown(first.message)}. --images names the pictures' "
         "folder, --column item_id=... and image=... the columns."
     )

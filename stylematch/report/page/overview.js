@@ -68,7 +68,7 @@
     byId("timing-panel").hidden = !stages.length;
     if (!stages.length) return;
     if (whole && whole.items) {
-      byId("rate").append(make("strong", {}, shortRate(rate(whole))), ` photos a second, ${count(whole.items)} scored in ${seconds(whole.seconds)}`);
+      byId("rate").append(make("strong", {}, shortRate(rate(whole))), ` photos a second, ${count(whole.items)} in ${seconds(whole.seconds)}`);
     }
     const shown = busy.length ? busy : stages;
     const longest = Math.max(...shown.map((stage) => stage.seconds), 1e-9);
