@@ -192,25 +192,40 @@ def slow(monkeypatch):
     wait_until_kept()
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_large_array_is_kept_while_its_training_has_begun(tmp_path, monkeypatch, caplog, slow, fails):
-    if fails:
-        monkeypatch.setattr(os, "fsync", lambda _: fail(OSError(errno.EIO, os.strerror(errno.EIO))))
+def test_a_large_array_is_kept_while_its_training_has_begun(tmp_path, slow):
     cache, done = tmp_path / "cache", []
 
-    def cuts(rows):
-        return cut_once(cut_of, rows, 4, files=[], cache=cache, name="n", recipe=[len(rows)], progress=done.append)
+    def cuts():
+        return cut_once(cut_of, range(3), 4, files=[], cache=cache, name="n", recipe=[], progress=done.append)
 
-    first = cuts(range(3))
+    first = cuts()
     assert [path.name.startswith(".") for path in cache.iterdir()] == [True]  # a kill would leave what is swept away
     slow.set()
-    again = cuts(range(3))  # it waits for what is under way
-    assert done == [1, 1, 1] + ([1, 1, 1] if fails else [3])
+    again = cuts()  # it waits for what is under way
+    assert done == [1, 1, 1, 3]
     np.testing.assert_array_equal(again.rows, first.rows)
     np.testing.assert_array_equal(again.fields, first.fields)
-    assert (f"cannot be kept for another training in {cache}: Input/output error" in caplog.text) == fails
-    cuts(range(3))
-    assert len(done) == (9 if fails else 5)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_array_that_the_disk_does_not_take_is_no_ones(tmp_path, slow, monkeypatch, large):
+    def cuts():
+        return cut_once(cut_of, range(3), 4, files=[], cache=tmp_path / "cache", name="n", recipe=[])
+
+    def kept():
+        cuts()
+        wait_until_kept()
+
+    slow.set()
+    said = f"could not keep the cut pictures in {tmp_path}/cache: Input/output error"
+    with monkeypatch.context() as patch:
+        patch.setattr(array_files, "_WORTH_A_THREAD_BYTES", 1 if large else 2**20)
+        patch.setattr(os, "fsync", lambda _: fail(OSError(errno.EIO, os.strerror(errno.EIO))))
+        with pytest.raises(StylematchError, match=said) as told:
+            kept()
+    assert told.value.exit_code == 3
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert cuts().rows.tolist() == [0, 2]
 
 
 def fail(error):

@@ -1,6 +1,7 @@
 import contextlib
 import copy
 import csv
+import errno
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from stylematch.errors import StylematchError, UserError
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
+from stylematch.vision import array_files
 from stylematch.vision.backbones import _SMALL
 from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.begun import check_data, check_whole, steps_of
@@ -764,6 +766,14 @@ def test_the_next_epoch_does_not_wait_for_a_large_checkpoint(tmp_path, watched_l
     monkeypatch.setattr("stylematch.vision.checkpoints.write_durably", waits)
     train_tiny(tmp_path, count=16, epochs=2, keep=keep)
     assert torch.load(tmp_path / "checkpoints" / f"{keep}.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_what_was_learned_from_pictures_that_the_disk_did_not_take_is_not_kept(tmp_path, monkeypatch):
+    error = OSError(errno.EIO, os.strerror(errno.EIO))
+    monkeypatch.setitem(array_files._not_kept, tmp_path / "cache" / "n-squares.npy", error)
+    with pytest.raises(StylematchError, match=r"could not keep the cut pictures in .*cache: Input/output error"):
+        train_tiny(tmp_path, count=16)
+    assert not list(tmp_path.glob("checkpoints/*"))
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

@@ -1,12 +1,12 @@
 """The files of cut pictures: written under a private name, and named when they lie on the disk.
 
-One that is large is brought there by a thread while its first training has begun.
+One that is large is brought there by a thread while its first training has begun. If that fails, the system may forget
+what was written, and the mapped array then has other pictures; so nothing that was learned from it is kept.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import threading
 import time
@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, sync_file, temporary_path
-from stylematch.tables.shown import shown, why
+from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, failure, sync_file, temporary_path
+from stylematch.tables.shown import shown
 
 _WORTH_A_THREAD_BYTES = 64 * 2**20  # smaller arrays are on the disk at once
 _SURELY_LOCKED_S = 60.0  # older than a file that was made just now and is not locked yet
-_being_kept: dict[Path, threading.Thread] = {}  # by the second file, which they are about to write
-logger = logging.getLogger(__name__)
+# By the second file, which is about to be written, or could not be.
+_being_kept: dict[Path, threading.Thread] = {}
+_not_kept: dict[Path, OSError] = {}
 
 
 def keep_array(unnamed: ExitStack, part: Path, marker: Path, found: npt.NDArray[np.float64]) -> None:
@@ -42,21 +43,47 @@ def keep_array(unnamed: ExitStack, part: Path, marker: Path, found: npt.NDArray[
         The second file, which says that the array is whole.
     found : ndarray
         What it holds.
+
+    Raises
+    ------
+    StylematchError
+        The disk is full, read-only or broken. Of a large array ``check_kept`` raises it.
     """
     keep = partial(_keep, unnamed, part, marker, found)
     if part.stat().st_size < _WORTH_A_THREAD_BYTES:
         keep()
+        check_kept()
         return
     thread = threading.Thread(target=keep)
     thread.start()
     _being_kept[marker] = thread
 
 
+def check_kept() -> None:
+    """Raise where an array could not be brought to the disk since the last time that this was asked.
+
+    Raises
+    ------
+    StylematchError
+        As of ``keep_array``.
+    """
+    if _not_kept:
+        marker, error = _not_kept.popitem()
+        raise failure("keep the cut pictures in", shown(marker.parent), error) from error
+
+
 def wait_until_kept(marker: Path | None = None) -> None:
-    """Wait for an array, or for all: this process or another is about to open it, or its folder is to go."""
+    """Wait for an array, or for all: this process or another is about to open it, or its folder is to go.
+
+    Raises
+    ------
+    StylematchError
+        As of ``keep_array``.
+    """
     for one in [marker] if marker is not None else [*_being_kept]:
         if (thread := _being_kept.pop(one, None)) is not None:
             thread.join()
+    check_kept()
 
 
 @contextmanager
@@ -77,10 +104,8 @@ def _keep(unnamed: ExitStack, part: Path, marker: Path, found: npt.NDArray[Any])
             with second.open("wb") as file:
                 np.save(file, found, allow_pickle=False)
             sync_file(second)
-    except OSError as error:  # these are cut and stay mapped; the next training cuts them again
-        logger.warning(
-            "the cut pictures cannot be kept for another training in %s: %s", shown(marker.parent), why(error)
-        )
+    except OSError as error:
+        _not_kept[marker] = error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from torchmetrics.classification import (
 
 from stylematch.data.labels import LabelSchema
 from stylematch.settings.train import TrainJob
+from stylematch.vision.array_files import check_kept
 from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.batches import Batch
 from stylematch.vision.begun import CHECKPOINT_LABELS
@@ -198,7 +199,14 @@ class Learner(lightning.LightningModule):
         return total
 
     def on_train_epoch_end(self) -> None:
-        """Lower the rate where the validation loss has not fallen: before the checkpoint, which has to know of it."""
+        """Lower the rate where the validation loss has not fallen: before the checkpoint, which has to know of it.
+
+        Raises
+        ------
+        StylematchError
+            If the pictures could not be brought to the disk: what was learned may be of others, and is not kept.
+        """
+        check_kept()
         rate = self.lr_schedulers()
         if isinstance(rate, torch.optim.lr_scheduler.ReduceLROnPlateau):
             rate.step(float(self.trainer.callback_metrics["val_loss"]))
