@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -280,6 +281,16 @@ def test_a_row_without_a_picture_takes_no_id(folder):
     table = read(folder, ["1,a.png,x", "1,a.png,x", "2,gone.png,x", "2,a.png,x"])
     assert table.numbers == (2, 5)
     assert [row.reason for row in table.rejected] == ["duplicate_id", "missing_picture"]
+
+
+def test_paths_that_windows_wrote_are_found(folder):
+    (folder / "shirts").mkdir()
+    for name in ("shirts/b.png", "shirts\\c.png"):  # the second is a name here
+        shutil.copy(folder / "a.png", folder / name)
+    paths = [".\\a.png", "shirts\\b.png", "shirts\\c.png", "shirts\\gone.png", "..\\a.png", "C:\\a.png"]
+    table = read(folder, [f"{number},{path},x" for number, path in enumerate(paths)])
+    assert table.columns["image"].to_pylist() == ["./a.png", "shirts/b.png", "shirts\\c.png"]
+    assert [row.reason for row in table.rejected] == ["missing_picture", "outside_folder", "missing_picture"]
 
 
 def test_parquet_types_are_kept_in_ones_that_can_be_asked_for(folder):

@@ -190,7 +190,7 @@ def test_rare_labels_become_unknown(pictures):
         ),
         ("image,a,part", "pictures/1.png,x,later", LabelColumns(("a",), part="part"), "'later' is none of train, val"),
         ("image,a,part", "pictures/1.png,x,", LabelColumns(("a",), part="part"), "line 2, column part: '' is none of"),
-        ("image,a", "pictures\\1.png,x", LabelColumns(("a",)), "the first of its pictures is said to be 'pictures"),
+        ("image,a", "pictures\\99.png,x", LabelColumns(("a",)), "the first of its pictures is said to be 'pictures"),
         ("image,a", "pictures/1.png," + 1001 * "x", LabelColumns(("a",)), "line 2, column a: a label of 1,001"),
         ("image,a", "pictures/1.png,x", LabelColumns(("image",)), "column image names the pictures"),
         ("image,a", "", LabelColumns(("a",)), ": no rows."),

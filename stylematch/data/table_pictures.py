@@ -21,12 +21,25 @@ class TablePictures:
         self._by_stem: dict[str, str] | None = None
 
     def by_path(self, image: str) -> str | tuple[str, str]:
-        """Return the path, or reason and message."""
-        found = self.in_folder(image)
-        return image if isinstance(found, str) else found
+        """Return the path, or reason and message; one that Windows wrote has slashes then."""
+        spelled, found = self._spelled(image)
+        return spelled if isinstance(found, str) else found
 
     def in_folder(self, image: str) -> str | tuple[str, str]:
         """Return where the file lies, the same however its path is written, or reason and message."""
+        return self._spelled(image)[1]
+
+    def _spelled(self, image: str) -> tuple[str, str | tuple[str, str]]:
+        """Return how the path of a file is spelled here, and what ``in_folder`` says of it."""
+        found = self._find(image)
+        if isinstance(found, str) or "\\" not in image:
+            return image, found
+        slashed = image.replace("\\", "/")
+        there = self._find(slashed)
+        is_told = isinstance(there, str) or there[0] == RowReason.OUTSIDE_FOLDER
+        return (slashed, there) if is_told else (image, found)
+
+    def _find(self, image: str) -> str | tuple[str, str]:
         if "\0" in image or "://" in image:
             return RowReason.MISSING_PICTURE, "image is no path of a file; download the picture and name the file"
         real = os.path.realpath(os.path.join(self._root, image))  # noqa: PTH118 - Path would drop a final slash
