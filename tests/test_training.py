@@ -27,7 +27,7 @@ from stylematch.data.fashion_mnist import SCHEMA
 from stylematch.errors import StylematchError, UserError
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
-from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
+from stylematch.tables.disk import TEMPORARY_SUFFIX, failure, write_durably
 from stylematch.vision import array_files
 from stylematch.vision.backbones import _SMALL
 from stylematch.vision.batches import Batches, EpochOrder
@@ -770,7 +770,7 @@ def test_the_next_epoch_does_not_wait_for_a_large_checkpoint(tmp_path, watched_l
 
 def test_what_was_learned_from_pictures_that_the_disk_did_not_take_is_not_kept(tmp_path, monkeypatch):
     error = OSError(errno.EIO, os.strerror(errno.EIO))
-    monkeypatch.setitem(array_files._not_kept, tmp_path / "cache" / "n-squares.npy", error)
+    monkeypatch.setattr(array_files, "_not_kept", [failure("keep the cut pictures in", f"{tmp_path}/cache", error)])
     with pytest.raises(StylematchError, match=r"could not keep the cut pictures in .*cache: Input/output error"):
         train_tiny(tmp_path, count=16)
     assert not list(tmp_path.glob("checkpoints/*"))

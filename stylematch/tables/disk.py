@@ -122,18 +122,23 @@ def durable_file(path: Path) -> Iterator[IO[bytes]]:
     StylematchError
         The disk is full, read-only or broken; the temporary file is removed.
     """
+    with _replaced(path) as temporary, temporary.open("wb", buffering=BUFFER_BYTES) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Give a temporary name for a file that lies on the disk at the block's end, and then comes to its place."""
     temporary = temporary_path(path)
     with explained("write", path):
         try:
-            with temporary.open("wb", buffering=BUFFER_BYTES) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
             temporary.replace(path)
             sync_directory(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)  # also after a rename of a name of the same file, which does nothing
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:
@@ -172,14 +177,8 @@ def give_second_name(source: Path, target: Path) -> None:
     StylematchError
         The disk is full, read-only or broken; what was at ``target`` is still there.
     """
-    temporary = temporary_path(target)
-    with explained("write", target):
-        try:
-            link_or_copy(source, temporary)
-            temporary.replace(target)
-            sync_directory(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)  # also after a rename of a name of the same file, which does nothing
+    with _replaced(target) as temporary:
+        link_or_copy(source, temporary)
 
 
 @contextlib.contextmanager

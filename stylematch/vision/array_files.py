@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.tables.disk import TEMPORARY_SUFFIX, explained, failure, sync_file, temporary_path
-from stylematch.tables.shown import shown
+from stylematch.errors import StylematchError
+from stylematch.tables.disk import TEMPORARY_SUFFIX, durable_file, explained, sync_file, temporary_path
 
 _WORTH_A_THREAD_BYTES = 64 * 2**20  # smaller arrays are on the disk at once
 _SURELY_LOCKED_S = 60.0  # older than a file that was made just now and is not locked yet
-# By the second file, which is about to be written, or could not be.
-_being_kept: dict[Path, threading.Thread] = {}
-_not_kept: dict[Path, OSError] = {}
+_being_kept: dict[Path, threading.Thread] = {}  # by the second file, which they are about to write
+_not_kept: list[StylematchError] = []
 
 
 def keep_array(unnamed: ExitStack, part: Path, marker: Path, found: npt.NDArray[np.float64]) -> None:
@@ -68,8 +67,7 @@ def check_kept() -> None:
         As of ``keep_array``.
     """
     if _not_kept:
-        marker, error = _not_kept.popitem()
-        raise failure("keep the cut pictures in", shown(marker.parent), error) from error
+        raise _not_kept.pop()
 
 
 def wait_until_kept(marker: Path | None = None) -> None:
@@ -98,14 +96,12 @@ def passing_folder() -> Iterator[Path]:
 
 def _keep(unnamed: ExitStack, part: Path, marker: Path, found: npt.NDArray[Any]) -> None:
     try:
-        with unnamed:
+        with explained("keep the cut pictures in", marker.parent), unnamed:
             sync_file(part)  # not the array's own flush, for which all threads of Python wait
-        with published(marker) as second:  # power may fail in between
-            with second.open("wb") as file:
-                np.save(file, found, allow_pickle=False)
-            sync_file(second)
-    except OSError as error:
-        _not_kept[marker] = error
+        with durable_file(marker) as file:  # power may fail in between
+            np.save(file, found, allow_pickle=False)
+    except StylematchError as error:
+        _not_kept.append(error)
 
 
 @contextmanager

@@ -68,8 +68,9 @@ def train_network(
     """
     last, kept = last_checkpoint(job, out), out / "checkpoints" / f"{job.schedule.keep}.ckpt"
     if last is not None:
-        for checkpoint in dict.fromkeys((last, kept)):
-            check_whole(checkpoint)
+        check_whole(last)
+        if not (kept.is_file() and kept.samefile(last)):  # the best is often the last, and checkpoints are large
+            check_whole(kept)
         check_layers(last, network)
     check_data(network.schema, parts, val, out, begun=last is not None)
     only_points = all(group.kind == "points" for group in network.schema.groups)
