@@ -149,16 +149,15 @@ class ObjectFolder:
     ) -> tuple[FoundPhoto, str | None, Look | None]:
         """Return an object with its ETag, why it is passed over, if it is, and the look that told."""
         raw_path, size = listed.raw_path, listed.bytes or 0
-        photo = FoundPhoto(escape_path(raw_path), raw_path, size)
+        path = escape_path(raw_path)
         if known is None or not known.still_holds(size, listed.written_ns):
             try:
                 known = self._ask(listed, known)
             except PhotoRejectedError:
-                counts.not_looked_at.append(photo.path)
-                if not raw_path.lower().endswith(PICTURE_EXTENSIONS):
-                    return photo, Ignored.UNREADABLE_FILE, None
-                return photo, None, None
-        photo = FoundPhoto(photo.path, raw_path, known.bytes, stamp=known.stamp)
+                counts.not_looked_at.append(path)
+                is_one = raw_path.lower().endswith(PICTURE_EXTENSIONS)
+                return FoundPhoto(path, raw_path, size), None if is_one else Ignored.UNREADABLE_FILE, None
+        photo = FoundPhoto(path, raw_path, known.bytes, stamp=known.stamp)
         return photo, None if known.is_picture else Ignored.NOT_A_PICTURE, known
 
     def _ask(self, listed: _Listed, known: Look | None) -> Look:
