@@ -29,7 +29,7 @@ from stylematch.data.celeba_files import (
     read_list,
     read_pairs,
 )
-from stylematch.data.labels import BinaryGroup, LabelSchema, PointGroup
+from stylematch.data.labels import PIXEL_CENTRE_PX, BinaryGroup, LabelSchema, PointGroup
 from stylematch.errors import UserError
 from stylematch.tables.contract import LANDMARKS
 
@@ -77,8 +77,6 @@ ATTRIBUTES = (
 )
 
 BOX = ("x_1", "y_1", "x_2", "y_2")
-PIXEL_CENTRE_PX = 0.5
-"""A landmark names its pixel, the first of which is 0; measured from the picture's corner, as boxes are, it is here."""
 SCHEMA = LabelSchema((BinaryGroup("attributes", ATTRIBUTES), PointGroup("landmarks", LANDMARKS)))
 SCHEMA_WITH_BOX = LabelSchema((*SCHEMA.groups, PointGroup("box", BOX)))
 SPLITS = ("train", "val", "test")

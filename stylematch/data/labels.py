@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 from stylematch.errors import UserError
 
+PIXEL_CENTRE_PX = 0.5
+"""A landmark names its pixel, the first of which is 0; measured from the picture's corner, as boxes are, it is here."""
+
 
 @dataclass(frozen=True)
 class BinaryGroup:

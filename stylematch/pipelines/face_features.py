@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import PIXEL_CENTRE_PX
+from stylematch.data.labels import PIXEL_CENTRE_PX
 from stylematch.data.photos import FoundPhoto
 from stylematch.errors import PhotoRejectedError
 from stylematch.pipelines.listed_photos import no_face_row, read_row, reading, rejected_row

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stylematch.data.celeba import PIXEL_CENTRE_PX
-from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
+from stylematch.data.labels import PIXEL_CENTRE_PX, BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.tables.contract import BOX
 from stylematch.tables.shown import shown

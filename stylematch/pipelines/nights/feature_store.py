@@ -35,15 +35,33 @@ MAX_SHARD_PHOTOS = 4096
 PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "faces")
 # What these packages do comes after the features, or never touches a picture.
 _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", "faiss-gpu-cu12", "pandas", "pyarrow", "pydantic", "tqdm", "typer")
-SOURCES = ("vision", "data", "pipelines/face_features.py", "pipelines/listed_photos.py")
+# The modules that have a say in a feature, one by one: training, catalogues and label files may change without it.
+_DATA = ("damage", "decode", "heif", "labels", "looks", "magic", "photo_file", "photos", "rgb", "upright")
+_VISION = ("bfloat16", "bundle", "crops", "face_reader", "faces", "garments", "runtime", "yunet")
+_TORCH = (
+    "backbones",
+    "mirror",
+    "neighbour_space",
+    "networks",
+    "point_head",
+    "pooling",
+    "small_resnet",
+    "stored_network",
+    "weights_file",
+)
+SOURCES = (
+    *(f"data/{name}.py" for name in _DATA),
+    *(f"vision/{name}.py" for name in (*_VISION, *_TORCH)),
+    "pipelines/face_features.py",
+    "pipelines/listed_photos.py",
+)
 
 
 def fingerprint(spec: RunSpec) -> dict[str, Any]:
     """Return all that a photo's features follow from, besides its bytes, as plain values.
 
     The face finder and its settings, the two models with their crops, the device and the packages that run them, what
-    pictures can be read, and the code that does it. The sources are taken by whole folders: too often computed again
-    is only slow.
+    pictures can be read, and the code that does it.
     """
     settings, device = spec.settings, spec.device
     no_part = _NO_PART_IN_FEATURES if device == "cpu-bf16" else (*_NO_PART_IN_FEATURES, "openvino")
