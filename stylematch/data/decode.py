@@ -83,7 +83,7 @@ class DecodedPhoto:
 
     @cached_property
     def preview(self) -> Image.Image:
-        """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged."""
+        """The picture in RGB with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged."""
         return scaled(self.image, PREVIEW_SIDE_PX)
 
 
@@ -106,14 +106,19 @@ def rgb_image_of(four: npt.NDArray[Any]) -> Image.Image:
 
 
 def scaled(image: Image.Image, side_px: int) -> Image.Image:
-    """Return a picture whose larger side is at most ``side_px``, never enlarged, antialiased."""
+    """Return a picture in RGB whose larger side is at most ``side_px``, never enlarged, antialiased."""
     large = max(image.size)
     if large <= side_px:
-        return image
+        return in_rgb(image)
     size = (max(1, round(image.width * side_px / large)), max(1, round(image.height * side_px / large)))
     factor = large // side_px
     reduced = image if factor < 2 else image.reduce(factor)  # by a whole factor first, which is several times faster
-    return reduced.resize(size, Image.Resampling.BILINEAR)
+    return in_rgb(reduced).resize(size, Image.Resampling.BILINEAR)
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of mode RGB: as an array it is copied whole, not pixel by pixel, and it is resized faster."""
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_header(data: bytes) -> Header:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from stylematch.data.decode import PREVIEW_SIDE_PX, DecodedPhoto
+from stylematch.data.decode import PREVIEW_SIDE_PX, DecodedPhoto, in_rgb
 from stylematch.vision.yunet import find_faces
 
 _MAX_UPSCALE = 2.0
@@ -150,7 +150,7 @@ class YunetLocator:
         scale_x, scale_y = photo.width / size[0], photo.height / size[1]
         boxes = (
             _inside((x * scale_x, y * scale_y, width * scale_x, height * scale_y), photo, confidence)
-            for confidence, x, y, width, height in find_faces(np.asarray(image))
+            for confidence, x, y, width, height in find_faces(np.asarray(in_rgb(image)))
         )
         return [box for box in boxes if box is not None]
 

@@ -70,7 +70,9 @@ def _decoded(output: npt.NDArray[np.float32], stride_px: int) -> npt.NDArray[np.
     """Return the finds (n, 5) of one output (channels, rows, columns)."""
     flat = output.reshape(len(output), -1)
     # Both probabilities have to reach the square of the mean; few places do, so that most need no exponential.
-    places = np.flatnonzero(flat[[CLASS_ROW, OBJECT_ROW]].min(axis=0) >= _LEAST_LOGIT)
+    places = np.flatnonzero(np.minimum(flat[CLASS_ROW], flat[OBJECT_ROW]) >= _LEAST_LOGIT)
+    if not len(places):
+        return np.empty((0, 5))
     values = flat[:, places].astype(np.float64)
     confidence = np.sqrt(1 / ((1 + np.exp(-values[CLASS_ROW])) * (1 + np.exp(-values[OBJECT_ROW]))))
     rows, columns = np.divmod(places, output.shape[2])
