@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stylematch import __version__
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.counts import Counts, count_tables
-from stylematch.tables.environment import PACKAGES, code_version
+from stylematch.tables.environment import PACKAGES, code_version, widest_vectors
 from stylematch.tables.manifest import Manifest, Stage, compute_run_id, read_manifest, write_manifest
 from stylematch.tables.writer import ShardWriter
 
@@ -69,6 +69,7 @@ def test_manifest_round_trip(tmp_path):
     assert content["seconds"] == 4.5
     assert content["packages"]["pyarrow"] != "absent"
     assert content["host"]["cores"] >= 1
+    assert "vectors" in content["host"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"tool": "other", "run_id": "x"}', '{"tool": "stylematch"}', "\xff"])
@@ -128,3 +129,17 @@ def test_counts_are_those_of_the_tables(tmp_path):
                     )
     counts = count_tables(tmp_path, {"link": 2})
     assert counts == Counts(4, 2, 1, 1, 0, 0, {"ok": 2, "no_face_found": 1, "corrupt": 1}, {"link": 2})
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("flags\t\t: fpu sse4_2 avx f16c avx2 avx512f avx512_vnni avx512_bf16 amx", "avx512_bf16"),
+        ("flags\t\t: fpu avx2 avx\nbugs\t\t: avx512f", "avx2"),
+        ("flags\t\t: fpu sse4_2 avxnot", None),
+        ("Features\t: fp asimd", None),
+        ("", None),
+    ],
+)
+def test_a_processor_is_told_by_its_vectors(flags, told):
+    assert widest_vectors(f"model name\t: X\n{flags}\n") == told

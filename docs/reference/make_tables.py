@@ -42,7 +42,7 @@ MANIFEST_MEANINGS = {
     "sha256": "of the two models (bundle: attributes), the indexes, the rules, the settings and the inputs",
     "settings": "as they were asked for",
     "device": "cpu or cuda",
-    "host": "the machine: system, processor, cores, Python",
+    "host": "the machine: system, processor and its widest vector instructions, cores, Python",
     "unreadable_directories": "the first folders that could not be listed, whose photos are in no table",
     "packages": "releases of the packages that results depend on",
     "outputs": "what lies beside the manifest",

@@ -134,7 +134,8 @@ def _machine(device: str) -> Iterator[Finding]:
         gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         memory = f", {gib:.1f} GiB memory"
     free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
-    yield Finding("ok", "machine", f"{host['processor']}, {usable_cores()} cores to use{memory}, {host['system']}")
+    processor = f"{host['processor']} ({host['vectors']})" if host["vectors"] else host["processor"]
+    yield Finding("ok", "machine", f"{processor}, {usable_cores()} cores to use{memory}, {host['system']}")
     yield Finding("ok", "disk", f"{free_gib:.1f} GiB free in the working directory")
     try:
         resolved = resolve_device(device)

@@ -30,6 +30,8 @@ PACKAGES = (
 OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "openvino", "pi-heif", "torch")
 """Packages of the extras that change what a run computes, named where they are installed."""
 
+_VECTORS = ("avx512_bf16", "avx512_vnni", "avx512f", "avx2", "avx")
+
 
 @functools.cache
 def code_version() -> str:
@@ -68,15 +70,27 @@ def package_versions() -> dict[str, str]:
 
 
 def describe_host() -> dict[str, str | int | None]:
-    """Return the host's name, system, processor, usable cores and Python version."""
+    """Return the host's name, system, processor, its widest vectors, usable cores and Python version."""
     try:
-        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        known = Path("/proc/cpuinfo").read_text()
     except OSError:
-        match = None
+        known = ""
+    model = re.search(r"^model name\s*:\s*(.+)$", known, re.MULTILINE)
     return {
         "name": platform.node(),
         "system": platform.platform(),
-        "processor": match.group(1) if match else platform.processor() or platform.machine(),
+        "processor": model.group(1) if model else platform.processor() or platform.machine(),
+        "vectors": widest_vectors(known),
         "cores": usable_cores(),
         "python": platform.python_version(),
     }
+
+
+def widest_vectors(cpuinfo: str) -> str | None:
+    """Return an x86 processor's widest vector instructions, as ``/proc/cpuinfo`` calls them; None where it names none.
+
+    A virtual machine often calls its processor by its family alone, whose members are two and a half times apart.
+    """
+    flags = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    told = flags.group(1).split() if flags else []
+    return next((name for name in _VECTORS if name in told), None)
