@@ -83,7 +83,7 @@ class DecodedPhoto:
 
     @cached_property
     def preview(self) -> Image.Image:
-        """The picture in RGB with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged."""
+        """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged; RGB or RGBX."""
         return scaled(self.image, PREVIEW_SIDE_PX)
 
 
@@ -106,10 +106,10 @@ def rgb_image_of(four: npt.NDArray[Any]) -> Image.Image:
 
 
 def scaled(image: Image.Image, side_px: int) -> Image.Image:
-    """Return a picture in RGB whose larger side is at most ``side_px``, never enlarged, antialiased."""
+    """Return a picture whose larger side is at most ``side_px``, never enlarged, antialiased: itself, or in RGB."""
     large = max(image.size)
     if large <= side_px:
-        return in_rgb(image)
+        return image
     size = (max(1, round(image.width * side_px / large)), max(1, round(image.height * side_px / large)))
     factor = large // side_px
     reduced = image if factor < 2 else image.reduce(factor)  # by a whole factor first, which is several times faster
