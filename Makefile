@@ -10,7 +10,7 @@ TEST_PROCESSES = 2
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c constraints.txt
-SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .PHONY: help demo test test-fast test-long audit lint docs default-index indexes tables-page reference-pages clean
 
@@ -93,19 +93,19 @@ clean:
 $(VENV)/.made:
 	@if [ -e $(BIN)/python ]; then \
 	  if ! $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null; then \
-	    echo 'The environment in $(VENV) is not of Python 3.11 or 3.12: remove the folder and run make again.' >&2; exit 1; \
+	    echo 'The environment in $(VENV) is not of Python 3.11 to 3.13: remove the folder and run make again.' >&2; exit 1; \
 	  fi; \
 	fi; \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  found=; \
-	  for python in "$(PYTHON)" python3 python3.12 python3.11; do \
+	  for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
 	    if [ -n "$$python" ] && "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then found=$$python; break; fi; \
 	    if [ -n "$(PYTHON)" ]; then break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then \
-	    if [ -n "$(PYTHON)" ]; then tried='$(PYTHON)'; else tried='python3, python3.12 or python3.11'; fi; \
-	    echo "stylematch needs Python 3.11 or 3.12, and found none as $$tried." \
-	      'Install one, or name it: make demo PYTHON=/path/to/python3.12' >&2; exit 1; \
+	    if [ -n "$(PYTHON)" ]; then tried='$(PYTHON)'; else tried='python3, python3.13, python3.12 or python3.11'; fi; \
+	    echo "stylematch needs Python 3.11 to 3.13, and found none as $$tried." \
+	      'Install one, or name it: make demo PYTHON=/path/to/python3.13' >&2; exit 1; \
 	  fi; \
 	  "$$found" -m venv $(VENV) || exit 1; \
 	fi; \

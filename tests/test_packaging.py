@@ -193,6 +193,18 @@ def test_constraints_hold_one_fitting_release_of_every_direct_dependency():
     assert len(pinned) == sum(not line.startswith("#") for line in lines)
 
 
+def test_the_releases_of_python_are_the_same_everywhere():
+    from stylematch.pipelines.doctor import PYTHONS
+
+    (oldest, newest), after = PYTHONS, (PYTHONS[1][0], PYTHONS[1][1] + 1)
+    assert PROJECT["requires-python"] == ">={}.{},<{}.{}".format(*oldest, *after)
+    assert f"sys.exit(not {oldest} <= sys.version_info[:2] <= {newest})" in (REPOSITORY / "Makefile").read_text()
+    told = {line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: Python :: 3." in line}
+    assert told == {f"3.{minor}" for minor in range(oldest[1], after[1])}
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert all(version in readme for version in told)
+
+
 def test_no_tracked_file_names_a_machine_or_a_registry():
     # Put together here, so that this file does not hold them.
     words = ["index" + "-url", "find" + "-links", "trusted" + "-host", "pypi" + ".org", "python" + "hosted"]
@@ -298,7 +310,7 @@ def make(folder, *arguments):
 def test_without_a_fitting_python_make_says_so(checkout):
     done = make(checkout, "-s", "demo", "PYTHON=python-that-is-not-there")
     assert done.returncode != 0
-    assert "needs Python 3.11 or 3.12, and found none as python-that-is-not-there" in done.stderr
+    assert "needs Python 3.11 to 3.13, and found none as python-that-is-not-there" in done.stderr
     assert not (checkout / ".venv").exists()
 
 

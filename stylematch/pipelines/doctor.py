@@ -41,6 +41,8 @@ from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
 
+PYTHONS = (3, 11), (3, 13)
+"""The oldest and the newest release that the tests pass on."""
 EXTRAS = {
     "heic": ("pi-heif",),
     "gpu": ("torch", "torchvision"),
@@ -100,9 +102,9 @@ def raise_for(findings: Sequence[Finding]) -> None:
 
 
 def _versions() -> Iterator[Finding]:
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    fits = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
     yield Finding("ok", "stylematch", __version__)
-    needed = "" if fits else "; 3.11 or 3.12 is needed"
+    needed = "" if fits else "; {}.{} to {}.{} is needed".format(*PYTHONS[0], *PYTHONS[1])
     yield Finding("ok" if fits else "FAULT", "Python", f"{platform.python_version()}, {sys.executable}{needed}")
     packages = package_versions()
     missing = [name for name, version in packages.items() if version == "absent"]
