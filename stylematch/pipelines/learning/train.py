@@ -75,7 +75,6 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
 
     from stylematch.vision.export import write_bundle
     from stylematch.vision.together import leave_alone
-    from stylematch.vision.training import give_space
 
     check_devices(job.schedule.devices)
     out = Path(job.out)
@@ -85,11 +84,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     leave_alone()
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
-    with _on_gpu(network):
-        if job.model.embedding_layer:
-            with Progress(sum(len(part) for part, _ in source.parts), "pictures", "fit the embedding") as progress:
-                give_space(network, source.parts, job.model.input_px, progress.update)
-        calibration, thresholds = _calibrate(network, source.val, job.model.input_px)
+    calibration, thresholds = finish(job, source, network)
     means, counts = source.mean_shapes(), source.trained_counts()
     said = {
         **source.description,
@@ -126,6 +121,19 @@ def learn(job: TrainJob, source: Source) -> Network:
     for folder, step, parts, val in trainings(job, source, network):
         network = train_network(network, step, parts, val, folder, teachers)
     return network
+
+
+def finish(job: TrainJob, source: Source, network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fit, in place, what is fitted to a trained network; return what calibration changed, and thresholds, by group."""
+    from stylematch.vision.storable import round_to_stored
+    from stylematch.vision.training import give_space
+
+    with _on_gpu(network):
+        round_to_stored(network)  # so that all is fitted to the network that ships
+        if job.model.embedding_layer:
+            with Progress(sum(len(part) for part, _ in source.parts), "pictures", "fit the embedding") as progress:
+                give_space(network, source.parts, job.model.input_px, progress.update)
+        return _calibrate(network, source.val, job.model.input_px)
 
 
 def trainings(
@@ -180,20 +188,28 @@ def _on_gpu(network: Network) -> Iterator[None]:
 
 
 def _calibrate(network: Network, val: Examples, input_px: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fold temperatures into the heads, in place; return them with their effect, and thresholds, by group."""
+    """Fold temperatures into the heads, in place; return them with their effect, and thresholds, by group.
+
+    A threshold lies between two pictures of the validation split, which may change places where weights are rounded. So
+    the network, which is rounded already, is asked again once its heads with the temperatures in them are, too.
+    """
+    from stylematch.vision.storable import round_to_stored
+
     calibration: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
-    logits = network.logits(val.crops(input_px))
-    for group in network.schema.groups:
-        labels = val.targets[group.name]
-        if group.kind == "points":
-            continue
-        values = logits[group.name]
-        temperatures = fit_temperatures(values, labels)
-        network.cool(group.name, temperatures)
+    groups = [group for group in network.schema.groups if group.kind != "points"]
+    pictures = val.crops(input_px)
+    logits = network.logits(pictures)
+    fitted = {group.name: fit_temperatures(logits[group.name], val.targets[group.name]) for group in groups}
+    for name, temperatures in fitted.items():
+        network.cool(name, temperatures)
+    round_to_stored(network)
+    cooled = network.logits(pictures)
+    for group in groups:
+        labels, temperatures, said = val.targets[group.name], fitted[group.name], cooled[group.name]
         names = group.labels if group.kind == "binary" else (group.name,)
-        calibration[group.name] = calibration_figures(values, labels, temperatures, names)
+        calibration[group.name] = calibration_figures(logits[group.name], said, labels, temperatures, names)
         if group.kind == "binary":
-            chosen = choose_thresholds(apply_temperatures(values, temperatures, group.kind), labels)
+            chosen = choose_thresholds(apply_temperatures(said, np.ones_like(temperatures), group.kind), labels)
             thresholds[group.name] = {name: float(t) for name, t in zip(names, chosen, strict=True)}
     return calibration, thresholds
