@@ -26,7 +26,13 @@ from stylematch.pipelines.learning.evaluate import measure_examples
 from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
-from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job, step_folders
+from stylematch.pipelines.learning.train_job import (
+    alone_in,
+    check_devices,
+    check_train_extra,
+    open_job,
+    step_folders,
+)
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Step
@@ -68,17 +74,22 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     Raises
     ------
     UserError
-        If the job or its data are wrong, the train extra is missing, or the training diverges.
+        If the job or its data are wrong, the train extra is missing, the training diverges, or another one is under
+        way in the same folder.
     """
     check_train_extra()
+    check_devices(job.schedule.devices)
+    source = open_job(job)
+    with alone_in(Path(job.out)):
+        return _train(job, job_file, source)
+
+
+def _train(job: TrainJob, job_file: Path, source: Source) -> TrainSummary:
     from lightning.pytorch.utilities import rank_zero_only
 
     from stylematch.vision.export import write_bundle
     from stylematch.vision.together import leave_alone
 
-    check_devices(job.schedule.devices)
-    out = Path(job.out)
-    source = open_job(job)
     with told_by_their_keys(job):
         network = learn(job, source)
     leave_alone()
@@ -97,7 +108,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     }
     if source.learned_names:
         said[LEARNED_NAMES] = digest_names(source.learned_names)
-    bundle = write_bundle(network, out / "bundle", name=job.name, licence=source.licence, extra=said)
+    bundle = write_bundle(network, Path(job.out) / "bundle", name=job.name, licence=source.licence, extra=said)
     runtime = CpuRuntime(bundle, threads=usable_cores())
     figures = {
         "job": {"name": job.name, "sha256": file_sha256(job_file), "settings": job.model_dump(mode="json")},
