@@ -1,6 +1,7 @@
 import json
 import shutil
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,14 @@ import torch
 from safetensors import safe_open
 
 from stylematch.data import celeba, fashion_mnist
+from stylematch.data.labels import BinaryGroup, LabelSchema
 from stylematch.errors import UserError
+from stylematch.evaluate.calibration import calibration_errors, choose_thresholds
+from stylematch.pipelines.learning import train as training
 from stylematch.settings.train_model import Model
+from stylematch.vision.backbones import _SMALL
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
+from stylematch.vision.examples import Examples
 from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime, load_runtime, resolve_device
@@ -98,6 +104,31 @@ def test_the_runtimes_agree(bundles, kind):
     # The comparison means something only if the answers differ between pictures.
     assert onnx_says.heads[head].std(axis=0).max() > 0.05
     assert runtime_difference(bundle) < 1e-3
+
+
+def test_thresholds_are_the_best_for_the_bundle_as_it_is_stored(tmp_path, monkeypatch):
+    """Weights that are rounded later would let pictures change places around a threshold."""
+    monkeypatch.setitem(_SMALL, "small_resnet", (1, (16, 32, 64)))
+    schema = LabelSchema((BinaryGroup("tags", tuple(f"tag {number}" for number in range(30))),))
+    network = lively("small_resnet", schema, 16, 28)
+    rng = np.random.default_rng(5)
+    blocks = rng.integers(0, 256, (2000, 9, 9, 1), dtype=np.uint8)
+    fields = blocks.repeat(4, axis=1).repeat(4, axis=2)
+    val = Examples(tuple(map(str, range(2000))), fields, {"tags": rng.integers(0, 2, (2000, 30), dtype=np.int8)})
+    job = SimpleNamespace(model=network.model)
+    calibration, chosen = training.finish(job, SimpleNamespace(parts=[], val=val), network)
+    stored = CpuRuntime(write_bundle(network, tmp_path, name="tags", licence="none")).run(val.crops(28)).heads["tags"]
+    best = choose_thresholds(stored, val.targets["tags"])
+    yes = val.targets["tags"] > 0
+
+    def balanced(thresholds):
+        said = stored >= thresholds
+        return ((said & yes).sum(0) / yes.sum(0) + (~said & ~yes).sum(0) / (~yes).sum(0)) / 2
+
+    # Another arithmetic may let one picture change places; rounded weights let tens.
+    np.testing.assert_allclose(balanced(np.array([*chosen["tags"].values()])), balanced(best), atol=1e-4)
+    error = calibration_errors(stored, val.targets["tags"]).mean()
+    assert calibration["tags"]["expected_calibration_error_after"] == pytest.approx(error, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

@@ -145,12 +145,12 @@ def test_figures_before_and_after():
     logits = rng.normal(0, 1, (5000, 2))
     labels = (rng.random(logits.shape) < apply_temperatures(logits, np.full(2, 0.25), "binary")).astype(np.int8)
     fitted = fit_temperatures(logits, labels)
-    figures = calibration_figures(logits, labels, fitted, ["a", "b"])
+    figures = calibration_figures(logits, logits / fitted, labels, fitted, ["a", "b"])
     assert figures["pictures"] == 5000
     assert figures["expected_calibration_error_after"] < figures["expected_calibration_error_before"] / 5
     assert figures["temperature"]["a"] == pytest.approx(0.25, rel=0.1)
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    unknown = calibration_figures(logits, np.full(5000, -1), np.ones(1), ["kind"])
+    unknown = calibration_figures(logits, logits, np.full(5000, -1), np.ones(1), ["kind"])
     assert unknown == {
         "pictures": 5000,
         "expected_calibration_error_before": None,

@@ -51,7 +51,7 @@ def face_figures():
 
 def test_the_card_of_a_face_model(tmp_path, face_figures):
     groups, measured, labels = face_figures
-    fitted = calibration_figures(np.zeros((60, 4)), labels, np.full(4, 1.5), groups[0][2])
+    fitted = calibration_figures(np.zeros((60, 4)), np.zeros((60, 4)), labels, np.full(4, 1.5), groups[0][2])
     # What a folder is called says nothing.
     points = {"celeba_aligned_sample": "pseudo-labels of <me>", "mine": "official points", "celeba test": None}
     by_title = {
@@ -168,7 +168,7 @@ def test_names_are_never_markup(tmp_path):
 
 def test_a_model_that_started_calibrated_says_what_before_is(tmp_path, face_figures):
     groups, measured, labels = face_figures
-    fitted = calibration_figures(np.zeros((60, 4)), labels, np.ones(4), groups[0][2])
+    fitted = calibration_figures(np.zeros((60, 4)), np.zeros((60, 4)), labels, np.ones(4), groups[0][2])
     said = []
     for start in (None, "runs/before/checkpoints/last.ckpt", "runs/before/bundle"):
         figures = figures_of({"celeba test": measured}, calibration={"attributes": fitted})

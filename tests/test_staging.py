@@ -1,5 +1,6 @@
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from stylematch.errors import UserError
 from stylematch.tables.contract import TABLES, faces_schema, photos_schema, recommendations_schema
 from stylematch.tables.counts import count_tables
 from stylematch.tables.exchange import exchange
+from stylematch.tables.lock import held
 from stylematch.tables.manifest import Manifest, read_manifest, write_manifest
 from stylematch.tables.out import check_out, output_of
 from stylematch.tables.shards import shard_path, sidecar_path
@@ -333,3 +335,29 @@ def test_no_runs_pictures_are_input_of_another(tmp_path):
     assert is_output(tmp_path / "another")
     assert not is_output(tmp_path / "another" / "report")
     assert not is_output(tmp_path / "holiday")
+
+
+def test_a_child_that_outlives_a_killed_holder_keeps_no_lock(tmp_path):
+    code = (
+        "import os, sys, time; from pathlib import Path; from stylematch.tables.lock import held\n"
+        f"with held(Path({str(tmp_path / 'lock')!r}), 'busy'):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        os.write(1, f'{os.getpid()}\\n'.encode()); time.sleep(60); os._exit(0)\n"
+        "    sys.stdin.read()"
+    )
+    root = Path(__file__).resolve().parents[1]
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
+    child = int(holder.stdout.readline())
+    try:
+        with pytest.raises(UserError, match="busy"), held(tmp_path / "lock", "busy"):
+            pass
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # it lives
+        with held(tmp_path / "lock", "busy"):
+            assert names(tmp_path) == {"lock"}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.kill()
+        holder.communicate()

@@ -611,7 +611,7 @@ def test_a_loss_that_is_not_finite_names_batch_pictures_and_rate(tmp_path):
         with torch.no_grad():
             network.embedding.weight[0, 0] = torch.inf
         said = "became (nan|inf) in epoch 1, batch 1, at a learning rate of 0.004, with the pictures 1-.* and 11 more, "
-        said += f"all of which {tmp_path}/not-finite.txt names. No epoch was finished, so there is no checkpoint: "
+        said += f"all of which {tmp_path}/not-finite.txt names. No checkpoint was written before that: "
         with pytest.raises(UserError, match=said):  # the same command would end the same way
             train_network(network, job(rate="constant"), [(garments(64, 1), 1)], garments(20, 3), tmp_path)
     finally:

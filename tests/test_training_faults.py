@@ -21,6 +21,7 @@ from stylematch.pipelines.learning import train as training
 from stylematch.pipelines.learning.labelled_data import LabelledPictures
 from stylematch.pipelines.learning.labelled_faces import photo_faces
 from stylematch.pipelines.learning.sources import open_source
+from stylematch.pipelines.learning.train_job import LOCK
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.pipelines.learning.training_groups import learnable
 from stylematch.pipelines.learning.whole_source import some_rows
@@ -28,6 +29,7 @@ from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_data import TrainData
 from stylematch.tables import free_memory
+from stylematch.tables.lock import held
 from stylematch.vision.examples import celeba_examples
 
 FLIXSTOCK = REPOSITORY / "jobs" / "flixstock-mobilenet.toml"
@@ -365,3 +367,18 @@ def test_too_little_memory_is_the_users_to_mend(flix, tmp_path, monkeypatch):
     result = train(flix, tmp_path / "run")
     assert result.code == 2
     assert "lower schedule.batch_size" in result.sentence
+
+
+@needs_torch
+def test_of_two_trainings_in_one_folder_the_second_is_refused(flix, tmp_path):
+    """The second would end with the best epoch of the first, which has the same name."""
+    pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
+    out = tmp_path / "run"
+    folder = tmp_path / "run-smoke"
+    folder.mkdir()
+    with held(folder / LOCK, "busy"):
+        result = train(flix, out)
+        assert result.code == 2
+        assert f"another training into {folder} is under way: wait for it" in result.sentence
+        assert not (folder / "checkpoints").exists()
+    assert not (folder / LOCK).exists()

@@ -169,6 +169,7 @@ def choose_thresholds(probabilities: npt.NDArray[np.floating], labels: npt.NDArr
 
 def calibration_figures(
     logits: npt.NDArray[np.floating],
+    cooled: npt.NDArray[np.floating],
     labels: npt.NDArray[np.integer],
     temperatures: Floats,
     names: Sequence[str],
@@ -179,6 +180,8 @@ def calibration_figures(
     ----------
     logits, labels : ndarray
         As ``fit_temperatures`` takes them.
+    cooled : ndarray of float, shape (n, width)
+        The logits of the network that ships, whose heads have the temperatures folded in.
     temperatures : ndarray of float, shape (width,) if binary, (1,) if categorical
     names : sequence of str
         One a temperature.
@@ -190,8 +193,9 @@ def calibration_figures(
         known) and ``temperature`` by name.
     """
     figures: dict[str, Any] = {"pictures": len(labels)}
-    for when, values in (("before", np.ones_like(temperatures)), ("after", temperatures)):
-        probabilities = apply_temperatures(logits, values, "categorical" if labels.ndim == 1 else "binary")
+    kind = "categorical" if labels.ndim == 1 else "binary"
+    for when, values in (("before", logits), ("after", cooled)):
+        probabilities = apply_temperatures(values, np.ones_like(temperatures), kind)
         errors = calibration_errors(probabilities, labels)
         errors = errors[np.isfinite(errors)]
         figures[f"expected_calibration_error_{when}"] = round(float(errors.mean()), 4) if len(errors) else None

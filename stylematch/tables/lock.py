@@ -1,6 +1,7 @@
 """A lock of one run at a time: a file that is locked (``flock``), not one that merely exists.
 
-The system frees it when its holder ends, however it ends, so a killed run leaves no stale lock.
+The system frees it when its holder ends, however it ends, so a killed run leaves no stale lock. A process that the
+holder forked has no part in it: else workers that outlive a killed run for a moment would keep the next one out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stylematch.errors import UserError
+
+_held: set[int] = set()
+
+
+def _leave_to_parent() -> None:
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @contextmanager
@@ -44,6 +57,7 @@ def acquire_lock(path: Path, busy: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), path.stat()):
+                _held.add(descriptor)
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -61,4 +75,5 @@ def release_lock(path: Path, descriptor: int) -> None:
     # Removed while it is still locked: a run that waits for it sees that its file has gone and takes a new one.
     with contextlib.suppress(OSError):
         path.unlink()
+    _held.discard(descriptor)
     os.close(descriptor)

@@ -46,7 +46,7 @@ def kept_checkpoint(trainer: lightning.Trainer) -> str:
         last = folder / "last.ckpt"
         if last.is_file():
             return f"The checkpoint of epoch {trainer.current_epoch}, which model.start_from takes, is {shown(last)}"
-    return "No epoch was finished, so there is no checkpoint"
+    return "No checkpoint was written before that"
 
 
 def _named(trainer: lightning.Trainer, names: tuple[str, ...]) -> str:

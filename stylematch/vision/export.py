@@ -21,12 +21,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 
-from stylematch.errors import StylematchError, UserError
+from stylematch.errors import StylematchError
 from stylematch.tables.disk import TEMPORARY_SUFFIX, write_durably
 from stylematch.vision.bundle import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.networks import Network
 from stylematch.vision.runtime import CpuRuntime, TorchRuntime
-from stylematch.vision.storable import CALMER, beyond_storing
+from stylematch.vision.storable import round_to_stored
 from stylematch.vision.stored_network import architecture
 
 OPSET = 18
@@ -69,18 +69,12 @@ def write_bundle(
     """
     input_px = network.model.input_px
     network = network.eval().float().to(memory_format=torch.contiguous_format)
-    own = network.state_dict()
-    if (key := beyond_storing(own)) is not None:
-        raise UserError(
-            f"{directory}: {key} has values that float16 cannot hold: the training diverged. {CALMER.capitalize()}."
-        )
+    round_to_stored(network)  # else constants that the graph is folded to would follow from finer weights
     state = {
         key: value.detach().to(torch.float16).contiguous()
-        for key, value in sorted(own.items())
+        for key, value in sorted(network.state_dict().items())
         if value.is_floating_point()
     }
-    for key, value in state.items():  # else constants that the graph is folded to would follow from finer ones
-        own[key].copy_(value)
     directory.mkdir(parents=True, exist_ok=True)
     _tidy(directory)
     write_durably(directory / WEIGHTS, save(state))

@@ -1,4 +1,7 @@
-"""What a bundle can hold: it stores float16, and a training whose weights are beyond that is told early."""
+"""What a bundle can hold: it stores float16, to which a finished network is rounded.
+
+A training whose weights are beyond that is told early.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,30 @@ def beyond_storing(state: Mapping[str, torch.Tensor]) -> str | None:
         if value.is_floating_point() and value.numel() and not value.detach().abs().max() <= largest:
             return key
     return None
+
+
+def round_to_stored(network: torch.nn.Module) -> None:
+    """Round a network's weights and statistics, in place, to what a bundle stores of them.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Wherever it is. It keeps its types: its numbers become such as float16 can hold.
+
+    Raises
+    ------
+    UserError
+        If one is beyond float16: the training diverged, and the same one would again.
+    """
+    own = network.state_dict()
+    if (key := beyond_storing(own)) is not None:
+        raise UserError(
+            f"{key} has values that float16 (as bundles store them) cannot hold: the training diverged. "
+            f"{CALMER.capitalize()}."
+        )
+    for value in own.values():
+        if value.is_floating_point():
+            value.copy_(value.to(torch.float16))
 
 
 def check_storable(

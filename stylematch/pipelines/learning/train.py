@@ -26,7 +26,13 @@ from stylematch.pipelines.learning.evaluate import measure_examples
 from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
 from stylematch.pipelines.learning.starting import first_network, load_teachers
-from stylematch.pipelines.learning.train_job import check_devices, check_train_extra, open_job, step_folders
+from stylematch.pipelines.learning.train_job import (
+    alone_in,
+    check_devices,
+    check_train_extra,
+    open_job,
+    step_folders,
+)
 from stylematch.pipelines.learning.training_faults import told_by_their_keys
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Step
@@ -68,28 +74,28 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     Raises
     ------
     UserError
-        If the job or its data are wrong, the train extra is missing, or the training diverges.
+        If the job or its data are wrong, the train extra is missing, the training diverges, or another one is under
+        way in the same folder.
     """
     check_train_extra()
+    check_devices(job.schedule.devices)
+    source = open_job(job)
+    with alone_in(Path(job.out)):
+        return _train(job, job_file, source)
+
+
+def _train(job: TrainJob, job_file: Path, source: Source) -> TrainSummary:
     from lightning.pytorch.utilities import rank_zero_only
 
     from stylematch.vision.export import write_bundle
     from stylematch.vision.together import leave_alone
-    from stylematch.vision.training import give_space
 
-    check_devices(job.schedule.devices)
-    out = Path(job.out)
-    source = open_job(job)
     with told_by_their_keys(job):
         network = learn(job, source)
     leave_alone()
     if getattr(rank_zero_only, "rank", 0) != 0:  # another process writes the bundle
         raise SystemExit(0)
-    with _on_gpu(network):
-        if job.model.embedding_layer:
-            with Progress(sum(len(part) for part, _ in source.parts), "pictures", "fit the embedding") as progress:
-                give_space(network, source.parts, job.model.input_px, progress.update)
-        calibration, thresholds = _calibrate(network, source.val, job.model.input_px)
+    calibration, thresholds = finish(job, source, network)
     means, counts = source.mean_shapes(), source.trained_counts()
     said = {
         **source.description,
@@ -102,7 +108,7 @@ def train(job: TrainJob, job_file: Path) -> TrainSummary:
     }
     if source.learned_names:
         said[LEARNED_NAMES] = digest_names(source.learned_names)
-    bundle = write_bundle(network, out / "bundle", name=job.name, licence=source.licence, extra=said)
+    bundle = write_bundle(network, Path(job.out) / "bundle", name=job.name, licence=source.licence, extra=said)
     runtime = CpuRuntime(bundle, threads=usable_cores())
     figures = {
         "job": {"name": job.name, "sha256": file_sha256(job_file), "settings": job.model_dump(mode="json")},
@@ -126,6 +132,19 @@ def learn(job: TrainJob, source: Source) -> Network:
     for folder, step, parts, val in trainings(job, source, network):
         network = train_network(network, step, parts, val, folder, teachers)
     return network
+
+
+def finish(job: TrainJob, source: Source, network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fit, in place, what is fitted to a trained network; return what calibration changed, and thresholds, by group."""
+    from stylematch.vision.storable import round_to_stored
+    from stylematch.vision.training import give_space
+
+    with _on_gpu(network):
+        round_to_stored(network)  # so that all is fitted to the network that ships
+        if job.model.embedding_layer:
+            with Progress(sum(len(part) for part, _ in source.parts), "pictures", "fit the embedding") as progress:
+                give_space(network, source.parts, job.model.input_px, progress.update)
+        return _calibrate(network, source.val, job.model.input_px)
 
 
 def trainings(
@@ -180,20 +199,28 @@ def _on_gpu(network: Network) -> Iterator[None]:
 
 
 def _calibrate(network: Network, val: Examples, input_px: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fold temperatures into the heads, in place; return them with their effect, and thresholds, by group."""
+    """Fold temperatures into the heads, in place; return them with their effect, and thresholds, by group.
+
+    A threshold lies between two pictures of the validation split, which may change places where weights are rounded. So
+    the network, which is rounded already, is asked again once its heads with the temperatures in them are, too.
+    """
+    from stylematch.vision.storable import round_to_stored
+
     calibration: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
-    logits = network.logits(val.crops(input_px))
-    for group in network.schema.groups:
-        labels = val.targets[group.name]
-        if group.kind == "points":
-            continue
-        values = logits[group.name]
-        temperatures = fit_temperatures(values, labels)
-        network.cool(group.name, temperatures)
+    groups = [group for group in network.schema.groups if group.kind != "points"]
+    pictures = val.crops(input_px)
+    logits = network.logits(pictures)
+    fitted = {group.name: fit_temperatures(logits[group.name], val.targets[group.name]) for group in groups}
+    for name, temperatures in fitted.items():
+        network.cool(name, temperatures)
+    round_to_stored(network)
+    cooled = network.logits(pictures)
+    for group in groups:
+        labels, temperatures, said = val.targets[group.name], fitted[group.name], cooled[group.name]
         names = group.labels if group.kind == "binary" else (group.name,)
-        calibration[group.name] = calibration_figures(values, labels, temperatures, names)
+        calibration[group.name] = calibration_figures(logits[group.name], said, labels, temperatures, names)
         if group.kind == "binary":
-            chosen = choose_thresholds(apply_temperatures(values, temperatures, group.kind), labels)
+            chosen = choose_thresholds(apply_temperatures(said, np.ones_like(temperatures), group.kind), labels)
             thresholds[group.name] = {name: float(t) for name, t in zip(names, chosen, strict=True)}
     return calibration, thresholds

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from stylematch.errors import MissingExtraError, UserError
@@ -18,9 +19,11 @@ from stylematch.pipelines.learning.training_groups import learnable
 from stylematch.settings.load import load_job
 from stylematch.settings.train import TrainJob
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.disk import check_writable
+from stylematch.tables.disk import check_writable, explained
+from stylematch.tables.lock import held
 from stylematch.tables.shown import is_url, shown
 
+LOCK = "lock"
 TRAIN_PACKAGES = ("lightning", "onnx", "onnxscript", "torch", "torchmetrics", "torchvision")
 """What every training imports of the train extra; the rest of it draws plots and writes logs that a job may ask for."""
 
@@ -136,6 +139,28 @@ def step_folders(job: TrainJob) -> list[Path]:
     """Return the folder of each training of a job, of its checkpoints and its log."""
     out, count = Path(job.out), len(job.in_steps())
     return [out] if count == 1 else [out / f"step-{number}" for number in range(1, count + 1)]
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Keep other trainings out of a training's folder while the block lasts: each would store the other's best epoch.
+
+    Raises
+    ------
+    UserError
+        Another one is under way there.
+    StylematchError
+        The folder cannot be written.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    if getattr(rank_zero_only, "rank", 0) != 0:  # it shares the training of the process that keeps the others out
+        yield
+        return
+    with explained("write", out):
+        out.mkdir(parents=True, exist_ok=True)
+    with held(out / LOCK, f"another training into {shown(out)} is under way: wait for it, stop it or name another out"):
+        yield
 
 
 def begun_checkpoints(job: TrainJob) -> list[Path | None]:
