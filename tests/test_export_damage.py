@@ -67,6 +67,67 @@ def test_a_snapshot_whose_manifest_is_damaged_is_made_again(folder, manifest):  
     assert (snapshot / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("file", "whole", "damaged"),
+    [
+        ("manifest.json", '"sha256"', '"sha25v"'),
+        ("manifest.json", '"reasons"', '"rfasons"'),
+        ("manifest.json", '"settings": {', '"settings": 3, "x": {'),
+        ("manifest.json", "{", "["),
+        ("summary.json", '"faces"', '"fbces"'),
+        ("summary.json", '"found"', '"gound"'),
+    ],
+)
+def test_a_changed_byte_of_an_earlier_night_stops_no_night_and_is_told(folder, file, whole, damaged):  # noqa: F811
+    path = folder / "out" / "snapshots" / FIRST / file
+    intact = path.read_text()
+    path.write_text(intact.replace(whole, damaged, 1))
+    _, summary, result = night(folder, SECOND)
+    assert (summary["changes"]["kept"], summary["drift"]["psi"]) == (11, 0.0)
+    told = f"warning: of other nights these files are damaged: snapshots/{FIRST}/{file}; such a night is kept"
+    assert told in result.err
+    # A night that was there tells once what still holds, and no longer what is mended.
+    assert night(folder, SECOND)[2].err.count("these files are damaged") == 1
+    assert path.read_text() != intact
+    path.write_text(intact)
+    result = night(folder, SECOND)[2]
+    (line,) = [line for line in result.err.splitlines() if "these files are damaged" in line]
+    assert "as published: of other nights" in line
+    _, summary, _ = night(folder, THIRD)
+    assert summary["warnings"] == []
+
+
+def test_a_night_with_a_damaged_manifest_counts_as_one_that_is_kept(folder):  # noqa: F811
+    night(folder, SECOND)
+    manifest = folder / "out" / "snapshots" / SECOND / "manifest.json"
+    manifest.write_text(manifest.read_text()[:100])
+    night(folder, THIRD, keep_snapshots=2)
+    assert sorted(path.name for path in (folder / "out" / "snapshots").iterdir()) == [SECOND, THIRD]
+
+
+def test_a_night_of_other_photos_says_whose_it_replaces(folder):  # noqa: F811
+    """Paths that two jobs share hide that the other's photos are gone; a disk that moved is no other job."""
+    other = folder / "other"
+    shutil.copytree(folder / "photos", other)
+    for path in other.glob("*.jpg"):
+        path.write_bytes(path.read_bytes() + b"x")
+    _, summary, result = night(folder, FIRST, photos=str(other))
+    said = (
+        f"the snapshot {FIRST}, which this night replaced, was made of the photos at {folder}/photos, and this one of"
+    )
+    assert said in result.err
+    assert said in " ".join(summary["warnings"])
+    assert summary["changes"]["gone"] == 0
+    assert f"as published: {said}" in night(folder, FIRST, photos=str(other))[2].err
+    _, summary, _ = night(folder, SECOND)
+    assert f"the snapshot {FIRST}, the newest so far, was made of the photos at {other}, and" in summary["warnings"][0]
+    # Equal photos somewhere else are the same run, and nothing is replaced.
+    shutil.copytree(folder / "photos", folder / "moved")
+    result = night(folder, SECOND, photos=str(folder / "moved"))[2]
+    assert "nothing to do" in result.out
+    assert night(folder, THIRD)[1]["warnings"] == []
+
+
 def flip(file: Path, column: str) -> None:
     """Change a byte of a column's last values; the file's footer, and each page's header, stay whole."""
     chunks = pq.read_metadata(file).row_group(0)

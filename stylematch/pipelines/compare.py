@@ -21,6 +21,7 @@ from stylematch.pipelines.compare_sql import make_tables, open_runs
 from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.closed_duckdb import words_of
+from stylematch.tables.damaged_runs import no_run
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
 from stylematch.tables.shown import shown
 from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link
@@ -125,9 +126,7 @@ def _manifest_of(run: Path) -> dict[str, Any]:
             f"{shown(nights[-1])}"
         )
     if manifest is None:
-        raise UserError(
-            f"{shown(run)} is not a finished run: give the folder that score wrote (its --out), or a night's of export"
-        )
+        raise UserError(no_run(run, "a night's of export"))
     if command := (manifest.get("settings") or {}).get("command"):
         raise UserError(
             f"{shown(run)} is a run of {shown(command)}, which has neither styles nor items for people: give the "

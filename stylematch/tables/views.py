@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
+from stylematch.tables.damaged_runs import left_out, no_run
 from stylematch.tables.manifest import MANIFEST, made_by, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.shards import shard_paths
@@ -49,12 +50,15 @@ class Views:
         What an error about an unknown table adds: which tables are missing, and why.
     aliases : dict of str to dict of str to str
         By table, more names of its columns: by that name the column's own.
+    warnings : tuple of str
+        What a person has to know of every answer: nights that are left out.
     """
 
     tables: dict[str, Any]
     manifest: dict[str, Any]
     hint: str = ""
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def open_views(out: Path) -> Views:
@@ -75,10 +79,7 @@ def open_views(out: Path) -> Views:
     manifest = read_manifest(out)
     nights = find_snapshots(out) if manifest is None else []
     if manifest is None and not nights:
-        raise UserError(
-            f"{shown(out)} is not a finished run: give the folder that score wrote (its --out), or a root of nightly "
-            "snapshots"
-        )
+        raise UserError(no_run(out, "a root of nightly snapshots"))
     if manifest is not None:
         return Views(_tables(out, out), manifest)
     for night in nights:
@@ -86,7 +87,7 @@ def open_views(out: Path) -> Views:
     newest = nights[-1]
     tables = _tables(out, newest)
     tables |= {f"{name}{HISTORY}": _history(out, name, nights) for name in list(tables)}
-    return Views(tables, read_manifest(newest) or {})
+    return Views(tables, read_manifest(newest) or {}, warnings=left_out(out, newest))
 
 
 def find_snapshots(root: Path) -> list[Path]:
