@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from damaged import flip
 from program import call, command, environment, rows, table_digests
 from test_export import (
     FIRST,
@@ -126,18 +127,6 @@ def test_a_night_of_other_photos_says_whose_it_replaces(folder):  # noqa: F811
     result = night(folder, SECOND, photos=str(folder / "moved"))[2]
     assert "nothing to do" in result.out
     assert night(folder, THIRD)[1]["warnings"] == []
-
-
-def flip(file: Path, column: str) -> None:
-    """Change a byte of a column's last values; the file's footer, and each page's header, stay whole."""
-    chunks = pq.read_metadata(file).row_group(0)
-    chunk = next(c for c in map(chunks.column, range(chunks.num_columns)) if c.path_in_schema.startswith(column))
-    with file.open("r+b") as stream:
-        begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-        stream.seek(begin + chunk.total_compressed_size - 3)
-        byte = stream.read(1)
-        stream.seek(-1, os.SEEK_CUR)
-        stream.write(bytes([byte[0] ^ 0x55]))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
+from damaged import flip
 from program import DEFAULT_INDEX, EXAMPLES, call, manifest, scored, stored, table
 
 HOW_IT_WORKS = REPOSITORY / "docs" / "how-it-works" / "tables.md"
@@ -93,6 +94,20 @@ def test_a_night_whose_manifest_is_damaged_is_named(nights, tmp_path):
     assert f"{older}, {newer} are damaged" in refused(root, count)
     shutil.copytree(older.parent, tmp_path / "run")
     assert "put the file back from a copy, or move the folder away" in refused(tmp_path / "run", count)
+
+
+def test_a_flipped_bit_of_a_table_is_no_answer(nights, tmp_path):
+    root, sql = tmp_path / "root", "SELECT sum(score) FROM recommendations_history"
+    shutil.copytree(nights, root)
+    file = root / "snapshots" / "2026-02-01" / "recommendations" / "part-00000.parquet"
+    content = file.read_bytes()
+    for back in range(3, 40, 7):  # some of which would show as other values
+        flip(file, "score", back)
+        said = refused(root, sql)
+        assert f"the query failed: {file} is damaged: " in said
+        assert said.endswith("; run score again")
+        file.write_bytes(content)
+    assert ask(root, sql)
 
 
 def test_the_plain_names_are_the_newest_nights(nights, example_run):

@@ -24,7 +24,7 @@ from stylematch.tables.closed_duckdb import words_of
 from stylematch.tables.damaged_runs import no_run
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
 from stylematch.tables.shown import shown
-from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link
+from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link, said_of_damage, tables_of
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,9 @@ def _told_where_it_fails(run_a: Path, run_b: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise UserError(
-            f"{shown(run_a)} and {shown(run_b)} could not be compared: {shown(words_of(error).rstrip('.'))}; score "
-            "again what is damaged, or make room for temporary files"
-        ) from None
+        damage = next((said for run in (run_a, run_b) if (said := said_of_damage(tables_of(run)))), None)
+        said = f"{shown(words_of(error).rstrip('.'))}; score again what is damaged, or make room for temporary files"
+        raise UserError(f"{shown(run_a)} and {shown(run_b)} could not be compared: {damage or said}") from None
 
 
 # Settings that change no table, and digests of what is named one by one: of all settings, and of what a night keeps

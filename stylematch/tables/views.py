@@ -13,7 +13,7 @@ of another model) is left out of it; each night still has its own. Files are ope
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def open_views(out: Path) -> Views:
     if manifest is None and not nights:
         raise UserError(no_run(out, "a root of nightly snapshots"))
     if manifest is not None:
-        return Views(_tables(out, out), manifest)
+        return Views(tables_of(out), manifest)
     for night in nights:
         refuse_link(out, night / MANIFEST)
     newest = nights[-1]
@@ -135,7 +135,7 @@ def open_table(run: Path, table: str, out: Path | None = None) -> Any:
     """
     files = _shards(out or run, run, table)
     try:
-        return ds.dataset(files, format="parquet")
+        return ds.dataset(files, format=_verified())
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(run / table)} cannot be read: {why(error)}; {_again(run)}") from None
 
@@ -172,6 +172,32 @@ def refuse_link(out: Path, path: Path) -> None:
             )
 
 
+def _verified() -> Any:
+    """Return Parquet's format whose pages are held to their checksums: a flipped bit is no answer."""
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.ParquetFileFormat(default_fragment_scan_options=options)
+
+
+def said_of_damage(tables: Mapping[str, Any]) -> str | None:
+    """Look through all files of some tables; return what is said of the first that is damaged inside, if one is."""
+    for table in tables.values():
+        for fragment in table.get_fragments():
+            try:
+                for _ in fragment.to_batches():
+                    pass
+            except (OSError, ValueError, pa.ArrowException) as error:
+                file = Path(fragment.path)
+                run = file.parent.parent
+                again = "build the index again" if read_manifest(run) is None else _again(run)
+                return f"{shown(file)} is damaged: {why(error)}; {again}"
+    return None
+
+
+def tables_of(run: Path) -> dict[str, Any]:
+    """Return the tables of one run."""
+    return _tables(run, run)
+
+
 def _tables(out: Path, run: Path) -> dict[str, Any]:
     names = next((names for names in (PREDICT_TABLES, SIMILAR_TABLES) if (run / names[-1]).is_dir()), TABLES)
     return {name: open_table(run, name, out) for name in names}
@@ -196,7 +222,7 @@ def _again(run: Path) -> str:
 
 def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
     """Return one table over all nights; every fragment knows its date, so a condition on dates skips whole nights."""
-    file_format, filesystem = ds.ParquetFileFormat(), pa.fs.LocalFileSystem()
+    file_format, filesystem = _verified(), pa.fs.LocalFileSystem()
     fragments, schemas = [], []
     for night in nights:
         files = _shards(out, night, table)
