@@ -199,14 +199,22 @@ def test_a_disk_that_fails_is_no_damage(folder, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "marker", ['{"some": "other tool"}', '{"tool": "stylematch", "layout": 2}', "garbage", "", "[1]"]
+    ("marker", "said"),
+    [
+        ('{"some": "other tool"}', "an export.json of another tool"),
+        ('{"tool": "stylematch", "layout": 2}', "an export.json of another tool"),
+        *(
+            (damaged, "/export.json is damaged: if an export made that folder, put")
+            for damaged in ("garbage", "", "[1]")
+        ),
+    ],
 )
-def test_a_marker_of_another_tool_claims_nothing(folder, marker):  # noqa: F811
+def test_a_marker_of_another_tool_claims_nothing(folder, marker, said):  # noqa: F811
     foreign = folder / "foo" / "snapshots" / "2025-01-01"
     foreign.mkdir(parents=True)
     (folder / "foo" / "export.json").write_text(marker)
     result = call("export", job_file(folder, out=f"{folder}/foo"), "--date", SECOND)
-    assert (result.code, "an export.json of another tool" in result.sentence) == (2, True)
+    assert (result.code, said in result.sentence) == (2, True)
     assert foreign.is_dir()
 
 

@@ -64,6 +64,11 @@ class Snapshots:
                 )
         there = self.place.list()  # before the marker is read: another first night may be writing it
         marker = self.place.read(MARKER)
+        if marker is not None and not parse_object(marker):
+            raise UserError(
+                f"out: {self.place}/{MARKER} is damaged: if an export made that folder, put the line "
+                f"{json.dumps(_LAYOUT, sort_keys=True)} there; else name a folder of its own."
+            )
         if marker is not None and parse_object(marker) != _LAYOUT:
             raise UserError(
                 f"out: {self.place} holds an {MARKER} of another tool, or of another version of this one: name a "
