@@ -85,7 +85,9 @@ def test_a_changed_byte_of_an_earlier_night_stops_no_night_and_is_told(folder, f
     path.write_text(intact.replace(whole, damaged, 1))
     _, summary, result = night(folder, SECOND)
     assert (summary["changes"]["kept"], summary["drift"]["psi"]) == (11, 0.0)
-    told = f"warning: of other nights these files are damaged: snapshots/{FIRST}/{file}; such a night is kept"
+    told = (
+        f"warning: of other nights these files are damaged or missing: snapshots/{FIRST}/{file}; such a night is kept"
+    )
     assert told in result.err
     # A night that was there tells once what still holds, and no longer what is mended.
     assert night(folder, SECOND)[2].err.count("these files are damaged") == 1
@@ -104,6 +106,26 @@ def test_a_night_with_a_damaged_manifest_counts_as_one_that_is_kept(folder):  # 
     manifest.write_text(manifest.read_text()[:100])
     night(folder, THIRD, keep_snapshots=2)
     assert sorted(path.name for path in (folder / "out" / "snapshots").iterdir()) == [SECOND, THIRD]
+
+
+def test_a_night_that_lost_its_manifest_alone_is_kept_and_told(folder):  # noqa: F811
+    snapshot = folder / "out" / "snapshots" / FIRST
+    whole = table_digests(snapshot)
+    manifest = (snapshot / "manifest.json").read_bytes()
+    (snapshot / "manifest.json").unlink()
+    told = f"of other nights these files are damaged or missing: snapshots/{FIRST}/manifest.json;"
+    for day in (SECOND, THIRD):
+        assert told in night(folder, day)[2].err
+    assert table_digests(snapshot) == whole
+    asked = call("query", folder / "out", "SELECT DISTINCT snapshot_date FROM faces_history")
+    assert (FIRST not in asked.out, f"{snapshot}/manifest.json; put the file back" in asked.sentence) == (True, True)
+    (snapshot / "manifest.json").write_bytes(manifest)
+    assert "missing" not in night(folder, "2025-11-23")[2].err
+    # Half a night, as one whose removal was cut off leaves, goes.
+    (snapshot / "manifest.json").unlink()
+    next((snapshot / "faces").glob("*.parquet")).unlink()
+    night(folder, "2025-11-24")
+    assert not snapshot.exists()
 
 
 def test_a_night_of_other_photos_says_whose_it_replaces(folder):  # noqa: F811

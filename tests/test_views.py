@@ -78,7 +78,7 @@ def test_a_night_whose_manifest_is_damaged_is_named(nights, tmp_path):
     older.write_text(whole.replace('"sha256"', '"sha25v"'))
     result = call("query", root, count, "--format", "csv")
     assert result.out.split() == ["night", "2026-02-01"]
-    assert f"warning: damaged, so these nights are left out: {older}; put the file back" in result.sentence
+    assert f"warning: damaged or missing, so these nights are left out: {older}; put the file back" in result.sentence
     assert result.sentence.endswith("export JOB.toml --date 2026-01-31")
     older.write_text(whole)
     newer.write_text('{"tool": "stylem')

@@ -1,4 +1,4 @@
-"""Runs whose manifests are damaged, so that they count as none: which they are, and what to do about them."""
+"""Runs whose manifests are damaged or missing, so that they count as none: which they are, and what to do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stylematch.tables.manifest import MANIFEST, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
+from stylematch.tables.shards import shard_paths
 from stylematch.tables.shown import shown
 
 
@@ -15,7 +16,7 @@ def no_run(run: Path, or_give: str) -> str:
     if damaged := ([run] if _is_damaged(run) else _damaged_snapshots(run)):
         names = ", ".join(shown(folder / MANIFEST) for folder in damaged)
         are = "is" if len(damaged) == 1 else "are"
-        return f"{names} {are} damaged, so nobody knows what lies there: {_mended(damaged)}"
+        return f"{names} {are} damaged or missing, so nobody knows what lies there: {_mended(damaged)}"
     return f"{shown(run)} is not a finished run: give the folder that score wrote (its --out), or {or_give}"
 
 
@@ -26,11 +27,12 @@ def left_out(root: Path, newest: Path) -> tuple[str, ...]:
         return ()
     names = ", ".join(shown(folder / MANIFEST) for folder in damaged)
     later = f" (photos, faces and recommendations are those of {newest.name})" if damaged[-1] > newest else ""
-    return (f"damaged, so these nights are left out{later}: {names}; {_mended(damaged)}",)
+    return (f"damaged or missing, so these nights are left out{later}: {names}; {_mended(damaged)}",)
 
 
 def _is_damaged(run: Path) -> bool:
-    return (run / MANIFEST).is_file() and read_manifest(run) is None
+    is_one = (run / MANIFEST).is_file() or bool(shard_paths(run / "photos"))
+    return is_one and read_manifest(run) is None
 
 
 def _damaged_snapshots(root: Path) -> list[Path]:

@@ -96,6 +96,18 @@ class Snapshots:
             if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
         }
 
+    def without_manifest(self) -> list[str]:
+        """Return the nights that have all but a manifest, which no upload can have left here."""
+        if self.place.directory is None:  # where the manifest comes last, so that a night without one never was
+            return []
+        finished = self.finished()
+        rows = {
+            name: [self._rows(f"{SNAPSHOTS}/{name}/{table}") for table in TABLES]
+            for name in self.place.list(SNAPSHOTS)
+            if night_of(name) and name not in finished
+        }
+        return [name for name, counts in rows.items() if any(counts) and None not in counts]
+
     def summary(self, name: str) -> dict[str, Any]:
         """Return the summary of a snapshot; empty where there is none, or it is damaged."""
         return parse_summary(self.place.read(f"{SNAPSHOTS}/{name}/{SUMMARY}"))
@@ -229,7 +241,7 @@ class Snapshots:
         """Remove all but the newest ``keep`` nights, and what ``current`` replaced; return what was removed.
 
         What an upload that was cut off left, of any night, is removed as well: nothing would ever finish it. A folder
-        that no export made stays, whatever it is called.
+        that no export made stays, whatever it is called, and so does a night that lost its manifest alone.
         """
         finished = self.finished()
         nights = sorted(set(finished.values()))[-keep:]
@@ -239,9 +251,8 @@ class Snapshots:
             for name, when in finished.items()
             if name not in spared and (when not in nights or when == current[:10])
         ]
-        removed += [
-            name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in finished and name != current
-        ]
+        stay = {*finished, *self.without_manifest(), current}
+        removed += [name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in stay]
         removed = [name for name in removed if self._is_ours(name)]
         for name in removed:
             self.place.remove(f"{SNAPSHOTS}/{name}")

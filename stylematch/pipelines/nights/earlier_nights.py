@@ -97,7 +97,7 @@ def check_gone(gone: int, how: str, *, before: int, limit: float, place: Place) 
 
 
 def damaged_nights(snapshots: Snapshots, day: date) -> list[str]:
-    """Return the files of other nights that say nothing, since they are damaged: their manifests and summaries."""
+    """Return the manifests and summaries of other nights that say nothing, since they are damaged or missing."""
     others = [name for name, when in snapshots.finished().items() if when != day.isoformat()]
 
     def damaged(name: str) -> list[str]:
@@ -105,7 +105,9 @@ def damaged_nights(snapshots: Snapshots, day: date) -> list[str]:
         return [f"{SNAPSHOTS}/{name}/{file}" for file, content in said if not content]
 
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        return [file for files in pool.map(damaged, others) for file in files]
+        found = [file for files in pool.map(damaged, others) for file in files]
+    lost = [name for name in snapshots.without_manifest() if name[:10] != day.isoformat()]
+    return sorted([*found, *(f"{SNAPSHOTS}/{name}/{MANIFEST}" for name in lost)])
 
 
 def of_other_photos(snapshots: Snapshots, day: date, place: Place) -> str | None:

@@ -29,7 +29,7 @@ class Troubles:
     spared : int
         Known photos that may not be read tonight.
     nights : list of str
-        Manifests and summaries of other nights that are damaged.
+        Manifests and summaries of other nights that are damaged or missing.
     other_photos : str, optional
         What is said where the last snapshot is of other photos.
     """
@@ -58,9 +58,9 @@ class Troubles:
             )
         if self.nights:
             warnings.append(
-                f"of other nights these files are damaged: {', '.join(map(shown, self.nights))}; such a night is kept, "
-                "but left out of what is asked of all nights, or of drift: put the file back from a copy, have export "
-                "--date make that night again (of the photos as they are now), or remove its folder"
+                f"of other nights these files are damaged or missing: {', '.join(map(shown, self.nights))}; such a "
+                "night is kept, but without its manifest it is in no answer about all nights: put the file back from a "
+                "copy, have export --date make that night again (of the photos as they are now), or remove its folder"
             )
         if self.other_photos:
             warnings.append(self.other_photos)
