@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from hostile import EXAMPLES, png_claiming
 from PIL import Image
 
@@ -349,3 +350,15 @@ def entries_of(root: Path) -> Iterator[tuple[bytes, os.stat_result]]:
                 yield path[len(base) + 1 :], status
     for error in unreadable:
         yield error.filename[len(base) + 1 :], os.lstat(error.filename)
+
+
+def flip(file: Path, column: str, back: int = 3) -> None:
+    """Change a byte of a column's last values; the file's footer, and each page's header, stay whole."""
+    chunks = pq.read_metadata(file).row_group(0)
+    chunk = next(c for c in map(chunks.column, range(chunks.num_columns)) if c.path_in_schema.startswith(column))
+    with file.open("r+b") as stream:
+        begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        stream.seek(begin + chunk.total_compressed_size - back)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 0x55]))

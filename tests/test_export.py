@@ -104,6 +104,8 @@ def first_night(tmp_path_factory) -> Path:
 def folder(first_night, tmp_path) -> Path:
     """The same, to be changed; modification times stay."""
     shutil.copytree(first_night, tmp_path / "n", symlinks=True)
+    path = tmp_path / "n" / "out" / "snapshots" / FIRST / "manifest.json"
+    path.write_text(path.read_text().replace(f'"{first_night}/photos"', f'"{tmp_path}/n/photos"'))  # as if made there
     return tmp_path / "n"
 
 
@@ -399,7 +401,10 @@ def test_a_lost_summary_is_written_again_and_stops_no_night(folder, damage):
     before = table_digests(snapshot)
     damage(snapshot / "summary.json")
     _, summary, _ = night(folder, SECOND)
-    assert summary["drift"]["psi"] is None  # nothing is known of the first
+    assert (summary["drift"]["against"], summary["drift"]["psi"]) == (FIRST, 0.0)  # its tables have its styles, too
+    assert f"of other nights these files are damaged or missing: snapshots/{FIRST}/summary.json" in " ".join(
+        summary["warnings"]
+    )
     _, summary, _ = night(folder, FIRST)
     assert (summary["snapshot_date"], summary["photos"]["found"]) == (FIRST, 11)
     assert table_digests(snapshot) == before
@@ -481,7 +486,7 @@ def test_a_folder_that_lost_its_photos_is_no_night(folder):
 
 @pytest.mark.parametrize(
     ("fails", "there", "rejected"),
-    [("scandir", b"/more photos", 0), ("lstat", b"/more photos", 0), ("lstat", b"/more photos/", 2)],
+    [("scandir", b"/more photos", 0), ("lstat", b"/more photos", 2), ("lstat", b"/more photos/", 2)],
     ids=["cannot be listed", "cannot be looked at", "cannot be entered"],
 )
 def test_a_folder_that_is_closed_for_a_night_costs_no_features(folder, fails, there, rejected, monkeypatch):

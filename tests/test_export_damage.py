@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from damaged import flip
 from program import call, command, environment, rows, table_digests
 from test_export import (
     FIRST,
@@ -67,16 +68,87 @@ def test_a_snapshot_whose_manifest_is_damaged_is_made_again(folder, manifest):  
     assert (snapshot / "thesis.txt").read_text() == "mine"
 
 
-def flip(file: Path, column: str) -> None:
-    """Change a byte of a column's last values; the file's footer, and each page's header, stay whole."""
-    chunks = pq.read_metadata(file).row_group(0)
-    chunk = next(c for c in map(chunks.column, range(chunks.num_columns)) if c.path_in_schema.startswith(column))
-    with file.open("r+b") as stream:
-        begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-        stream.seek(begin + chunk.total_compressed_size - 3)
-        byte = stream.read(1)
-        stream.seek(-1, os.SEEK_CUR)
-        stream.write(bytes([byte[0] ^ 0x55]))
+@pytest.mark.parametrize(
+    ("file", "whole", "damaged"),
+    [
+        ("manifest.json", '"sha256"', '"sha25v"'),
+        ("manifest.json", '"reasons"', '"rfasons"'),
+        ("manifest.json", '"settings": {', '"settings": 3, "x": {'),
+        ("manifest.json", "{", "["),
+        ("summary.json", '"faces"', '"fbces"'),
+        ("summary.json", '"found"', '"gound"'),
+    ],
+)
+def test_a_changed_byte_of_an_earlier_night_stops_no_night_and_is_told(folder, file, whole, damaged):  # noqa: F811
+    path = folder / "out" / "snapshots" / FIRST / file
+    intact = path.read_text()
+    path.write_text(intact.replace(whole, damaged, 1))
+    _, summary, result = night(folder, SECOND)
+    assert (summary["changes"]["kept"], summary["drift"]["psi"]) == (11, 0.0)
+    told = (
+        f"warning: of other nights these files are damaged or missing: snapshots/{FIRST}/{file}; such a night is kept"
+    )
+    assert told in result.err
+    # A night that was there tells once what still holds, and no longer what is mended.
+    assert night(folder, SECOND)[2].err.count("these files are damaged") == 1
+    assert path.read_text() != intact
+    path.write_text(intact)
+    result = night(folder, SECOND)[2]
+    (line,) = [line for line in result.err.splitlines() if "these files are damaged" in line]
+    assert "as published: of other nights" in line
+    _, summary, _ = night(folder, THIRD)
+    assert summary["warnings"] == []
+
+
+def test_a_night_with_a_damaged_manifest_counts_as_one_that_is_kept(folder):  # noqa: F811
+    night(folder, SECOND)
+    manifest = folder / "out" / "snapshots" / SECOND / "manifest.json"
+    manifest.write_text(manifest.read_text()[:100])
+    night(folder, THIRD, keep_snapshots=2)
+    assert sorted(path.name for path in (folder / "out" / "snapshots").iterdir()) == [SECOND, THIRD]
+
+
+def test_a_night_that_lost_its_manifest_alone_is_kept_and_told(folder):  # noqa: F811
+    snapshot = folder / "out" / "snapshots" / FIRST
+    whole = table_digests(snapshot)
+    manifest = (snapshot / "manifest.json").read_bytes()
+    (snapshot / "manifest.json").unlink()
+    told = f"of other nights these files are damaged or missing: snapshots/{FIRST}/manifest.json;"
+    for day in (SECOND, THIRD):
+        assert told in night(folder, day)[2].err
+    assert table_digests(snapshot) == whole
+    asked = call("query", folder / "out", "SELECT DISTINCT snapshot_date FROM faces_history")
+    assert (FIRST not in asked.out, f"{snapshot}/manifest.json; put the file back" in asked.sentence) == (True, True)
+    (snapshot / "manifest.json").write_bytes(manifest)
+    assert "missing" not in night(folder, "2025-11-23")[2].err
+    # Half a night, as one whose removal was cut off leaves, goes.
+    (snapshot / "manifest.json").unlink()
+    next((snapshot / "faces").glob("*.parquet")).unlink()
+    night(folder, "2025-11-24")
+    assert not snapshot.exists()
+
+
+def test_a_night_of_other_photos_says_whose_it_replaces(folder):  # noqa: F811
+    """Paths that two jobs share hide that the other's photos are gone; a disk that moved is no other job."""
+    other = folder / "other"
+    shutil.copytree(folder / "photos", other)
+    for path in other.glob("*.jpg"):
+        path.write_bytes(path.read_bytes() + b"x")
+    _, summary, result = night(folder, FIRST, photos=str(other))
+    said = (
+        f"the snapshot {FIRST}, which this night replaced, was made of the photos at {folder}/photos, and this one of"
+    )
+    assert said in result.err
+    assert said in " ".join(summary["warnings"])
+    assert summary["changes"]["gone"] == 0
+    assert f"as published: {said}" in night(folder, FIRST, photos=str(other))[2].err
+    _, summary, _ = night(folder, SECOND)
+    assert f"the snapshot {FIRST}, the newest so far, was made of the photos at {other}, and" in summary["warnings"][0]
+    # Equal photos somewhere else are the same run, and nothing is replaced.
+    shutil.copytree(folder / "photos", folder / "moved")
+    result = night(folder, SECOND, photos=str(folder / "moved"))[2]
+    assert "nothing to do" in result.out
+    assert night(folder, THIRD)[1]["warnings"] == []
 
 
 @pytest.mark.parametrize(
@@ -149,14 +221,22 @@ def test_a_disk_that_fails_is_no_damage(folder, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "marker", ['{"some": "other tool"}', '{"tool": "stylematch", "layout": 2}', "garbage", "", "[1]"]
+    ("marker", "said"),
+    [
+        ('{"some": "other tool"}', "an export.json of another tool"),
+        ('{"tool": "stylematch", "layout": 2}', "an export.json of another tool"),
+        *(
+            (damaged, "/export.json is damaged: if an export made that folder, put")
+            for damaged in ("garbage", "", "[1]")
+        ),
+    ],
 )
-def test_a_marker_of_another_tool_claims_nothing(folder, marker):  # noqa: F811
+def test_a_marker_of_another_tool_claims_nothing(folder, marker, said):  # noqa: F811
     foreign = folder / "foo" / "snapshots" / "2025-01-01"
     foreign.mkdir(parents=True)
     (folder / "foo" / "export.json").write_text(marker)
     result = call("export", job_file(folder, out=f"{folder}/foo"), "--date", SECOND)
-    assert (result.code, "an export.json of another tool" in result.sentence) == (2, True)
+    assert (result.code, said in result.sentence) == (2, True)
     assert foreign.is_dir()
 
 

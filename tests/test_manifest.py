@@ -72,7 +72,24 @@ def test_manifest_round_trip(tmp_path):
     assert "vectors" in content["host"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"tool": "other", "run_id": "x"}', '{"tool": "stylematch"}', "\xff"])
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [(name, f"{name[:-2]}~{name[-1]}") for name in ('"sha256"', '"counts"', '"settings"', '"outputs"', '"packages"')]
+    + [('"found": 10', '"found": "10"'), ('"no_face"', '"no_fade"'), ('"run_id": "', '"run_id": 3, "x": "')],
+)
+def test_a_manifest_that_lacks_what_is_read_of_it_is_damaged(tmp_path, whole, damaged):
+    write_manifest(tmp_path, example())
+    assert read_manifest(tmp_path) is not None
+    path = tmp_path / "manifest.json"
+    text = path.read_text()
+    assert whole in text
+    path.write_text(text.replace(whole, damaged, 1))
+    assert read_manifest(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 100_000, "{", '{"tool": "other", "run_id": "x"}', '{"tool": "stylematch"}', "\xff"]
+)
 def test_other_manifests_are_not_ours(tmp_path, text):
     assert read_manifest(tmp_path) is None
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))

@@ -201,6 +201,25 @@ def test_what_may_not_be_read_is_counted_or_rejected_never_a_crash(without_privi
         find_photos(root / "folder \u2603")
 
 
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_folders_too_deep_to_be_listed_are_named(tmp_path, follow_links):
+    """A path of over 4,095 bytes no system call takes; what lies there is in no table, and people are told where."""
+    name, at = "d" * 200, os.open(tmp_path, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir(name, dir_fd=at)  # of a Path it would be too long
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+        os.close(os.open("a.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    os.close(at)
+    deepest = (4095 - len(bytes(tmp_path))) // 201
+    counts = FindCounts()
+    found = raw_paths(tmp_path, counts=counts, follow_links=follow_links)
+    assert len(found) == deepest
+    assert counts.ignored == Counter({Ignored.UNREADABLE_DIRECTORY: 1})
+    assert counts.unreadable_directories == ["/".join([name] * (deepest + 1))]
+
+
 def test_a_folder_that_may_not_be_entered_loses_none_of_its_names(without_privileges):
     root = without_privileges
     (root / "closed" / "folder").mkdir(parents=True)
@@ -209,8 +228,8 @@ def test_a_folder_that_may_not_be_entered_loses_none_of_its_names(without_privil
     (root / "closed").chmod(0o400)  # its names may be read, what they name may not even be looked at
     counts = FindCounts()
     assert raw_paths(root, counts=counts) == [b"closed/photo.jpg"]
-    assert counts.ignored == Counter({Ignored.UNREADABLE_FILE: 1, Ignored.LINK: 1})
-    assert sorted(counts.not_looked_at) == ["closed/folder", "closed/photo.jpg"]
+    assert counts.ignored == Counter({Ignored.UNREADABLE_DIRECTORY: 1, Ignored.LINK: 1})
+    assert (counts.not_looked_at, counts.unreadable_directories) == (["closed/photo.jpg"], ["closed/folder"])
     with pytest.raises(PhotoRejectedError) as rejected:
         hash_photo(root, b"closed/photo.jpg")
     assert rejected.value.reason == Reason.UNREADABLE_FILE

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
+from damaged import flip
 from program import DEFAULT_INDEX, EXAMPLES, call, manifest, scored, stored, table
 
 HOW_IT_WORKS = REPOSITORY / "docs" / "how-it-works" / "tables.md"
@@ -65,6 +66,48 @@ def test_a_night_that_may_not_be_read_is_not_left_out(nights, monkeypatch):
     monkeypatch.setattr(Path, "open", guarded)
     said = refused(nights, "SELECT count(*) FROM photos_history")
     assert "snapshots/2026-01-31 cannot be read: Permission denied" in said
+
+
+def test_a_night_whose_manifest_is_damaged_is_named(nights, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(nights, root)
+    count = "SELECT DISTINCT snapshot_date::VARCHAR AS night FROM photos_history"
+    older, newer = (root / "snapshots" / name / "manifest.json" for name in ("2026-01-31", "2026-02-01"))
+    whole = older.read_text()
+    assert call("query", root, count).err == ""
+    older.write_text(whole.replace('"sha256"', '"sha25v"'))
+    result = call("query", root, count, "--format", "csv")
+    assert result.out.split() == ["night", "2026-02-01"]
+    assert f"warning: damaged or missing, so these nights are left out: {older}; put the file back" in result.sentence
+    assert result.sentence.endswith("export JOB.toml --date 2026-01-31")
+    older.write_text(whole)
+    newer.write_text('{"tool": "stylem')
+    said = call("query", root, count).sentence
+    assert f"left out (photos, faces and recommendations are those of 2026-01-31): {newer};" in said
+    # What is named itself is no answer: the night, a link to it, a root in which no night is whole.
+    (root / "latest").symlink_to(Path("snapshots") / "2026-02-01")
+    for run in (newer.parent, root / "latest"):
+        assert f"{run / 'manifest.json'} is damaged" in refused(run, count)
+        assert refused(run, count).endswith("export JOB.toml --date 2026-02-01")
+        assert "manifest.json is damaged" in call("compare", run, older.parent).sentence
+    older.write_text("")
+    assert f"{older}, {newer} are damaged" in refused(root, count)
+    shutil.copytree(older.parent, tmp_path / "run")
+    assert "put the file back from a copy, or move the folder away" in refused(tmp_path / "run", count)
+
+
+def test_a_flipped_bit_of_a_table_is_no_answer(nights, tmp_path):
+    root, sql = tmp_path / "root", "SELECT sum(score) FROM recommendations_history"
+    shutil.copytree(nights, root)
+    file = root / "snapshots" / "2026-02-01" / "recommendations" / "part-00000.parquet"
+    content = file.read_bytes()
+    for back in range(3, 40, 7):  # some of which would show as other values
+        flip(file, "score", back)
+        said = refused(root, sql)
+        assert f"the query failed: {file} is damaged: " in said
+        assert said.endswith("; run score again")
+        file.write_bytes(content)
+    assert ask(root, sql)
 
 
 def test_the_plain_names_are_the_newest_nights(nights, example_run):

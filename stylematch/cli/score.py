@@ -158,10 +158,15 @@ def query(
     ] = "table",
 ) -> None:
     """Query a run's tables, or those of all nights, with SQL (DuckDB), read-only."""
-    from stylematch.cli.streams import write_utf8
+    from stylematch.cli.logs import say
+    from stylematch.cli.streams import whether_heard_or_not, write_utf8
     from stylematch.pipelines.query import open_run
     from stylematch.tables.query import run_query
 
     if output_format != "table":
         write_utf8()
-    run_query(open_run(out, index or ()), sql, output_format=output_format, stream=sys.stdout)
+    views = open_run(out, index or ())
+    with whether_heard_or_not(sys.stderr):
+        for warning in views.warnings:
+            say(f"warning: {warning}", level="warning")
+    run_query(views, sql, output_format=output_format, stream=sys.stdout)

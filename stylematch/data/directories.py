@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,8 +28,11 @@ _NAMES_AT_ONCE = 256
 _Identity = tuple[int, int]
 _Status = tuple[int, int, _Identity | None] | str
 _NOTHING_KNOWN_NS = -1
-# Of a name that is there but whose status cannot be had: a file, and reading it will say why not.
+# Of a name that is there but whose status cannot be had: a file, and reading it will say why not; or, where the
+# listing that names it says so, a folder, and listing it will.
 _NOTHING_KNOWN: _Status = (0, _NOTHING_KNOWN_NS, None)
+_NO_IDENTITY = (0, 0)
+_UNKNOWN_FOLDER: _Status = (0, _NOTHING_KNOWN_NS, _NO_IDENTITY)
 _Question = tuple[bytes, list[bytes] | None]
 
 
@@ -166,8 +169,19 @@ class Directories:
             return Unlisted(Ignored.UNREADABLE_DIRECTORY, error.strerror or str(error))
         return names, self._statuses(path, names[:_NAMES_AT_ONCE])
 
-    def _statuses(self, path: bytes, names: Iterable[bytes]) -> list[_Status]:
-        return [_status(path + b"/" + name, self._follow_links) for name in names]
+    def _statuses(self, path: bytes, names: Sequence[bytes]) -> list[_Status]:
+        statuses = [_status(path + b"/" + name, self._follow_links) for name in names]
+        if _NOTHING_KNOWN not in statuses:
+            return statuses
+        try:
+            with os.scandir(path) as entries:
+                folders = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        except OSError:
+            return statuses
+        return [
+            _UNKNOWN_FOLDER if status is _NOTHING_KNOWN and name in folders else status
+            for name, status in zip(names, statuses, strict=True)
+        ]
 
 
 def check_answers(path: Path, limit_s: float | None) -> None:

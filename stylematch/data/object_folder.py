@@ -82,8 +82,12 @@ class ObjectFolder:
         files = self._walk(first, counts, skip)
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             while chunk := list(islice(files, 16 * _REQUESTS_AT_ONCE)):
-                known = [looks.find(listed.raw_path) for listed in chunk]
-                for photo, why, look in pool.map(lambda listed, known: self._look(listed, known, counts), chunk, known):
+                pairs = [(listed, looks.find(listed.raw_path)) for listed in chunk]
+                # To hand one to a thread costs more than all that is done for an object of which nothing is asked.
+                unsettled = [pair for pair in pairs if not _is_settled(*pair)]
+                asked = pool.map(lambda pair: self._look(pair[0], pair[1], counts), unsettled)
+                for pair in pairs:
+                    photo, why, look = self._look(*pair, counts) if _is_settled(*pair) else next(asked)
                     if look is not None:
                         looks.keep(look)
                     if why is None:
@@ -150,7 +154,7 @@ class ObjectFolder:
         """Return an object with its ETag, why it is passed over, if it is, and the look that told."""
         raw_path, size = listed.raw_path, listed.bytes or 0
         path = escape_path(raw_path)
-        if known is None or not known.still_holds(size, listed.written_ns):
+        if known is None or not _is_settled(listed, known):
             try:
                 known = self._ask(listed, known)
             except PhotoRejectedError:
@@ -177,6 +181,11 @@ class ObjectFolder:
 
     def _opened(self, raw_path: bytes) -> _Opened:
         return _Opened(self.place, raw_path)
+
+
+def _is_settled(listed: _Listed, known: Look | None) -> bool:
+    """Return whether the listing alone tells that an object is as an earlier look found it."""
+    return known is not None and known.still_holds(listed.bytes or 0, listed.written_ns)
 
 
 def _settled_ns(listed_ns: int | None, written: str) -> int | None:

@@ -212,7 +212,8 @@ def _walk(
             elif entry.directory is None:
                 yield entry
             else:
-                if follow_links:  # without links a tree has no second way to a directory
+                # Without links a tree has no second way to a directory; one of which nothing is known is not entered.
+                if follow_links and not entry.nothing_known:
                     if entry.directory in seen:
                         counts.ignored[Ignored.DIRECTORY_SEEN_BEFORE] += 1
                         continue

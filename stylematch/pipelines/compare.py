@@ -21,9 +21,10 @@ from stylematch.pipelines.compare_sql import make_tables, open_runs
 from stylematch.report.join import attribute_names
 from stylematch.settings.engine import EngineChoice
 from stylematch.tables.closed_duckdb import words_of
+from stylematch.tables.damaged_runs import no_run
 from stylematch.tables.manifest import MANIFEST, read_manifest, scoring_settings
 from stylematch.tables.shown import shown
-from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link
+from stylematch.tables.views import find_snapshots, refuse_elsewhere, refuse_link, said_of_damage, tables_of
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,9 @@ def _told_where_it_fails(run_a: Path, run_b: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise UserError(
-            f"{shown(run_a)} and {shown(run_b)} could not be compared: {shown(words_of(error).rstrip('.'))}; score "
-            "again what is damaged, or make room for temporary files"
-        ) from None
+        damage = next((said for run in (run_a, run_b) if (said := said_of_damage(tables_of(run)))), None)
+        said = f"{shown(words_of(error).rstrip('.'))}; score again what is damaged, or make room for temporary files"
+        raise UserError(f"{shown(run_a)} and {shown(run_b)} could not be compared: {damage or said}") from None
 
 
 # Settings that change no table, and digests of what is named one by one: of all settings, and of what a night keeps
@@ -125,9 +125,7 @@ def _manifest_of(run: Path) -> dict[str, Any]:
             f"{shown(nights[-1])}"
         )
     if manifest is None:
-        raise UserError(
-            f"{shown(run)} is not a finished run: give the folder that score wrote (its --out), or a night's of export"
-        )
+        raise UserError(no_run(run, "a night's of export"))
     if command := (manifest.get("settings") or {}).get("command"):
         raise UserError(
             f"{shown(run)} is a run of {shown(command)}, which has neither styles nor items for people: give the "

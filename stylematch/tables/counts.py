@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from stylematch.tables.contract import Status
 
@@ -47,6 +48,17 @@ class Counts:
             f"{self.rejected + self.unlisted:,} of {self.found + self.unlisted:,} photos ({self.reject_share:.1%}) "
             f"were rejected{and_unlisted}"
         )
+
+
+def are_counts(said: Any) -> bool:
+    """Return whether what was read is what ``Counts`` holds, by names and types."""
+    if not isinstance(said, dict) or not said.keys() >= {each.name for each in fields(Counts)}:
+        return False
+    by_why = said["reasons"], said["ignored"]
+    if not all(isinstance(counted, dict) for counted in by_why):
+        return False
+    numbers = [value for value in said.values() if not isinstance(value, dict)]
+    return all(type(number) is int for number in [*numbers, *by_why[0].values(), *by_why[1].values()])
 
 
 def count_tables(root: Path, ignored: Mapping[str, int]) -> Counts:

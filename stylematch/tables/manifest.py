@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stylematch.tables.counts import Counts
+from stylematch.tables.counts import Counts, are_counts
 from stylematch.tables.disk import write_durably
 from stylematch.tables.environment import describe_host, package_versions
 
 MANIFEST = "manifest.json"
 TOOL = "stylematch"
 RUN_ID_LENGTH = 32
+_HOLDS = {"counts": dict, "sha256": dict, "settings": dict, "packages": dict, "outputs": list}
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,41 @@ def made_by(manifest: Mapping[str, Any]) -> str:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Return the manifest of a finished run of ours in ``directory``, or None where there is none."""
+    """Return the manifest of a finished run of ours in ``directory``, or None where there is none that is whole."""
     try:
-        content = json.loads((directory / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+        return parse_manifest((directory / MANIFEST).read_bytes())
+    except OSError:
         return None
-    ours = isinstance(content, dict) and content.get("tool") == TOOL and isinstance(content.get("run_id"), str)
-    return content if ours else None
+
+
+def is_named_as_ours(directory: Path) -> bool:
+    """Return whether a directory's manifest says that it is of a run of ours, though it may be damaged elsewhere."""
+    try:
+        return _is_ours(parse_object((directory / MANIFEST).read_bytes()))
+    except OSError:
+        return False
+
+
+def _is_ours(content: dict[str, Any]) -> bool:
+    return content.get("tool") == TOOL and isinstance(content.get("run_id"), str)
+
+
+def parse_manifest(data: bytes | None) -> dict[str, Any] | None:
+    """Return what the bytes of a manifest say; None if they are damaged, or not of a run of ours.
+
+    A byte that changed in a name leaves JSON that can be read and lacks what its readers count on.
+    """
+    content = parse_object(data)
+    if not _is_ours(content) or not all(isinstance(content.get(name), kind) for name, kind in _HOLDS.items()):
+        return None
+    # Those of other commands count other things.
+    return content if "command" in content["settings"] or are_counts(content["counts"]) else None
+
+
+def parse_object(data: bytes | None) -> dict[str, Any]:
+    """Return the JSON object that a file holds; a damaged one, or none, is empty."""
+    try:
+        content = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stylematch.errors import UserError
-from stylematch.tables.manifest import made_by, read_manifest
+from stylematch.tables.manifest import is_named_as_ours, made_by, read_manifest
 from stylematch.tables.shown import is_url, is_utf8, shown, shown_url
 
 HIDDEN = ".stylematch-"  # .OUT.stylematch-staging-RUN and its like
@@ -122,6 +122,6 @@ def output_of(out: Path) -> Callable[[Path], bool]:
 
     def is_output(path: Path) -> bool:
         is_staging = path.name.startswith(".") and HIDDEN in path.name
-        return path == real or is_staging or read_manifest(path) is not None
+        return path == real or is_staging or is_named_as_ours(path)
 
     return is_output

@@ -20,7 +20,7 @@ from typing import Any, Literal, TextIO, get_args
 
 from stylematch.errors import UserError
 from stylematch.tables.shown import is_utf8, shown
-from stylematch.tables.views import Views
+from stylematch.tables.views import Views, said_of_damage
 
 OutputFormat = Literal["table", "csv", "json"]
 _BLOCK_ROWS = 1000
@@ -87,7 +87,9 @@ def run_query(views: Views, sql: str, *, output_format: OutputFormat, stream: Te
                 message = (
                     f"{message.partition(' Did you mean')[0]} The tables are {', '.join(views.tables)}.{views.hint}"
                 )
-            raise UserError(f"the query failed: {shown(message)}") from None
+            # DuckDB knows neither the file nor what to do about it.
+            damage = said_of_damage(views.tables) if "Arrow" in message else None
+            raise UserError(f"the query failed: {damage or shown(message)}") from None
 
 
 def _kind(statement: Any) -> str:

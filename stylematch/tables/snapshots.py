@@ -18,13 +18,14 @@ from typing import Any
 from stylematch.errors import StylematchError, UserError
 from stylematch.tables.contract import TABLES
 from stylematch.tables.disk import NOT_ALLOWED, explained, sync_directory, temporary_path
-from stylematch.tables.manifest import MANIFEST, TOOL
+from stylematch.tables.manifest import MANIFEST, TOOL, parse_manifest, parse_object
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.place import Place
 from stylematch.tables.shards import DONE_DIRECTORY, parse_sidecar
 from stylematch.tables.shown import shown
+from stylematch.tables.summary import SUMMARY, parse_summary
 
-SUMMARY, LATEST, MARKER = "summary.json", "latest", "export.json"
+LATEST, MARKER = "latest", "export.json"
 _PARTS = {MANIFEST, SUMMARY, "report", *TABLES}
 _LAYOUT = {"tool": TOOL, "layout": 1}
 _REQUESTS_AT_ONCE = 8
@@ -63,7 +64,12 @@ class Snapshots:
                 )
         there = self.place.list()  # before the marker is read: another first night may be writing it
         marker = self.place.read(MARKER)
-        if marker is not None and _json_of(marker) != _LAYOUT:
+        if marker is not None and not parse_object(marker):
+            raise UserError(
+                f"out: {self.place}/{MARKER} is damaged: if an export made that folder, put the line "
+                f"{json.dumps(_LAYOUT, sort_keys=True)} there; else name a folder of its own."
+            )
+        if marker is not None and parse_object(marker) != _LAYOUT:
             raise UserError(
                 f"out: {self.place} holds an {MARKER} of another tool, or of another version of this one: name a "
                 "folder of its own."
@@ -90,13 +96,25 @@ class Snapshots:
             if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
         }
 
+    def without_manifest(self) -> list[str]:
+        """Return the nights that have all but a manifest, which no upload can have left here."""
+        if self.place.directory is None:  # where the manifest comes last, so that a night without one never was
+            return []
+        finished = self.finished()
+        rows = {
+            name: [self._rows(f"{SNAPSHOTS}/{name}/{table}") for table in TABLES]
+            for name in self.place.list(SNAPSHOTS)
+            if night_of(name) and name not in finished
+        }
+        return [name for name, counts in rows.items() if any(counts) and None not in counts]
+
     def summary(self, name: str) -> dict[str, Any]:
         """Return the summary of a snapshot; empty where there is none, or it is damaged."""
-        return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{SUMMARY}"))
+        return parse_summary(self.place.read(f"{SNAPSHOTS}/{name}/{SUMMARY}"))
 
     def manifest(self, name: str) -> dict[str, Any]:
         """Return the manifest of a snapshot; empty where there is none, or it is damaged."""
-        return _json_of(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}"))
+        return parse_manifest(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}")) or {}
 
     def is_whole(self, name: str) -> bool:
         """Return whether all that a snapshot's manifest names is there, and of each table every shard in its size."""
@@ -140,7 +158,7 @@ class Snapshots:
 
     def _is_ours(self, name: str) -> bool:
         """Return whether an export made a folder, by its manifest, or, where none can be read, by what lies there."""
-        if manifest := self.manifest(name):
+        if manifest := parse_object(self.place.read(f"{SNAPSHOTS}/{name}/{MANIFEST}")):
             return manifest.get("tool") == TOOL
         return set() < self._entries(name) <= _PARTS
 
@@ -157,7 +175,8 @@ class Snapshots:
         if self.place.directory is not None:
             link = self.place.directory / LATEST
             return link.readlink().name if link.is_symlink() else None
-        return _json_of(self.place.read(f"{LATEST}.json")).get("snapshot")
+        name = parse_object(self.place.read(f"{LATEST}.json")).get("snapshot")
+        return name if isinstance(name, str) else None
 
     def point_to(self, name: str) -> str | None:
         """Let the pointer name a snapshot, unless it names a later night's; return the one that it keeps then."""
@@ -222,7 +241,7 @@ class Snapshots:
         """Remove all but the newest ``keep`` nights, and what ``current`` replaced; return what was removed.
 
         What an upload that was cut off left, of any night, is removed as well: nothing would ever finish it. A folder
-        that no export made stays, whatever it is called.
+        that no export made stays, whatever it is called, and so does a night that lost its manifest alone.
         """
         finished = self.finished()
         nights = sorted(set(finished.values()))[-keep:]
@@ -232,19 +251,9 @@ class Snapshots:
             for name, when in finished.items()
             if name not in spared and (when not in nights or when == current[:10])
         ]
-        removed += [
-            name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in finished and name != current
-        ]
+        stay = {*finished, *self.without_manifest(), current}
+        removed += [name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in stay]
         removed = [name for name in removed if self._is_ours(name)]
         for name in removed:
             self.place.remove(f"{SNAPSHOTS}/{name}")
         return removed
-
-
-def _json_of(data: bytes | None) -> dict[str, Any]:
-    """Return what a file holds; a damaged one counts as not there, and the next night writes it, or passes it over."""
-    try:
-        content = json.loads(data or b"{}")
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -13,7 +13,7 @@ of another model) is left out of it; each night still has its own. Files are ope
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
 from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
+from stylematch.tables.damaged_runs import left_out, no_run
 from stylematch.tables.manifest import MANIFEST, made_by, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
 from stylematch.tables.shards import shard_paths
@@ -49,12 +50,15 @@ class Views:
         What an error about an unknown table adds: which tables are missing, and why.
     aliases : dict of str to dict of str to str
         By table, more names of its columns: by that name the column's own.
+    warnings : tuple of str
+        What a person has to know of every answer: nights that are left out.
     """
 
     tables: dict[str, Any]
     manifest: dict[str, Any]
     hint: str = ""
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def open_views(out: Path) -> Views:
@@ -75,18 +79,15 @@ def open_views(out: Path) -> Views:
     manifest = read_manifest(out)
     nights = find_snapshots(out) if manifest is None else []
     if manifest is None and not nights:
-        raise UserError(
-            f"{shown(out)} is not a finished run: give the folder that score wrote (its --out), or a root of nightly "
-            "snapshots"
-        )
+        raise UserError(no_run(out, "a root of nightly snapshots"))
     if manifest is not None:
-        return Views(_tables(out, out), manifest)
+        return Views(tables_of(out), manifest)
     for night in nights:
         refuse_link(out, night / MANIFEST)
     newest = nights[-1]
     tables = _tables(out, newest)
     tables |= {f"{name}{HISTORY}": _history(out, name, nights) for name in list(tables)}
-    return Views(tables, read_manifest(newest) or {})
+    return Views(tables, read_manifest(newest) or {}, warnings=left_out(out, newest))
 
 
 def find_snapshots(root: Path) -> list[Path]:
@@ -134,7 +135,7 @@ def open_table(run: Path, table: str, out: Path | None = None) -> Any:
     """
     files = _shards(out or run, run, table)
     try:
-        return ds.dataset(files, format="parquet")
+        return ds.dataset(files, format=_verified())
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(run / table)} cannot be read: {why(error)}; {_again(run)}") from None
 
@@ -171,6 +172,32 @@ def refuse_link(out: Path, path: Path) -> None:
             )
 
 
+def _verified() -> Any:
+    """Return Parquet's format whose pages are held to their checksums: a flipped bit is no answer."""
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.ParquetFileFormat(default_fragment_scan_options=options)
+
+
+def said_of_damage(tables: Mapping[str, Any]) -> str | None:
+    """Look through all files of some tables; return what is said of the first that is damaged inside, if one is."""
+    for table in tables.values():
+        for fragment in table.get_fragments():
+            try:
+                for _ in fragment.to_batches():
+                    pass
+            except (OSError, ValueError, pa.ArrowException) as error:
+                file = Path(fragment.path)
+                run = file.parent.parent
+                again = "build the index again" if read_manifest(run) is None else _again(run)
+                return f"{shown(file)} is damaged: {why(error)}; {again}"
+    return None
+
+
+def tables_of(run: Path) -> dict[str, Any]:
+    """Return the tables of one run."""
+    return _tables(run, run)
+
+
 def _tables(out: Path, run: Path) -> dict[str, Any]:
     names = next((names for names in (PREDICT_TABLES, SIMILAR_TABLES) if (run / names[-1]).is_dir()), TABLES)
     return {name: open_table(run, name, out) for name in names}
@@ -195,7 +222,7 @@ def _again(run: Path) -> str:
 
 def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
     """Return one table over all nights; every fragment knows its date, so a condition on dates skips whole nights."""
-    file_format, filesystem = ds.ParquetFileFormat(), pa.fs.LocalFileSystem()
+    file_format, filesystem = _verified(), pa.fs.LocalFileSystem()
     fragments, schemas = [], []
     for night in nights:
         files = _shards(out, night, table)

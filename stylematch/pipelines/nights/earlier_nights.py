@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylematch.errors import StylematchError
+from stylematch.pipelines.nights.export_summary import faces_by_style
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.environment import package_versions
+from stylematch.tables.manifest import MANIFEST
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.place import Place
+from stylematch.tables.shown import shown
 from stylematch.tables.snapshots import Snapshots
 from stylematch.tables.staging import Staging
+from stylematch.tables.summary import SUMMARY
+
+_REQUESTS_AT_ONCE = 8
 
 
 def already_published(
@@ -60,7 +67,7 @@ def with_equal_tables(snapshots: Snapshots, run_id: str, features: str) -> str |
         manifest = snapshots.manifest(name)
         if (
             manifest.get("run_id") == run_id
-            and manifest["sha256"]["features"] == features
+            and manifest["sha256"].get("features") == features
             and manifest["packages"] == package_versions()
             and not UNSETTLED & manifest["counts"]["reasons"].keys()
         ):
@@ -89,6 +96,41 @@ def check_gone(gone: int, how: str, *, before: int, limit: float, place: Place) 
         )
 
 
+def damaged_nights(snapshots: Snapshots, day: date) -> list[str]:
+    """Return the manifests and summaries of other nights that say nothing, since they are damaged or missing."""
+    others = [name for name, when in snapshots.finished().items() if when != day.isoformat()]
+
+    def damaged(name: str) -> list[str]:
+        said = ((MANIFEST, snapshots.manifest(name)), (SUMMARY, snapshots.summary(name)))
+        return [f"{SNAPSHOTS}/{name}/{file}" for file, content in said if not content]
+
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        found = [file for files in pool.map(damaged, others) for file in files]
+    lost = [name for name in snapshots.without_manifest() if name[:10] != day.isoformat()]
+    return sorted([*found, *(f"{SNAPSHOTS}/{name}/{MANIFEST}" for name in lost)])
+
+
+def of_other_photos(snapshots: Snapshots, day: date, place: Place) -> str | None:
+    """Return what is said where the snapshot that tonight's replaces, or else the newest, is of other photos.
+
+    Neither is refused: a disk that is mounted elsewhere now would end every night.
+    """
+    finished = snapshots.finished()
+    replaced = [name for name, when in finished.items() if when == day.isoformat()]
+    for name in reversed(replaced or list(finished)):
+        settings = snapshots.manifest(name).get("settings", {})
+        if (photos := settings.get("photos")) not in (None, str(place)):
+            done = "which this night replaced, was made" if replaced else "the newest so far, was made"
+            return (
+                f"the snapshot {name}, {done} of the photos at {shown(photos)}, and this one of those at {place}: if "
+                "that is another job's, give each job an out of its own, for they undo each other's work; if the "
+                "photos were moved, all is well"
+            )
+        if photos is not None:
+            break
+    return None
+
+
 def rules_of(snapshots: Snapshots, name: str) -> str | None:
     """Return the digest of the rules that made a snapshot; None where nothing can be said."""
     return snapshots.manifest(name).get("sha256", {}).get("rules")
@@ -98,7 +140,18 @@ def styles_before(snapshots: Snapshots, day: date) -> tuple[str | None, dict[str
     """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
     earlier = snapshots.before(day)
     for name in earlier:
-        styles = snapshots.summary(name).get("styles", {})
-        if any(part["faces"] for part in styles.values()):
-            return name, {style: part["faces"] for style, part in styles.items()}
+        styles = _styles_of(snapshots, name)
+        if any(styles.values()):
+            return name, styles
     return (earlier[0] if earlier else None), {}
+
+
+def _styles_of(snapshots: Snapshots, name: str) -> dict[str, int]:
+    """Return how many faces of each style a snapshot has, by its summary, or, where that is damaged, by its tables."""
+    if summary := snapshots.summary(name):
+        return {style: part["faces"] for style, part in summary["styles"].items()}
+    place = snapshots.place
+    try:
+        return faces_by_style(place.key(f"{SNAPSHOTS}/{name}"), place.filesystem)
+    except (OSError, ValueError, pa.ArrowException):
+        return {}

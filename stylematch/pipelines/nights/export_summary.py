@@ -48,7 +48,9 @@ class ExportSummary:
     def warnings(self) -> list[str]:
         """What somebody should look at."""
         published = self.content.get("warnings", ())
-        warnings = [*((f"as published: {told}" for told in published) if self.was_there else published), *self.also]
+        if self.was_there:  # what still holds is told once
+            published = [f"as published: {told}" for told in published if told not in self.also]
+        warnings = [*published, *self.also]
         if self.kept_pointer:
             path = f"{self.out.rpartition('/')[0]}/{self.kept_pointer}"
             warnings.append(
@@ -81,12 +83,12 @@ def _moved(part: dict[str, Any]) -> str:
     return "" if before is None else f" ({100 * (part['share'] - before):+.0f})"
 
 
-def faces_by_style(run: Path) -> dict[str, int]:
-    """Count the faces of each style in a run's tables, streaming."""
+def faces_by_style(run: Path | str, filesystem: Any = None) -> dict[str, int]:
+    """Count the faces of each style in a run's tables, streaming; by a key of one of pyarrow's file systems, there."""
     import pyarrow.dataset as ds
 
     counts: Counter[str] = Counter()
-    for batch in ds.dataset(run / "faces", format="parquet").to_batches(columns=["style"]):
+    for batch in ds.dataset(f"{run}/faces", format="parquet", filesystem=filesystem).to_batches(columns=["style"]):
         for pair in batch.column("style").value_counts().to_pylist():
             counts[pair["values"]] += pair["counts"]
     return dict(sorted(counts.items()))

@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stylematch.data.listing import Listing
-from stylematch.pipelines.nights.earlier_nights import already_published, forget_unsettled, with_equal_tables
+from stylematch.pipelines.nights.earlier_nights import (
+    already_published,
+    damaged_nights,
+    forget_unsettled,
+    of_other_photos,
+    with_equal_tables,
+)
 from stylematch.pipelines.nights.export_summary import ExportSummary
 from stylematch.pipelines.nights.feature_plan import Changes, FeaturePlan
 from stylematch.pipelines.nights.night_setting import Findings, NightSetting
@@ -25,8 +31,9 @@ from stylematch.tables.environment import code_version
 from stylematch.tables.manifest import Manifest, write_manifest
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.place import Place
-from stylematch.tables.snapshots import SUMMARY, Snapshots
+from stylematch.tables.snapshots import Snapshots
 from stylematch.tables.staging import Decision, Staging
+from stylematch.tables.summary import SUMMARY
 
 
 class Publication:
@@ -89,7 +96,9 @@ class Publication:
         if night.out.directory is not None:
             snapshots.make_way(night.day.isoformat())
         there = published(snapshots)
+        self._found.troubles.nights = damaged_nights(snapshots, night.day)
         if there is None:
+            self._found.troubles.other_photos = of_other_photos(snapshots, night.day, night.place)
             staged = Snapshots(Place(str(self._local), self._local))
             complete = published(staged) is not None
             with Staging(staged_out, run_id, overwrite=not complete) as staging:

@@ -28,11 +28,17 @@ class Troubles:
         Photos of the last snapshot of whose files nothing is known any more.
     spared : int
         Known photos that may not be read tonight.
+    nights : list of str
+        Manifests and summaries of other nights that are damaged or missing.
+    other_photos : str, optional
+        What is said where the last snapshot is of other photos.
     """
 
     damaged: set[str] = field(default_factory=set)
     forgotten: int = 0
     spared: int = 0
+    nights: list[str] = field(default_factory=list)
+    other_photos: str | None = None
 
     def warnings(self) -> list[str]:
         """Return what a person is told of them."""
@@ -50,6 +56,14 @@ class Troubles:
                 f"{self.spared:,} known photos may not be read any more: rejected or left out tonight, but their "
                 "features are kept"
             )
+        if self.nights:
+            warnings.append(
+                f"of other nights these files are damaged or missing: {', '.join(map(shown, self.nights))}; such a "
+                "night is kept, but without its manifest it is in no answer about all nights: put the file back from a "
+                "copy, have export --date make that night again (of the photos as they are now), or remove its folder"
+            )
+        if self.other_photos:
+            warnings.append(self.other_photos)
         return warnings
 
 
