@@ -278,6 +278,13 @@ def test_query_joins_the_items(shop, tmp_path):
     result = call("query", out, sql)
     assert result.code == 2
     assert "The run used another index for items: name it with --index." in result.sentence
+    changed = tmp_path / "changed"
+    shutil.copytree(shop, changed)
+    (tmp_path / "prices.csv").write_text("item_id,price\nsku-0,1\n")
+    assert call("catalog", "update", changed, tmp_path / "prices.csv").code == 0
+    said = call("query", out, "--index", changed, sql).sentence
+    assert "(as catalog add, update and remove change it): run 'similar' again" in said
+    assert call("query", out, "SELECT * FROM similar_items LIMIT 1").code == 0  # as that sentence advises
     shutil.move(shop / "items" / "rows.parquet", tmp_path / "kept")
     try:
         assert "cannot be read" in call("query", out, "--index", shop, sql).sentence
