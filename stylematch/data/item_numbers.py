@@ -30,6 +30,8 @@ _THOUSANDS = r"([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,2}(,[0-9]{2})+,[0-9]{3})"  # the 
 _POINT = re.compile(rf"-?({_THOUSANDS}(\.[0-9]+)?|[0-9]*\.?[0-9]+([eE][-+]?[0-9]{{1,2}})?)")
 _COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
 _CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
+# Nor is there a doubt where both signs stand: 1,299.00 and 1.299,00, whatever the others of the column are like.
+_BOTH = re.compile(rf"-?(?:{_THOUSANDS}\.[0-9]+|[0-9]{{1,3}}(\.[0-9]{{3}})+,[0-9]+)")
 
 
 def names_or_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -116,6 +118,9 @@ def _number(cell: str, comma: bool) -> int | float | None:
         return int(cell)  # not by way of a float, which has no more than 15 of its digits
     if _CENTS.fullmatch(cell):
         text = cell.replace(",", ".")
+    elif _BOTH.fullmatch(cell):
+        thousands, decimal = (",", ".") if cell.rindex(".") > cell.rindex(",") else (".", ",")
+        text = cell.replace(thousands, "").replace(decimal, ".")
     elif (_COMMA if comma else _POINT).fullmatch(cell):
         text = cell.replace(".", "").replace(",", ".") if comma else cell.replace(",", "")
     else:
