@@ -75,6 +75,16 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+def as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column in another type; a decimal number becomes the double that is nearest, 19.90 the one of ``19.9``.
+
+    Arrow multiplies its digits by a power of ten, which is not exact: 19.900000000000002, and so not ``<= 19.90``.
+    """
+    if pa.types.is_decimal(column.type) and pa.types.is_floating(kind):
+        column = column.cast(pa.string())
+    return column.cast(kind)
+
+
 def prices(column: pa.ChunkedArray, *, decimal_comma: bool) -> tuple[pa.ChunkedArray, list[int]]:
     """Read a column of prices.
 
