@@ -301,6 +301,7 @@ def test_a_notebook_offers_what_it_was_loaded_with(shop):
         ("sku-1", {"top_k": 0}, r"Stylematch\.similar: top_k: has to be at least 1"),
         ("sku-1", {"top_k": "ten"}, "top_k has to be a whole number"),
         ("sku-1", {"same": "catgory"}, "the items have no such column; they have id, category"),
+        ("sku-1", {"same": "Price"}, r"; did you mean price\? Capitals count\."),
         ("sku-1", {"where": "price < 0"}, "holds for none of the items"),
         ("sku-1", {"where": "prize < 0"}, "cannot be read as a condition"),
     ],

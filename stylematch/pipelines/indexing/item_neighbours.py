@@ -17,7 +17,7 @@ from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import StoredIndex
-from stylematch.search.names import some
+from stylematch.search.names import proposed, some
 from stylematch.search.rows_file import PICTURE_COLUMN
 from stylematch.tables.shown import shown
 
@@ -142,7 +142,8 @@ def _groups(rows: pa.Table, same: tuple[str, ...]) -> Positions:
     for name in same:
         if name not in known:
             raise UserError(
-                f"--same {shown(name)}: the items have no such column; they have {shown(', '.join(known))}."
+                f"--same {shown(name)}: the items have no such column; they have {shown(', '.join(known))}"
+                f"{shown(proposed(name, known))}."
             )
         try:
             column = rows[name].combine_chunks()
