@@ -1,7 +1,8 @@
 """For notebooks: photos in, data frames out, with the same features and advice as ``stylematch-batch score``.
 
 ``Stylematch.load()`` reads models, indexes and rules once. ``score`` and ``recommend`` return the rows that a run would
-write; ``neighbours`` and ``explain`` look behind them (``pipelines/explain``).
+write, ``similar`` those of ``stylematch-batch similar``; ``neighbours`` and ``explain`` look behind them
+(``pipelines/explain``).
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from stylematch.data.photos import FoundPhoto
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.explain import Explanation, explain, neighbour_rows
+from stylematch.pipelines.indexing.item_neighbours import Neighbourhood, pairs_of
 from stylematch.pipelines.listed_photos import read_listed
 from stylematch.pipelines.named_photos import ROOT, PathLike, named_paths, named_photo_id, named_photos
+from stylematch.pipelines.run_spec import rows_allowed
 from stylematch.pipelines.scorer import Scorer
 from stylematch.search.units import has_direction
 from stylematch.settings.base import Natural
 from stylematch.settings.load import validated
 from stylematch.settings.score import ScoreSettings
+from stylematch.settings.similar import SimilarSettings
 from stylematch.tables.contract import TABLES
 from stylematch.tables.shown import shown
 
@@ -293,6 +297,46 @@ class Stylematch:
         row = found.faces.iloc[found.place]
         items = found.items[(found.items["path"] == row["path"]) & (found.items["face"] == row["face"])]
         return explain(self._scorer.adviser, row, items)
+
+    def similar(
+        self,
+        items: str | Iterable[str],
+        top_k: int = 10,
+        *,
+        same: str | Iterable[str] = (),
+        where: str | None = None,
+    ) -> pd.DataFrame:
+        """Return the items of the catalogue that look most like some of them, as ``stylematch-batch similar`` does.
+
+        Parameters
+        ----------
+        items : str or iterable of str
+            An ``item_id``, or several.
+        top_k : int
+            Items for each item, 1 to 1000; fewer where fewer may be offered.
+        same : str or iterable of str
+            Columns of the catalogue in which an item and those that it is offered are equal, ``"category,gender"`` or
+            ``["category", "gender"]``.
+        where : str, optional
+            Only items that this condition (SQL) holds for are offered; by default the condition of ``load``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per (item_id, rank): ``item_id``, ``rank`` (1 is the nearest), ``similar_item_id``, ``similarity``
+            (cosine). An item is not among its own.
+
+        Raises
+        ------
+        UserError
+            If there is no such item or column, or the condition is wrong.
+        """
+        options = {"top_k": _whole("top_k", top_k), "same": _names(same), "where": where}
+        settings = validated(SimilarSettings, "Stylematch.similar", **options)
+        spec, stored = self._scorer.spec, self._scorer.adviser.items
+        allowed = spec.allowed_items if where is None else rows_allowed(where, stored.rows, spec.assets.items.directory)
+        names = [items] if isinstance(items, str) else [str(item) for item in items]
+        return _frame(pairs_of(stored, names, Neighbourhood(stored.rows, settings.same, allowed), settings.top_k))
 
     def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
         """Return an item's picture.

@@ -214,6 +214,8 @@ def test_columns_of_two_types_become_one_that_holds_both():
         (pa.array([2**53]), pa.array([Decimal("0.5")]), [2.0**53, 0.5]),
         (pa.array([Decimal("12345678901234567.89")]), pa.array([0.5]), ["12345678901234567.89", "0.5"]),
         (pa.array([0.1], pa.float32()), pa.array([0.5]), [float(np.float32(0.1)), 0.5]),
+        (pa.array([Decimal("19.90")], pa.decimal128(8, 2)), pa.array([0.07]), [19.9, 0.07]),
+        (pa.array([Decimal("19.90")], pa.decimal128(8, 2)), pa.array([Decimal("5.5")]), [19.9, 5.5]),
     ],
 )
 def test_no_cell_is_changed_by_a_column_of_two_types(first, second, together):

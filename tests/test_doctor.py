@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from importlib import metadata
 
 import pyarrow as pa
 import pytest
@@ -81,3 +82,21 @@ def test_faults_are_named_in_one_sentence():
         raise_for([Finding("ok", "a", ""), Finding("FAULT", "c d", "x\n")])
     assert caught.value.exit_code == 2
     assert Finding("FAULT", "c", "x\ny").line().isprintable()
+
+
+@pytest.mark.parametrize("wheel", ["faiss-gpu", "faiss-gpu-cu12"])
+def test_faiss_for_a_gpu_stands_in_the_place_of_the_other(monkeypatch, wheel):
+    """It owns the module of faiss-cpu, whose reinstallation would overwrite it."""
+    installed = metadata.version
+
+    def version(name):
+        if name == "faiss-cpu":
+            raise metadata.PackageNotFoundError(name)
+        return "1.15.1" if name == wheel else installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    result = call("doctor", "--seconds", "0")
+    assert result.code == 0, result.out
+    assert re.search(rf"ok +packages .*{wheel} 1\.15\.1", result.out)
+    monkeypatch.setattr(metadata, "version", lambda name: version("faiss-cpu" if name == wheel else name))
+    assert re.search(r"FAULT +packages .*absent: faiss-cpu", call("doctor", "--seconds", "0").out)

@@ -146,6 +146,15 @@ def test_one_split_alone(fashion_mnist, celeba, tmp_path):
     out = embedded("celeba", tmp_path / "faces", "--root", celeba, "--split", "val", "--split", "test")
     assert shards(out)["id"].to_pylist() == ["000005.jpg", "000006.jpg"]
     assert not (out / "skipped.csv").exists()
+    (celeba_of_one := tmp_path / "learned").mkdir()
+    for file in celeba.iterdir():
+        if file.name != "list_eval_partition.txt":
+            (celeba_of_one / file.name).symlink_to(file)
+    lines = (celeba / "list_eval_partition.txt").read_text().splitlines()
+    (celeba_of_one / "list_eval_partition.txt").write_text("".join(f"{line.split()[0]} 0\n" for line in lines))
+    none = embed("celeba", tmp_path / "none", "--root", celeba_of_one, "--split", "val", "--split", "test")
+    assert none.code == 2
+    assert "no embedding: it has no picture of the split val or test; name another with --split" in none.sentence
     wrong = embed("celeba", tmp_path / "none", "--root", celeba, "--split", "dev")
     assert wrong.code == 2
     assert "--split dev: the splits are train, val, test" in wrong.sentence
@@ -187,8 +196,10 @@ def test_embeddings_are_replaced_and_nothing_else(photos, tmp_path):
 def test_a_folder_without_faces_gives_no_embeddings(tmp_path):
     result = embed(EXAMPLES / "coffee.jpg", tmp_path / "out")
     assert result.code == 2
-    assert "no embedding" in result.sentence
+    assert "no embedding: of 1 none could be used; the first, coffee.jpg: no face of 24 px or more" in result.sentence
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    assert "no embedding: there is no picture in it" in embed(tmp_path / "empty", tmp_path / "out").sentence
 
 
 @pytest.mark.parametrize(("source", "wrong"), [("fashion-mnist", "attributes"), ("celeba", "garments")])

@@ -17,7 +17,7 @@ from tiny import write_celeba
 from stylematch.errors import UserError
 from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.pipelines.assets import resolve_assets
-from stylematch.pipelines.learning import fit_style
+from stylematch.pipelines.learning import fit_place, fit_style
 from stylematch.pipelines.style_fit import fit_of, gallery_sha256
 from stylematch.style.fits import STYLE_FILE, Fit, find_fit, fits_path, own_fits_path, write_fits
 from stylematch.style.fitting import HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
@@ -333,6 +333,46 @@ def test_a_file_of_fits_to_another_pool_is_no_fit_and_is_replaced(tmp_path):
     assert find_fit(path, "c", gallery) is None
 
 
+def test_a_fit_of_ones_own_rules_has_a_folder_of_its_own(fitted, tmp_path):
+    """Beside the shipped gallery it would be lost with the next release, or may not be written at all."""
+    _, folder = fitted
+    party, out = tmp_path / "party.toml", tmp_path / "indexes" / "party"
+    party.write_text('name = "party"\n[[rules]]\nstyle = "Glad"\nall = ["Smiling"]\nitems = ["Dress"]\n'
+                     '[[rules]]\nstyle = "Other"\nitems = ["Shirt"]\n')  # fmt: skip
+    shipped = (DEFAULT_INDEX / STYLE_FILE).read_bytes()
+    data = ("--root", folder / "data", "--report", tmp_path / "report")
+    refused = call("rules", "fit", "classic", party, *data)
+    assert refused.code == 2
+    assert f"{party} does not ship" in refused.sentence
+    assert "such as --out indexes/party" in refused.sentence
+    assert not (tmp_path / "report").exists()
+    assert call("rules", "fit", party, "--out", out, *data).code == 0
+    done = call("rules", "fit", "classic", "--out", out, *data)
+    assert done.code == 0, done.err
+    assert f"fits: {out / STYLE_FILE}" in done.out
+    assert (DEFAULT_INDEX / STYLE_FILE).read_bytes() == shipped
+    assets = resolve_assets([out])
+    assert assets.faces.directory == out / "faces"
+    assert assets.sha256 == resolve_assets([]).sha256
+    for rules in (party, "classic"):  # the first stays beside the second
+        assert fit_of(assets, load_rules(rules, attribute_names=assets.attribute_names)) is not None
+    assert fit_of(resolve_assets([]), load_rules(party, attribute_names=assets.attribute_names)) is None
+    (out / "mine.txt").touch()
+    refused = call("rules", "fit", party, "--out", out, *data)
+    assert refused.code == 2
+    assert "holds mine.txt beside fits of rules and their gallery" in refused.sentence
+
+
+def test_where_a_fit_may_not_be_written_says_what_to_name(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise UserError(f"cannot write to {folder}: name a folder that you may write to")
+
+    monkeypatch.setattr(fit_place, "check_writable", refuse)  # root, as whom tests may run, may write anywhere
+    done = call("rules", "fit", "--root", tmp_path, "--report", tmp_path / "report")
+    assert done.code == 2
+    assert f"cannot write to {DEFAULT_INDEX}: name a folder that you may write to, by --out" in done.sentence
+
+
 def test_score_uses_what_was_fitted_and_says_so(fitted, tmp_path):
     collection, _ = fitted
     photos = EXAMPLES / "astronaut.jpg"
@@ -367,8 +407,8 @@ def test_rules_fit_refuses_a_gallery_that_holds_what_it_fits_to(tmp_path, monkey
         return replace(stored, index=SimpleNamespace(ids=ids.to_pylist()))
 
     monkeypatch.setattr(fit_style, "load_index_directory", with_val)
-    monkeypatch.setattr(fit_style, "own_fits_path", lambda _: tmp_path / "style.json")
-    done = call("rules", "fit", "classic", "--root", tmp_path / "data", "--report", tmp_path / "report")
+    arguments = ("--root", tmp_path / "data", "--report", tmp_path / "report", "--out", tmp_path / "fits")
+    done = call("rules", "fit", "classic", *arguments)
     assert done.code == 2
     assert f"holds 1 of the faces of celeba val (local split), '{val[0]}'" in done.sentence
 

@@ -65,6 +65,7 @@ def test_a_run_without_faces_has_them_too(shop, tmp_path):
     ("names", "said"),
     [
         ("titel", "has no such column; it has category_predicted, "),
+        ("Title", "; did you mean title? Capitals count."),
         ("style", "--item-columns style: recommendations have a column of that name already"),
         ("Rank", "--item-columns Rank: recommendations have a column of that name already"),
         ("snapshot_date", "have a column of that name already"),

@@ -112,6 +112,8 @@ def test_no_line_of_a_damaged_table_is_lost(tmp_path, damaged):
         (["49,-", "1.299,- kr.", "499 kr", "19,90 zł"], True, [49.0, 1299.0, 499.0, 19.9]),
         (["US$ 20", "Rs. 1,499", "R 99.90", "A$5", "-5"], False, [20.0, 1499.0, 99.9, 5.0, -5.0]),
         (["₹ 1,29,900", "1,00,00,000.50", "12,990"], False, [129900.0, 10000000.5, 12990.0]),
+        (["19,90", "$1,299.00", "1.299,00 €", "-1,299.5"], True, [19.9, 1299.0, 1299.0, -1299.5]),
+        (["19.90", "1.299,00 €", "1,299.00", "12.345.678,9"], False, [19.9, 1299.0, 1299.0, 12345678.9]),
         (["N/A"], False, [None]),
     ],
 )
@@ -298,7 +300,7 @@ def test_parquet_types_are_kept_in_ones_that_can_be_asked_for(folder):
     columns = {
         "item_id": pa.array(["1", "2"], pa.string_view()),
         "image": pa.array(["a.png"] * 2, pa.large_string()),
-        "price": pa.array([Decimal("1.5"), Decimal("2.5")], pa.decimal256(50, 2)),
+        "price": pa.array([Decimal("1.5"), Decimal("19.9")], pa.decimal256(50, 2)),
         "half": half,
         "view": pa.array(["x", "y"], pa.string_view()),
         "kind": pa.array(["x", "y"]).dictionary_encode(),
@@ -310,6 +312,7 @@ def test_parquet_types_are_kept_in_ones_that_can_be_asked_for(folder):
     assert len(table) == 2
     assert [left.split()[0] for left in table.left_out] == ["bytes", "fixed"]
     assert positions_where(table.columns, "half < 2 AND price < 2 AND view = 'x' AND kind = 'x'").tolist() == [0]
+    assert table.columns["price"].to_pylist() == [1.5, 19.9]  # not 19.900000000000002, as Arrow casts it
 
 
 def test_what_is_no_finite_number_is_null(folder):

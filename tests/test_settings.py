@@ -16,6 +16,7 @@ from stylematch.settings.serve import ServeSettings
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_method import Augment
 
+JOBS = Path(__file__).resolve().parents[1] / "jobs"
 JOB = """
 name = "try"
 out = "runs/try"
@@ -260,8 +261,36 @@ def test_what_is_no_toml_file_is_a_sentence(tmp_path, content, message):
 
 
 def test_a_directory_is_no_job_file(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory; mend that"):
         load_job(tmp_path, TrainJob)
+
+
+@pytest.mark.parametrize(
+    ("shipped", "command"),
+    [("nightly", "export"), ("embed-celeba", "embed"), ("celeba-mobilenet", "train"), ("own-labels", "train")],
+)
+def test_a_job_of_another_command_is_called_so(shipped, command):
+    path = JOBS / f"{shipped}.toml"
+    kinds = {"export": ExportJob, "embed": EmbedJob, "train": TrainJob}
+    for name, kind in kinds.items():
+        if name == command:
+            load_job(path, kind)
+            continue
+        with pytest.raises(UserError) as caught:
+            load_job(path, kind, ["out=elsewhere"] if kind is not EmbedJob else [])
+        said = str(caught.value)
+        assert said.startswith(f"{path} looks like a job for '{command}', not for '{name}': it has ")
+        assert f"run 'stylematch-batch {command} {path}'" in said
+        assert "is no setting" not in said
+
+
+def test_a_job_with_strange_keys_is_not_taken_for_another(job_file):
+    job_file.write_text(f'photos = "photos"\n{JOB}moments = 1\n')
+    with pytest.raises(UserError, match="photos: is no setting"):
+        load_job(job_file, TrainJob)
+    job_file.write_text('name = "party"\nrules = []\n')  # of none: a rule set
+    with pytest.raises(UserError, match="rules: is no setting"):
+        load_job(job_file, TrainJob)
 
 
 def test_options_are_named_as_options():

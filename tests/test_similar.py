@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from program import DEFAULT_INDEX, EXAMPLES, call, digests, score, stored
 from test_catalog_build import build, pictures, write_table  # noqa: F401 - a fixture
 
+from stylematch import Stylematch
 from stylematch.errors import UserError
+from stylematch.pipelines.indexing import item_neighbours as neighbours
 from stylematch.pipelines.indexing import similar as module
-from stylematch.pipelines.indexing.similar import Neighbourhood
+from stylematch.pipelines.indexing.item_neighbours import Neighbourhood, pair_columns
 from stylematch.search.directory import Origin, load_index_directory, save_index_directory
 from stylematch.search.hnsw import HnswIndex
 from stylematch.search.parameters import Parameters
@@ -83,7 +86,7 @@ def test_no_cosine_is_beyond_one(whole):
     assert np.abs(stored(whole, "similar_items")["similarity"].to_numpy()).max() <= 1
     index = load_index_directory(DEFAULT_INDEX / "items").index
     beyond = np.array([[1.00003, 0.5, -1.00003]])
-    rows = module._rows(index, np.array([0]), np.array([[1, 0, 2]]), beyond, "r")
+    rows = pair_columns(index, np.array([0]), np.array([[1, 0, 2]]), beyond)
     assert rows["similarity"].tolist() == [1.0, -1.0]
 
 
@@ -107,9 +110,9 @@ def test_a_second_run_has_nothing_to_do(whole):
 
 
 def test_neither_batches_nor_a_stop_leave_a_trace(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_QUERIES", 333)
+    monkeypatch.setattr(neighbours, "_QUERIES", 333)
     written_parts = []
-    nearest = module._nearest
+    nearest = module.nearest_to
 
     def stopped(index, near, positions, k, progress):
         if len(written_parts) == 1:
@@ -118,7 +121,7 @@ def test_neither_batches_nor_a_stop_leave_a_trace(whole, tmp_path, monkeypatch):
         return nearest(index, near, positions, k, progress)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_nearest", stopped)
+        patched.setattr(module, "nearest_to", stopped)
         result = similar(tmp_path / "out")
     assert result.code == 130
     assert "goes on where it stopped" in result.err
@@ -126,7 +129,7 @@ def test_neither_batches_nor_a_stop_leave_a_trace(whole, tmp_path, monkeypatch):
     searched = []
     monkeypatch.setattr(
         module,
-        "_nearest",
+        "nearest_to",
         lambda index, near, positions, k, progress: (
             searched.append(positions[0]) or nearest(index, near, positions, k, progress)
         ),
@@ -270,6 +273,44 @@ def test_an_approximate_index_is_searched_on_the_cpu(tmp_path, monkeypatch):
     assert asked == ["cuda", "cpu"]
 
 
+def test_a_notebook_has_the_commands_rows(shop, tmp_path):
+    matcher = Stylematch.load(shop, device="cpu", threads=1)
+    options = {"top_k": 3, "same": ["category"], "where": "price < 60"}
+    out = written(tmp_path / "out", "--index", shop, "--top-k", 3, "--same", "category", "--where", "price < 60")
+    wanted = stored(out, "similar_items").to_pandas().drop(columns="run_id")
+    names = list(matcher._scorer.adviser.items.index.ids)
+    pd.testing.assert_frame_equal(matcher.similar(names, **options), wanted, check_exact=True)
+    one = matcher.similar(names[3], np.int64(3), same="category", where="price < 60")
+    pd.testing.assert_frame_equal(one, wanted[wanted["item_id"] == names[3]].reset_index(drop=True))
+    turned = matcher.similar(pd.Series([names[4], names[1], names[4]]), 2)  # in the order of the question
+    assert turned["item_id"].tolist() == [names[4]] * 2 + [names[1]] * 2
+    assert len(matcher.similar([])) == 0
+    assert list(matcher.similar([]).columns) == list(wanted.columns)
+
+
+def test_a_notebook_offers_what_it_was_loaded_with(shop):
+    matcher = Stylematch.load(shop, device="cpu", threads=1, where="price < 30")
+    assert set(matcher.similar("sku-7")["similar_item_id"]) == {"sku-0", "sku-1", "sku-2"}
+    assert len(matcher.similar("sku-7", where="price >= 0")) == 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "said"),
+    [
+        (["sku-1", "sku-99"], {}, r"1 of 2 ids are not in this catalogue: 'sku-99'"),
+        ("sku-1", {"top_k": 0}, r"Stylematch\.similar: top_k: has to be at least 1"),
+        ("sku-1", {"top_k": "ten"}, "top_k has to be a whole number"),
+        ("sku-1", {"same": "catgory"}, "the items have no such column; they have id, category"),
+        ("sku-1", {"same": "Price"}, r"; did you mean price\? Capitals count\."),
+        ("sku-1", {"where": "price < 0"}, "holds for none of the items"),
+        ("sku-1", {"where": "prize < 0"}, "cannot be read as a condition"),
+    ],
+)
+def test_a_notebook_is_told_what_is_wrong(shop, asked, options, said):
+    with pytest.raises(UserError, match=said):
+        Stylematch.load(shop, device="cpu", threads=1).similar(asked, **options)
+
+
 def test_query_joins_the_items(shop, tmp_path):
     out = written(tmp_path / "out", "--index", shop, "--top-k", 1)
     sql = "SELECT count(*) AS n FROM similar_items JOIN items ON similar_item_id = items.id WHERE price >= 0"
@@ -278,6 +319,13 @@ def test_query_joins_the_items(shop, tmp_path):
     result = call("query", out, sql)
     assert result.code == 2
     assert "The run used another index for items: name it with --index." in result.sentence
+    changed = tmp_path / "changed"
+    shutil.copytree(shop, changed)
+    (tmp_path / "prices.csv").write_text("item_id,price\nsku-0,1\n")
+    assert call("catalog", "update", changed, tmp_path / "prices.csv").code == 0
+    said = call("query", out, "--index", changed, sql).sentence
+    assert "(as catalog add, update and remove change it): run 'similar' again" in said
+    assert call("query", out, "SELECT * FROM similar_items LIMIT 1").code == 0  # as that sentence advises
     shutil.move(shop / "items" / "rows.parquet", tmp_path / "kept")
     try:
         assert "cannot be read" in call("query", out, "--index", shop, sql).sentence

@@ -184,7 +184,9 @@ def test_another_index_is_not_taken_for_the_runs(example_run, tmp_path):
     assert ask(out, "SELECT count(*) > 0 AS yes FROM gallery_faces") == [{"yes": True}]
     sentence = refused(out, "SELECT * FROM items")
     assert "The run used another index for items: name it with --index" in sentence
-    assert "used another index for items" in refused(out, "SELECT 1", "--index", DEFAULT_INDEX)
+    sentence = refused(out, "SELECT 1", "--index", DEFAULT_INDEX)
+    assert "used another index for items" in sentence
+    assert "run 'score' again" in sentence
     assert "neither an index" in refused(out, "SELECT 1", "--index", tmp_path)
 
 

@@ -63,11 +63,18 @@ def rules_fit(
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of celeba/ and photos/, labelled people to fit to.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder for the fits and a copy of the gallery, to name to score --index."),
+    ] = None,
     report: Annotated[Path, typer.Option(metavar="DIR", help="Where figures go.")] = Path("stylematch-style"),
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a training keeps its cut faces.")] = None,
 ) -> None:
-    """Fit how rules and neighbours are pooled, into style.json beside the gallery, and measure what each is worth."""
+    """Fit how rules and neighbours are pooled, into style.json beside the gallery, and measure what each is worth.
+
+    Beside the shipped gallery only shipped rules have their fits; for your own name --out.
+    """
     from stylematch.pipelines.learning.fit_style import fit_style
 
-    for line in fit_style(rules or (), report, indexes=index or (), root=root, cache=cache).lines():
+    for line in fit_style(rules or (), report, out=out, indexes=index or (), root=root, cache=cache).lines():
         typer.echo(line)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from stylematch.data.item_mapping import KNOWN
-from stylematch.data.item_numbers import is_number, names_or_null, only_finite
+from stylematch.data.item_numbers import as_kind, is_number, names_or_null, only_finite
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
 
@@ -115,7 +115,7 @@ def _kept(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_interval(kind) or _is_bytes(kind):
         return None
     try:
-        return only_finite(column.cast(kind))
+        return only_finite(as_kind(column, kind))
     except pa.ArrowException:
         return None
 

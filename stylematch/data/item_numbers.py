@@ -30,6 +30,8 @@ _THOUSANDS = r"([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,2}(,[0-9]{2})+,[0-9]{3})"  # the 
 _POINT = re.compile(rf"-?({_THOUSANDS}(\.[0-9]+)?|[0-9]*\.?[0-9]+([eE][-+]?[0-9]{{1,2}})?)")
 _COMMA = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?|[0-9]*,?[0-9]+)")
 _CENTS = re.compile(r"-?[0-9]+[.,][0-9]{1,2}")  # whatever the column's decimal sign, these are no thousands
+# Nor is there a doubt where both signs stand: 1,299.00 and 1.299,00, whatever the others of the column are like.
+_BOTH = re.compile(rf"-?(?:{_THOUSANDS}\.[0-9]+|[0-9]{{1,3}}(\.[0-9]{{3}})+,[0-9]+)")
 
 
 def names_or_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -71,6 +73,16 @@ def only_finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def is_number(kind: pa.DataType) -> bool:
     """Return whether a column of this type can be compared with numbers."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column in another type; a decimal number becomes the double that is nearest, 19.90 the one of ``19.9``.
+
+    Arrow multiplies its digits by a power of ten, which is not exact: 19.900000000000002, and so not ``<= 19.90``.
+    """
+    if pa.types.is_decimal(column.type) and pa.types.is_floating(kind):
+        column = column.cast(pa.string())
+    return column.cast(kind)
 
 
 def prices(column: pa.ChunkedArray, *, decimal_comma: bool) -> tuple[pa.ChunkedArray, list[int]]:
@@ -116,6 +128,9 @@ def _number(cell: str, comma: bool) -> int | float | None:
         return int(cell)  # not by way of a float, which has no more than 15 of its digits
     if _CENTS.fullmatch(cell):
         text = cell.replace(",", ".")
+    elif _BOTH.fullmatch(cell):
+        thousands, decimal = (",", ".") if cell.rindex(".") > cell.rindex(",") else (".", ",")
+        text = cell.replace(thousands, "").replace(decimal, ".")
     elif (_COMMA if comma else _POINT).fullmatch(cell):
         text = cell.replace(".", "").replace(",", ".") if comma else cell.replace(",", "")
     else:

@@ -44,6 +44,8 @@ class Adviser:
     ----------
     attribute_names : tuple of str
         The attributes that the faces table holds: the model's, but for those that are switched off.
+    gallery, items : StoredIndex
+        The labelled faces, and the catalogue's items.
     item_fields : tuple of pyarrow.Field
         The catalogue's columns that the recommendations table holds.
 
@@ -60,7 +62,7 @@ class Adviser:
         gallery, items = (_loaded(index, spec.device, threads) for index in (assets.faces, assets.items))
         self.without = frozenset(settings.without)
         self.attribute_names = tuple(name for name in assets.attribute_names if name not in self.without)
-        self.gallery = gallery
+        self.gallery, self.items = gallery, items
         self.item_fields = spec.item_fields
         self.catalog = ItemCatalog(items, spec.allowed_items)
         self.judge = load_judge(rules, gallery, spec.fit)

@@ -36,7 +36,7 @@ from stylematch.settings.load import data_root
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.environment import describe_host, package_versions
+from stylematch.tables.environment import FAISS_FOR_GPU, describe_host, package_versions
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
@@ -108,7 +108,7 @@ def _versions() -> Iterator[Finding]:
     yield Finding("ok" if fits else "FAULT", "Python", f"{platform.python_version()}, {sys.executable}{needed}")
     packages = package_versions()
     missing = [name for name, version in packages.items() if version == "absent"]
-    if "faiss-gpu-cu12" in packages:  # which owns the module of faiss-cpu
+    if not packages.keys().isdisjoint(FAISS_FOR_GPU):  # which stands in the place of faiss-cpu
         missing = [name for name in missing if name != "faiss-cpu"]
     told = ", ".join(f"{name} {version}" for name, version in packages.items())
     again = f"; absent: {', '.join(missing)}; install stylematch again" if missing else ""

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from stylematch.errors import UserError
-from stylematch.tables.manifest import scoring_settings
+from stylematch.tables.manifest import made_by, scoring_settings
 from stylematch.tables.shown import shown, why
 from stylematch.tables.views import Views, open_views
 
@@ -63,10 +63,11 @@ def open_run(out: Path, indexes: Sequence[Path] = ()) -> Views:
         names = " and ".join(asked.values())
         return replace(views, hint=f" The index that the run used is needed for {names}: name it with --index.")
     if missing and indexes:
-        folders = ", ".join(shown(path) for path in indexes)
+        folders, command = ", ".join(shown(path) for path in indexes), made_by(views.manifest)
         raise UserError(
             f"--index {folders}: the run in {shown(out)} used another index for {' and '.join(missing)}, or "
-            "this one has changed since (as catalog add and remove change it): score again to join what it has now"
+            f"this one has changed since (as catalog add, update and remove change it): run '{command}' again "
+            "to join what it has now, or leave --index out to ask for what the run itself says"
         )
     hint = f" The run used another index for {' and '.join(missing)}: name it with --index." if missing else ""
     items = tables.get("items")

@@ -184,6 +184,7 @@ def item_fields(names: Sequence[str], items: Path) -> tuple[pa.Field, ...]:
     """
     if not names:
         return ()
+    from stylematch.search.names import proposed
     from stylematch.search.rows_file import row_fields
     from stylematch.tables.contract import dated, recommendations_schema
 
@@ -193,8 +194,11 @@ def item_fields(names: Sequence[str], items: Path) -> tuple[pa.Field, ...]:
         if name.casefold() in own:
             raise UserError(f"--item-columns {shown(name)}: recommendations have a column of that name already.")
         if name not in known:
-            there = ", ".join(shown(column) for column in known if column.casefold() not in own)
-            raise UserError(f"--item-columns {shown(name)}: {shown(items)} has no such column; it has {there}.")
+            there = [column for column in known if column.casefold() not in own]
+            raise UserError(
+                f"--item-columns {shown(name)}: {shown(items)} has no such column; it has {shown(', '.join(there))}"
+                f"{shown(proposed(name, there))}."
+            )
         if not _can_be_copied(known[name].type):
             raise UserError(
                 f"--item-columns {shown(name)}: the catalogue's column is of {known[name].type}; only texts, numbers, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,13 @@ def staying(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def some(names: Sequence[str]) -> str:
     """Return the first few names, quoted."""
     return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def proposed(name: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence about a name that is not known: the closest one, whatever its capitals, if any."""
+    by_folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
+    return f"; did you mean {by_folded[close[0]]}? Capitals count" if close else ""
 
 
 def all_but(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

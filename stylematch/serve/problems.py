@@ -15,6 +15,13 @@ from stylematch.serve.intake import RefusedError
 
 _REFUSALS = {400: Refusal.MALFORMED_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.METHOD_NOT_ALLOWED}
 
+# By pydantic's type of a fault in a query, in this project's words.
+_FAULTS = {
+    "extra_forbidden": "is no parameter here; leave it out (/openapi.json lists those there are)",
+    "missing": "is missing; give it",
+    "bool_parsing": "has to be true or false",
+}
+
 
 def problem_responses(**meanings: str) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI is told of a route's refusals, given as ``_404="what it means"``."""
@@ -47,7 +54,10 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _faults(errors: Sequence[Any]) -> list[str]:
-    return [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in errors]
+    return [
+        f"{'.'.join(str(part) for part in fault['loc'])}: {_FAULTS.get(fault['type'], fault['msg'])}"
+        for fault in errors
+    ]
 
 
 def refusal(status: int, reason: Any, message: str, headers: Any = None) -> JSONResponse:

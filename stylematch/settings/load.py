@@ -43,7 +43,7 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     ------
     UserError
         If the file is missing or not TOML, or a key is unknown, missing or out of range; all such keys are named,
-        with the line where they stand.
+        with the line where they stand. Of a file for another command that is said instead.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before it
@@ -51,15 +51,24 @@ def load_job(path: Path, kind: type[Job], overrides: Sequence[str] = ()) -> Job:
     except FileNotFoundError as error:
         raise UserError(f"The job file {path} does not exist; name one, such as those in jobs/.") from error
     except OSError as error:
-        raise UserError(f"The job file {path} cannot be read: {error}; mend that, or name another.") from error
+        why = error.strerror or error
+        raise UserError(f"The job file {path} cannot be read: {why}; mend that, or name another.") from error
     # Among the ValueErrors are bytes that are no UTF-8, what is no TOML, and Python's own limit on a number's digits.
     except (ValueError, RecursionError) as error:
         raise UserError(f"The job file {path} cannot be read: {error}; mend it, it has to be TOML in UTF-8.") from error
+    keys = list(data)
     for override in overrides:
         _override(data, override)
     _plain_text_where_wanted(kind, data, overrides)
     overridden = {override.partition("=")[0].strip() for override in overrides}
-    job = _checked(kind, str(path), data, overridden, text)
+    try:
+        job = _checked(kind, str(path), data, overridden, text)
+    except UserError as error:
+        from stylematch.settings.other_job import other_job  # which knows all kinds; wanted only where one is wrong
+
+        if said := other_job(kind, keys, str(path)):
+            raise UserError(said) from error
+        raise
     if idle := job.without_effect():
         lines = KeyLines(text)
         for sentence in idle:

@@ -27,8 +27,18 @@ PACKAGES = (
     "tqdm",
     "typer",
 )
-OPTIONAL_PACKAGES = ("faiss-gpu-cu12", "openvino", "pi-heif", "torch")
-"""Packages of the extras that change what a run computes, named where they are installed."""
+FAISS_FOR_GPU = (
+    "faiss-gpu",
+    "faiss-gpu-cuvs",
+    "faiss-gpu-cu11",
+    "faiss-gpu-cu12",
+    "faiss-gpu-cu12-cuvs",
+    "faiss-gpu-cu13-cuvs",
+    "faiss-cuda",
+)
+"""Packages that own the module of faiss-cpu, of which one may stand in its place: FAISS's own two, and others'."""
+OPTIONAL_PACKAGES = (*FAISS_FOR_GPU, "openvino", "pi-heif", "torch")
+"""Packages that change what a run computes, named where they are installed."""
 
 _VECTORS = ("avx512_bf16", "avx512_vnni", "avx512f", "avx2", "avx")
 

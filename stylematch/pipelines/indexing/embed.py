@@ -102,7 +102,7 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
         rows = _embedded(source, lambda: load_runtime(bundle, device, threads=cores), job.batch_size)
         count, skipped = _write(source, rows, bundle.embedding_dim, staged)
         if not count:
-            raise UserError(f"{shown(job.source)} gave no embedding: there is no picture with a face in it.")
+            raise UserError(f"{shown(job.source)} gave no embedding: {_why_none(job, skipped)}.")
         if skipped:
             with (staged / SKIPPED_FILE).open("w", newline="", encoding="utf-8") as stream:
                 csv.writer(stream).writerows([("path", "reason", "message"), *skipped])
@@ -119,6 +119,15 @@ def embed(job: EmbedJob, device: str = "auto") -> EmbedSummary:
     if index:
         build_index(out, index, IndexSettings())
     return EmbedSummary(out, count, len(skipped), index)
+
+
+def _why_none(job: EmbedJob, skipped: Sequence[Skipped]) -> str:
+    if skipped:
+        path, _, message = skipped[0]
+        return f"of {len(skipped):,} none could be used; the first, {shown(path)}: {shown(message)}"
+    if job.source in ("celeba", "fashion-mnist"):
+        return f"it has no picture of the split {' or '.join(job.splits)}; name another with --split (splits in a job)"
+    return "there is no picture in it"
 
 
 def _bundle_path(job: EmbedJob) -> Path:

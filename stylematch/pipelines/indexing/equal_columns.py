@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from stylematch.data.item_numbers import is_number
+from stylematch.data.item_numbers import as_kind, is_number
 from stylematch.search.rows_file import PICTURE_COLUMN
 
 
@@ -52,7 +52,7 @@ def _common(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.DataType:
 
 def _fits(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
     try:
-        return bool(column.cast(kind).cast(column.type).equals(column))  # a decimal is rounded without a word
+        return bool(as_kind(column, kind).cast(column.type).equals(column))  # a decimal is rounded without a word
     except pa.ArrowInvalid:  # an unsigned one of 64 bits, or a whole number that a double would round
         return False
 
@@ -64,4 +64,4 @@ def _cast(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.null_count == len(column):  # there is no cell to cast, and of some types no way to
         return pa.chunked_array([pa.nulls(len(column), kind)])
-    return column.cast(kind)
+    return as_kind(column, kind)

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
 from stylematch.pipelines.assets import item_index
 from stylematch.pipelines.indexing.ids_file import read_ids_file, told_missing
+from stylematch.pipelines.indexing.item_neighbours import Neighbourhood, Positions, nearest_to, pair_columns
 from stylematch.pipelines.run_spec import rows_allowed
 from stylematch.search.base import SearchIndex
 from stylematch.search.directory import load_index_directory
 from stylematch.search.infos import infos_sha256
 from stylematch.search.kinds import is_approximate
-from stylematch.search.rows_file import PICTURE_COLUMN
 from stylematch.settings.similar import SimilarSettings
 from stylematch.tables.contract import SIMILAR_TABLES, similar_items_schema
 from stylematch.tables.environment import code_version
@@ -43,9 +41,6 @@ from stylematch.vision.runtime import resolve_device
 COMMAND = "similar"
 TABLE = SIMILAR_TABLES[0]
 PARTITION_ITEMS = 8192  # 130 MB of answers where each is asked for the most that may be
-_QUERIES = 1024  # between two looks at the clock, and at an interrupt
-
-Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -94,53 +89,6 @@ class SimilarSummary:
         if c.short:
             lines.append(f"items with fewer than {self.top_k} others that may be offered: {c.short:,}")
         return lines
-
-
-class Neighbourhood:
-    """Whom each item may be offered: a group of equal cells, less what the condition leaves out.
-
-    Parameters
-    ----------
-    rows : pyarrow.Table
-        One row an item, in the index's order.
-    same : sequence of str
-        The columns that are equal within a group.
-    allowed : ndarray of int64, optional
-        The positions of the items that may be offered; None for all.
-
-    Raises
-    ------
-    UserError
-        If there is no such column, or its cells cannot be compared.
-    """
-
-    def __init__(self, rows: pa.Table, same: tuple[str, ...], allowed: Positions | None) -> None:
-        self._offered = np.ones(rows.num_rows, np.bool_)
-        if allowed is not None:
-            self._offered[:] = False
-            self._offered[allowed] = True
-        self.group = _groups(rows, same)
-        self._by_group = np.argsort(self.group, kind="stable")
-        self._starts = np.searchsorted(self.group[self._by_group], np.arange(self.group.max(initial=0) + 2))
-        self._is_whole = allowed is None and not same
-
-    @property
-    def offered(self) -> int:
-        """How many items may be offered at all."""
-        return int(self._offered.sum())
-
-    def others(self, positions: Positions) -> Positions:
-        """Return how many others each of some items (n,) may be offered."""
-        of_group = np.bincount(self.group, self._offered, len(self._starts) - 1).astype(np.int64)
-        found: Positions = of_group[self.group[positions]] - self._offered[positions]
-        return found
-
-    def parts(self, positions: Positions) -> Iterator[tuple[Positions, Positions | None]]:
-        """Give the places in ``positions`` that are searched among the same items, and these; None is all there are."""
-        groups = self.group[positions]
-        for group in np.unique(groups):
-            members = self._by_group[self._starts[group] : self._starts[group + 1]]
-            yield np.flatnonzero(groups == group), None if self._is_whole else members[self._offered[members]]
 
 
 def similar(out: Path, settings: SimilarSettings, index: Path | None = None, ids: Path | None = None) -> SimilarSummary:
@@ -221,27 +169,6 @@ def _asked(index: SearchIndex, ids: Path | None, directory: Path) -> Positions:
     return np.sort(positions)
 
 
-def _groups(rows: pa.Table, same: tuple[str, ...]) -> Positions:
-    """Return of each row the number of its group: rows whose cells in some columns are all equal have one."""
-    known = [name for name in rows.column_names if name != PICTURE_COLUMN]
-    groups = np.zeros(rows.num_rows, np.int64)
-    for name in same:
-        if name not in known:
-            raise UserError(
-                f"--same {shown(name)}: the items have no such column; they have {shown(', '.join(known))}."
-            )
-        try:
-            column = rows[name].combine_chunks()
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
-            column = column.dictionary_encode(null_encoding="encode")
-        except pa.ArrowException as error:
-            raise UserError(f"--same {shown(name)}: its cells cannot be compared ({error}); leave it out.") from error
-        codes = column.indices.to_numpy(zero_copy_only=False)
-        groups = np.unique(np.column_stack([groups, codes]), axis=0, return_inverse=True)[1].reshape(-1)
-    return groups
-
-
 def _write(staging: Staging, index: SearchIndex, near: Neighbourhood, asked: Positions, k: int, run_id: str) -> Stage:
     """Search and write the partitions that are not done."""
     done = staging.prepare(SIMILAR_TABLES)
@@ -253,42 +180,11 @@ def _write(staging: Staging, index: SearchIndex, near: Neighbourhood, asked: Pos
         for number in waiting:
             positions = _part(asked, number)
             with ShardWriter(staging.table(TABLE), number, similar_items_schema()) as writer:
-                writer.write(_rows(index, positions, *_nearest(index, near, positions, k, progress), run_id))
+                pairs = pair_columns(index, positions, *nearest_to(index, near, positions, k, progress))
+                run = pa.array([run_id]).take(pa.array(np.zeros(len(pairs["rank"]), np.int64)))
+                writer.write({"run_id": run, **pairs})
     return Stage(time.perf_counter() - clock, len(asked) - before, "items")
 
 
 def _part(asked: Positions, number: int) -> Positions:
     return asked[number * PARTITION_ITEMS : (number + 1) * PARTITION_ITEMS]
-
-
-def _nearest(
-    index: SearchIndex, near: Neighbourhood, positions: Positions, k: int, progress: Progress
-) -> tuple[Positions, npt.NDArray[np.float64]]:
-    """Return what is nearest to some items (n,), themselves perhaps among it: positions, -1 for none, and cosines."""
-    found = np.full((len(positions), k + 1), -1, np.int64)
-    cosines = np.full((len(positions), k + 1), -np.inf)
-    for places, allowed in near.parts(positions):
-        for start in range(0, len(places), _QUERIES):
-            some_places = places[start : start + _QUERIES]
-            hits = index.search(index.vectors(positions[some_places]), k + 1, allowed=allowed)
-            found[some_places], cosines[some_places] = hits.positions, hits.scores
-            progress.update(len(some_places))
-    return found, cosines
-
-
-def _rows(
-    index: SearchIndex, positions: Positions, found: Positions, cosines: npt.NDArray[np.float64], run_id: str
-) -> dict[str, Any]:
-    """Return the table's columns; an item is not like itself, and the last of those found for it gives way to that."""
-    other = (found >= 0) & (found != positions[:, None])
-    ranks = np.cumsum(other, axis=1, dtype=np.int32)
-    other &= ranks < found.shape[1]
-    items = np.broadcast_to(positions[:, None], found.shape)[other]
-    ids = index.id_column
-    return {
-        "run_id": pa.array([run_id]).take(pa.array(np.zeros(len(items), np.int64))),
-        "item_id": ids.take(pa.array(items)),
-        "rank": ranks[other],
-        "similar_item_id": ids.take(pa.array(found[other])),
-        "similarity": np.clip(cosines[other], -1, 1),  # a sum of rounded products may come out a little beyond
-    }

@@ -1,7 +1,7 @@
 """``rules fit``: fit how rules and neighbours are pooled on people held out of model and gallery, and measure it.
 
 The faces of ``celeba/`` val are fitted to: the model has not learned from them and they are not in the gallery. Test
-and ``photos/`` are only measured. ``style.json`` beside the gallery gets the fits; the report gets the figures of rules
+and ``photos/`` are only measured. ``style.json`` (``fit_place``) gets the fits; the report gets the figures of rules
 alone, neighbours alone and the pool.
 """
 
@@ -24,13 +24,14 @@ from stylematch.evaluate.style_page import style_page
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.judging import gallery_labels
 from stylematch.pipelines.learning.evaluate import predict_examples
+from stylematch.pipelines.learning.fit_place import FitPlace
 from stylematch.pipelines.learning.labelled_faces import photo_faces
 from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.style_fit import gallery_sha256
 from stylematch.search.directory import StoredIndex, load_index_directory
 from stylematch.search.names import some
 from stylematch.settings.load import data_root
-from stylematch.style.fits import Fit, own_fits_path, write_fits
+from stylematch.style.fits import Fit
 from stylematch.style.fitting import MOST_NEIGHBOURS, HeldOut, fit_neighbours, fit_pool, fit_rules
 from stylematch.style.fusion import FLOOR
 from stylematch.style.informed import GalleryAttributes
@@ -97,6 +98,7 @@ def fit_style(
     rule_sets: Sequence[str],
     report: Path,
     *,
+    out: Path | None = None,
     indexes: Sequence[Path] = (),
     root: Path | None = None,
     cache: Path | None = None,
@@ -109,6 +111,8 @@ def fit_style(
         Names of shipped sets or files; all that are shipped where there is none.
     report : pathlib.Path
         Where the figures go.
+    out : pathlib.Path, optional
+        Where the fits go, with a copy of the gallery; by default beside the gallery (``fit_place``).
     indexes : sequence of pathlib.Path
         As for ``score``: which gallery and model.
     root : pathlib.Path, optional
@@ -122,9 +126,8 @@ def fit_style(
         Data, indexes or rule sets are missing or wrong.
     """
     assets = resolve_assets(indexes)
-    style = own_fits_path(assets.faces.directory)
-    for written in (style.parent, report.absolute()):
-        check_writable(written)
+    place = FitPlace(assets.faces.directory, rule_sets, out)
+    check_writable(report.absolute())
     bundle, names, categories = assets.attributes, assets.attribute_names, assets.items.labels
     sets = [load_rules(name, attribute_names=names, categories=categories) for name in rule_sets or shipped_rule_sets()]
     if len({rules.name for rules in sets}) < len(sets):
@@ -161,7 +164,7 @@ def fit_style(
     for rules in sets:
         fit, figures["rule_sets"][rules.name] = fit_and_measure(rules, gallery, by_title)
         fits[rules.sha256] = (rules.name, fit)
-    write_fits(style, fits, gallery_sha256(assets), _FITTED_TO)
+    style = place.write(fits, gallery_sha256(assets), _FITTED_TO)
     report.mkdir(parents=True, exist_ok=True)
     write_durably(report / FIGURES_FILE, (json.dumps(figures, indent=2) + "\n").encode())
     write_durably(report / PAGE_FILE, style_page(figures).encode())

@@ -23,7 +23,7 @@ from stylematch.data.heif import has_heif
 from stylematch.pipelines.face_features import FaceFeatures, Rows
 from stylematch.pipelines.run_spec import RunSpec
 from stylematch.tables.contract import BOX, LANDMARKS, faces_schema, photos_schema
-from stylematch.tables.environment import package_versions, sources_sha256
+from stylematch.tables.environment import FAISS_FOR_GPU, package_versions, sources_sha256
 from stylematch.tables.manifest import json_sha256
 from stylematch.tables.place import Place
 from stylematch.tables.shards import shard_path
@@ -34,7 +34,7 @@ ROW_GROUP_ROWS = 512
 MAX_SHARD_PHOTOS = 4096
 PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "faces")
 # What these packages do comes after the features, or never touches a picture.
-_NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", "faiss-gpu-cu12", "pandas", "pyarrow", "pydantic", "tqdm", "typer")
+_NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", *FAISS_FOR_GPU, "pandas", "pyarrow", "pydantic", "tqdm", "typer")
 # The modules that have a say in a feature, one by one: training, catalogues and label files may change without it.
 _DATA = ("damage", "decode", "heif", "labels", "looks", "magic", "photo_file", "photos", "rgb", "upright")
 _VISION = ("bfloat16", "bundle", "crops", "face_reader", "faces", "garments", "runtime", "yunet")
