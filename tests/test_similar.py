@@ -24,7 +24,11 @@ from stylematch.search.parameters import Parameters
 from stylematch.tables.contract import KEYS, similar_items_schema
 
 ITEMS = 12
-NOT_A_RUN = {"run_id": "a" * 32, "tool": "stylematch", "settings": {}}
+NOTHING = dict.fromkeys(("found", "scored", "no_face", "rejected", "faces", "recommendations"), 0)
+NOT_A_RUN = {
+    **{"run_id": "a" * 32, "tool": "stylematch", "settings": {}, "sha256": {}, "packages": {}},
+    **{"outputs": ["manifest.json"], "counts": {**NOTHING, "reasons": {}, "ignored": {}}},
+}
 
 
 def similar(out, *options):
