@@ -12,11 +12,12 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c constraints.txt
 SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help demo test test-fast test-long audit lint docs default-index indexes tables-page reference-pages clean
+.PHONY: help demo test test-slow test-fast test-long audit lint docs default-index indexes tables-page reference-pages clean
 
 help:
 	@echo 'make demo           install, score examples/photos, say which file to open'
-	@echo 'make test           install everything (torch too) and run all tests'
+	@echo 'make test           install everything (torch too) and run the tests that take seconds'
+	@echo 'make test-slow      run the others: every training job, Ray clusters, kills, whole nights'
 	@echo 'make test-fast      run the tests that need no torch and are quick'
 	@echo 'make test-long      50 kills, 20 full disks, 10,000 damaged files (most of an hour)'
 	@echo 'make lint           ruff, mypy, import-linter, hadolint'
@@ -32,7 +33,10 @@ demo: $(VENV)/.installed-base
 	@$(BIN)/stylematch-batch score examples/photos --out stylematch-out --overwrite
 
 test: $(VENV)/.installed-train
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m 'not slow' $(PYTEST_FLAGS)
+
+test-slow: $(VENV)/.installed-train
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m slow $(PYTEST_FLAGS)
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m 'not train and not slow' $(PYTEST_FLAGS)

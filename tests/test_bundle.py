@@ -62,6 +62,7 @@ def exported(kind, directory):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [".tmpG7xjY2", f".{WEIGHTS}.0123456789ab.tmp", f".{CARD}.0123456789ab.tmp"])
 def test_what_a_kill_left_in_a_bundle_does_not_stop_the_next_one(left, tmp_path):
     (tmp_path / left).write_bytes(b"half of it")
@@ -106,6 +107,7 @@ def test_the_runtimes_agree(bundles, kind):
     assert runtime_difference(bundle) < 1e-3
 
 
+@pytest.mark.slow
 def test_thresholds_are_the_best_for_the_bundle_as_it_is_stored(tmp_path, monkeypatch):
     """Weights that are rounded later would let pictures change places around a threshold."""
     monkeypatch.setitem(_SMALL, "small_resnet", (1, (16, 32, 64)))
@@ -218,6 +220,7 @@ def test_a_picture_has_the_same_bits_in_any_batch_and_with_any_threads(bundles, 
                 assert (values == whole.heads[name][start : start + size]).all()
 
 
+@pytest.mark.slow
 def test_exporting_again_gives_the_same_bytes(bundles, tmp_path):
     again = exported("garments", tmp_path / "again")
     assert again.sha256 == bundles["garments"].sha256
@@ -309,6 +312,7 @@ def test_weights_of_another_architecture_are_refused(garments):
         TorchRuntime(Bundle.open(garments), "cpu")
 
 
+@pytest.mark.slow
 def test_a_model_that_mirrors_does_so_as_a_bundle_whatever_the_batch(tmp_path):
     network = lively("small_resnet", fashion_mnist.SCHEMA, 8, 28)
     plain = write_bundle(network, tmp_path / "plain", name="plain", licence="none")

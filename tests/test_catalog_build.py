@@ -329,6 +329,7 @@ def test_outside_only_where_it_is_allowed(pictures, tmp_path):
         read_items(pictures, images=pictures)
 
 
+@pytest.mark.slow
 def test_pictures_that_hang_or_crash_are_rejected_alone(pictures, tmp_path):
     folder = tmp_path / "shop"
     folder.mkdir()

@@ -255,6 +255,7 @@ def test_a_run_itself_may_be_a_link(tmp_path):
     assert compare(run_a, tmp_path / "latest").figures["photos"] == compare(run_a, run_b).figures["photos"]
 
 
+@pytest.mark.slow
 def test_its_page_shows_changes_filters_and_has_no_serious_fault(tmp_path, request):
     program = require_chromium()
     run_a, run_b = two_nights(tmp_path)

@@ -114,6 +114,7 @@ def test_the_models_see_the_astronaut():
     assert x[3] < x[2] < x[4]
 
 
+@pytest.mark.slow
 def test_the_garment_encoder_is_as_good_as_its_card_says(tmp_path, capsys):
     if installed_fashion_mnist() is None:
         pytest.skip("Fashion-MNIST is not installed: apt-get install dataset-fashion-mnist")

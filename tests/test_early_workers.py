@@ -194,6 +194,7 @@ def test_what_is_imported_before_workers_are_forked_starts_no_thread():
     assert said.stdout.split() == ["0", "False", "False"]
 
 
+@pytest.mark.slow
 def test_a_stop_while_workers_start_leaves_none_half_started(folder, tmp_path):
     """A worker that never hears what it is to do would say so with a traceback."""
     photos, _ = folder

@@ -73,6 +73,7 @@ def test_earlier_figures_that_are_damaged_are_left_out(tmp_path):
     assert json.loads((tmp_path / "out" / "figures.json").read_text())["measured"] == {}
 
 
+@needs_bfloat16
 def test_figures_and_card_name_the_device(evaluated, tmp_path):
     assert json.loads((evaluated / "figures.json").read_text())["device"] == "cpu"
     data, out = evaluated.parent / "mine", tmp_path / "out"

@@ -43,6 +43,7 @@ def no_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_torch")
 def test_one_report_of_all_parts_that_have_data(items, example_run, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
@@ -310,6 +311,7 @@ def test_crops_are_those_of_score_and_of_catalog_build_whatever_the_workers(tmp_
     np.testing.assert_array_equal(again.pictures, one.pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_worn_clothes_of_real_products(shared_data, tmp_path):
     encoder = BundleEncoder(Bundle.open(GARMENTS))
@@ -321,6 +323,7 @@ def test_worn_clothes_of_real_products(shared_data, tmp_path):
     assert 0 < part["rows"]["encoder"]["ndcg_at_10"]["mean"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.train
 @pytest.mark.shared_data
 @pytest.mark.usefixtures("one_thread")

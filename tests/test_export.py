@@ -195,6 +195,7 @@ def opened_files(folder: Path):
         os.close(queue)
 
 
+@pytest.mark.slow
 def test_a_night_without_changes_opens_no_file(folder):
     """Nor one whose name does not say whether it is a picture: it was looked into on the night before."""
     photos = folder / "photos"
@@ -573,6 +574,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_photos_that_hang_or_crash_are_lost_alone_and_for_one_night(tmp_path):
     """The parent watches a night's workers as it does those of ``score``."""
     photos, names = tmp_path / "photos", ("03.jpg", "07.jpg", "15.jpg")
@@ -599,6 +601,7 @@ def test_photos_that_hang_or_crash_are_lost_alone_and_for_one_night(tmp_path):
     assert night(tmp_path, THIRD)[1]["changes"]["read"] == 0
 
 
+@pytest.mark.slow
 def test_many_photos_that_crash_are_no_reason_to_end_the_next_night(tmp_path):
     """More of them than are taken for the machine's fault, and the next night reads no others."""
     photos = tmp_path / "photos"
@@ -626,6 +629,7 @@ def test_a_photo_that_is_given_up_is_hashed_and_after_that_left_alone(tmp_path):
     assert (twice.photo.photo_id, twice.data, twice.error.message) == (None, None, "why")
 
 
+@pytest.mark.slow
 def test_a_file_of_a_terabyte_is_not_read_any_night(tmp_path, monkeypatch):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -677,6 +681,7 @@ def test_killed_in_the_middle_goes_on(tmp_path):
     assert table_digests(tmp_path / "two" / "latest") == table_digests(snapshot)
 
 
+@pytest.mark.slow
 def test_the_same_night_again_after_a_fault_that_has_passed(tmp_path):
     """A run's name does not say whether a worker died: the second try of a night must not find nothing to do."""
     photos = tmp_path / "photos"
@@ -930,6 +935,7 @@ def test_score_does_not_replace_a_night(folder):
     assert (folder / "out" / "snapshots" / FIRST / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_warning_that_nobody_reads_changes_no_exit_code(folder):
     """Over a limit is over a limit, whether standard error is full or closed."""
     summary = folder / "out" / "snapshots" / FIRST / "summary.json"

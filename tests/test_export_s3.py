@@ -102,6 +102,7 @@ def keys_below(client, prefix: str) -> set[str]:
     return {entry["Key"] for entry in client.list_objects_v2(Bucket="photos", Prefix=prefix).get("Contents", ())}
 
 
+@pytest.mark.slow
 def test_the_same_night_again_with_a_gallery(bucket, tmp_path, monkeypatch):
     """The run's name is the same, with a gallery or without; what is published then has one, and is not made again."""
     (tmp_path / "photos").mkdir()
@@ -207,6 +208,7 @@ def test_a_mistake_in_a_url_is_told(bucket, server, tmp_path):
     assert str(place) == "s3://photos/in"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_worth_another_try(tmp_path):
     servers = ("127.0.0.1:9", "no-such-host.invalid:80")
     alone, tried = environment(AWS_EC2_METADATA_DISABLED="true"), []
@@ -354,6 +356,7 @@ def test_file_urls(tmp_path):
     place.remove("x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["shard", "cut", "manifest"])
 def test_a_night_in_a_bucket_that_is_damaged_is_made_again(bucket, tmp_path, monkeypatch, lost):
     (tmp_path / "photos").mkdir()

@@ -15,6 +15,7 @@ from program import EXAMPLES, environment
 
 from stylematch.vision.bundle import Bundle
 
+pytestmark = pytest.mark.slow
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 RECIPES = {

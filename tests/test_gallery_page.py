@@ -318,6 +318,7 @@ def test_a_rejected_photo_says_why(page):
     assert "It ends early." in page.texts(".verdict")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width_px", "dark"), [(390, False), (390, True), (1280, False), (1280, True)])
 def test_no_serious_accessibility_fault(browser, address, axe, width_px, dark):
     views = (("", "list"), ("#style=Formal&category=Coat&page=1", "list"), ("#page=1&photo=16&face=1", "person"))

@@ -220,6 +220,7 @@ def test_add_update_remove(kind, stored, queries, mapped):
     assert {path.name: path.read_bytes() for path in stored.iterdir()} == files, "a mapped file was changed"
 
 
+@pytest.mark.slow
 def test_recall_stays_where_what_is_added_is_unlike_the_rest(kind, tmp_path):
     """Tight clusters, then as many vectors of loose ones elsewhere: the old lists and effort do not suit them."""
 
@@ -251,6 +252,7 @@ def test_recall_stays_where_what_is_added_is_unlike_the_rest(kind, tmp_path):
         assert not index.is_worn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivfpq"])
 def test_an_effort_that_was_more_than_enough_stays_so(kind):
     index, _ = build(kind, clustered(1, COUNT), names(COUNT))
@@ -262,6 +264,7 @@ def test_an_effort_that_was_more_than_enough_stays_so(kind):
     assert retune(index, target_recall=0.5, recall_before=2.0).at_10 >= 0.5  # out of reach, and no error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
 def test_lists_that_are_built_again_are_as_good_as_before(kind):
     """Where the target is low and the recall was high, the target alone would be a loss."""

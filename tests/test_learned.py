@@ -62,6 +62,7 @@ class TestEvaluate:
         assert list(later) == ["products, not learned from"]
         capsys.readouterr()
 
+    @pytest.mark.slow
     def test_a_picture_less_moves_no_other_into_the_test(self, trained, tmp_path, capsys):
         bundle, products = trained
         fewer = shutil.copytree(products, tmp_path / "products")

@@ -25,6 +25,7 @@ def page_faults(before, size):
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 @pytest.mark.parametrize(
     ("call", "size"), [("keep_freed_memory()", 5_000_000), ("keep_freed_memory(of_any_size=True)", 70_000_000)]

@@ -109,6 +109,7 @@ def test_a_space_changes_the_embedding_and_nothing_else(network, examples):
     assert cosines[np.ix_(bright, bright)].mean() > cosines[np.ix_(bright, ~bright)].mean() + 0.02
 
 
+@pytest.mark.slow
 def test_a_bundle_keeps_the_space(network, examples, tmp_path):
     bundle = write_bundle(network, tmp_path / "bundle", name="near", licence="none")
     assert bundle.embedding_dim == 40

@@ -305,6 +305,7 @@ def test_a_worker_that_the_system_kills_is_replaced(crowd, whole, tmp_path):
     assert_as_whole(out, whole)
 
 
+@pytest.mark.slow
 def test_what_workers_are_forked_from_is_replaced_with_them(crowd, whole, tmp_path):
     out = tmp_path / "out"
     process = start(crowd, out, *OPTIONS)
@@ -441,6 +442,7 @@ def test_a_full_disk_stops_the_run_until_there_is_room(crowd, whole, tmp_path, s
         subprocess.run(["umount", str(out.parent)], check=True)
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_sizes_is_a_full_disk_too(crowd, whole, tmp_path):
     import resource
 
@@ -514,6 +516,7 @@ def assert_accounted(root, out):
     return counts
 
 
+@pytest.mark.slow
 def test_damaged_files_are_all_in_photos_or_counted(tmp_path):
     root, out = tmp_path / "photos", tmp_path / "out"
     root.mkdir()

@@ -156,6 +156,7 @@ def test_limit_takes_the_first_photos_and_the_shards_are_one_data_set(garments, 
     assert not (out / SHEET).exists()
 
 
+@pytest.mark.slow
 def test_several_partitions_and_their_sheet(garments, tmp_path, monkeypatch):
     drawn = []
     few = tmp_path / "few"

@@ -47,6 +47,7 @@ from stylematch.tables.contract import KEYS, TABLES
 from stylematch.tables.environment import code_version
 
 ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
 
 NODE = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
 
@@ -510,7 +511,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("where", ["cluster", pytest.param("own", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["cluster", "own"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_worker_and_no_traceback(cluster, tmp_path, how, where):
     ray.shutdown()  # its actors need the cluster's CPUs

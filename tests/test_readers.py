@@ -72,6 +72,7 @@ def test_readers_keep_nothing_open_and_end_with_their_block():
         os.kill(process, 0)
 
 
+@pytest.mark.slow
 def test_a_disk_that_does_not_answer_is_not_the_photos_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(listing, "hash_photo", lambda *_, **__: time.sleep(3600))
     photos = [FoundPhoto(f"{number}.jpg", b"%d.jpg" % number, 1) for number in range(40)]
@@ -109,6 +110,7 @@ def on_hanging_disk(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_over_a_disk_that_hangs_ends_with_a_row_for_every_photo(on_hanging_disk, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()

@@ -357,6 +357,7 @@ def test_the_order_of_the_catalogues_rows_does_not_matter(seed, k, worn):
     assert lists[0] == lists[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), k=st.integers(1, 12), below=st.integers(1, 40), worn=st.booleans())
 def test_a_filter_is_kept_and_leaves_k_where_there_are_k(seed, k, below, worn):

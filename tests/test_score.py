@@ -404,6 +404,7 @@ def state_of(out: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in [out, *out.rglob("*")]}
 
 
+@pytest.mark.slow
 def test_a_second_run_has_nothing_to_do_until_something_changes(tmp_path):
     out = scored(ASTRONAUT, tmp_path / "out")
     tables, before = table_digests(out), state_of(out)
@@ -456,6 +457,7 @@ def test_photos_in_out_are_refused(tmp_path):
     assert state_of(run) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("default_out", [True, False])
 def test_a_run_among_its_photos_does_not_score_its_own_pictures(tmp_path, monkeypatch, default_out):
     photos = tmp_path / "photos"
@@ -538,6 +540,7 @@ def has_an_unnamed_file_in(process, folder):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "when"), [(signal.SIGTERM, "score"), (signal.SIGINT, "score"), (signal.SIGTERM, "list")]
 )
@@ -567,6 +570,7 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(many, many_run, tmp_
         )
 
 
+@pytest.mark.slow
 def test_a_gallery_begun_and_given_up_leaves_nothing(many, many_run, tmp_path):
     out = tmp_path / "out"
     process = started(tmp_path, many, out, "--report", "--workers", 1)
@@ -579,6 +583,7 @@ def test_a_gallery_begun_and_given_up_leaves_nothing(many, many_run, tmp_path):
     assert table_digests(out) == table_digests(many_run)
 
 
+@pytest.mark.slow
 def test_a_stop_between_the_gallery_and_the_publication_scores_nothing_again(many, many_run, tmp_path, monkeypatch):
     """Nor is anything left of what workers kept for the gallery where the stop comes after the publication."""
     out = tmp_path / "out"
@@ -778,6 +783,7 @@ def test_too_many_rejects_are_exit_code_4_with_the_tables_published(tmp_path):
     assert state_of(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["score", "predict"])
 def test_a_named_file_that_is_no_picture_is_a_mistake(command, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")

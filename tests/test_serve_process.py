@@ -40,6 +40,7 @@ async def flood(address: str, names: list[str], at_once: int) -> list[tuple[str,
         return await asyncio.gather(*(one(client, name) for name in names))
 
 
+@pytest.mark.slow
 def test_under_load_nothing_is_dropped_and_nothing_mixed_up(address, example_run, record_property):
     photos = {row["path"]: row for row in rows(example_run, "photos")}
     styles = {name: [row["style"] for row in rows(example_run, "faces") if row["path"] == name] for name in PICTURES}
@@ -110,6 +111,7 @@ def test_a_taken_port_is_told_in_a_sentence(address):
     assert "cannot be listened on: Address already in use" in result.sentence
 
 
+@pytest.mark.slow
 def test_told_to_stop_it_answers_what_is_in_hand(tmp_path):
     async def stop_amid(address, process):
         async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_S) as client:
@@ -131,6 +133,7 @@ def test_told_to_stop_it_answers_what_is_in_hand(tmp_path):
     assert (tmp_path / "serve.err").read_text() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_browser_shows_what_comes_back(address, tmp_path, dark):
     browser = pytest.importorskip("browser")

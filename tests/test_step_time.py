@@ -107,6 +107,7 @@ def test_of_several_devices_one_is_measured_with_its_share(measured):
     assert cost.pictures_per_s == pytest.approx(BATCH / cost.step_s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_memory_grows_with_the_batch_and_is_known_by_a_few_pictures(precision):
     """What all pictures of a batch leave for the way back, counted as it is computed, is what is told by a few.

@@ -39,6 +39,7 @@ def test_the_train_extra_brings_what_is_asked_for():
     assert set(TRAIN_PACKAGES) <= {line.partition(">")[0] for line in extras["train"]}
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_its_job_where_all_is_there(tmp_path):
     for package in TRAIN_PACKAGES:
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'stylematch[train]'")

@@ -187,6 +187,7 @@ def test_killed_after_an_epoch_and_started_again_it_ends_with_the_same_weights(a
         assert torch.equal(value, resumed[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -234,6 +235,7 @@ def trained_twice(out, workers):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_second_step_whose_pictures_a_worker_fetches_goes_on_as_if_it_had_not_been_killed(tmp_path, monkeypatch):
     expected = trained_twice(tmp_path / "alone", workers=0)
     killed = Killed(monkeypatch, tmp_path / "out", epoch=1)  # of both steps; what the second one left stays
@@ -456,6 +458,7 @@ def test_a_teacher_that_mirrors_is_listened_to_as_it_answers(uninterrupted):
     assert not torch.allclose(*sides)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_listened_to_and_neither_changed_nor_stored(uninterrupted, tmp_path):
     teacher, _ = uninterrupted
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
@@ -713,6 +716,7 @@ def test_statistics_that_no_bundle_could_hold_may_come_back(caplog):
 
 
 # Too few epochs for a plateau to be one, so a constant rate gives the same weights as that.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "optimizer"), [("cosine", "sgd"), ("cosine", "adam"), ("plateau", "adam"), ("constant", "sgd")]
 )
@@ -722,6 +726,7 @@ def test_every_optimizer_and_rate_learns(tmp_path, optimizer, rate):
     assert loss_on(network, garments(200, 4)) < 2.3
 
 
+@pytest.mark.slow
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path):
     network = train_tiny(tmp_path, count=16, epochs=30, patience=1, keep="best", rate="constant", learning_rate=0.3)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
@@ -854,6 +859,7 @@ def test_an_epochs_row_has_the_means_of_its_losses_and_the_rate(tmp_path, monkey
         assert line.endswith(", learning_rate 0.004")
 
 
+@pytest.mark.slow
 def test_a_training_that_was_gone_on_with_has_the_log_of_one_that_was_not(tmp_path, monkeypatch):
     train_tiny(tmp_path / "whole", epochs=4, **SIXTEEN_STEPS)
     interrupted_in_the_third_epoch(monkeypatch, tmp_path / "ended")
@@ -877,6 +883,7 @@ def test_the_log_has_what_a_checkpoint_learned_from_when_the_process_dies(tmp_pa
     assert (killed.out / "log" / "metrics.csv").read_text() == (whole / "log" / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_tensorboard_keeps_what_was_written_and_shows_every_epoch_once(tmp_path, monkeypatch):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     interrupted_in_the_third_epoch(monkeypatch, tmp_path, log="tensorboard")

@@ -166,6 +166,7 @@ def test_copies_under_other_names_are_dropped_and_counted(tmp_path, write, read,
         np.testing.assert_array_equal(labels, np.delete(whole.labels[group], whole.names.index("11.jpg")))
 
 
+@pytest.mark.slow
 @needs_torch
 def test_labels_of_one_kind_are_nothing_to_learn(flix, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
@@ -193,6 +194,7 @@ def test_an_out_that_cannot_be_is_told_before_pictures_are_cut(flix, tmp_path, o
     assert not list(tmp_path.rglob("*.npy"))
 
 
+@pytest.mark.slow
 @needs_torch
 def test_another_jobs_checkpoints_are_told_before_pictures_are_cut_and_a_try_begins_anew(flix, tmp_path):
     pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")
@@ -218,6 +220,7 @@ def test_another_jobs_checkpoints_are_told_before_pictures_are_cut_and_a_try_beg
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 @needs_torch
 def test_a_stopped_trainings_checkpoint_may_be_started_from(flix, tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
@@ -248,6 +251,7 @@ def train_faces(folder, out, *changes):
     return call("train", REPOSITORY / "jobs" / "celeba-mobilenet.toml", "--smoke", *options)
 
 
+@pytest.mark.slow
 @needs_torch
 def test_points_that_no_picture_has_are_not_learned_and_told(tmp_path, caplog):
     pytest.importorskip("lightning", reason="Lightning is not installed: pip install 'stylematch[train]'")

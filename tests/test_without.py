@@ -135,6 +135,7 @@ def test_the_order_of_names_changes_no_run():
     assert ScoreSettings().rules == "wardrobe"
 
 
+@pytest.mark.slow
 def test_a_night_switches_off_the_same(without, tmp_path):
     job = tmp_path / "job.toml"
     job.write_text(
