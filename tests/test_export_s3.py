@@ -283,7 +283,7 @@ def test_settled_objects_are_not_asked_again(bucket, monkeypatch):
     # What was written again after it was listed has another time, to which an undone write may bring it back.
     times = [look.settled_ns - 10**9 for look in looks] + [None, 0, -(10**9)]
     for written_ns in times:
-        _, _, look = folder._look(_Listed(b"a.jpg", 1, written_ns), None, FindCounts())
+        _, _, look = folder._look(FindCounts(), _Listed(b"a.jpg", 1, written_ns), None)
         assert (look.stamp, look.settled_ns) == (photos[0].stamp, None)
     # Another second, and another size, each tells of a write; a look's own stamp of nothing.
     later = [replace(look, settled_ns=look.settled_ns - 10**9) for look in looks]
@@ -309,7 +309,7 @@ def test_what_a_server_leaves_out_hides_no_change(headers, stamp, is_settled, mo
     monkeypatch.setattr(ObjectFolder, "_opened", lambda *_: contextlib.nullcontext(answer))
     written_ns = 1763632807_250000000  # 2025-11-20T10:00:07.25Z: some servers list more than whole seconds
     listed = _Listed(b"a.jpg", 1, written_ns)
-    _, _, look = ObjectFolder(Place("s3://photos/in"))._look(listed, None, FindCounts())
+    _, _, look = ObjectFolder(Place("s3://photos/in"))._look(FindCounts(), listed, None)
     assert look == Look(b"a.jpg", 1, stamp, True, written_ns if is_settled else None)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from functools import partial
+from itertools import compress, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,13 @@ class ObjectFolder:
         files = self._walk(first, counts, skip)
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             while chunk := list(islice(files, 16 * _REQUESTS_AT_ONCE)):
-                pairs = [(listed, looks.find(listed.raw_path)) for listed in chunk]
+                known = [looks.find(listed.raw_path) for listed in chunk]
+                settled = list(map(_settled, chunk, known))
                 # To hand one to a thread costs more than all that is done for an object of which nothing is asked.
-                unsettled = [pair for pair in pairs if not _is_settled(*pair)]
-                asked = pool.map(lambda pair: self._look(pair[0], pair[1], counts), unsettled)
-                for pair in pairs:
-                    photo, why, look = self._look(*pair, counts) if _is_settled(*pair) else next(asked)
+                asks = [still is None for still in settled]
+                asked = pool.map(partial(self._look, counts), compress(chunk, asks), compress(known, asks))
+                for listed, still in zip(chunk, settled, strict=True):
+                    photo, why, look = next(asked) if still is None else _told(listed, still)
                     if look is not None:
                         looks.keep(look)
                     if why is None:
@@ -149,20 +151,17 @@ class ObjectFolder:
         return [listed for _, listed in entries]
 
     def _look(
-        self, listed: _Listed, known: Look | None, counts: FindCounts
+        self, counts: FindCounts, listed: _Listed, known: Look | None
     ) -> tuple[FoundPhoto, str | None, Look | None]:
-        """Return an object with its ETag, why it is passed over, if it is, and the look that told."""
-        raw_path, size = listed.raw_path, listed.bytes or 0
-        path = escape_path(raw_path)
-        if known is None or not _is_settled(listed, known):
-            try:
-                known = self._ask(listed, known)
-            except PhotoRejectedError:
-                counts.not_looked_at.append(path)
-                is_one = raw_path.lower().endswith(PICTURE_EXTENSIONS)
-                return FoundPhoto(path, raw_path, size), None if is_one else Ignored.UNREADABLE_FILE, None
-        photo = FoundPhoto(path, raw_path, known.bytes, stamp=known.stamp)
-        return photo, None if known.is_picture else Ignored.NOT_A_PICTURE, known
+        """Ask for an object; return it with its ETag, why it is passed over, if it is, and the look that told."""
+        try:
+            return _told(listed, self._ask(listed, known))
+        except PhotoRejectedError:
+            raw_path = listed.raw_path
+            path = escape_path(raw_path)
+            counts.not_looked_at.append(path)
+            is_one = raw_path.lower().endswith(PICTURE_EXTENSIONS)
+            return FoundPhoto(path, raw_path, listed.bytes or 0), None if is_one else Ignored.UNREADABLE_FILE, None
 
     def _ask(self, listed: _Listed, known: Look | None) -> Look:
         """Ask for one object's ETag, and for its first bytes where neither its name nor ``known`` says what it is."""
@@ -183,9 +182,15 @@ class ObjectFolder:
         return _Opened(self.place, raw_path)
 
 
-def _is_settled(listed: _Listed, known: Look | None) -> bool:
-    """Return whether the listing alone tells that an object is as an earlier look found it."""
-    return known is not None and known.still_holds(listed.bytes or 0, listed.written_ns)
+def _settled(listed: _Listed, known: Look | None) -> Look | None:
+    """Return an earlier look where the listing alone tells that its object is as it was."""
+    return known if known is not None and known.still_holds(listed.bytes or 0, listed.written_ns) else None
+
+
+def _told(listed: _Listed, look: Look) -> tuple[FoundPhoto, str | None, Look]:
+    """Return what a look tells of an object: the photo, why it is passed over, if it is, and the look."""
+    photo = FoundPhoto(escape_path(listed.raw_path), listed.raw_path, look.bytes, stamp=look.stamp)
+    return photo, None if look.is_picture else Ignored.NOT_A_PICTURE, look
 
 
 def _settled_ns(listed_ns: int | None, written: str) -> int | None:

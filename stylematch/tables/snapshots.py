@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -28,7 +29,7 @@ from stylematch.tables.summary import SUMMARY, parse_summary
 LATEST, MARKER = "latest", "export.json"
 _PARTS = {MANIFEST, SUMMARY, "report", *TABLES}
 _LAYOUT = {"tool": TOOL, "layout": 1}
-_REQUESTS_AT_ONCE = 8
+REQUESTS_AT_ONCE = 8
 
 
 class Snapshots:
@@ -64,12 +65,13 @@ class Snapshots:
                 )
         there = self.place.list()  # before the marker is read: another first night may be writing it
         marker = self.place.read(MARKER)
-        if marker is not None and not parse_object(marker):
+        layout = parse_object(marker)
+        if marker is not None and not layout:
             raise UserError(
                 f"out: {self.place}/{MARKER} is damaged: if an export made that folder, put the line "
                 f"{json.dumps(_LAYOUT, sort_keys=True)} there; else name a folder of its own."
             )
-        if marker is not None and parse_object(marker) != _LAYOUT:
+        if marker is not None and layout != _LAYOUT:
             raise UserError(
                 f"out: {self.place} holds an {MARKER} of another tool, or of another version of this one: name a "
                 "folder of its own."
@@ -96,11 +98,10 @@ class Snapshots:
             if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
         }
 
-    def without_manifest(self) -> list[str]:
-        """Return the nights that have all but a manifest, which no upload can have left here."""
+    def without_manifest(self, finished: Collection[str]) -> list[str]:
+        """Return the nights beside ``finished`` that have all but a manifest, which no upload can have left here."""
         if self.place.directory is None:  # where the manifest comes last, so that a night without one never was
             return []
-        finished = self.finished()
         rows = {
             name: [self._rows(f"{SNAPSHOTS}/{name}/{table}") for table in TABLES]
             for name in self.place.list(SNAPSHOTS)
@@ -131,7 +132,7 @@ class Snapshots:
         sizes = self.place.list(table)
         sidecars = [name for name in self.place.list(f"{table}/{DONE_DIRECTORY}") if not name.startswith(".")]
         rows = 0
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             read = pool.map(lambda name: self.place.read(f"{table}/{DONE_DIRECTORY}/{name}"), sidecars)
             for name, info in zip(sidecars, map(parse_sidecar, read), strict=True):
                 if info is None or sizes.get(f"{name.removesuffix('.json')}.parquet") != info.bytes:
@@ -232,7 +233,7 @@ class Snapshots:
             relative = path.relative_to(staged).as_posix()
             self.place.copy(path, f"{SNAPSHOTS}/{name}/{relative}")
 
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             list(pool.map(send, (path for path in files if path.name != MANIFEST or path.parent != staged)))
         send(staged / MANIFEST)
         return name
@@ -251,7 +252,7 @@ class Snapshots:
             for name, when in finished.items()
             if name not in spared and (when not in nights or when == current[:10])
         ]
-        stay = {*finished, *self.without_manifest(), current}
+        stay = {*finished, *self.without_manifest(finished), current}
         removed += [name for name in self.place.list(SNAPSHOTS) if night_of(name) and name not in stay]
         removed = [name for name in removed if self._is_ours(name)]
         for name in removed:

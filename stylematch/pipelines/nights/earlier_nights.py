@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -16,11 +17,9 @@ from stylematch.tables.manifest import MANIFEST
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.place import Place
 from stylematch.tables.shown import shown
-from stylematch.tables.snapshots import Snapshots
+from stylematch.tables.snapshots import REQUESTS_AT_ONCE, Snapshots
 from stylematch.tables.staging import Staging
 from stylematch.tables.summary import SUMMARY
-
-_REQUESTS_AT_ONCE = 8
 
 
 def already_published(
@@ -96,26 +95,25 @@ def check_gone(gone: int, how: str, *, before: int, limit: float, place: Place) 
         )
 
 
-def damaged_nights(snapshots: Snapshots, day: date) -> list[str]:
+def damaged_nights(snapshots: Snapshots, finished: Mapping[str, str], day: date) -> list[str]:
     """Return the manifests and summaries of other nights that say nothing, since they are damaged or missing."""
-    others = [name for name, when in snapshots.finished().items() if when != day.isoformat()]
+    others = [name for name, when in finished.items() if when != day.isoformat()]
 
     def damaged(name: str) -> list[str]:
         said = ((MANIFEST, snapshots.manifest(name)), (SUMMARY, snapshots.summary(name)))
         return [f"{SNAPSHOTS}/{name}/{file}" for file, content in said if not content]
 
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         found = [file for files in pool.map(damaged, others) for file in files]
-    lost = [name for name in snapshots.without_manifest() if name[:10] != day.isoformat()]
+    lost = [name for name in snapshots.without_manifest(finished) if name[:10] != day.isoformat()]
     return sorted([*found, *(f"{SNAPSHOTS}/{name}/{MANIFEST}" for name in lost)])
 
 
-def of_other_photos(snapshots: Snapshots, day: date, place: Place) -> str | None:
+def of_other_photos(snapshots: Snapshots, finished: Mapping[str, str], day: date, place: Place) -> str | None:
     """Return what is said where the snapshot that tonight's replaces, or else the newest, is of other photos.
 
     Neither is refused: a disk that is mounted elsewhere now would end every night.
     """
-    finished = snapshots.finished()
     replaced = [name for name, when in finished.items() if when == day.isoformat()]
     for name in reversed(replaced or list(finished)):
         settings = snapshots.manifest(name).get("settings", {})

@@ -96,9 +96,10 @@ class Publication:
         if night.out.directory is not None:
             snapshots.make_way(night.day.isoformat())
         there = published(snapshots)
-        self._found.troubles.nights = damaged_nights(snapshots, night.day)
+        finished = snapshots.finished()
+        self._found.troubles.nights = damaged_nights(snapshots, finished, night.day)
         if there is None:
-            self._found.troubles.other_photos = of_other_photos(snapshots, night.day, night.place)
+            self._found.troubles.other_photos = of_other_photos(snapshots, finished, night.day, night.place)
             staged = Snapshots(Place(str(self._local), self._local))
             complete = published(staged) is not None
             with Staging(staged_out, run_id, overwrite=not complete) as staging:
