@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylematch.tables.environment import code_version, describe_host, package_versions
+from stylematch.tables.environment import code_version, describe_host, package_versions, processor_of
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -86,14 +86,13 @@ def report(figures: dict[str, Any], table: Sequence[Sequence[object]], out: Path
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**known, **figures}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     host = known["host"]
-    processor = f"{host['processor']} ({host['vectors']})" if host["vectors"] else host["processor"]
     heading, *rows = table
     lines = [
         f"# {out.stem}",
         "",
         f"`{known['command']}`",
         "",
-        f"{host['cores']} cores of {processor}; load at the end: {known['load_average_1_min']}.",
+        f"{host['cores']} cores of {processor_of(host)}; load at the end: {known['load_average_1_min']}.",
         "",
         "| " + " | ".join(map(str, heading)) + " |",
         "|" + " --- |" * len(heading),

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylematch.evaluate.calibration import (
-    apply_temperatures,
     calibration_errors,
     calibration_figures,
     choose_thresholds,
     expected_calibration_error,
     fit_temperatures,
+    probabilities_of,
     reliability_bins,
 )
 
@@ -48,7 +48,7 @@ def test_the_temperature_that_made_the_labels_is_found():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (50_000, 3))
     true = np.array([0.5, 1.0, 3.0])
-    labels = (rng.random(logits.shape) < apply_temperatures(logits, true, "binary")).astype(np.int8)
+    labels = (rng.random(logits.shape) < probabilities_of(logits / true, "binary")).astype(np.int8)
     np.testing.assert_allclose(fit_temperatures(logits, labels), true, rtol=0.05)
     hidden = labels.copy()
     hidden[25_000:] = -1
@@ -59,14 +59,14 @@ def test_the_temperature_that_made_the_labels_is_found():
 def test_one_temperature_for_all_classes():
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 3, (20_000, 4)) + 500  # what all classes share does not count, and overflows nothing
-    share = apply_temperatures(logits, np.array([2.0]), "categorical")
+    share = probabilities_of(logits / 2, "categorical")
     labels = (rng.random((20_000, 1)) > share.cumsum(1)).sum(1).clip(max=3)
     labels[::3] = -1
     fitted = fit_temperatures(logits, labels)
     assert fitted.shape == (1,)
     assert fitted[0] == pytest.approx(2, rel=0.05)
     before, after = (
-        calibration_errors(apply_temperatures(logits, t, "categorical"), labels)[0] for t in (np.ones(1), fitted)
+        calibration_errors(probabilities_of(logits / t, "categorical"), labels)[0] for t in (np.ones(1), fitted)
     )
     assert after < before / 5
 
@@ -143,7 +143,7 @@ def test_no_threshold_is_better_than_the_chosen(rows):
 def test_figures_before_and_after():
     rng = np.random.default_rng(2)
     logits = rng.normal(0, 1, (5000, 2))
-    labels = (rng.random(logits.shape) < apply_temperatures(logits, np.full(2, 0.25), "binary")).astype(np.int8)
+    labels = (rng.random(logits.shape) < probabilities_of(logits / np.full(2, 0.25), "binary")).astype(np.int8)
     fitted = fit_temperatures(logits, labels)
     figures = calibration_figures(logits, logits / fitted, labels, fitted, ["a", "b"])
     assert figures["pictures"] == 5000

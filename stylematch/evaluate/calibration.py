@@ -125,14 +125,12 @@ def fit_temperatures(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.in
     return _bisected(slopes, fits)
 
 
-def apply_temperatures(logits: npt.NDArray[np.floating], temperatures: Floats, kind: str) -> Floats:
-    """Return calibrated probabilities.
+def probabilities_of(logits: npt.NDArray[np.floating], kind: str) -> Floats:
+    """Return what logits, those of a calibrated head or of any, mean.
 
     Parameters
     ----------
     logits : ndarray of float, shape (n, width)
-    temperatures : ndarray of float, shape (width,) if binary, (1,) if categorical
-        As ``fit_temperatures`` returns them; ones leave the model as it is.
     kind : str
         "binary" (sigmoid) or "categorical" (softmax).
 
@@ -140,8 +138,8 @@ def apply_temperatures(logits: npt.NDArray[np.floating], temperatures: Floats, k
     -------
     ndarray of float64, shape (n, width)
     """
-    logits = np.asarray(logits, np.float64) / temperatures
-    return _sigmoid(logits) if kind == "binary" else _softmax(logits)
+    exact = np.asarray(logits, np.float64)
+    return _sigmoid(exact) if kind == "binary" else _softmax(exact)
 
 
 def choose_thresholds(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Floats:
@@ -195,8 +193,7 @@ def calibration_figures(
     figures: dict[str, Any] = {"pictures": len(labels)}
     kind = "categorical" if labels.ndim == 1 else "binary"
     for when, values in (("before", logits), ("after", cooled)):
-        probabilities = apply_temperatures(values, np.ones_like(temperatures), kind)
-        errors = calibration_errors(probabilities, labels)
+        errors = calibration_errors(probabilities_of(values, kind), labels)
         errors = errors[np.isfinite(errors)]
         figures[f"expected_calibration_error_{when}"] = round(float(errors.mean()), 4) if len(errors) else None
     fitted = {name: round(float(value), 4) for name, value in zip(names, temperatures, strict=True)}

@@ -36,7 +36,7 @@ from stylematch.settings.load import data_root
 from stylematch.settings.score import ScoreSettings
 from stylematch.style.rule_problems import RuleProblemsError
 from stylematch.tables.cores import usable_cores
-from stylematch.tables.environment import FAISS_FOR_GPU, describe_host, package_versions
+from stylematch.tables.environment import FAISS_FOR_GPU, describe_host, package_versions, processor_of
 from stylematch.tables.shown import shown
 from stylematch.vision.bundle import Bundle
 from stylematch.vision.runtime import resolve_device
@@ -136,8 +136,7 @@ def _machine(device: str) -> Iterator[Finding]:
         gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         memory = f", {gib:.1f} GiB memory"
     free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
-    processor = f"{host['processor']} ({host['vectors']})" if host["vectors"] else host["processor"]
-    yield Finding("ok", "machine", f"{processor}, {usable_cores()} cores to use{memory}, {host['system']}")
+    yield Finding("ok", "machine", f"{processor_of(host)}, {usable_cores()} cores to use{memory}, {host['system']}")
     yield Finding("ok", "disk", f"{free_gib:.1f} GiB free in the working directory")
     try:
         resolved = resolve_device(device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stylematch.errors import UserError
+from stylematch.tables.shown import closest
 
 
 def appended(old: pa.Array, new: Sequence[str] | pa.Array) -> pa.Array:
@@ -38,9 +38,8 @@ def some(names: Sequence[str]) -> str:
 
 def proposed(name: str, known: Sequence[str]) -> str:
     """Return the end of a sentence about a name that is not known: the closest one, whatever its capitals, if any."""
-    by_folded = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
-    return f"; did you mean {by_folded[close[0]]}? Capitals count" if close else ""
+    close = closest(name, known)
+    return "" if close is None else f"; did you mean {close}? Capitals count"
 
 
 def all_but(count: int, gone: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

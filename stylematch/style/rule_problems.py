@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from stylematch.errors import UserError
 from stylematch.settings.toml_lines import KeyLines
 from stylematch.style.rule import Rule
-from stylematch.tables.shown import shown
+from stylematch.tables.shown import closest, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -145,8 +144,7 @@ class Problems:
 
 def _suggestion(name: str, known: Collection[str]) -> str:
     """Return the end of a sentence: the closest known name, or all of them where none is close."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
-    if close:
-        return f", did you mean {by_folded[close[0]]!r}?"
+    close = closest(name, known)
+    if close is not None:
+        return f", did you mean {close!r}?"
     return f"; known: {', '.join(known)}" if known else ""

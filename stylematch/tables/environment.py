@@ -6,8 +6,10 @@ import functools
 import hashlib
 import platform
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from stylematch.tables.cores import usable_cores
 
@@ -94,6 +96,11 @@ def describe_host() -> dict[str, str | int | None]:
         "cores": usable_cores(),
         "python": platform.python_version(),
     }
+
+
+def processor_of(host: Mapping[str, Any]) -> str:
+    """Return a described host's processor with its vectors, for people."""
+    return f"{host['processor']} ({host['vectors']})" if host["vectors"] else host["processor"]
 
 
 def widest_vectors(cpuinfo: str) -> str | None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from stylematch.tables.disk import file_sha256, write_durably
 
@@ -25,6 +26,14 @@ class ShardInfo:
     rows: int
     bytes: int
     sha256: str
+
+
+def verified_parquet() -> Any:
+    """Return pyarrow's Parquet format whose pages are held to their checksums: a flipped bit is no value."""
+    import pyarrow.dataset as ds
+
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.ParquetFileFormat(default_fragment_scan_options=options)
 
 
 def shard_path(directory: Path, number: int) -> Path:

@@ -1,4 +1,4 @@
-"""Text from outside, such as paths, cells and errors, as people are shown it, and what a path is that was given.
+"""Text from outside, such as paths, cells and errors, as people are shown it; what path or name was meant by one.
 
 File names may hold newlines, terminal codes, and bytes that are no UTF-8: what is told of one goes through ``shown``.
 """
@@ -6,6 +6,7 @@ File names may hold newlines, terminal codes, and bytes that are no UTF-8: what 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash of the two
@@ -42,3 +43,12 @@ def why(error: Exception) -> str:
     """Return an error's own words, on one line: of the system's, what it says and not its number."""
     words = error.strerror if isinstance(error, OSError) else None
     return shown(words or str(error))
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest to one that is not, whatever its capitals; None where none is close."""
+    import difflib  # wanted only where something is wrong
+
+    by_folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
+    return by_folded[close[0]] if close else None

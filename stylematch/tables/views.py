@@ -29,7 +29,7 @@ from stylematch.tables.contract import PREDICT_TABLES, SIMILAR_TABLES, TABLES
 from stylematch.tables.damaged_runs import left_out, no_run
 from stylematch.tables.manifest import MANIFEST, made_by, read_manifest
 from stylematch.tables.night_names import SNAPSHOTS, night_of
-from stylematch.tables.shards import shard_paths
+from stylematch.tables.shards import shard_paths, verified_parquet
 from stylematch.tables.shown import is_url, shown, shown_url, why
 
 SNAPSHOT_DATE = "snapshot_date"
@@ -135,7 +135,7 @@ def open_table(run: Path, table: str, out: Path | None = None) -> Any:
     """
     files = _shards(out or run, run, table)
     try:
-        return ds.dataset(files, format=_verified())
+        return ds.dataset(files, format=verified_parquet())
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(run / table)} cannot be read: {why(error)}; {_again(run)}") from None
 
@@ -170,12 +170,6 @@ def refuse_link(out: Path, path: Path) -> None:
                 f"{shown(out / part)} is a symbolic link, and no file of a run is read through one: put the file or "
                 "folder itself there, or name the run that the link leads to"
             )
-
-
-def _verified() -> Any:
-    """Return Parquet's format whose pages are held to their checksums: a flipped bit is no answer."""
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    return ds.ParquetFileFormat(default_fragment_scan_options=options)
 
 
 def said_of_damage(tables: Mapping[str, Any]) -> str | None:
@@ -222,7 +216,7 @@ def _again(run: Path) -> str:
 
 def _history(out: Path, table: str, nights: Sequence[Path]) -> Any:
     """Return one table over all nights; every fragment knows its date, so a condition on dates skips whole nights."""
-    file_format, filesystem = _verified(), pa.fs.LocalFileSystem()
+    file_format, filesystem = verified_parquet(), pa.fs.LocalFileSystem()
     fragments, schemas = [], []
     for night in nights:
         files = _shards(out, night, table)

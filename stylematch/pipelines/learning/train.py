@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stylematch.data.learned import digest_names
 from stylematch.engines.progress import Progress
-from stylematch.evaluate.calibration import apply_temperatures, calibration_figures, choose_thresholds, fit_temperatures
+from stylematch.evaluate.calibration import calibration_figures, choose_thresholds, fit_temperatures, probabilities_of
 from stylematch.evaluate.card import write_card
 from stylematch.evaluate.headlines import headlines
 from stylematch.pipelines.learning.evaluate import measure_examples
@@ -221,6 +221,6 @@ def _calibrate(network: Network, val: Examples, input_px: int) -> tuple[dict[str
         names = group.labels if group.kind == "binary" else (group.name,)
         calibration[group.name] = calibration_figures(logits[group.name], said, labels, temperatures, names)
         if group.kind == "binary":
-            chosen = choose_thresholds(apply_temperatures(said, np.ones_like(temperatures), group.kind), labels)
+            chosen = choose_thresholds(probabilities_of(said, group.kind), labels)
             thresholds[group.name] = {name: float(t) for name, t in zip(names, chosen, strict=True)}
     return calibration, thresholds

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from stylematch.tables.place import Place
+from stylematch.tables.shards import verified_parquet
 
 _OPENED_AT_ONCE = 8
 _READ_BYTES = 8 << 20
@@ -31,8 +32,7 @@ class Footers:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-        self._format = ds.ParquetFileFormat(default_fragment_scan_options=verified)
+        self._format = verified_parquet()
         self._fits: dict[str, bool] = {}
         self._fragments: dict[str, Any] = {}
 
