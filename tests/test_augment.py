@@ -48,7 +48,7 @@ def centres(pictures):
     return torch.stack([(grey * at).sum((1, 2)) / total, (grey * at[:, None]).sum((1, 2)) / total], 1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.sampled_from([0.0, 0.5, 1.0]),
     FRACTIONS,

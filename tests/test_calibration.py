@@ -72,7 +72,7 @@ def test_one_temperature_for_all_classes():
 
 
 @given(st.integers(0, 10**6))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_no_temperature_is_likelier_than_the_fitted(seed):
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(0, 3, (30, 2)), rng.integers(0, 2, (30, 2))
@@ -118,7 +118,6 @@ def test_thresholds_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=40))
-@settings(deadline=None)
 def test_no_threshold_is_better_than_the_chosen(rows):
     scores, truth = np.array([row[0] for row in rows]) / 20, np.array([row[1] for row in rows])
 

@@ -115,7 +115,7 @@ def test_pictures_of_any_shape(tmp_path, width, height):
     assert sheet(tmp_path, [grey(width, height, subjects=(subject,))]).height > TILE_PX
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.text(min_size=1, max_size=400),
     labels=st.lists(st.text(max_size=80), max_size=30),

@@ -34,7 +34,7 @@ def test_the_official_alignment_puts_the_eyes_on_the_eye_line():
     assert (112 - square.y) / square.side == pytest.approx(EYE_LINE, abs=0.04)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 90), st.floats(-150, 150), st.floats(-150, 150), st.floats(1, 300))
 def test_four_channels_are_cut_as_three(width, height, x, y, side):
     four = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
@@ -128,7 +128,7 @@ def test_a_photo_decoded_smaller_gives_nearly_the_same_crop(factor):
     assert shifted.mean() > 2 * difference.mean()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 60),
     st.integers(1, 60),

@@ -216,7 +216,7 @@ def test_large_jpegs_are_decoded_smaller_never_under_the_side_asked_for(size, ma
     assert np.abs(photo.pixels.astype(int) - (200, 100, 50)).max() <= 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 700),
     st.integers(1, 700),
@@ -361,7 +361,7 @@ def test_a_tiff_with_tags_that_pillow_complains_about_is_quiet(capfd):
     assert capfd.readouterr().err == ""
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=400))
 def test_random_bytes_are_no_picture(data):
     with pytest.raises(PhotoRejectedError):

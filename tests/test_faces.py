@@ -100,7 +100,7 @@ def test_very_small_and_very_thin_pictures_have_no_face_and_do_no_harm(shape):
         assert FINDER.locate(photo_of(pixels)) == Located(())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 120), st.integers(1, 120), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_boxes_always_lie_in_the_photo(width, height, scale, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stylematch.data.article_types import TYPES_OF_CATEGORY, fashion_mnist_category
@@ -222,7 +222,6 @@ def test_years_split_even_and_odd(tmp_path):
 labels = st.lists(st.integers(-1, 6), min_size=1, max_size=200).map(lambda values: np.array(values, np.int64))
 
 
-@settings(deadline=None)
 @given(labels, st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.5, 0.9]), st.integers(0, 5))
 def test_a_stratified_split_shares_out_every_class(labels, fraction, seed):
     rest, held = split_stratified(labels, fraction, seed)

@@ -45,7 +45,7 @@ def joined(parts: list[FaceFeatures]) -> FaceFeatures:
     return FaceFeatures(columns, *arrays, [vector for part in parts for vector in part.worn])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shards=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=3),
     batch=st.integers(1, 4),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stylematch.data.flixstock import read_flixstock
@@ -120,7 +120,6 @@ def test_what_is_missing_is_a_sentence(folder, tmp_path):
         read_flixstock(tmp_path / "nowhere")
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.floats(0, 1), st.integers(0, 9))
 def test_a_random_split_has_every_row_once(count, fraction, seed):
     rest, held = split_random(count, fraction, seed)

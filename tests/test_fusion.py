@@ -34,7 +34,6 @@ distributions = hnp.arrays(np.float64, (5, S), elements=st.floats(0.01, 1)).map(
 weights = st.builds(PoolWeights, st.floats(0.1, 2), st.floats(0, 2), st.floats(0, 1))
 
 
-@settings(deadline=None)
 @given(distributions, distributions, weights)
 def test_pool_is_the_weighted_product(rules, votes, chosen):
     pooled = fuse(rules, votes, PRIOR, chosen)
@@ -114,7 +113,7 @@ def test_fitting_is_deterministic():
     assert fit_pool(drawn(200, 5), SMALL_GRID) == fit_pool(drawn(200, 5), SMALL_GRID)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(1, 200))
 def test_fitted_weights_are_a_minimum_among_those_not_negative(seed, penalty):
     held_out, start = drawn(60, seed, overconfident=2.0), np.array([1.0, 0.0])
@@ -312,7 +311,7 @@ def test_without_agreement_neighbours_vote_plainly_towards_the_rules():
         np.testing.assert_allclose(informed[row], (counted + 2 * faces.rules[row]) / 42, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0, 1.5))
 def test_informed_votes_do_not_depend_on_the_batch(seed, agreement):
     faces, some = world(9, seed, faces=70), VoteSettings(60, 0.1, 0.5, agreement)

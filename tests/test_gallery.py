@@ -350,7 +350,7 @@ def test_page_size_is_checked(tmp_path):
         gallery_of(write_run(tmp_path / "run", []), page_size=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     names=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(HOSTILE_NAMES)),
     style=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),

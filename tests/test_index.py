@@ -56,7 +56,7 @@ def assert_exact(index, queries, hits, k, allowed=None):
     assert np.isneginf(hits.scores[:, found:]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 12), st.integers(1, 60), st.integers(0, 10_000), st.data())
 def test_the_best_products_are_found_however_many_are_asked(queries, rows, seed, data):
     count = data.draw(st.integers(1, rows))
@@ -80,7 +80,7 @@ def names(n):
     return [f"id-{(position * 7919) % 100_003:06d}" for position in range(n)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     n=st.integers(1, 300),

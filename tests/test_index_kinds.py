@@ -133,7 +133,7 @@ def test_batches_and_threads_do_not_change_a_bit(built, queries):
         faiss.omp_set_num_threads(threads)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**20), share=st.floats(0, 1), k=st.integers(1, 40), near=st.booleans())
 def test_a_filter_returns_k_whenever_k_exist(built, queries, seed, share, k, near):
     index, _ = built
@@ -458,7 +458,7 @@ def test_the_memory_that_is_advised_will_do(kind, count):
     assert make_plan(count, 512, max_memory_bytes=int(float(advised) * GIB), kind=kind).kind == needs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(count=st.integers(1, 10**9), dim=st.integers(1, 2048), memory=st.integers(2**26, 2**40))
 def test_a_plan_keeps_within_its_memory(count, dim, memory):
     try:

@@ -76,7 +76,7 @@ def test_lines_that_each_open_a_quote_are_not_read_again_and_again(folder, monke
 CELLS = st.lists(st.sampled_from(['"', '""', ",", "a", " ", "\r", "\n", "é"]), max_size=10).map("".join)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(CELLS, max_size=12))
 def test_no_line_of_a_damaged_table_is_lost(tmp_path, damaged):
     text = "\n".join([HEADER, *damaged])

@@ -207,7 +207,7 @@ def test_what_cannot_be_meant_names_the_place(pictures, header, row, columns, se
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufffd"), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 70), CELLS), min_size=1, max_size=20))
 def test_any_words_are_labels(tmp_path_factory, table, rows):
     path = tmp_path_factory.mktemp("words") / "mine.csv"

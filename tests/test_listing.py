@@ -55,7 +55,7 @@ def test_partitions_are_even_and_lose_nothing(count):
         assert len(sizes) % 4 == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.sets(NAMES, max_size=300), st.integers(1, 4), st.integers(0, 2**32))
 def test_reading_the_partitions_is_reading_the_listing(tmp_path_factory, names, threads, seed):
     # The photos of these names do not exist: what cannot be hashed is listed all the same.

@@ -112,7 +112,7 @@ def test_run_id_follows_every_part(part):
     assert compute_run_id(**PARTS | {part: other}) != compute_run_id(**PARTS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(one=st.dictionaries(st.text(), JSON_VALUES), two=st.dictionaries(st.text(), JSON_VALUES))
 def test_run_ids_differ_where_settings_do(one, two):
     same = json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)

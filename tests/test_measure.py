@@ -126,7 +126,7 @@ def pairs(figures):
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.floats(0.01, 3.0), st.sampled_from([0.02, 0.5]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_figure_is_within_its_interval(count, seed, sharpness, share):
     rng = np.random.default_rng(seed)
     predictions, targets = mixed(count, seed)

@@ -212,7 +212,7 @@ def test_figures_are_plain_json_without_nan():
 
 
 @given(st.integers(0, 10**6), st.integers(2, 30))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_weight_counts_as_that_many_pictures(seed, count):
     """What the bootstrap rests on: weights give what repeated rows give."""
     rng = np.random.default_rng(seed)
@@ -235,7 +235,7 @@ def test_a_weight_counts_as_that_many_pictures(seed, count):
 
 @pytest.mark.train
 @given(st.integers(0, 10**6))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_torchmetrics_says_the_same_of_binary_labels(seed):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
     functional = pytest.importorskip("torchmetrics.functional.classification")

@@ -88,7 +88,7 @@ NAME = st.binary(min_size=1, max_size=4).filter(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(NAME, min_size=1, max_size=3), max_size=12))
 def test_the_order_is_that_of_the_bytes_of_the_paths(paths):
     with tempfile.TemporaryDirectory() as directory:

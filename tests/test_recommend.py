@@ -116,7 +116,7 @@ def test_what_a_torso_shows(shown):
     assert {may_be_worn_on_torso(name) for name in (worn if shown else elsewhere)} == {shown}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     photo_id=st.text(max_size=64),
     face=st.integers(0, 2**31),
@@ -308,7 +308,7 @@ def test_a_face_takes_little_time(recommender):
         assert (time.process_time() - start) / len(faces) < 30e-3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**31),
     counts=st.lists(st.integers(0, 30), min_size=1, max_size=4),
@@ -339,7 +339,7 @@ def test_exactly_k_where_there_are_k(seed, counts, others, k, worn, looks):
     assert len(set(own)) == len(own) or len(set(own)) == there
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), k=st.integers(1, 9), worn=st.booleans())
 def test_the_order_of_the_catalogues_rows_does_not_matter(seed, k, worn):
     rng = np.random.default_rng(seed)
@@ -358,7 +358,7 @@ def test_the_order_of_the_catalogues_rows_does_not_matter(seed, k, worn):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), k=st.integers(1, 12), below=st.integers(1, 40), worn=st.booleans())
 def test_a_filter_is_kept_and_leaves_k_where_there_are_k(seed, k, below, worn):
     rng = np.random.default_rng(seed)

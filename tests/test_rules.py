@@ -147,7 +147,6 @@ def test_a_set_is_known_by_its_bytes(tmp_path):
         rules.name = "other"
 
 
-@settings(deadline=None)
 @given(probability_rows)
 def test_soft_rows_sum_to_one(probabilities):
     styles = CLASSIC.soft(probabilities)
@@ -156,7 +155,6 @@ def test_soft_rows_sum_to_one(probabilities):
     np.testing.assert_allclose(styles.sum(axis=1), 1.0, rtol=0, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(label_rows)
 def test_hard_is_the_notebooks_chain_and_soft_agrees_at_zero_and_one(labels):
     expected = [notebook_style(dict(zip(ATTRIBUTES, map(bool, face), strict=True))) for face in labels]
@@ -165,7 +163,6 @@ def test_hard_is_the_notebooks_chain_and_soft_agrees_at_zero_and_one(labels):
     np.testing.assert_array_equal(certain, np.eye(len(CLASSIC.styles))[CLASSIC.hard(labels)])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.booleans(), min_size=16, max_size=16),
     st.sampled_from(range(5)),
@@ -178,7 +175,6 @@ def test_hard_on_faces_for_which_a_chosen_rule_holds(others, rule):
     assert CLASSIC.styles[CLASSIC.hard(labels)[0]] == notebook_style(face)
 
 
-@settings(deadline=None)
 @given(probability_rows, st.data())
 def test_a_faces_styles_do_not_depend_on_its_batch(probabilities, data):
     whole = CLASSIC.soft(probabilities)
@@ -386,7 +382,7 @@ def plain_style(wanted, face: dict[str, bool]) -> str:
     return "Rest"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rule_lists(), hnp.arrays(np.float64, (3, len(FEW)), elements=st.floats(0, 1)))
 def test_any_set_is_refused_or_is_exactly_what_a_plain_loop_says(tmp_path_factory, wanted, probabilities):
     """Random sets: refused where a style could never be, else hard as a loop and soft as the sum over all faces."""

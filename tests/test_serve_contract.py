@@ -32,7 +32,6 @@ def ask_for(operation, mode, seen: set[tuple[str, int]]) -> None:
 
     @hypothesis.settings(
         max_examples=EXAMPLES_EACH,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),

@@ -84,7 +84,7 @@ def test_vote_agrees_with_a_plain_loop(vote, gallery, gallery_styles):
         np.testing.assert_allclose(distribution, shares / shares.sum(), atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=40))
 def test_a_faces_vote_does_not_depend_on_its_batch(vote, chosen):
     queries = directions(100, 4)

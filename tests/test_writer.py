@@ -54,7 +54,7 @@ def write(directory: Path, cuts: list[int], row_group_rows: int) -> bytes:
     return shard_path(directory, 0).read_bytes()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, ROWS), max_size=20), row_group_rows=st.sampled_from([1, 8, 57, 100]))
 def test_bytes_do_not_depend_on_the_callers_batches(tmp_path_factory, cuts, row_group_rows):
     directory = tmp_path_factory.mktemp("t")
@@ -242,7 +242,7 @@ def test_faces_of_one_style_stand_together_so_that_row_groups_are_skipped(tmp_pa
 
 
 @given(cuts=st.lists(st.integers(0, 5000), max_size=5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_clustered_bytes_do_not_depend_on_the_callers_batches(tmp_path_factory, cuts):
     directory = tmp_path_factory.mktemp("clustered")
     assert write_faces(directory / "a", []).read_bytes() == write_faces(directory / "b", cuts).read_bytes()
