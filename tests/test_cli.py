@@ -581,3 +581,11 @@ def test_exit_codes_stay_where_nobody_listens(tmp_path, words, code):
     os.close(writer)
     with Path("/dev/full").open("w") as full:
         assert ended(stdout=full, stderr=full).returncode == code
+
+
+@pytest.mark.parametrize("words", [("~/out",), ("--out=~/out",), ("--out", "~")])
+def test_an_argument_that_counts_on_a_shell_is_refused(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    result = call("score", EXAMPLES, *words)
+    assert (result.code, "no shell wrote out its ~" in result.sentence) == (2, True)
+    assert not list(tmp_path.iterdir())

@@ -52,6 +52,13 @@ def test_a_job_is_read_and_frozen(job_file):
     assert load_job(job_file, TrainJob) == job
 
 
+@pytest.mark.parametrize("key", ["out", "data.root", "model.start_from", "distill.teachers"])
+def test_a_path_that_counts_on_a_shell_is_refused(job_file, key):
+    value = '["teacher", "~/x"]' if key == "distill.teachers" else "~/x"
+    with pytest.raises(UserError, match=f"--set {re.escape(key)}.*: no shell writes out the ~ of '~/x'"):
+        load_job(job_file, TrainJob, [f"{key}={value}"])
+
+
 def test_all_shipped_jobs_load(repository):
     files = sorted((repository / "jobs").glob("*.toml"))
     assert files

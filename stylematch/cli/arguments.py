@@ -14,6 +14,15 @@ def command_of(arguments: Sequence[str]) -> str:
     return next((word for word in arguments if not word.startswith("-") and word not in get_args(LogFormat)), "")
 
 
+def unwritten_home(arguments: Sequence[str]) -> str | None:
+    """Return the first argument that counts on a shell for its ``~``: as a path it would be a folder of that name.
+
+    Shells leave it as it is in quotes and behind ``--out=``; systemd, cron's own variables and containers know none.
+    """
+    values = {word: word.partition("=")[2] if word.startswith("--") else word for word in arguments}
+    return next((word for word, value in values.items() if value == "~" or value.startswith("~/")), None)
+
+
 def format_first(arguments: Sequence[str]) -> list[str]:
     """Return a command's arguments with ``--log-format X`` in front, where the program looks for it.
 

@@ -12,7 +12,7 @@ import typer
 
 from stylematch import __version__
 from stylematch.cli import catalog, compare, data, doctor, embed, export, index, models, rules, score, serve, similar
-from stylematch.cli.arguments import LogFormat, command_of, format_first
+from stylematch.cli.arguments import LogFormat, command_of, format_first, unwritten_home
 from stylematch.cli.interrupts import follows_an_interrupt, hear_interrupts, ignore_interrupts, interrupt_heard
 from stylematch.cli.logs import log_to_stderr, say, speaks_json, use_log_format
 from stylematch.cli.streams import to_nowhere, whether_heard_or_not, write_any_letter
@@ -90,6 +90,8 @@ def run(arguments: list[str]) -> int:
     from stylematch.tables.shown import shown
 
     try:
+        if (word := unwritten_home(arguments)) is not None:
+            raise UserError(f"'{word}': no shell wrote out its ~: write the whole path (of a folder called ~: ./~).")
         result: Any = app(format_first(arguments), prog_name="stylematch-batch", standalone_mode=False)
         sys.stdout.flush()
     except StylematchError as error:

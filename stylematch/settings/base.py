@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 # Strict, so that true is no 1, "32" no 32 and "off" no false; TOML and Python also know inf and nan, which no setting
 # means.
@@ -27,6 +27,15 @@ class Section(BaseModel):
     """A table of a job file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _home_is_written_out(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a path that counts on a shell, which no job file has: it would be a folder called ``~``."""
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(text, str) and (text == "~" or text.startswith("~/")):
+                raise ValueError(f"{info.field_name}: no shell writes out the ~ of '{text}': write the whole path")
+        return value
 
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that was given and changes nothing, for a job to warn of."""

@@ -183,7 +183,6 @@ def place_of(text: str, what: str) -> Place:
     """
     if not text:
         raise UserError(f"{what} is empty: name a folder or a URL.")
-    refuse_tilde(text, what)
     scheme, separator, _ = text.partition("://")
     if not separator:
         return Place(text, Path.cwd() / text)
@@ -215,18 +214,6 @@ def place_of(text: str, what: str) -> Place:
     if not reached:
         raise UserError(f"{what}: there is no bucket '{shown(bucket)}'; make it, or mend the URL {place}.")
     return place
-
-
-def refuse_tilde(text: str, what: str) -> None:
-    """Refuse a path that counts on a shell, which no job file has: it would be a folder called ``~``.
-
-    Raises
-    ------
-    UserError
-        It begins with a ``~``.
-    """
-    if text == "~" or text.startswith("~/"):
-        raise UserError(f"{what}: no shell writes out the ~ of '{shown(text)}': write the whole path.")
 
 
 def without_keys(text: str) -> str:

@@ -32,7 +32,7 @@ from stylematch.tables.lease import leased
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
 from stylematch.tables.out import HIDDEN
-from stylematch.tables.place import Place, place_of, refuse_tilde
+from stylematch.tables.place import Place, place_of
 from stylematch.tables.shown import shown
 from stylematch.tables.staging import put_back
 
@@ -125,8 +125,6 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
     if out.directory is not None:
         work = out.directory / ".work"
     else:
-        if job.work is not None:
-            refuse_tilde(job.work, "work")
         try:
             above = cache_folder() if job.work is None else Path(job.work)
         except UserError as error:
