@@ -127,7 +127,7 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/.made
 
 $(VENV)/.installed-train: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo 'Installing stylematch, its test tools and torch into $(VENV) (several GB on disk, some minutes) ...'
-	@$(INSTALL) -e '.[train,heic,openvino,ray,serve,docs,test]'
+	@$(INSTALL) -e '.[train,timm,heic,openvino,ray,serve,docs,test]'
 	@touch $(VENV)/.installed-base $(VENV)/.installed-test $@
 
 $(VENV)/.installed-audit: pyproject.toml constraints.txt | $(VENV)/.made

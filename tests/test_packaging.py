@@ -319,7 +319,7 @@ def test_without_a_fitting_python_make_says_so(checkout):
     [
         ([], "demo", ["."]),
         (["base"], "demo", []),
-        (["base"], "test", [".[train,heic,openvino,ray,serve,docs,test]"]),
+        (["base"], "test", [".[train,timm,heic,openvino,ray,serve,docs,test]"]),
         (["base", "test"], "test-fast", []),
         (["base", "test", "train"], "test", []),
         (["base", "test", "train"], "lint", [".[lint]"]),
