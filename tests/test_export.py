@@ -963,6 +963,16 @@ def test_an_out_that_may_not_be_written_to_is_the_users_to_mend():
                 place.claim()
         finally:
             os.seteuid(0)
+        place.claim()
+        job = validated(ExportJob, "job.toml", photos="photos", out=out)
+        _work_folder(job, place.place)
+        nobody = pwd.getpwnam("nobody").pw_uid
+        os.setresuid(nobody, nobody, 0)  # an earlier night, of another user, has made all of it
+        try:
+            with pytest.raises(UserError, match="name a folder that you may write to"):
+                _work_folder(job, place.place)
+        finally:
+            os.setresuid(0, 0, 0)
 
 
 @pytest.mark.parametrize(
