@@ -195,6 +195,21 @@ def opened_files(folder: Path):
         os.close(queue)
 
 
+def test_a_night_asks_twice_which_nights_are_finished(folder, monkeypatch):
+    """Before it publishes and before it removes: in a bucket that is a request for each night."""
+    asked = []
+    finished = Snapshots.finished
+
+    def counted(self, day=None):
+        if day is None:
+            asked.append(str(self.place))
+        return finished(self, day)
+
+    monkeypatch.setattr(Snapshots, "finished", counted)
+    night(folder, SECOND)
+    assert asked == [f"{folder}/out"] * 2
+
+
 @pytest.mark.slow
 def test_a_night_without_changes_opens_no_file(folder):
     """Nor one whose name does not say whether it is a picture: it was looked into on the night before."""
