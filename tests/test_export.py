@@ -38,6 +38,7 @@ from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.export import _work_folder
 from stylematch.pipelines.nights.export_summary import drift_warning
 from stylematch.pipelines.nights.keep_partition import KeepState, _look
+from stylematch.pipelines.nights.night_lists import write_plan, write_todo
 from stylematch.report.packed import GalleryPictures
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import validated
@@ -737,6 +738,13 @@ def test_a_verification_that_was_stopped_goes_on(folder, monkeypatch):
     assert summary["changes"]["read"] == found - kept[0] < found
     assert not list((folder / "out" / ".work").glob("verify-*"))
     assert night(folder, THIRD, "--verify-content")[1]["changes"]["read"] == found
+
+
+@pytest.mark.parametrize(("write", "columns"), [(write_todo, 4), (write_plan, 7)])
+def test_a_list_that_finds_no_room_names_its_file(write, columns):
+    row = ("a.jpg", 10, "0" * 32, *[None] * (columns - 3))
+    with pytest.raises(StylematchError, match="could not write /dev/full: No space left on device"):
+        write([row], Path("/dev/full"))
 
 
 def test_a_join_without_room_is_a_sentence(folder, monkeypatch):
