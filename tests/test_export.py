@@ -38,6 +38,7 @@ from stylematch.pipelines.nights.drift import style_drift
 from stylematch.pipelines.nights.export import _work_folder
 from stylematch.pipelines.nights.export_summary import drift_warning
 from stylematch.pipelines.nights.keep_partition import KeepState, _look
+from stylematch.pipelines.nights.night_lists import write_plan, write_todo
 from stylematch.report.packed import GalleryPictures
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import validated
@@ -193,6 +194,21 @@ def opened_files(folder: Path):
                         opened.add(os.fsdecode(name))
     finally:
         os.close(queue)
+
+
+def test_a_night_asks_twice_which_nights_are_finished(folder, monkeypatch):
+    """Before it publishes and before it removes: in a bucket that is a request for each night."""
+    asked = []
+    finished = Snapshots.finished
+
+    def counted(self, day=None):
+        if day is None:
+            asked.append(str(self.place))
+        return finished(self, day)
+
+    monkeypatch.setattr(Snapshots, "finished", counted)
+    night(folder, SECOND)
+    assert asked == [f"{folder}/out"] * 2
 
 
 @pytest.mark.slow
@@ -724,6 +740,13 @@ def test_a_verification_that_was_stopped_goes_on(folder, monkeypatch):
     assert night(folder, THIRD, "--verify-content")[1]["changes"]["read"] == found
 
 
+@pytest.mark.parametrize(("write", "columns"), [(write_todo, 4), (write_plan, 7)])
+def test_a_list_that_finds_no_room_names_its_file(write, columns):
+    row = ("a.jpg", 10, "0" * 32, *[None] * (columns - 3))
+    with pytest.raises(StylematchError, match="could not write /dev/full: No space left on device"):
+        write([row], Path("/dev/full"))
+
+
 def test_a_join_without_room_is_a_sentence(folder, monkeypatch):
     def full(*_):
         raise duckdb.OutOfMemoryException("Out of Memory Error: failed to offload data block\n\nand more")
@@ -963,6 +986,16 @@ def test_an_out_that_may_not_be_written_to_is_the_users_to_mend():
                 place.claim()
         finally:
             os.seteuid(0)
+        place.claim()
+        job = validated(ExportJob, "job.toml", photos="photos", out=out)
+        _work_folder(job, place.place)
+        nobody = pwd.getpwnam("nobody").pw_uid
+        os.setresuid(nobody, nobody, 0)  # an earlier night, of another user, has made all of it
+        try:
+            with pytest.raises(UserError, match="name a folder that you may write to"):
+                _work_folder(job, place.place)
+        finally:
+            os.setresuid(0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from stylematch.data.photos import FindCounts
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights import feature_damage
 from stylematch.pipelines.nights import night as module
+from stylematch.tables.manifest import read_manifest
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
 
@@ -65,7 +66,29 @@ def test_a_snapshot_whose_manifest_is_damaged_is_made_again(folder, manifest):  
     (snapshot / "thesis.txt").write_text("mine")
     result = call("export", job_file(folder), "--date", FIRST)
     assert (result.code, f"snapshots/{FIRST} is no snapshot: move it away" in result.sentence) == (2, True)
+    # Nor where the manifest says that the rest of the folder is one's.
+    (snapshot / "manifest.json").write_text('{"tool": "stylematch"}')
+    result = call("export", job_file(folder), "--date", FIRST)
+    assert (result.code, "holds thesis.txt beside a damaged snapshot" in result.sentence) == (2, True)
     assert (snapshot / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_damaged_night_lies_there_until_a_whole_one_takes_its_place(folder, monkeypatch, can_exchange):  # noqa: F811
+    snapshot = folder / "out" / "snapshots" / FIRST
+    before = table_digests(snapshot)
+    (snapshot / "manifest.json").write_text("garbage")
+    full = StylematchError("no space left")
+    with monkeypatch.context() as patch:
+        patch.setattr("stylematch.pipelines.nights.publication.write_manifest", lambda *_: (_ for _ in ()).throw(full))
+        result = call("export", job_file(folder), "--date", FIRST)
+    assert (result.code, "no space left" in result.sentence) == (3, True)
+    assert (table_digests(snapshot), (snapshot / "manifest.json").read_text()) == (before, "garbage")
+    if not can_exchange:
+        monkeypatch.setattr("stylematch.tables.staging.exchange", lambda *_: False)
+    night(folder, FIRST)
+    assert (table_digests(snapshot), read_manifest(snapshot) is None) == (before, False)
+    assert [path.name for path in snapshot.parent.iterdir()] == [FIRST]
 
 
 @pytest.mark.parametrize(

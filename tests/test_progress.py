@@ -135,6 +135,13 @@ def test_a_run_in_a_process_of_its_own_writes_only_objects(tmp_path):
     assert "found 11: scored 6" in done.stdout
 
 
+def test_that_all_was_done_before_is_said_once():
+    stream = io.StringIO()
+    with Progress(40, "photos", "score", initial=40, stream=stream):
+        pass
+    assert stream.getvalue() == "score: 40 of 40 (100%) photos were done before\n"
+
+
 def test_faces_show_while_a_partition_is_under_way(tmp_path, monkeypatch):
     """In the default way, a guarded process of its own: the first batches tell their faces, not the partition's end."""
     stream = io.StringIO()

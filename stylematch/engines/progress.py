@@ -128,8 +128,8 @@ class Progress:
             if self.found:
                 self._bar.set_postfix_str(self._found_text(), refresh=True)
             self._bar.close()
-        elif self.total or self.done > self._initial:
-            self._write_line(ended=True)
+        elif self.done > self._initial or (self.total and (_json_lines or not self._initial)):
+            self._write_line(ended=True)  # that all was done before is said at the start
 
     def _write_line(self, *, ended: bool) -> None:
         seconds = time.monotonic() - self._started

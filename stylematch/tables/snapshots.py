@@ -89,14 +89,20 @@ class Snapshots:
                     raise UserError(f"out: {error}; name a folder that you may write to.") from error
                 raise
 
-    def finished(self) -> dict[str, str]:
-        """Return the finished snapshots, sorted: folder name and date."""
+    def finished(self, day: date | None = None) -> dict[str, str]:
+        """Return the finished snapshots, of one night or of all, sorted: folder name and date.
+
+        In a bucket that is a request for each of them.
+        """
         nights = {name: night for name in self.place.list(SNAPSHOTS) if (night := night_of(name))}
         return {
             name: night.isoformat()
             for name, night in nights.items()
-            if MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
+            if day in (None, night) and self._has_manifest(name)
         }
+
+    def _has_manifest(self, name: str) -> bool:
+        return MANIFEST in self.place.list(f"{SNAPSHOTS}/{name}")
 
     def without_manifest(self, finished: Collection[str]) -> list[str]:
         """Return the nights beside ``finished`` that have all but a manifest, which no upload can have left here."""
@@ -140,19 +146,25 @@ class Snapshots:
                 rows += info.rows
         return rows
 
-    def make_way(self, name: str) -> None:
-        """Remove what lies in a snapshot's place and is none, since its manifest is damaged or was never written.
+    def is_damaged(self, name: str) -> bool:
+        """Return whether what lies in a snapshot's place is one without a manifest that can be read.
 
         Raises
         ------
         UserError
-            It is not of an export.
+            It is not of an export, or holds what no export wrote.
         """
-        if not self._entries(name) or self.run_id(name) is not None:
-            return
+        entries = self._entries(name)
+        if not entries or self.run_id(name) is not None:
+            return False
         if not self._is_ours(name):
             raise UserError(f"{self.place}/{SNAPSHOTS}/{name} is no snapshot: move it away, for tonight's goes there")
-        self.place.remove(f"{SNAPSHOTS}/{name}")
+        if foreign := sorted(entries - _PARTS):
+            raise UserError(
+                f"{self.place}/{SNAPSHOTS}/{name} holds {shown(foreign[0])} beside a damaged snapshot, which tonight's "
+                "would delete: move it away"
+            )
+        return True
 
     def _entries(self, name: str) -> set[str]:
         return {entry for entry in self.place.list(f"{SNAPSHOTS}/{name}") if not entry.startswith(".")}
@@ -167,10 +179,6 @@ class Snapshots:
         """Return the name of a snapshot's run."""
         return self.manifest(name).get("run_id")
 
-    def before(self, day: date) -> list[str]:
-        """Return the snapshots of earlier nights, the newest first."""
-        return [name for name, when in reversed(self.finished().items()) if when < day.isoformat()]
-
     def latest(self) -> str | None:
         """Return the snapshot that the pointer names."""
         if self.place.directory is not None:
@@ -184,7 +192,7 @@ class Snapshots:
         now = self.latest()
         if now == name:
             return None
-        if now is not None and now in self.finished() and now[:10] > name[:10]:
+        if now is not None and now[:10] > name[:10] and self._has_manifest(now):
             return now
         if self.place.directory is None:
             content = {
@@ -220,10 +228,9 @@ class Snapshots:
         run_id : str
             The run's name.
         """
-        finished = self.finished()
-        name, of_the_day = day.isoformat(), day.isoformat() in finished.values()
-        suffix = run_id
-        while of_the_day and (name == day.isoformat() or name in finished):
+        of_the_day = self.finished(day)
+        name, suffix = day.isoformat(), run_id
+        while of_the_day and (name == day.isoformat() or name in of_the_day):
             name = f"{day.isoformat()}.{suffix[:8]}"
             suffix = hashlib.sha256(suffix.encode()).hexdigest()
         self.place.remove(f"{SNAPSHOTS}/{name}")  # what an upload that was cut off left

@@ -28,7 +28,7 @@ from stylematch.tables.disk import NOT_ALLOWED, TEMPORARY_SUFFIX, explained, syn
 from stylematch.tables.exchange import exchange
 from stylematch.tables.lock import acquire_lock, release_lock
 from stylematch.tables.manifest import MANIFEST, read_manifest
-from stylematch.tables.out import check_out, hidden_prefix
+from stylematch.tables.out import check_out, hidden_prefix, replaceable
 from stylematch.tables.shards import is_done, is_whole, shard_path, sidecar_path
 from stylematch.tables.shown import shown
 
@@ -74,6 +74,8 @@ class Staging:
         Two runs with an equal ``run_id`` write equal tables, so the second goes on where the first stopped.
     overwrite : bool
         Write the run again even if OUT holds it, finished.
+    over_damaged : bool
+        OUT holds a run of ours whose manifest cannot be read, as the caller has seen; it is replaced as a finished one.
 
     Raises
     ------
@@ -82,8 +84,9 @@ class Staging:
         way.
     """
 
-    def __init__(self, out: Path, run_id: str, *, overwrite: bool = False) -> None:
-        self.out = check_out(out)
+    def __init__(self, out: Path, run_id: str, *, overwrite: bool = False, over_damaged: bool = False) -> None:
+        self._over_damaged = over_damaged
+        self.out = self._check_out(out)
         self.run_id = run_id
         self.overwrite = overwrite
         self._prefix = hidden_prefix(self.out)
@@ -118,6 +121,9 @@ class Staging:
     ) -> None:
         release_lock(self._lock_path, self._lock)
 
+    def _check_out(self, out: Path) -> Path:
+        return replaceable(out, f"--out {shown(out)}") if self._over_damaged else check_out(out)
+
     def _acquire_lock(self) -> int:
         busy = f"another run is writing to {shown(self.out)}: wait for it or choose another --out"
         return acquire_lock(self._lock_path, busy)
@@ -134,7 +140,7 @@ class Staging:
 
         Removes nothing but what lies over beside a finished OUT.
         """
-        check_out(self.out)
+        self._check_out(self.out)
         manifest = read_manifest(self.out)
         is_this = manifest is not None and manifest["run_id"] == self.run_id
         if is_this and not self.overwrite and is_whole(self.out, (manifest or {}).get("outputs", ())):
@@ -181,12 +187,12 @@ class Staging:
         """
         if not (self.directory / MANIFEST).is_file():
             raise ValueError(f"{self.directory} has no {MANIFEST}: only a finished run is published")
-        check_out(self.out)
+        self._check_out(self.out)
         with explained("publish", self.out):
             for unfinished in list(self.directory.rglob(f".*{TEMPORARY_SUFFIX}")):  # of a worker that died on its way
                 unfinished.unlink(missing_ok=True)
             sync_tree(self.directory)
-            if read_manifest(self.out) is None:
+            if not self.out.exists() or not any(self.out.iterdir()):
                 self.directory.rename(self.out)
             elif not exchange(self.directory, self.out):
                 self._remove([self._old])

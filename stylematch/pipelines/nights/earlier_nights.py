@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -23,14 +22,14 @@ from stylematch.tables.summary import SUMMARY
 
 
 def already_published(
-    snapshots: Snapshots, day: date, run_id: str, *, with_gallery: bool, unsettled: int
+    snapshots: Snapshots, finished: dict[str, str], day: date, run_id: str, *, with_gallery: bool, unsettled: int
 ) -> str | None:
     """Return the snapshot of this night if it is this very run, whole, and no photo was settled since.
 
     What ended a worker may be read by another try, so ``unsettled``, how many photos are not settled now, tells two
     runs of one name apart.
     """
-    tonight = [name for name, when in snapshots.finished().items() if when == day.isoformat()]
+    tonight = [name for name, when in finished.items() if when == day.isoformat()]
     ours = (name for name in tonight if snapshots.run_id(name) == run_id)
     return next(
         (
@@ -60,9 +59,9 @@ def forget_unsettled(staging: Staging) -> None:
             shard.unlink()
 
 
-def with_equal_tables(snapshots: Snapshots, run_id: str, features: str) -> str | None:
+def with_equal_tables(snapshots: Snapshots, finished: dict[str, str], run_id: str, features: str) -> str | None:
     """Return a snapshot whose tables are tonight's, but for the date: the same run, of features made alike."""
-    for name in reversed(snapshots.finished()):
+    for name in reversed(finished):
         manifest = snapshots.manifest(name)
         if (
             manifest.get("run_id") == run_id
@@ -95,7 +94,7 @@ def check_gone(gone: int, how: str, *, before: int, limit: float, place: Place) 
         )
 
 
-def damaged_nights(snapshots: Snapshots, finished: Mapping[str, str], day: date) -> list[str]:
+def damaged_nights(snapshots: Snapshots, finished: dict[str, str], day: date) -> list[str]:
     """Return the manifests and summaries of other nights that say nothing, since they are damaged or missing."""
     others = [name for name, when in finished.items() if when != day.isoformat()]
 
@@ -109,7 +108,7 @@ def damaged_nights(snapshots: Snapshots, finished: Mapping[str, str], day: date)
     return sorted([*found, *(f"{SNAPSHOTS}/{name}/{MANIFEST}" for name in lost)])
 
 
-def of_other_photos(snapshots: Snapshots, finished: Mapping[str, str], day: date, place: Place) -> str | None:
+def of_other_photos(snapshots: Snapshots, finished: dict[str, str], day: date, place: Place) -> str | None:
     """Return what is said where the snapshot that tonight's replaces, or else the newest, is of other photos.
 
     Neither is refused: a disk that is mounted elsewhere now would end every night.
@@ -134,9 +133,9 @@ def rules_of(snapshots: Snapshots, name: str) -> str | None:
     return snapshots.manifest(name).get("sha256", {}).get("rules")
 
 
-def styles_before(snapshots: Snapshots, day: date) -> tuple[str | None, dict[str, int]]:
+def styles_before(snapshots: Snapshots, finished: dict[str, str], day: date) -> tuple[str | None, dict[str, int]]:
     """Return the newest earlier snapshot with faces and how many of each style; without one, the newest."""
-    earlier = snapshots.before(day)
+    earlier = [name for name, when in reversed(finished.items()) if when < day.isoformat()]
     for name in earlier:
         styles = _styles_of(snapshots, name)
         if any(styles.values()):

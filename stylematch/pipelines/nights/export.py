@@ -28,6 +28,7 @@ from stylematch.pipelines.on_engine import check_engine
 from stylematch.settings.export import ExportJob
 from stylematch.settings.load import cache_folder
 from stylematch.tables.closed_duckdb import words_of
+from stylematch.tables.disk import check_writable
 from stylematch.tables.lease import leased
 from stylematch.tables.lock import held
 from stylematch.tables.night_names import SNAPSHOTS
@@ -135,4 +136,5 @@ def _work_folder(job: ExportJob, out: Place) -> Path:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"work: {shown(work)} cannot be made: {error.strerror}; name another folder.") from error
+    check_writable(work)
     return work.resolve()

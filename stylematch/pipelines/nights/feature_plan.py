@@ -20,6 +20,7 @@ from stylematch.pipelines.nights.feature_footers import Footers
 from stylematch.pipelines.nights.feature_store import FILES, PENDING, FeatureStore, files_schema, photo_features_schema
 from stylematch.pipelines.nights.night_lists import PLAN_COLUMNS, TODO_COLUMNS, write_plan, write_todo
 from stylematch.tables.contract import LOST, UNSETTLED
+from stylematch.tables.disk import explained
 
 _FETCHED_ROWS = 10_000
 _MEMORY = "1GB"
@@ -177,7 +178,7 @@ class FeaturePlan:
 
     def write_known_ids(self, path: Path) -> None:
         """Write the photo_ids that have settled features, sorted, 16 bytes each."""
-        with path.open("wb") as stream:
+        with explained("write", path), path.open("wb") as stream:
             for (photo_id,) in self._rows("SELECT photo_id FROM kept WHERE NOT unsettled ORDER BY photo_id"):
                 stream.write(bytes.fromhex(photo_id))
 

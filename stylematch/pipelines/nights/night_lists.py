@@ -18,6 +18,7 @@ import pyarrow as pa
 from stylematch.data.listing import Listing, Partition, cut_lines, digest_line
 from stylematch.data.photo_file import unescape_path
 from stylematch.data.photos import FoundPhoto
+from stylematch.tables.disk import explained
 from stylematch.tables.shards import shard_path
 from stylematch.tables.writer import ShardWriter
 
@@ -65,7 +66,7 @@ def write_found(photos: Iterator[FoundPhoto], scratch: Path, advance: Any) -> tu
 
 def write_todo(rows: Iterable[Any], path: Path) -> Listing:
     """Write rows of ``TODO_COLUMNS``, the files to read; their listing has no digest."""
-    with path.open("wb") as stream:
+    with explained("write", path), path.open("wb") as stream:
         count = sum(stream.write(json.dumps(row).encode() + b"\n") > 0 for row in rows)
     return Listing(path, count, "", tuple(cut_lines(path, count)))
 
@@ -84,7 +85,7 @@ def lost_before(path: Path, partition: Partition) -> frozenset[str]:
 def write_plan(rows: Iterable[Any], path: Path) -> Listing:
     """Write rows of ``PLAN_COLUMNS``, all photos of a night in order, with the digest that ``score`` gives them."""
     digest, count = hashlib.sha256(), 0
-    with path.open("wb") as stream:
+    with explained("write", path), path.open("wb") as stream:
         for row in rows:
             digest.update(digest_line(row[0], row[2], row[1]))
             stream.write(json.dumps(row).encode() + b"\n")

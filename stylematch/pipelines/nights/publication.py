@@ -86,6 +86,7 @@ class Publication:
         staged_out = self._local / SNAPSHOTS / night.day.isoformat()
         with explained("make", staged_out.parent):
             staged_out.parent.mkdir(parents=True, exist_ok=True)
+        finished = snapshots.finished()
         published = functools.partial(
             already_published,
             day=night.day,
@@ -93,20 +94,22 @@ class Publication:
             with_gallery=night.job.score.report,
             unsettled=plan.unsettled(),
         )
-        if night.out.directory is not None:
-            snapshots.make_way(night.day.isoformat())
-        there = published(snapshots)
-        finished = snapshots.finished()
+        damaged = night.out.directory is not None and snapshots.is_damaged(night.day.isoformat())
+        if damaged:  # it says nothing, and lies there until tonight's is whole
+            finished.pop(night.day.isoformat(), None)
+        there = published(snapshots, finished)
         self._found.troubles.nights = damaged_nights(snapshots, finished, night.day)
         if there is None:
             self._found.troubles.other_photos = of_other_photos(snapshots, finished, night.day, night.place)
             staged = Snapshots(Place(str(self._local), self._local))
-            complete = published(staged) is not None
-            with Staging(staged_out, run_id, overwrite=not complete) as staging:
+            complete = published(staged, staged.finished(night.day)) is not None
+            with Staging(staged_out, run_id, overwrite=not complete, over_damaged=damaged) as staging:
                 if staging.check() is not Decision.NOTHING:
                     forget_unsettled(staging)
-                    as_before = None if plan.unsettled() else with_equal_tables(snapshots, run_id, night.store.key)
-                    self._write(staging, listing, plan.changes(), as_before)
+                    as_before = (
+                        None if plan.unsettled() else with_equal_tables(snapshots, finished, run_id, night.store.key)
+                    )
+                    self._write(staging, listing, plan.changes(), as_before, finished)
                     staging.publish()
         self._still_held()
         if night.out.directory is not None:
@@ -116,7 +119,14 @@ class Publication:
         shutil.rmtree(staged_out, ignore_errors=True)
         return there is not None, name
 
-    def _write(self, staging: Staging, listing: Listing, changes: Changes, as_before: str | None) -> None:
+    def _write(
+        self,
+        staging: Staging,
+        listing: Listing,
+        changes: Changes,
+        as_before: str | None,
+        finished: dict[str, str],
+    ) -> None:
         """Write the staged run: tables, gallery, summary, manifest."""
         night, found = self._night, self._found
         job = SnapshotJob(
@@ -143,6 +153,7 @@ class Publication:
         summary = summary_content(
             staging.directory,
             night.snapshots,
+            finished,
             night.day,
             run_id=staging.run_id,
             rules=night.spec.rules.sha256,

@@ -70,6 +70,7 @@ class Troubles:
 def summary_content(
     staged: Path,
     snapshots: Snapshots,
+    finished: dict[str, str],
     day: date,
     *,
     run_id: str,
@@ -86,8 +87,8 @@ def summary_content(
     ----------
     staged : pathlib.Path
         The tables.
-    snapshots : Snapshots
-        Those that are published.
+    snapshots, finished : Snapshots, dict
+        Those that are published, and which of them are finished.
     day : datetime.date
         The night.
     run_id, rules : str
@@ -103,7 +104,7 @@ def summary_content(
     troubles : Troubles
         What else went wrong.
     """
-    last, before = styles_before(snapshots, day)
+    last, before = styles_before(snapshots, finished, day)
     now = faces_by_style(staged)
     drift = style_drift(before, now, last[:10]) if last else None
     warnings = []
