@@ -112,6 +112,8 @@ def test_thresholds_by_hand():
         0.6
     )  # 0.15 is as good, but further
     assert choose_thresholds(scores, np.array([[0, -1, 1, 1]]).T)[0] == pytest.approx(0.2)
+    eighths = np.array([[0.125, 0.375, 0.625, 0.875]]).T
+    assert choose_thresholds(eighths, np.array([[0, 1, 0, 1]]).T)[0] == 0.25  # 0.75 is as good and as far
     assert choose_thresholds(scores, np.array([[1, 1, 1, 1]]).T)[0] == 0.5
     assert choose_thresholds(np.full((4, 1), 0.3), np.array([[0, 1, 0, 1]]).T)[0] == 0.5
     assert choose_thresholds(scores[:0], np.zeros((0, 1), np.int8))[0] == 0.5

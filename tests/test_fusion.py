@@ -19,6 +19,7 @@ from stylematch.evaluate.style_figures import opinion_figures
 from stylematch.pipelines.assets import resolve_assets
 from stylematch.pipelines.learning import fit_place, fit_style
 from stylematch.pipelines.style_fit import fit_of, gallery_sha256
+from stylematch.style import fitting
 from stylematch.style.fits import STYLE_FILE, Fit, find_fit, fits_path, own_fits_path, write_fits
 from stylematch.style.fitting import HeldOut, fit_neighbours, fit_pool, fit_rules, fit_weights, mean_log_loss
 from stylematch.style.fusion import PoolWeights, fuse, log_opinions
@@ -107,6 +108,29 @@ def test_an_overconfident_opinion_is_softened():
     fit = fit_rules(drawn(2000, 4, overconfident=3.0))
     assert fit.weights.rules == pytest.approx(1 / 3, rel=0.15)
     assert fit.weights.neighbours == 0
+
+
+def test_faces_of_one_person_share_a_fold(monkeypatch):
+    """Or what is learned by heart about a person would look like skill."""
+    persons, faces = 23, 4
+    people = np.tile(np.arange(persons), faces)  # and so is everybody's true style, by which a fold's faces are known
+    uniform, nobody = np.full((len(people), persons), 1 / persons), np.zeros((len(people), 1))
+    nothing = Known(np.empty((len(people), 0)), np.empty((0, 1, len(people)), np.bool_), np.empty(0))
+    held_out = HeldOut(uniform, nobody.astype(np.int64), nobody, uniform[0], people, people, nothing)
+    fitted_to = []
+
+    def spy(opinions, truth, start):
+        fitted_to.append(np.bincount(truth, minlength=persons))
+        return start
+
+    monkeypatch.setattr(fitting, "fit_weights", spy)
+    fit_rules(held_out)
+    *folds, whole = np.array(fitted_to)
+    assert (whole == faces).all()
+    assert np.isin(folds, (0, faces)).all()
+    left_out = np.equal(folds, 0)
+    assert (left_out.sum(axis=0) == 1).all()  # everybody is judged once, by a fit that has not seen them
+    assert set(left_out.sum(axis=1)) == {2, 3}
 
 
 def test_fitting_is_deterministic():
@@ -301,6 +325,17 @@ def test_informed_votes_by_hand():
     fits = (0.9 / 0.1) / (there / (1 - there))  # of the first, beside 1 of the others
     expected = np.array([1 + 0.6, 2 / fits + 0.4]) / (1 + 2 / fits + 1)
     np.testing.assert_allclose(found[0], expected, atol=1e-12)
+
+
+def test_no_attribute_is_taken_for_more_certain_than_one_in_ten_thousand():
+    def vote(said):
+        known = Known(np.array([[said]]), np.array([[[True], [False], [False]]]), np.array([0.5]))
+        rules = np.array([[0.6, 0.4]])
+        return informed_votes(known, np.array([[0, 1, 1]]), np.ones((1, 3)), rules, VoteSettings(3, 0.3, 1.0, 1.0))[0]
+
+    for certain, surest, less_sure in ((0.0, 1e-4, 2e-4), (1.0, 1 - 1e-4, 1 - 2e-4)):
+        np.testing.assert_array_equal(vote(certain), vote(surest))
+        assert (vote(surest) != vote(less_sure)).all()
 
 
 def test_without_agreement_neighbours_vote_plainly_towards_the_rules():

@@ -437,6 +437,8 @@ def test_plans():
     million = 1_000_000
     assert make_plan(million, 64, max_memory_bytes=4 * GIB).kind == "exact"
     assert make_plan(million + 1, 64, max_memory_bytes=4 * GIB).kind == "hnsw"
+    assert make_plan(2 * million, 64, max_memory_bytes=4 * GIB).kind == "hnsw"
+    assert make_plan(2 * million + 1, 64, max_memory_bytes=4 * GIB).kind == "ivf"
     assert make_plan(10 * million, 64, max_memory_bytes=5 * GIB).kind == "ivf"
     tight = make_plan(10 * million, 64, max_memory_bytes=4 * GIB)
     assert (tight.kind, tight.parameters.code_bytes) == ("ivfpq", 32)
@@ -447,6 +449,7 @@ def test_plans():
     with pytest.raises(UserError, match="leave --kind out"):
         make_plan(10 * million, 64, max_memory_bytes=2 * GIB, kind="hnsw")
     assert [lists_for(count) for count in (1, 80, 3000, million, 10 * million)] == [1, 2, 64, 2048, 8192]
+    assert [lists_for(64 * 39 + more) for more in (-1, 0)] == [32, 64]  # FAISS's k-means insists on 39 a list
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])

@@ -14,6 +14,7 @@ from stylematch.data.celeba import ATTRIBUTES
 from stylematch.data.fashion_mnist import CLASSES, find_fashion_mnist, read_fashion_mnist
 from stylematch.errors import UserError
 from stylematch.recommend import FaceQuery, Recommender
+from stylematch.recommend.candidates import Candidates, key_of, preferred
 from stylematch.recommend.for_whom import ADULTS, genders_of
 from stylematch.recommend.reasons import reason_for
 from stylematch.search.catalog import ItemCatalog
@@ -254,6 +255,20 @@ def test_people_of_one_style_get_different_items(recommender, catalog):
     assert tops.recommend("a", 0, "s", 0.5, "r", worn) == tops.recommend("b", 0, "s", 0.5, "r", worn)
     lists = [recommender.recommend(photo, 0, "Minimalist", 0.5, "r", worn) for photo in "abcdefgh"]
     assert len({row.item_id for rows in lists for row in rows if row.category == "Sneaker"}) > 2
+
+
+def test_people_of_one_style_are_shared_out_over_the_near_equal():
+    """The best tenth, at least twice as many as are asked for; and of these a face prefers as many as asked for."""
+    count, top_k = 100, 8  # so that the tenth is too few
+    rng = np.random.default_rng(0)
+    nothing = np.zeros(count)
+    places = np.zeros(count, np.int64)
+    items = Candidates(np.arange(count), places, nothing, nothing, np.zeros((count, 2)), is_whole=True)
+    scores = rng.permutation(count).astype(np.float64)
+    keys = np.array([key_of(f"item {number}") for number in range(count)], np.uint64)
+    lists = [preferred(items, scores, [count], keys, key_of(f"face {face}"), top_k) for face in range(60)]
+    assert {int(chosen.sum()) for chosen in lists} == {top_k}
+    assert set(np.flatnonzero(np.any(lists, axis=0))) == set(np.argsort(-scores)[: 2 * top_k])
 
 
 def test_clothes_say_nothing_of_what_no_torso_shows(catalog):

@@ -51,9 +51,9 @@ class LostPhoto:
     message: str
 
     @classmethod
-    def late(cls, path: str, limit_s: float, option: str = "--photo-timeout-s") -> LostPhoto:
-        """Return one that took longer than ``limit_s``, which ``option`` changes."""
-        message = f"reading it took longer than {limit_s:g} s: raise {option} to wait"
+    def late(cls, path: str, limit_s: float) -> LostPhoto:
+        """Return one that took longer than ``limit_s``."""
+        message = f"reading it took longer than {limit_s:g} s: raise --photo-timeout-s to wait"
         return cls(path, str(Reason.TIMED_OUT), message)
 
 

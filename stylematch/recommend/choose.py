@@ -10,8 +10,6 @@ Summaries", SIGIR 1998.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -116,13 +114,13 @@ class Choice:
             value = value - (1.0 - self._lambda) * nearest[group]
         while value[place := int(value.argmax())] > -np.inf:  # the first of equals is the least id
             item = group.start + place
-            if looks_alike or not self._is_seen(int(candidates.positions[item]), self.positions):
+            if looks_alike or not self._is_seen(int(candidates.positions[item])):
                 return item
             value[place] = relevance[item] = -np.inf
         return None
 
-    def _is_seen(self, position: int, chosen: Sequence[int]) -> bool:
-        return any(self._catalog.near_equal(position, other) for other in chosen)
+    def _is_seen(self, position: int) -> bool:
+        return any(self._catalog.near_equal(position, other) for other in self.positions)
 
 
 def _cosines(vectors: npt.NDArray[np.float64], vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
