@@ -289,9 +289,11 @@ class Stylematch:
             If no such face was scored.
         """
         number = _whole("face", face)
-        if (found := self._seen.get((str(photo_id), number))) is None:
+        if not isinstance(photo_id, str):
+            raise UserError(f"explain takes a photo_id, not {type(photo_id).__name__}: explain(row.photo_id, row.face)")
+        if (found := self._seen.get((photo_id, number))) is None:
             raise UserError(
-                f"photo '{shown(str(photo_id))}' has no face {number} that was scored here: call score() with the "
+                f"photo '{shown(photo_id)}' has no face {number} that was scored here: call score() with the "
                 "photo first, and look in .photos whether a face was found"
             )
         row = found.faces.iloc[found.place]
@@ -311,7 +313,7 @@ class Stylematch:
         Parameters
         ----------
         items : str or iterable of str
-            An ``item_id``, or several.
+            An ``item_id``, or several; a whole number, as pandas reads such ids, counts as its digits.
         top_k : int
             Items for each item, 1 to 1000; fewer where fewer may be offered.
         same : str or iterable of str
@@ -335,7 +337,7 @@ class Stylematch:
         settings = validated(SimilarSettings, "Stylematch.similar", **options)
         spec, stored = self._scorer.spec, self._scorer.adviser.items
         allowed = spec.allowed_items if where is None else rows_allowed(where, stored.rows, spec.assets.items.directory)
-        names = [items] if isinstance(items, str) else [str(item) for item in items]
+        names = [str(item) for item in (items if _several(items) else [items])]
         return _frame(pairs_of(stored, names, Neighbourhood(stored.rows, settings.same, allowed), settings.top_k))
 
     def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
@@ -359,6 +361,15 @@ class Stylematch:
 
     def _read(self, photo: FoundPhoto) -> bytes:
         return read_listed(ROOT, photo, self._scorer.settings.max_file_mb)
+
+
+def _several(items: Any) -> bool:
+    """Return whether that is several items; one may be a number, as pandas reads ids, and is never None."""
+    if isinstance(items, Iterable) and not isinstance(items, str):
+        return True
+    if not isinstance(items, str | int | np.integer):
+        raise UserError(f"similar takes an item_id, or several, not {type(items).__name__}")
+    return False
 
 
 def _names(given: Any) -> Any:

@@ -268,6 +268,17 @@ def test_what_is_said_of_a_wrong_column_names_none_of_ours():
             positions_where(rows, wrong)
         assert "stylematch" not in str(caught.value)
         assert "Their columns are id, price, UVP, item_id." in str(caught.value)
+        assert "quotes" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["select", "Left", "Liefer Datum", "2x", 'wide "W"'])
+def test_a_column_that_needs_quotes_is_listed_as_a_condition_writes_it(name):
+    rows = pa.table({"id": ["a", "b"], "größe": [1, 2], name: [3, 4]})
+    with pytest.raises(UserError) as caught:
+        positions_where(rows, f"{name} = 4")
+    written = str(caught.value).split("Their columns are id, größe, ")[1].split(", item_id.")[0]
+    assert positions_where(rows, f"{written} = 4").tolist() == [1]
+    assert str(caught.value).endswith("need them; in a shell put the condition into single quotes.")
 
 
 def test_a_value_that_nothing_has_brings_those_that_there_are(tmp_path):

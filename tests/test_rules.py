@@ -490,6 +490,9 @@ def test_rules_that_share_an_attribute_know_of_each_other(tmp_path):
         ("Male = 2,", "Male = nan,", "key weight.Male: must be a number from 0.001 to 1000, not nan"),
         ("Male = 2,", "Male = true,", "key weight.Male: must be a number from 0.001 to 1000, not True"),
         ('["Party"]', '["Parti"]', "line 18, rule 1 'Bold', key tags.Male.usage: unknown value 'Parti', did you mean"),
+        # Another word for a name means that name, though "Men" has more of its letters.
+        ('["Women", "Unisex"]', '["Damen"]', "key tags.gender: unknown value 'Damen', did you mean 'Women'?"),
+        ('["Women", "Unisex"]', '["Kids"]', "key tags.gender: unknown value 'Kids', did you mean 'Boys' or 'Girls'?"),
         ('["Party"]', '"Party"', "line 18, rule 1 'Bold', key tags.Male.usage: must be a list of value names"),
         ("[rules.tags.Male]", "[rules.tags.Man]", "line 17, rule 1 'Bold', key tags.Man: there is no such key"),
         ("season", "saison", "line 21, rule 1 'Bold', key tags.Female.saison: unknown tag 'saison', did you mean"),

@@ -852,7 +852,7 @@ def test_an_index_of_a_wrong_kind_is_refused(tmp_path):
     (foreign / "infos.json").write_text(json.dumps(infos | {"bundle_sha256": "0" * 64}))
     for wrong, part in (
         (EXAMPLES, "neither an index"),
-        (tmp_path / "nowhere", "neither an index"),
+        (tmp_path / "nowhere", "nowhere: there is no such directory; check the path."),
         (DEFAULT_INDEX / "attributes", "is a model's bundle and no index: name the folder that it lies in"),
         (foreign, "was not made by the model"),
         (foreign, "build it again (a catalogue by 'stylematch-batch catalog build')"),

@@ -126,10 +126,13 @@ def named_parts(directories: Sequence[Path]) -> dict[str, Path]:
                 f"--index {shown(directory)} is a model's bundle and no index: name the folder that it lies in as "
                 "attributes or garments."
             )
+        if not parts and not directory.exists():
+            raise UserError(f"--index {shown(directory)}: there is no such directory; check the path.")
         if not parts:
             raise UserError(
                 f"--index {shown(directory)} is neither an index (no {INFOS_FILE}) nor a collection of any of "
-                f"{', '.join(PARTS)}; 'stylematch-batch index build' makes one."
+                f"{', '.join(PARTS)}; 'stylematch-batch catalog build' makes one of your items, 'index build' of "
+                "embeddings."
             )
         if "items" in parts:
             found.pop("pictures", None)

@@ -200,9 +200,13 @@ def item_fields(names: Sequence[str], items: Path) -> tuple[pa.Field, ...]:
                 f"{shown(proposed(name, there))}."
             )
         if not _can_be_copied(known[name].type):
+            # pandas has no dates of its own, and writes them as times.
+            dates = (
+                " (pandas makes dates of times by .dt.date)" if str(known[name].type).startswith("timestamp") else ""
+            )
             raise UserError(
                 f"--item-columns {shown(name)}: the catalogue's column is of {known[name].type}; only texts, numbers, "
-                "dates, yes and no can stand there: build the catalogue with one of them."
+                f"dates, yes and no can stand there: build the catalogue with one of them{dates}."
             )
     return tuple(known[name].with_nullable(True).remove_metadata() for name in names)
 

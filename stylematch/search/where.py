@@ -6,6 +6,7 @@ The positions go into a search as ``allowed``, so that a filter never leaves few
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ _ITEM_ID = "item_id"
 """What ``recommendations`` and an item table call the ``id``; a condition may, too."""
 MAX_VALUES = 8
 """How many of a column's values are told of."""
+_PLAIN = re.compile(r"[^\W\d]\w*")
 _EQUALS = re.compile(r"""(?:"([^"]+)"|\b(\w+))\s*=\s*'((?:[^']|'')*)'""")
 
 
@@ -67,9 +69,22 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
     except duckdb.Error as error:
         raise UserError(
             f"the condition '{shown(where)}' cannot be read as a condition on this index's items: "
-            f"{shown(words_of(error).rstrip('.'))}. Their columns are {shown(', '.join(known))}."
+            f"{shown(words_of(error).rstrip('.'))}. {_told_columns(known)}"
         ) from None
     return np.asarray(found, np.int64)
+
+
+def _told_columns(names: Sequence[str]) -> str:
+    """Return the sentences that list columns as a condition has to write them."""
+    from stylematch.tables.closed_duckdb import closed_connection
+
+    sql = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
+    with closed_connection({}) as connection:
+        words = {word for (word,) in connection.execute(sql).fetchall()}
+    bare = [bool(_PLAIN.fullmatch(name)) and name.lower() not in words for name in names]
+    written = [name if plain else '"' + name.replace('"', '""') + '"' for name, plain in zip(names, bare, strict=True)]
+    quotes = "" if all(bare) else " Names in double quotes need them; in a shell put the condition into single quotes."
+    return f"Their columns are {shown(', '.join(written))}.{quotes}"
 
 
 def told_values(rows: pa.Table, where: str) -> str:

@@ -109,11 +109,13 @@ class Problems:
         key: str,
         path: Sequence[str] | None = None,
         *,
+        meant: Collection[str] = (),
         fix: str | None = None,
     ) -> None:
-        """Note a name that is not known."""
+        """Note a name that is not known; ``meant`` are the known ones that it is another word for."""
         if name not in known:
-            self.note(key, f"unknown {kind} {name!r}{_suggestion(name, known)}{f'; {fix}' if fix else ''}", path)
+            proposed = f", did you mean {' or '.join(map(repr, meant))}?" if meant else _suggestion(name, known)
+            self.note(key, f"unknown {kind} {name!r}{proposed}{f'; {fix}' if fix else ''}", path)
 
     def note(self, key: str, message: str, path: Sequence[str] | None = None) -> None:
         """Note a problem and go on."""

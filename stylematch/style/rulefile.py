@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
+from stylematch.data.item_words import names_of
 from stylematch.style.diagram import DecisionDiagram
 from stylematch.style.reach import PlacedRule, draw_rules
 from stylematch.style.rule import CONDITION_KEYS, Rule, Tags, Vocabulary
@@ -230,11 +231,11 @@ class _Reader:
                 self.problems.check_known(tag, self.known.tags, "tag", path)
                 continue
             known, if_empty = self.known.tags[tag], "leave a tag out that may be anything"
-            read.append((tag, self.problems.tried((), self.read_names, values, path, known, "value", if_empty)))
+            read.append((tag, self.problems.tried((), self.read_names, values, path, known, "value", if_empty, tag)))
         return tuple(read)
 
     def read_names(
-        self, value: object, key: str, known: Collection[str] | None, kind: str, if_empty: str
+        self, value: object, key: str, known: Collection[str] | None, kind: str, if_empty: str, tag: str | None = None
     ) -> tuple[str, ...]:
         if not isinstance(value, list):
             self.problems.refuse(key, f"must be a list of {kind} names, not {value!r}")
@@ -244,7 +245,9 @@ class _Reader:
         for position, name in enumerate(names):
             if known is not None:
                 fix = "a rule set's categories are those of the items: --index names another catalogue's"
-                self.problems.check_known(name, known, kind, key, fix=fix if kind == "category" else None)
+                # By its letters alone "Damen" would be closest to "Men".
+                meant = sorted(names_of(tag, name).intersection(known)) if tag else ()
+                self.problems.check_known(name, known, kind, key, meant=meant, fix=fix if kind == "category" else None)
             if name in names[:position]:
                 self.problems.note(key, f"names {name!r} twice; drop one")
         return names
