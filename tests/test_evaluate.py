@@ -155,6 +155,29 @@ def test_whole_photos_are_of_the_split_and_called_by_their_folder(name, parts, s
     assert ("perhaps learned from" in (out / "MODEL_CARD.md").read_text()) == (counts[1] is not None)
 
 
+@pytest.mark.parametrize(("split", "counts"), [("test", (1, 1)), ("all", (2, 2))])
+def test_celeba_as_it_is_distributed_holds_pictures_that_the_shipped_model_learned_from(
+    split, counts, tmp_path, monkeypatch
+):
+    """Its training pictures are of CelebA's official test part, of which it is no honest test."""
+    monkeypatch.setattr("stylematch.data.celeba._PICTURES", 2)
+    data, out = whole_photos(tmp_path / "all", {"a.jpg": 0, "b.jpg": 2}), tmp_path / "out"
+    done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", split, "--out", out)
+    assert done.code == 0, done.err
+    (figures,) = json.loads((out / "figures.json").read_text())["measured"].values()
+    assert (figures["pictures"]["measured"], figures["pictures"]["perhaps learned from"]) == counts
+    assert f": {counts[1]} of its pictures perhaps learned from" in done.out
+
+
+def test_celeba_by_its_name_is_counted_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr("stylematch.data.celeba._PICTURES", 6)
+    monkeypatch.setenv("STYLEMATCH_DATA", str(write_celeba(tmp_path / "celeba").parent))
+    done = call("evaluate", ATTRIBUTES_BUNDLE, "celeba", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    (figures,) = json.loads((tmp_path / "out" / "figures.json").read_text())["measured"].values()
+    assert figures["pictures"]["perhaps learned from"] == figures["pictures"]["measured"] > 0
+
+
 def test_a_split_that_whole_photos_do_not_have_is_said(tmp_path):
     data = whole_photos(tmp_path / "mine", {"a.jpg": 0, "b.jpg": 0})
     done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", "val", "--out", tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from program import REPOSITORY, run
-from tiny import write_fashion_product, write_flixstock
+from tiny import write_celeba, write_fashion_product, write_flixstock
 
 from stylematch.data.learned import are_among, digest_names
 
@@ -110,3 +110,26 @@ class TestEvaluate:
         assert "labels none of it" in capsys.readouterr().err
         assert run(["evaluate", str(bundle), str(tmp_path)]) == 2
         assert "is no labelled folder" in capsys.readouterr().err
+
+
+@pytest.mark.train
+def test_faces_that_were_learned_from_are_counted_in_a_folder_that_is_split_otherwise(tmp_path, capsys):
+    folder, other = write_celeba(tmp_path / "celeba"), tmp_path / "other"
+    changes = [
+        f"data.root='{folder}'",
+        "data.wild=false",
+        f"out='{tmp_path / 'run'}'",
+        "model.backbone='squeezenet1_1'",
+    ]
+    options = [part for change in changes for part in ("--set", change)]
+    assert run(["train", str(REPOSITORY / "jobs" / "celeba-mobilenet.toml"), "--smoke", *options]) == 0
+    bundle = tmp_path / "run-smoke" / "bundle"
+    own = measured(bundle, folder, tmp_path / "own")["celeba test (local split)"]["pictures"]
+    assert "perhaps learned from" not in own
+    split = shutil.copytree(folder, other) / "list_eval_partition.txt"
+    train = split.read_text().count(" 0\n")
+    split.write_text(split.read_text().replace(" 2\n", " 3\n").replace(" 0\n", " 2\n").replace(" 3\n", " 0\n"))
+    capsys.readouterr()
+    pictures = measured(bundle, other, tmp_path / "out")["other test (local split)"]["pictures"]
+    assert pictures == {"measured": train, "left_out": 0, "perhaps learned from": train}
+    assert f"other test (local split): {train} of its pictures perhaps learned from" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """Which pictures a model learned from, so that none of them is ever measured as if it were new.
 
-A training that shares out the pictures of a data set by itself writes short digests of the names it learned from
-(BLAKE2b, RFC 7693, of 8 bytes each) into its bundle. The split so holds for the same folder with pictures added or
-taken away, and all of another folder is new.
+A training writes short digests of the names it learned from (BLAKE2b, RFC 7693, of 8 bytes each) into its bundle, where
+other folders may share the data set's pictures out otherwise. The split so holds for the same folder with pictures
+added or taken away, and all of another folder is new.
 """
 
 from __future__ import annotations

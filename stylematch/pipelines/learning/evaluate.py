@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import CelebaFolder, read_celeba
+from stylematch.data.celeba import SPLITS, CelebaFolder, read_celeba
 from stylematch.data.celeba_files import ATTRIBUTES_FILE, holds_celeba
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
@@ -25,6 +25,7 @@ from stylematch.pipelines.learning.labelled import labelled_garments
 from stylematch.pipelines.learning.labelled_data import LabelledData, find_labelled
 from stylematch.pipelines.learning.labelled_faces import part_of, part_title, perhaps_learned, photo_faces
 from stylematch.pipelines.learning.sources import celeba_tests
+from stylematch.settings.load import usual_folder
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision.alignment import check_face_crops
@@ -139,8 +140,8 @@ def evaluate(
     out : pathlib.Path
         Where ``figures.json``, ``MODEL_CARD.md`` and ``plots/`` go; an earlier evaluation there is replaced.
     split : {"train", "val", "test", "all"}
-        Which part of a CelebA folder; of one without a test part, "test" is all. Where all is measured and some of it
-        may have been learned from, the card counts that. Of garments, "test" is what the
+        Which part of a CelebA folder; of one without a test part, "test" is all. Where some of what is measured may
+        have been learned from, the card counts that. Of garments, "test" is what the
         bundle did not learn from: the held-out part of its own folder, all of another.
     faces : {"aligned", "find"}
         Pictures are face crops already, or whole photos whose faces are found as scoring finds them (CelebA).
@@ -168,6 +169,9 @@ def evaluate(
         folder = read_celeba(root)
         part = part_of(folder, root, split)
         people, learned = (folder, part), perhaps_learned(bundle, root, folder, part)
+    elif data == "celeba" == bundle.learned.get("dataset"):
+        home = usual_folder(data)
+        learned = perhaps_learned(bundle, home, read_celeba(home), SPLITS.index("test"))
     garments = find_labelled(data, bundle, images, image_column)
     runtime = load_runtime(bundle, device, threads=usable_cores())
     trained = bundle.description.get("trained", {})

@@ -111,14 +111,28 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
     """
     if bundle.learned.get("dataset") not in _LEARN[kind]:
         return None
-    text = bundle.description.get(LEARNED_NAMES)
-    if text is None:
+    learned = learned_rows(bundle, names)
+    if learned is None:
         raise UserError(
             f"{shown(bundle.directory)} does not say which pictures it learned from: train it again (a finished "
             "training only writes its bundle anew), or measure --split all of a folder that is new to it."
         )
+    return ~learned
+
+
+def learned_rows(bundle: Bundle, names: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+    """Return which of n pictures a bundle learned from or watched, shape (n,); None where it does not say.
+
+    Raises
+    ------
+    UserError
+        If what it says is damaged.
+    """
+    text = bundle.description.get(LEARNED_NAMES)
+    if text is None:
+        return None
     try:
-        return ~are_among(names, text)
+        return are_among(names, text)
     except (TypeError, ValueError) as error:
         raise UserError(f"{shown(bundle.directory)}: {LEARNED_NAMES} is damaged ({error}); get it again.") from error
 

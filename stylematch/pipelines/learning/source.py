@@ -37,8 +37,8 @@ class Source:
     notes : dict
         What a person should know of the data: what was dropped or left out, by name.
     learned_names : tuple of str
-        What tells the pictures that are learned from or watched apart, where this training shared the data set out by
-        itself: their names, or, of a table or of folders, hashes of their contents.
+        What tells the pictures that are learned from or watched apart, where other folders may share the data set out
+        otherwise: their names, or, of a table or of folders, hashes of their contents.
     """
 
     schema: LabelSchema

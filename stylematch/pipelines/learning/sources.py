@@ -149,6 +149,7 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
             TO_TEST_ON: min(tested, data.limit or tested),
             **_known_points(groups, [part for part, _ in parts]),
         },
+        tuple(name for examples in (*(part for part, _ in parts), val) for name in examples.ids),
     )
 
 
