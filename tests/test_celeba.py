@@ -117,6 +117,13 @@ def test_blank_lines_wide_gaps_and_a_mark_in_front_do_no_harm(folder):
     np.testing.assert_array_equal(after.landmarks_px, before.landmarks_px)
 
 
+def test_pictures_that_were_stored_anew_are_named_beside_the_labels_names(folder):
+    picture = folder / "img_align_celeba" / "c.jpg"
+    picture.rename(picture.with_suffix(".png"))
+    with pytest.raises(UserError, match=r"none of the pictures .* c\.png is there, and c\.jpg is named: "):
+        read_celeba(folder)
+
+
 def test_a_folder_without_labels_or_pictures_says_so(folder, tmp_path):
     with pytest.raises(UserError, match=r"list_attr_celeba.txt is missing"):
         read_celeba(tmp_path / "nowhere")

@@ -159,6 +159,9 @@ def test_what_is_missing_is_a_sentence(tmp_path):
     write(tmp_path, [line(1)])
     with pytest.raises(UserError, match="none of the pictures"):
         read_fashion_product(tmp_path)
+    (tmp_path / "images" / "1.png").touch()
+    with pytest.raises(UserError, match=r"none of the pictures .* 1\.png is there, and 1\.jpg is named: "):
+        read_fashion_product(tmp_path)
 
 
 def test_rare_classes_become_unknown(tmp_path):

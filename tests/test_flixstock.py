@@ -106,6 +106,13 @@ def test_quoted_headers_and_other_separators_say_the_same(delimiter, folder):
         assert again.labels[group].tolist() == codes.tolist()
 
 
+def test_pictures_that_were_stored_anew_are_named_beside_the_tables_names(folder):
+    write(folder, ["z.jpg,1,1,1"], [])
+    (folder / "images" / "z.webp").touch()
+    with pytest.raises(UserError, match=r"none of the pictures .* z\.webp is there, and z\.jpg is named: "):
+        read_flixstock(folder)
+
+
 def test_what_is_missing_is_a_sentence(folder, tmp_path):
     (folder / "attributes.csv").write_text("name,neck\n")
     with pytest.raises(UserError, match="line 1 does not name the column filename"):

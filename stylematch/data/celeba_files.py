@@ -9,6 +9,7 @@ within), or beside the label files. Where there are several, the authors' are re
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stylematch.data.picture_table import called_otherwise
 from stylematch.data.table_csv import delimiter_of
 from stylematch.errors import UserError
 from stylematch.tables.shown import shown
@@ -75,8 +77,15 @@ def picture_folder(root: Path, image_ids: Collection[str], labels_alone: bool = 
         return folders[0]
     raise UserError(
         f"{shown(root)} has none of the pictures that its {attribute_file(root).name} names; put them into "
-        f"{_ALIGNED}/ or {WILD}/."
+        f"{_ALIGNED}/ or {WILD}/." + called_otherwise(itertools.chain(*map(_names_in, folders)), image_ids)
     )
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def _holds_any(folder: Path, names: frozenset[str]) -> bool:

@@ -23,7 +23,7 @@ from stylematch.data.article_types import TYPES_OF_CATEGORY
 from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.fashion_mnist import CLASSES
 from stylematch.data.labels import CategoricalGroup, LabelSchema
-from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
+from stylematch.data.picture_table import NO_LABEL, called_otherwise, picture_files, read_lines, why_no_picture
 from stylematch.data.splits import Rows, split_stratified
 from stylematch.errors import UserError
 
@@ -115,6 +115,7 @@ def read_fashion_product(root: Path) -> FashionProduct:
     if not columns["id"]:
         raise UserError(
             f"{root / 'images'} has none of the pictures (ID.jpg) that {root / TABLE} names; put them there."
+            + called_otherwise(there, (f"{product}.jpg" for product in sorted(seen)))
         )
     coded = {group: _coded(columns[group]) for group in GROUPS}
     return FashionProduct(

@@ -20,7 +20,7 @@ import numpy as np
 
 from stylematch.data.copies import contents_of, first_of_each
 from stylematch.data.labels import CategoricalGroup, LabelSchema
-from stylematch.data.picture_table import NO_LABEL, picture_files, read_lines, why_no_picture
+from stylematch.data.picture_table import NO_LABEL, called_otherwise, picture_files, read_lines, why_no_picture
 from stylematch.data.splits import Rows
 from stylematch.data.table_csv import delimiter_of
 from stylematch.errors import UserError
@@ -116,7 +116,10 @@ def read_flixstock(root: Path, na: Literal["category", "unknown"] = "unknown") -
         elif row is not None:
             names[row[0]] = row[1]
     if not names:
-        raise UserError(f"{root / 'images'} has none of the pictures that {root / TABLE} names; put them there.")
+        raise UserError(
+            f"{root / 'images'} has none of the pictures that {root / TABLE} names; put them there."
+            + called_otherwise(there, sorted(seen))
+        )
     codes = np.array(list(names.values()), np.int64)
     labels = {group: codes[:, place].copy() for place, group in enumerate(GROUPS)}
     classes = {group: tuple(str(number) for number in range(count)) for group, count in GROUPS.items()}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
 from stylematch.errors import UserError
+from stylematch.tables.shown import shown
 
 NO_LABEL = frozenset({"", "NA", "N/A", "NaN", "nan"})
 """Cells by which such a table says that a picture has no label, or that were made of one when it was written again."""
@@ -61,3 +63,18 @@ def why_no_picture(path: Path | None) -> str | None:
     except OSError:
         return "unreadable_picture"
     return None if sniff_format(head) in READABLE_FORMATS else "not_a_picture"
+
+
+def called_otherwise(files: Iterable[str], wanted: Iterable[str]) -> str:
+    """Return a sentence of the first wanted picture that is there under another ending, or nothing.
+
+    Whoever stored a data set's pictures anew, say as PNG, has files that its labels do not name.
+    """
+    by_stem = {Path(name).stem: name for name in sorted(files)}
+    for name in wanted:
+        if (there := by_stem.get(Path(name).stem, name)) != name:
+            return (
+                f" {shown(there)} is there, and {shown(name)} is named: call the files as the labels do "
+                "(what a picture's format is, its bytes say), or the labels as the files."
+            )
+    return ""
