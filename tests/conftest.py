@@ -25,6 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests with Ray last: on Python 3.13, what a process forks that has used Ray is ended by Ray's library.
+
+    Torch's loaders fork their workers, which died so where both came into one process (Ray 2.60).
+    """
+    items.sort(key=lambda item: item.path.name == "test_ray_engine.py")
+
+
 def shared_data_root() -> Path | None:
     """Return the folder of real data (``$STYLEMATCH_DATA`` or ``../shared/data``), or None."""
     named = os.environ.get("STYLEMATCH_DATA")
