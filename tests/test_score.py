@@ -425,6 +425,9 @@ def test_a_second_run_has_nothing_to_do_until_something_changes(tmp_path):
     assert (out / "report" / "index.html").is_file()
     assert table_digests(out) == tables
     assert "Nothing to do" in score(ASTRONAUT, out).out
+    shutil.rmtree(out / "report" / "data")  # without which the page is empty
+    assert "Nothing to do" not in score(ASTRONAUT, out, "--report").out
+    assert (out / "report" / "data").is_dir()
 
     replaced = score(ASTRONAUT, out, "--top-k", 2)
     assert replaced.code == 0

@@ -11,7 +11,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,11 @@ from stylematch.tables.shown import shown
 
 if TYPE_CHECKING:
     from stylematch.pipelines.gallery_pages import GalleryPages
+
+
+def is_gallery(names: Collection[str]) -> bool:
+    """Return whether what lies in a run's ``report`` is a gallery, by its names: the page alone would be empty."""
+    return {"index.html", "assets", "data"} <= set(names)
 
 
 def forget_kept(run: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from stylematch.errors import LimitExceededError
 from stylematch.pipelines.inputs import list_inputs, root_beside, through_links
 from stylematch.pipelines.on_engine import check_engine
-from stylematch.pipelines.run_gallery import forget_kept
+from stylematch.pipelines.run_gallery import forget_kept, is_gallery
 from stylematch.pipelines.run_spec import RunSpec
 from stylematch.pipelines.score_job import ScoreJob, load_state, score_partition
 from stylematch.pipelines.score_summary import ScoreSummary
@@ -67,7 +67,7 @@ def score(photos: Path, out: Path, settings: ScoreSettings, indexes: Sequence[Pa
     with unnamed_file() as lines:
         listing, counts, listed = list_inputs(photos, out, lines, settings)
         run_id = spec.run_id(listing.sha256)
-        complete = not settings.report or (out / "report" / "index.html").is_file()
+        complete = not settings.report or is_gallery([path.name for path in (out / "report").glob("*")])
         with Staging(out, run_id, overwrite=settings.overwrite or not complete) as staging:
             was_there = staging.check() is Decision.NOTHING
             if was_there:

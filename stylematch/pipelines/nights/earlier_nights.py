@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from stylematch.errors import StylematchError
 from stylematch.pipelines.nights.export_summary import faces_by_style
+from stylematch.pipelines.run_gallery import is_gallery
 from stylematch.tables.contract import UNSETTLED
 from stylematch.tables.environment import package_versions
 from stylematch.tables.manifest import MANIFEST
@@ -38,7 +39,7 @@ def already_published(
             if snapshots.summary(name)
             and sum(snapshots.manifest(name)["counts"]["reasons"].get(reason, 0) for reason in UNSETTLED) == unsettled
             and snapshots.is_whole(name)
-            and (not with_gallery or "index.html" in snapshots.place.list(f"{SNAPSHOTS}/{name}/report"))
+            and (not with_gallery or is_gallery(snapshots.place.list(f"{SNAPSHOTS}/{name}/report")))
         ),
         None,
     )
