@@ -146,12 +146,12 @@ def test_a_night_that_lost_its_lease_publishes_nothing(place, tmp_path, monkeypa
     monkeypatch.setattr(module, "RENEWED_S", 1000.0)
     taken, found = threading.Event(), Snapshots.finished
 
-    def robbed(snapshots):
+    def robbed(snapshots, *day):
         if not taken.is_set():
             taken.set()
             for name in place.list(FOLDER):
                 place.remove(f"{FOLDER}/{name}")
-        return found(snapshots)
+        return found(snapshots, *day)
 
     monkeypatch.setattr(Snapshots, "finished", robbed)
     result = call("export", job_file(tmp_path, out=place.url, work=f"{tmp_path}/work"), "--date", NIGHT)
