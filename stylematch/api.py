@@ -337,7 +337,7 @@ class Stylematch:
         settings = validated(SimilarSettings, "Stylematch.similar", **options)
         spec, stored = self._scorer.spec, self._scorer.adviser.items
         allowed = spec.allowed_items if where is None else rows_allowed(where, stored.rows, spec.assets.items.directory)
-        names = [str(item) for item in (items if _several(items) else [items])]
+        names = _item_ids(items)
         return _frame(pairs_of(stored, names, Neighbourhood(stored.rows, settings.same, allowed), settings.top_k))
 
     def item_picture(self, item_id: str) -> npt.NDArray[np.uint8] | None:
@@ -363,13 +363,14 @@ class Stylematch:
         return read_listed(ROOT, photo, self._scorer.settings.max_file_mb)
 
 
-def _several(items: Any) -> bool:
-    """Return whether that is several items; one may be a number, as pandas reads ids, and is never None."""
-    if isinstance(items, Iterable) and not isinstance(items, str):
-        return True
-    if not isinstance(items, str | int | np.integer):
-        raise UserError(f"similar takes an item_id, or several, not {type(items).__name__}")
-    return False
+def _item_ids(items: Any) -> list[str]:
+    """Return one item's id, or several; pandas reads some as numbers."""
+    given = _names(items)
+    if isinstance(given, tuple):
+        return [str(item) for item in given]
+    if not isinstance(given, str | int | np.integer):
+        raise UserError(f"similar takes an item_id, or several, not {type(given).__name__}")
+    return [str(given)]
 
 
 def _names(given: Any) -> Any:

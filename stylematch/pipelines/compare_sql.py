@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stylematch.tables.closed_duckdb import quoted
 from stylematch.tables.contract import TABLES
 from stylematch.tables.views import open_table
 
@@ -52,11 +53,6 @@ def attribute_change(name: str) -> str:
         f"sum(abs({shift})), max(abs({shift})), "
         f"count(*) FILTER ({a} < {LIKELY} AND {b} >= {LIKELY}), count(*) FILTER ({a} >= {LIKELY} AND {b} < {LIKELY})"
     )
-
-
-def quoted(name: str) -> str:
-    """Return a column's name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def make_tables(connection: Any, attributes: Sequence[str]) -> None:

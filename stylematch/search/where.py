@@ -76,13 +76,13 @@ def positions_where(rows: pa.Table, where: str) -> npt.NDArray[np.int64]:
 
 def _told_columns(names: Sequence[str]) -> str:
     """Return the sentences that list columns as a condition has to write them."""
-    from stylematch.tables.closed_duckdb import closed_connection
+    from stylematch.tables.closed_duckdb import closed_connection, quoted
 
     sql = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
     with closed_connection({}) as connection:
         words = {word for (word,) in connection.execute(sql).fetchall()}
     bare = [bool(_PLAIN.fullmatch(name)) and name.lower() not in words for name in names]
-    written = [name if plain else '"' + name.replace('"', '""') + '"' for name, plain in zip(names, bare, strict=True)]
+    written = [name if plain else quoted(name) for name, plain in zip(names, bare, strict=True)]
     quotes = "" if all(bare) else " Names in double quotes need them; in a shell put the condition into single quotes."
     return f"Their columns are {shown(', '.join(written))}.{quotes}"
 

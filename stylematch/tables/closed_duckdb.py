@@ -65,6 +65,11 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[Callable[[C
         yield run
 
 
+def quoted(name: str) -> str:
+    """Return a column's name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def words_of(error: duckdb.Error) -> str:
     """Return DuckDB's message; what follows its first paragraph draws the statement with a caret."""
     return " ".join(str(error).split("\n\n")[0].split())
