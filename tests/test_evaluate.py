@@ -13,11 +13,13 @@ from tiny import write_celeba, write_fashion_product
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'stylematch[train]'")
 
 from stylematch.cli.program import run
-from stylematch.data.celeba import ATTRIBUTES
+from stylematch.data.celeba import ATTRIBUTES, read_celeba
+from stylematch.data.learned import digest_names
 from stylematch.evaluate.card import card_text
 from stylematch.pipelines.learning.evaluation_files import write_evaluation
 from stylematch.pipelines.learning.labelled import labelled_garments
 from stylematch.pipelines.learning.labelled_data import find_labelled
+from stylematch.pipelines.learning.labelled_faces import count_learned
 from stylematch.vision.bundle import Bundle
 
 ATTRIBUTES_BUNDLE = DEFAULT_INDEX / "attributes"
@@ -134,48 +136,73 @@ def whole_photos(folder, parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "parts", "split", "title", "counts"),
+    ("name", "parts", "split", "title", "count"),
     [
-        ("mine", {"a.jpg": 0, "b.jpg": 2}, "test", "mine test (local split)", (1, None)),
-        ("mine", {"a.jpg": 0, "b.jpg": 2}, "train", "mine train (local split)", (1, None)),
-        ("mine", {"a.jpg": 0, "b.jpg": 2}, "all", "mine", (2, 1)),
-        ("photos", {"a.jpg": 0, "b.jpg": 0}, "test", "photos", (2, None)),  # as the shipped model's card has them
-        ("celeba_wild", {"a.jpg": 0, "b.jpg": 0}, "test", "celeba_wild", (2, 2)),
+        ("mine", {"a.jpg": 0, "b.jpg": 2}, "test", "mine test (local split)", 1),
+        ("mine", {"a.jpg": 0, "b.jpg": 2}, "train", "mine train (local split)", 1),
+        ("mine", {"a.jpg": 0, "b.jpg": 2}, "all", "mine", 2),
+        ("photos", {"a.jpg": 0, "b.jpg": 0}, "test", "photos", 2),
     ],
 )
-def test_whole_photos_are_of_the_split_and_called_by_their_folder(name, parts, split, title, counts, tmp_path):
+def test_whole_photos_are_of_the_split_and_called_by_their_folder(name, parts, split, title, count, tmp_path):
     data, out = whole_photos(tmp_path / name, parts), tmp_path / "out"
     done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", split, "--out", out)
     assert done.code == 0, done.err
     measured = json.loads((out / "figures.json").read_text())["measured"]
     assert list(measured) == [f"{title}, largest face found"]
     pictures = measured[f"{title}, largest face found"]["pictures"]
-    assert (pictures["measured"], pictures.get("perhaps learned from")) == counts
-    assert ("of its pictures perhaps learned from" in done.out) == (counts[1] is not None)
+    assert pictures["measured"] == count
+    assert "perhaps learned from" not in pictures | {done.out: 0}
+
+
+def knowing(bundle, names):
+    """The shipped attribute model as if it had learned from pictures of these names; of None, as if it did not say."""
+    shutil.copytree(ATTRIBUTES_BUNDLE, bundle)
+    said = json.loads((bundle / "bundle.json").read_text())
+    del said["learned_names"]
+    (bundle / "bundle.json").write_text(
+        json.dumps(said | ({} if names is None else {"learned_names": digest_names(names)}))
+    )
+    return bundle
+
+
+@pytest.mark.parametrize(("split", "counts"), [("test", (1, None)), ("train", (1, 1)), ("all", (2, 1))])
+def test_what_was_learned_from_is_counted_in_any_folder(split, counts, tmp_path):
+    data, out = whole_photos(tmp_path / "mine", {"a.jpg": 0, "b.jpg": 2}), tmp_path / "out"
+    bundle = knowing(tmp_path / "bundle", ["a.jpg", "another.jpg"])
+    done = call("evaluate", bundle, data, "--faces", "find", "--split", split, "--out", out)
+    assert done.code == 0, done.err
+    (figures,) = json.loads((out / "figures.json").read_text())["measured"].values()
+    assert (figures["pictures"]["measured"], figures["pictures"].get("perhaps learned from")) == counts
+    assert (f": {counts[1]} of its pictures perhaps learned from" in done.out) == (counts[1] is not None)
     assert ("perhaps learned from" in (out / "MODEL_CARD.md").read_text()) == (counts[1] is not None)
 
 
-@pytest.mark.parametrize(("split", "counts"), [("test", (1, 1)), ("all", (2, 2))])
-def test_celeba_as_it_is_distributed_holds_pictures_that_the_shipped_model_learned_from(
-    split, counts, tmp_path, monkeypatch
-):
-    """Its training pictures are of CelebA's official test part, of which it is no honest test."""
-    monkeypatch.setattr("stylematch.data.celeba._PICTURES", 2)
-    data, out = whole_photos(tmp_path / "all", {"a.jpg": 0, "b.jpg": 2}), tmp_path / "out"
-    done = call("evaluate", ATTRIBUTES_BUNDLE, data, "--faces", "find", "--split", split, "--out", out)
-    assert done.code == 0, done.err
-    (figures,) = json.loads((out / "figures.json").read_text())["measured"].values()
-    assert (figures["pictures"]["measured"], figures["pictures"]["perhaps learned from"]) == counts
-    assert f": {counts[1]} of its pictures perhaps learned from" in done.out
-
-
 def test_celeba_by_its_name_is_counted_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr("stylematch.data.celeba._PICTURES", 6)
-    monkeypatch.setenv("STYLEMATCH_DATA", str(write_celeba(tmp_path / "celeba").parent))
-    done = call("evaluate", ATTRIBUTES_BUNDLE, "celeba", "--out", tmp_path / "out")
+    folder = write_celeba(tmp_path / "celeba")
+    monkeypatch.setenv("STYLEMATCH_DATA", str(folder.parent))
+    parts = (folder / "list_eval_partition.txt").read_text().splitlines()
+    tested = [line.split()[0] for line in parts if line.endswith(" 2")]
+    bundle = knowing(tmp_path / "bundle", tested[:1])
+    done = call("evaluate", bundle, "celeba", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     (figures,) = json.loads((tmp_path / "out" / "figures.json").read_text())["measured"].values()
-    assert figures["pictures"]["perhaps learned from"] == figures["pictures"]["measured"] > 0
+    assert figures["pictures"] == {"measured": len(tested), "left_out": 0, "perhaps learned from": 1}
+
+
+def test_a_model_of_faces_that_does_not_say_what_it_learned_from_is_refused(tmp_path):
+    data = whole_photos(tmp_path / "mine", {"a.jpg": 0, "b.jpg": 2})
+    bundle = knowing(tmp_path / "bundle", None)
+    done = call("evaluate", bundle, data, "--faces", "find", "--out", tmp_path / "out")
+    assert (done.code, "does not say which pictures it learned from: train it again" in done.sentence) == (2, True)
+
+
+@pytest.mark.shared_data
+def test_the_model_that_ships_says_what_it_learned_from(shared_data):
+    bundle, folder = Bundle.open(ATTRIBUTES_BUNDLE), read_celeba(shared_data / "celeba")
+    known = [count_learned(bundle, [name]) for name in folder.image_ids]
+    there = [(folder.pictures / name).is_file() for name in folder.image_ids]
+    assert known == [int(split < 2 and is_there) for split, is_there in zip(folder.split, there, strict=True)]
 
 
 def test_a_split_that_whole_photos_do_not_have_is_said(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import SPLITS, CelebaFolder, read_celeba
+from stylematch.data.celeba import CelebaFolder, read_celeba
 from stylematch.data.celeba_files import ATTRIBUTES_FILE, holds_celeba
 from stylematch.engines.progress import Progress
 from stylematch.errors import UserError
@@ -23,9 +23,8 @@ from stylematch.evaluate.measure import measure
 from stylematch.pipelines.learning.evaluation_files import EVALUATION, Measured, write_evaluation
 from stylematch.pipelines.learning.labelled import labelled_garments
 from stylematch.pipelines.learning.labelled_data import LabelledData, find_labelled
-from stylematch.pipelines.learning.labelled_faces import part_of, part_title, perhaps_learned, photo_faces
+from stylematch.pipelines.learning.labelled_faces import count_learned, part_of, part_title, photo_faces
 from stylematch.pipelines.learning.sources import celeba_tests
-from stylematch.settings.load import usual_folder
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision.alignment import check_face_crops
@@ -162,16 +161,12 @@ def evaluate(
     """
     EVALUATION.check(out)
     bundle, device = Bundle.open(directory), resolve_device(device)
-    root, people, learned = Path(data), None, frozenset[str]()
+    root, people = Path(data), None
     if holds_celeba(root):
         if faces == "aligned":
             check_face_crops(root)
         folder = read_celeba(root)
-        part = part_of(folder, root, split)
-        people, learned = (folder, part), perhaps_learned(bundle, root, folder, part)
-    elif data == "celeba" == bundle.learned.get("dataset"):
-        home = usual_folder(data)
-        learned = perhaps_learned(bundle, home, read_celeba(home), SPLITS.index("test"))
+        people = folder, part_of(folder, root, split)
     garments = find_labelled(data, bundle, images, image_column)
     runtime = load_runtime(bundle, device, threads=usable_cores())
     trained = bundle.description.get("trained", {})
@@ -182,9 +177,10 @@ def evaluate(
         for title, examples in _labelled(bundle, data, people, garments, cache, split, faces, limit):
             if not len(examples):
                 raise UserError(f"{shown(title)}: none of its {examples.dropped:,} pictures is there and can be cut.")
+            known = count_learned(bundle, examples.ids)
             heads = predict_examples(runtime, examples).heads
             figures = _figures(bundle, heads, examples, shapes, counts)
-            if known := sum(name in learned for name in examples.ids):
+            if known:
                 figures[PICTURES][PERHAPS_LEARNED] = known
             measured.append(Measured(title, heads, examples.targets, figures))
     no_plots = write_evaluation(out, bundle, measured, device)

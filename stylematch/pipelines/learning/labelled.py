@@ -29,6 +29,8 @@ from stylematch.vision.examples import Examples, fashion_mnist_examples
 from stylematch.vision.whole_pictures import WORN
 
 LEARNED_NAMES = "learned_names"
+UNSAID = "does not say which pictures it learned from: train it again (a finished training only writes its bundle anew)"
+"""Of a bundle without ``LEARNED_NAMES``."""
 _LEARN = {
     "fashion-product": ("fashion-product", GARMENTS),
     "flixstock": ("flixstock",),
@@ -113,10 +115,7 @@ def new_rows(bundle: Bundle, kind: str, names: Sequence[str]) -> npt.NDArray[np.
         return None
     learned = learned_rows(bundle, names)
     if learned is None:
-        raise UserError(
-            f"{shown(bundle.directory)} does not say which pictures it learned from: train it again (a finished "
-            "training only writes its bundle anew), or measure --split all of a folder that is new to it."
-        )
+        raise UserError(f"{shown(bundle.directory)} {UNSAID}, or measure --split all of a folder that is new to it.")
     return ~learned
 
 

@@ -1,27 +1,26 @@
-"""Labelled people that are measured: which part of a folder in CelebA's layout, what it is called, and whole photos.
+"""Labelled people that are measured: which part of a folder in CelebA's layout, its title, what a bundle learned of it.
 
 Whole photos are cut around the faces that are found in them, as scoring finds them.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stylematch.data.celeba import OFFICIAL_PARTITION, SPLITS, CelebaFolder, corners_in_picture, read_celeba
+from stylematch.data.celeba import SPLITS, CelebaFolder, corners_in_picture, read_celeba
 from stylematch.data.photo_file import MAX_PICTURE_BYTES, read_photo
 from stylematch.engines.progress import Progress
 from stylematch.errors import PhotoRejectedError, UserError
-from stylematch.pipelines.learning.labelled import learned_rows
+from stylematch.pipelines.learning.labelled import UNSAID, learned_rows
 from stylematch.tables.shown import shown
 from stylematch.vision import crops
-from stylematch.vision.bundle import FIGURES, Bundle
+from stylematch.vision.bundle import Bundle
 from stylematch.vision.examples import Examples
 from stylematch.vision.face_reader import FaceReader
 from stylematch.vision.faces import FaceBox, labelled_face
@@ -64,57 +63,22 @@ def part_title(root: Path, folder: CelebaFolder, part: int | None, called: str |
     return name if part is None else f"{name} {SPLITS[part]} ({folder.partition})"
 
 
-def perhaps_learned(bundle: Bundle, root: Path, folder: CelebaFolder, part: int | None) -> frozenset[str]:
-    """Return the pictures of what is measured that a bundle may have learned from or watched.
+def count_learned(bundle: Bundle, names: Sequence[str]) -> int:
+    """Count the pictures that a bundle may have learned from or watched, if it learned from CelebA.
 
-    Names tell, so that a folder which shares CelebA's pictures out otherwise is not taken for new. A bundle that was
-    written before bundles of faces said names, such as the one that ships, is asked how its own folder was split.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        What is measured.
-    root, folder : pathlib.Path, CelebaFolder
-        On what: where it lies, and its labels.
-    part : int, optional
-        Of which that part is measured.
-
-    Returns
-    -------
-    frozenset of str
-        Names of the folder. Where the bundle says none: the part of CelebA as it is distributed, unless the bundle
-        learned from it so; where all of another folder is measured, its training part, if it has others too (a folder
-        whose pictures are all of CelebA's training part is one of those that trainings test on), and ``celeba_wild``,
-        if the bundle learned from such. Nothing, if it did not learn from CelebA.
+    Names tell, whatever folder they are in: CelebA's pictures are shared out otherwise in many places.
 
     Raises
     ------
     UserError
-        If what the bundle says is damaged.
+        If the bundle does not say what it learned from, or what it says is damaged.
     """
-    learned = bundle.learned
-    if learned.get("dataset") != "celeba":
-        return frozenset()
-    known = learned_rows(bundle, folder.image_ids)
-    if known is not None:
-        return frozenset(folder.image_ids[row] for row in np.flatnonzero(known))
-    if folder.partition == OFFICIAL_PARTITION and not _measured_on_all_of_celeba(bundle):
-        return frozenset(name for name, its in zip(folder.image_ids, folder.split, strict=True) if part in (None, its))
-    if part is not None:
-        return frozenset()
-    if learned.get("wild") and root.absolute().name == WILD:
-        return frozenset(folder.image_ids)
-    several = len(np.unique(folder.split[folder.split >= 0])) > 1
-    return frozenset(folder.image_ids[row] for row in np.flatnonzero(folder.split == 0)) if several else frozenset()
-
-
-def _measured_on_all_of_celeba(bundle: Bundle) -> bool:
-    """Return whether a bundle's own figures are of CelebA's own parts, and so what it learned from was, too."""
-    try:
-        measured = json.loads((bundle.directory / FIGURES).read_bytes())["measured"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return any(title.endswith(f"({OFFICIAL_PARTITION})") for title in measured)
+    if bundle.learned.get("dataset") != "celeba":
+        return 0
+    known = learned_rows(bundle, names)
+    if known is None:
+        raise UserError(f"{shown(bundle.directory)} {UNSAID}.")
+    return int(known.sum())
 
 
 def photo_faces(
