@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
 import torch
@@ -10,6 +12,7 @@ from stylematch.settings.train_method import Augment
 from stylematch.tables.contract import LANDMARKS
 from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.mirror import mirrored
+from stylematch.vision.resizing import resized
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
@@ -18,11 +21,11 @@ STILL = Augment(flip=0)
 FRACTIONS = st.floats(0, 0.3)
 
 
-def augmented(fields, points, input_px, settings, generator):
+def augmented(fields, points, input_px, settings, generator, crop_px=None):
     """Augment a batch with landmarks, or without points."""
     groups = {} if points is None else {"landmarks": points}
     mirrors = {"landmarks": mirrored(LANDMARKS)}
-    pictures, moved = augment_batch(fields, groups, input_px, settings, generator, mirrors)
+    pictures, moved = augment_batch(fields, groups, input_px, settings, generator, mirrors, crop_px)
     assert moved.keys() == groups.keys()
     return pictures, moved.get("landmarks")
 
@@ -55,16 +58,16 @@ def centres(pictures):
     FRACTIONS,
     st.floats(0, 40),
     st.integers(0, 2**20),
-    st.sampled_from([(128, 160, 3), (28, 36, 1)]),
+    st.sampled_from([(128, 160, 3, None), (28, 36, 1, None), (128, 100, 3, 80)]),
 )
 def test_points_go_where_the_picture_goes(flip, shift, zoom, degrees, seed, sizes):
-    input_px, field_px, channels = sizes
+    input_px, field_px, channels, crop_px = sizes
     count = 16
     places = 0.35 + 0.3 * torch.rand(count, 2, generator=seeded(seed))
     points = places.repeat(1, 5)
     moving = Augment(flip=flip, shift=shift / 3, zoom=zoom, rotate_degrees=degrees)
-    fields = dots(places, input_px, field_px, channels)
-    pictures, moved = augmented(fields, points, input_px, moving, seeded(seed))
+    fields = dots(places, crop_px or input_px, field_px, channels)
+    pictures, moved = augmented(fields, points, input_px, moving, seeded(seed), crop_px)
     assert pictures.shape == (count, channels, input_px, input_px)
     off = (centres(pictures) - moved.view(count, 5, 2)[:, 0]).norm(dim=1) * input_px
     inside = ((moved > 0.25) & (moved < 0.75)).all(1)  # a dot that is cut off has its centre elsewhere
@@ -109,6 +112,18 @@ def test_all_zero_is_the_middle(input_px, field_px, channels):
     middle = fields[:, :, start : start + input_px, start : start + input_px]
     torch.testing.assert_close(pictures, middle, atol=1e-4, rtol=0)
     torch.testing.assert_close(moved, points, atol=1e-5, rtol=0)
+
+
+def test_a_smaller_crop_is_enlarged_as_scoring_would():
+    fields = torch.randint(0, 256, (1, 3, 60, 60), generator=seeded(), dtype=torch.uint8)
+    pictures, _ = augmented(fields / 255, None, 112, STILL, seeded(), crop_px=48)
+    middle = Image.fromarray(fields[0, :, 6:54, 6:54].permute(1, 2, 0).numpy())
+    # Less its border: scoring repeats the photo's edge there, and a field has more of the photo.
+    scored = np.asarray(middle.resize((112, 112), Image.Resampling.BILINEAR))[2:-2, 2:-2]
+    found = pictures[0].permute(1, 2, 0).numpy()[2:-2, 2:-2] * 255
+    assert np.abs(found - scored).max() < 1.01  # levels, to which that is rounded twice
+    plain = resized(fields[:, :, 6:54, 6:54] / 255, 112)[0].permute(1, 2, 0).numpy()[2:-2, 2:-2]
+    np.testing.assert_allclose(plain * 255, found, atol=0.01)
 
 
 def test_unknown_points_stay_unknown():

@@ -19,6 +19,7 @@ from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.learning.sources import open_source
 from stylematch.settings.train_data import TrainData
 from stylematch.style.rules import load_rules
+from stylematch.vision.examples import field_px
 
 JOB = REPOSITORY / "jobs" / "celeba-mobilenet.toml"
 HEADERS = {"list_eval_partition.txt": "image_id partition", "identity_CelebA.txt": "image_id identity"}
@@ -88,6 +89,22 @@ def test_doctor_evaluate_and_a_training_find_each_layout(lay_out, tmp_path, monk
     for given in (root, tmp_path):
         source = open_source(TrainData(dataset="celeba", root=str(given), wild=False), 32, tmp_path / "cache")
         assert (len(source.parts[0][0]), len(source.val)) == (4, 1)
+
+
+def test_crops_with_fewer_pixels_than_the_model_takes_are_stored_so_but_not_those_that_are_measured(tmp_path):
+    root = write_celeba(tmp_path / "celeba")
+    write_celeba(tmp_path / "celeba_wild")
+
+    def sides(input_px, *, wild):
+        data = TrainData(dataset="celeba", root=str(root), wild=wild)
+        source = open_source(data, input_px, tmp_path / "cache")
+        learned = [(part.fields.shape[1], part.crop_px) for part in (*(part for part, _ in source.parts), source.val)]
+        assert [test.fields.shape[1] for _, test in source.tests()] == [field_px(input_px)]
+        return learned
+
+    assert sides(192, wild=False) == [(field_px(178), 178)] * 2
+    assert sides(178, wild=False) == [(field_px(178), None)] * 2
+    assert sides(192, wild=True) == [(field_px(192), None)] * 3  # photos may have more
 
 
 def test_the_authors_file_goes_first(folder):

@@ -19,7 +19,7 @@ from stylematch.vision import array_files
 from stylematch.vision.array_files import passing_folder, wait_until_kept
 from stylematch.vision.crops import ALIGNED_TOP, Square, cut, square_in_aligned
 from stylematch.vision.cut_cache import cut_once
-from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples, field_px
+from stylematch.vision.examples import Examples, celeba_examples, fashion_mnist_examples, field_px, joined
 
 WIDTH, HEIGHT, COUNT = 60, 80, 6
 
@@ -76,6 +76,18 @@ def test_the_middle_of_a_field_is_what_scoring_cuts(side_px, folder, tmp_path):
     scored = cut(photo.pixels, photo.width, photo.height, square_in_aligned(178, 218), side_px)
     difference = np.abs(examples.crops(side_px)[0].astype(int) - scored)
     assert difference.max() <= 2
+
+
+def test_crops_may_be_stored_smaller_than_a_model_takes_them(folder, tmp_path):
+    large = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache")
+    small = celeba_examples(folder, 0, input_px=48, crop_px=32, cache=tmp_path / "cache")
+    same = celeba_examples(folder, 0, input_px=32, cache=tmp_path / "cache")
+    assert (large.crop_px, small.crop_px, same.crop_px) == (None, 32, None)
+    np.testing.assert_array_equal(small.fields, same.fields)
+    np.testing.assert_array_equal(small.crops(48), same.crops(32))
+    for name in ("landmarks", "box"):
+        np.testing.assert_array_equal(small.targets[name], large.targets[name])
+    assert small.subset(np.array([2, 0])).crop_px == joined([small, small]).crop_px == 32
 
 
 def test_targets_are_in_units_of_the_crop(folder, tmp_path):

@@ -1,6 +1,7 @@
 import contextlib
 import copy
 import csv
+import dataclasses
 import errno
 import io
 import json
@@ -21,6 +22,7 @@ pytest.importorskip("lightning", reason="Lightning is not installed: pip install
 import torch
 from killed import Killed, assert_same_checkpoints
 from torch import nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stylematch.data.fashion_mnist import SCHEMA
@@ -93,6 +95,12 @@ def train_tiny(out, *, count=192, teachers=(), **changes):
         torch.set_num_threads(threads)
 
 
+def halved(examples):
+    """Return examples whose fields, and the crops in them, have half as many pixels a side."""
+    small = examples.fields.reshape(len(examples), 18, 2, 18, 2, 1).mean((2, 4)).astype(np.uint8)
+    return dataclasses.replace(examples, fields=small, crop_px=14)
+
+
 def loss_on(network, examples):
     pictures = torch.from_numpy(examples.crops(28)).permute(0, 3, 1, 2).float() / 255
     targets = soft_targets(SCHEMA, {"category": torch.from_numpy(examples.targets["category"])})
@@ -125,6 +133,25 @@ def uninterrupted(tmp_path_factory):
 def averaged(tmp_path_factory):
     out = tmp_path_factory.mktemp("averaged")
     return train_tiny(out, average=0.9), out
+
+
+def test_smaller_crops_are_enlarged_wherever_they_are_learned_from_watched_or_asked(tmp_path, uninterrupted):
+    learned, watched = halved(garments(192, 1)), halved(garments(50, 3))
+    wanted = job(epochs=1)
+    torch.manual_seed(0)
+    network = train_network(Network(wanted.model, SCHEMA), wanted, [(learned, 1)], watched, tmp_path)
+    (row,) = csv.DictReader((tmp_path / "log" / "metrics.csv").open())
+    small = watched.crops(28)
+    assert small.shape == (50, 14, 14, 1)
+    large = torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255
+    large = functional.interpolate(large, (28, 28), mode="bilinear")
+    with torch.inference_mode():
+        _, outputs = network.outputs(large)
+    np.testing.assert_allclose(network.logits(small)["category"], outputs["category"], atol=1e-4)
+    targets = soft_targets(SCHEMA, {"category": torch.from_numpy(watched.targets["category"])})
+    with torch.inference_mode():
+        said = float(SchemaLoss(SCHEMA, wanted.loss)(outputs, targets, training=False)["category"])
+    assert float(row["val_category"]) == pytest.approx(said, rel=1e-3)
 
 
 def test_the_loss_falls(uninterrupted):

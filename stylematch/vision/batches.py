@@ -7,7 +7,7 @@ sampler for rare labels, rows are drawn with replacement in proportion to their 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,26 +21,27 @@ from stylematch.vision.examples import Examples
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures with their labels and their names."""
+    """Pictures with their labels, their names and the side of their crops, as ``Examples`` have it."""
 
     fields: Tensor
     targets: dict[str, Tensor]
     ids: tuple[str, ...]
+    crop_px: int | None = None
 
     def first(self, count: int) -> Batch:
         """Return the first so many pictures; the order of a batch is random, so any are as good."""
         targets = {name: values[:count] for name, values in self.targets.items()}
-        return Batch(self.fields[:count], targets, self.ids[:count])
+        return Batch(self.fields[:count], targets, self.ids[:count], self.crop_px)
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU can copy from while it computes."""
         pinned = {name: values.pin_memory() for name, values in self.targets.items()}
-        return Batch(self.fields.pin_memory(), pinned, self.ids)
+        return replace(self, fields=self.fields.pin_memory(), targets=pinned)
 
     def to(self, device: torch.device, non_blocking: bool = True) -> Batch:
         """Return the batch on a device; unasked without waiting, which Lightning asks of nothing but tensors."""
         moved = {name: values.to(device, non_blocking=non_blocking) for name, values in self.targets.items()}
-        return Batch(self.fields.to(device, non_blocking=non_blocking), moved, self.ids)
+        return replace(self, fields=self.fields.to(device, non_blocking=non_blocking), targets=moved)
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -71,7 +72,7 @@ class Batches(Dataset[Batch]):
             for name, values in self.parts[owner].targets.items():
                 targets[name][here] = values[within[here]]
         ids = tuple(self.parts[o].ids[i] for o, i in zip(owners.tolist(), within.tolist(), strict=True))
-        return Batch(torch.from_numpy(fields), {n: torch.from_numpy(t) for n, t in targets.items()}, ids)
+        return Batch(torch.from_numpy(fields), {n: torch.from_numpy(t) for n, t in targets.items()}, ids, first.crop_px)
 
 
 class EpochOrder(Sampler[list[int]]):

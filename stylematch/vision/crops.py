@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stylematch.data.decode import four_channels, rgb_image_of
+from stylematch.data.decode import four_channels, rgb_image_of, rgb_of
 
 SIDE_PER_BOX = 1.734
 EYE_IN_BOX = 0.382
 EYE_LINE = 0.43
 ALIGNED_TOP = 0.75
+_NO_PART = 1e-6  # of a pixel: what is left of whole numbers after a few sums
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,17 @@ def cut(
     scale_x, scale_y = width / photo_width, height / photo_height
     left, right = square.x * scale_x, (square.x + square.side) * scale_x
     top, bottom = square.y * scale_y, (square.y + square.side) * scale_y
+    # As decoded, a pixel is moved as one number of four bytes, and Pillow takes them as they are.
+    four = four_channels(pixels)
+    source: npt.NDArray[Any] = pixels if four is None else four.view(np.uint32)[..., 0]
+    x, y = round(left), round(top)
+    if max(abs(left - x), abs(top - y), abs(right - x - size_px), abs(bottom - y - size_px)) < _NO_PART:
+        region = _edges_repeated(source, x, y, x + size_px, y + size_px)
+        return region if four is None else rgb_of(region)  # resizing would change nothing
     # A margin of whole pixels around the square keeps the resampling filter from seeing the cut.
     margin = 2 + math.ceil(max(right - left, bottom - top) / size_px)
     x0, x1 = math.floor(left) - margin, math.ceil(right) + margin
     y0, y1 = math.floor(top) - margin, math.ceil(bottom) + margin
-    # As decoded, a pixel is moved as one number of four bytes, and Pillow takes them as they are.
-    four = four_channels(pixels)
-    source: npt.NDArray[Any] = pixels if four is None else four.view(np.uint32)[..., 0]
     region = _edges_repeated(source, x0, y0, x1, y1)
     box = (left - x0, top - y0, right - x0, bottom - y0)
     # Copied once, for three channels are resized a sixth faster than four, and then need not be told from the fourth.

@@ -1,8 +1,9 @@
 """Training examples: pictures cut once into one memory-mapped uint8 array, with their targets beside it.
 
 Each picture is stored as the canonical crop with a margin (a *field*), so that training can shift, zoom and turn it
-without meeting an edge, and evaluation takes exactly the middle. The array is written once per recipe into a
-cache folder (``stylematch.vision.cut_cache``).
+without meeting an edge, and evaluation takes exactly the middle. Crops that have fewer pixels than a model takes may
+be stored so, and are enlarged in batches, on the device that trains. The array is written once per recipe into a cache
+folder (``stylematch.vision.cut_cache``).
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Examples:
         By label group, labels that the data give and the model does not know.
     points_source : str
         Whose the points are, as the data set says; empty where that is unknown.
+    crop_px : int, optional
+        Side of the crop in the middle of a field, where that is to be enlarged for the model; else it is the model's.
     """
 
     ids: tuple[str, ...]
@@ -56,6 +59,7 @@ class Examples:
     dropped: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
     points_source: str = ""
+    crop_px: int | None = None
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -80,10 +84,12 @@ class Examples:
             return replace(self, fields=np.stack([grey(picture) for picture in self.fields])[..., None])
         return replace(self, fields=np.broadcast_to(self.fields, (*self.fields.shape[:3], channels)))
 
-    def crops(self, size_px: int) -> npt.NDArray[np.uint8]:
-        """Return the middle ``size_px`` square of every field: what the model sees without augmentation."""
-        start = (self.fields.shape[1] - size_px) // 2
-        return self.fields[:, start : start + size_px, start : start + size_px]
+    def crops(self, input_px: int) -> npt.NDArray[np.uint8]:
+        """Return the middle square of every field: what the model, of this input, sees without augmentation.
+
+        It has the side of the input, or ``crop_px``; a ``Network`` enlarges what it is given.
+        """
+        return self.fields[middle(self.fields.shape[1], self.crop_px or input_px)]
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
@@ -94,6 +100,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
         targets={name: np.concatenate([part.targets[name] for part in parts]) for name in parts[0].targets},
         dropped=sum(part.dropped for part in parts),
         points_source=parts[0].points_source if len({part.points_source for part in parts}) == 1 else "",
+        crop_px=parts[0].crop_px,
     )
 
 
@@ -102,11 +109,18 @@ def field_px(input_px: int) -> int:
     return input_px + 2 * -(-input_px // _MARGIN)
 
 
+def middle(field_px: int, crop_px: int) -> tuple[slice, slice, slice]:
+    """Return the index of the crops in the middles of fields, shape (n, field, field, channels)."""
+    start = (field_px - crop_px) // 2
+    return slice(None), slice(start, start + crop_px), slice(start, start + crop_px)
+
+
 def celeba_examples(
     root: Path,
     split: int | None,
     *,
     input_px: int,
+    crop_px: int | None = None,
     cache: Path,
     wild: bool = False,
     limit: int | None = None,
@@ -124,6 +138,8 @@ def celeba_examples(
         0 train, 1 val, 2 test; None takes all.
     input_px : int
         Side of the model's input.
+    crop_px : int, optional
+        Side of the stored crops, where they are to be enlarged for the model.
     cache : pathlib.Path
         Folder for the array.
     wild : bool
@@ -141,18 +157,19 @@ def celeba_examples(
     folder = read(root)
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
-    stored_px = field_px(input_px)
+    size_px = crop_px or input_px
+    stored_px = field_px(size_px)
     constants = [crops.SIDE_PER_BOX, crops.EYE_IN_BOX, crops.EYE_LINE, crops.ALIGNED_TOP]
     names = [folder.image_ids[row] for row in rows]
     files, boxes_px = [folder.pictures / name for name in names], folder.boxes_px[rows].tolist()
     cuts = cut_once(
-        partial(_cut_one, wild, stored_px / input_px, stored_px),
+        partial(_cut_one, wild, stored_px / size_px, stored_px),
         [(file, tuple(box)) for file, box in zip(files, boxes_px, strict=True)],
         stored_px,
         files=files,
         cache=cache,
         name="celeba",
-        recipe=[_VERSION, str(root.resolve()), names, input_px, boxes_px if wild else None, *constants],
+        recipe=[_VERSION, str(root.resolve()), names, size_px, boxes_px if wild else None, *constants],
         workers=workers,
         progress=progress,
     )
@@ -172,6 +189,7 @@ def celeba_examples(
         },
         dropped=len(rows) - len(kept),
         points_source=folder.points_source,
+        crop_px=crop_px,
     )
 
 

@@ -31,10 +31,12 @@ from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.batches import Batch
 from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.divergence import diverged, kept_checkpoint
+from stylematch.vision.examples import middle
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.networks import Network
 from stylematch.vision.optimizer import optimizer_of
+from stylematch.vision.resizing import resized
 from stylematch.vision.storable import CALMER, check_storable
 
 _STEP_STRIDE = 1_000_003
@@ -151,7 +153,7 @@ class Learner(lightning.LightningModule):
         with torch.autocast(pictures.device.type, enabled=False):
             points = {name: targets[name] for name in self.mirrors}
             pictures, points = augment_batch(
-                pictures, points, self.job.model.input_px, self.job.augment, generator, self.mirrors
+                pictures, points, self.job.model.input_px, self.job.augment, generator, self.mirrors, batch.crop_px
             )
         return pictures, {**targets, **points}
 
@@ -160,8 +162,7 @@ class Learner(lightning.LightningModule):
         """Return the outputs of one teacher, who is shown the pictures at its own size."""
         assert self.job.distill is not None
         teacher = self.teachers[number]
-        if (side_px := teacher.model.input_px) != pictures.shape[-1]:
-            pictures = functional.interpolate(pictures, (side_px, side_px), mode="bilinear", antialias=True)
+        pictures = resized(pictures, teacher.model.input_px)
         if not self.job.distill.mirror or number % 2 == 0:
             return teacher.answers(pictures)[1]
         return seen_from_the_other_side(teacher.answers(pictures.flip(3))[1], self.mirrors)
@@ -174,9 +175,9 @@ class Learner(lightning.LightningModule):
         UserError
             If the loss is not finite: what an epoch's last batch has spoilt must not replace the last good checkpoint.
         """
-        start = (batch.fields.shape[1] - self.job.model.input_px) // 2
-        end = start + self.job.model.input_px
-        pictures = batch.fields[:, start:end, start:end].permute(0, 3, 1, 2).float() / 255.0
+        input_px = self.job.model.input_px
+        crops = batch.fields[middle(batch.fields.shape[1], batch.crop_px or input_px)]
+        pictures = resized(crops.permute(0, 3, 1, 2).float() / 255.0, input_px)
         _, outputs = self.network.outputs(pictures)
         losses = self.loss(outputs, soft_targets(self.schema, batch.targets), training=False)
         total = self._logged(losses, "val", len(pictures))

@@ -36,6 +36,7 @@ from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.pooling import grid_means, mean_features
+from stylematch.vision.resizing import resized
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -187,7 +188,7 @@ class Network(nn.Module):
             head.bias.div_(scale)
 
     def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels), wherever it is."""
+        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels), resized to its input."""
         parts: dict[str, list[npt.NDArray[np.float32]]] = {g.name: [] for g in self.schema.groups}
         for pictures in self._batches(pixels, batch_size):
             with torch.inference_mode():
@@ -199,7 +200,8 @@ class Network(nn.Module):
     def _batches(self, pixels: npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(pixels), batch_size):
             pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(self.pixel_mean.device)
-            yield (pictures.permute(0, 3, 1, 2).float() / 255.0).contiguous(memory_format=torch.channels_last)
+            pictures = resized(pictures.permute(0, 3, 1, 2).float() / 255.0, self.model.input_px)
+            yield pictures.contiguous(memory_format=torch.channels_last)
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.

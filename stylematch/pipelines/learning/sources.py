@@ -31,6 +31,7 @@ from stylematch.settings.train_data import TrainData
 from stylematch.tables.cores import usable_cores
 from stylematch.tables.shown import shown
 from stylematch.vision import crops
+from stylematch.vision.alignment import largest_crop_px
 from stylematch.vision.examples import Examples, celeba_examples
 
 _PHOTOS = "photos"  # whole ones, whose faces are found as scoring finds them
@@ -75,15 +76,25 @@ class _Celeba:
             home /= "celeba"  # the folder of CelebA's folders
         self.home, self.root = home.absolute(), home.absolute().parent
         self.read = functools.cache(celeba_data.read_celeba)  # each folder's labels once, not once a part
-        self._input_px, self._cache, self._limit = input_px, cache, data.limit
+        self._input_px, self._cache, self._limit, self._wild = input_px, cache, data.limit, data.wild
 
-    def cut(self, folder: Path, split: int | None, *, wild: bool = False) -> Examples:
-        """Return the examples of a folder's split, or of all of it."""
+    def crop_px(self) -> int | None:
+        """Return the side of the pictures' crops in their own pixels, where the model takes more; else None.
+
+        Stored so, CelebA's are cut in a third of the time for 224 px, and take two thirds of the room. Whole photos
+        may have more pixels of a face than those that are face crops already.
+        """
+        own_px = None if self._wild else largest_crop_px(self.read(self.home))
+        return own_px if own_px is not None and own_px < self._input_px else None
+
+    def cut(self, folder: Path, split: int | None, *, wild: bool = False, crop_px: int | None = None) -> Examples:
+        """Return the examples of a folder's split, or of all of it; their crops as large as the model's, or smaller."""
         with Progress(None, "pictures", f"cut {folder.name}") as progress:
             return celeba_examples(
                 folder,
                 split,
                 input_px=self._input_px,
+                crop_px=crop_px,
                 cache=self._cache,
                 wild=wild,
                 limit=self._limit,
@@ -123,13 +134,14 @@ def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
     attribute_file(home)
     if data.wild and not (root / WILD).is_dir():  # before the first folder is cut
         raise UserError(f"{shown(root / WILD)} does not exist: put it there, or set data.wild to false.")
-    found = [(cut(home, 0), 1)]
+    crop_px = folders.crop_px()
+    found = [(cut(home, 0, crop_px=crop_px), 1)]
     if data.wild:
         found.append((cut(root / WILD, None, wild=True), data.wild_repeat))
     tested_on = folders.tested_elsewhere()
     parts = [(_without(part, tested_on), times) for part, times in found]
     shared = sum(len(part) for part, _ in found) - sum(len(part) for part, _ in parts)
-    val = cut(home, 1)
+    val = cut(home, 1, crop_px=crop_px)
     tested = sum(
         (read(home).pictures / read(home).image_ids[row]).is_file() for row in np.flatnonzero(read(home).split == 2)
     )

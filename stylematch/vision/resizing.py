@@ -1,0 +1,16 @@
+"""Batches of pictures at another size (torch), on whatever device they are."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def resized(pictures: Tensor, side_px: int) -> Tensor:
+    """Return pictures, float (n, channels, side, side), at another side, antialiased; as they are where it is theirs.
+
+    Enlarged ones are those of Pillow's bilinear filter, by which scoring enlarges, but not rounded to whole levels.
+    """
+    if pictures.shape[-1] == side_px:
+        return pictures
+    return functional.interpolate(pictures, (side_px, side_px), mode="bilinear", antialias=True)
