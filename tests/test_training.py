@@ -3,6 +3,7 @@ import copy
 import csv
 import dataclasses
 import errno
+import gc
 import io
 import json
 import os
@@ -814,9 +815,13 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path, checkpo
         raise StylematchError("could not write it: No space left on device")
 
     monkeypatch.setattr("stylematch.vision.checkpoints.write_durably", full)
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
     with pytest.raises(StylematchError, match="No space left on device"):
         train_tiny(tmp_path, count=16, epochs=epochs, keep="best")
     assert list((tmp_path / "checkpoints").iterdir()) == []
+    gc.collect()  # what the error has kept
+    assert complaints == []
 
 
 @pytest.mark.usefixtures("checkpoints")

@@ -98,7 +98,7 @@ class DurableCheckpoints(TorchCheckpointIO):
         stored = io.BytesIO()
         torch.save(checkpoint, stored)
         small = stored.tell() < _WORTH_A_THREAD_BYTES
-        self._begin(partial(write_durably, path, stored.getbuffer()), at_once=small or self._at_once)
+        self._begin(partial(_write, path, stored), at_once=small or self._at_once)
         self._written = path, step
 
     def _begin(self, write: Callable[[], None], *, at_once: bool) -> None:
@@ -118,6 +118,13 @@ class DurableCheckpoints(TorchCheckpointIO):
         begun, self._begun = self._begun, None
         if begun is not None:
             begun.result()
+
+
+def _write(path: Path, stored: io.BytesIO) -> None:
+    # Let go before an error is passed on: Python 3.12.1 crashes where it collects a view with an error's frames, and
+    # later ones complain (CPython's issues 111049 and 111331).
+    with stored.getbuffer() as data:
+        write_durably(path, data)
 
 
 def _follow(before: Future[None] | None, write: Callable[[], None]) -> None:

@@ -45,6 +45,7 @@ _TORCH = (
     "networks",
     "point_head",
     "pooling",
+    "resizing",
     "small_resnet",
     "stored_network",
     "weights_file",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import time
@@ -12,13 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stylematch.data.listing import Listing
-from stylematch.pipelines.nights.earlier_nights import (
-    already_published,
-    damaged_nights,
-    forget_unsettled,
-    of_other_photos,
-    with_equal_tables,
-)
+from stylematch.pipelines.nights.earlier_nights import PublishedNights, forget_unsettled
 from stylematch.pipelines.nights.export_summary import ExportSummary
 from stylematch.pipelines.nights.feature_plan import Changes, FeaturePlan
 from stylematch.pipelines.nights.night_setting import Findings, NightSetting
@@ -87,29 +80,23 @@ class Publication:
         with explained("make", staged_out.parent):
             staged_out.parent.mkdir(parents=True, exist_ok=True)
         finished = snapshots.finished()
-        published = functools.partial(
-            already_published,
-            day=night.day,
-            run_id=run_id,
-            with_gallery=night.job.score.report,
-            unsettled=plan.unsettled(),
-        )
         damaged = night.out.directory is not None and snapshots.is_damaged(night.day.isoformat())
         if damaged:  # it says nothing, and lies there until tonight's is whole
             finished.pop(night.day.isoformat(), None)
-        there = published(snapshots, finished)
-        self._found.troubles.nights = damaged_nights(snapshots, finished, night.day)
+        published = PublishedNights(snapshots, night.day, finished)
+        gallery, unsettled = night.job.score.report, plan.unsettled()
+        there = published.already_published(run_id, with_gallery=gallery, unsettled=unsettled)
+        self._found.troubles.nights = published.damaged()
         if there is None:
-            self._found.troubles.other_photos = of_other_photos(snapshots, finished, night.day, night.place)
+            self._found.troubles.other_photos = published.of_other_photos(night.place)
             staged = Snapshots(Place(str(self._local), self._local))
-            complete = published(staged, staged.finished(night.day)) is not None
+            here = PublishedNights(staged, night.day, staged.finished(night.day))
+            complete = here.already_published(run_id, with_gallery=gallery, unsettled=unsettled) is not None
             with Staging(staged_out, run_id, overwrite=not complete, over_damaged=damaged) as staging:
                 if staging.check() is not Decision.NOTHING:
                     forget_unsettled(staging)
-                    as_before = (
-                        None if plan.unsettled() else with_equal_tables(snapshots, finished, run_id, night.store.key)
-                    )
-                    self._write(staging, listing, plan.changes(), as_before, finished)
+                    as_before = None if unsettled else published.with_equal_tables(run_id, night.store.key)
+                    self._write(staging, listing, plan.changes(), as_before, published)
                     staging.publish()
         self._still_held()
         if night.out.directory is not None:
@@ -125,7 +112,7 @@ class Publication:
         listing: Listing,
         changes: Changes,
         as_before: str | None,
-        finished: dict[str, str],
+        published: PublishedNights,
     ) -> None:
         """Write the staged run: tables, gallery, summary, manifest."""
         night, found = self._night, self._found
@@ -152,9 +139,7 @@ class Publication:
         forget_kept(staging.directory)  # it may be published by copying; what is done again here reads no photo
         summary = summary_content(
             staging.directory,
-            night.snapshots,
-            finished,
-            night.day,
+            published,
             run_id=staging.run_id,
             rules=night.spec.rules.sha256,
             limit=night.job.drift_warning,

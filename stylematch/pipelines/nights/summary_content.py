@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from stylematch.pipelines.nights.drift import style_drift
-from stylematch.pipelines.nights.earlier_nights import rules_of, styles_before
+from stylematch.pipelines.nights.earlier_nights import PublishedNights
 from stylematch.pipelines.nights.export_summary import drift_warning, faces_by_style, style_mix
 from stylematch.pipelines.nights.feature_plan import Changes
 from stylematch.tables.shown import shown
-from stylematch.tables.snapshots import Snapshots
 
 
 @dataclass
@@ -69,9 +67,7 @@ class Troubles:
 
 def summary_content(
     staged: Path,
-    snapshots: Snapshots,
-    finished: dict[str, str],
-    day: date,
+    published: PublishedNights,
     *,
     run_id: str,
     rules: str,
@@ -87,10 +83,8 @@ def summary_content(
     ----------
     staged : pathlib.Path
         The tables.
-    snapshots, finished : Snapshots, dict
-        Those that are published, and which of them are finished.
-    day : datetime.date
-        The night.
+    published : PublishedNights
+        The other nights, seen from this one.
     run_id, rules : str
         The run's name, and the digest of its rules.
     limit : float
@@ -104,17 +98,17 @@ def summary_content(
     troubles : Troubles
         What else went wrong.
     """
-    last, before = styles_before(snapshots, finished, day)
+    last, before = published.styles_before()
     now = faces_by_style(staged)
     drift = style_drift(before, now, last[:10]) if last else None
     warnings = []
     if drift and last:
-        others = rules_of(snapshots, last) not in (rules, None)
+        others = published.rules_of(last) not in (rules, None)
         warnings += [said] if (said := drift_warning(drift, limit, other_rules=others)) else []
     if names := ", ".join(map(shown, unlisted)):
         warnings.append(f"folders that could not be listed, so their photos are left out: {names}")
     return {
-        "snapshot_date": day.isoformat(),
+        "snapshot_date": published.day.isoformat(),
         "run_id": run_id,
         "changes": asdict(changes) | {"read": read},
         "styles": style_mix(before, now),
