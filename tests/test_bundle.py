@@ -16,7 +16,8 @@ from safetensors import safe_open
 from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, LabelSchema
 from stylematch.errors import UserError
-from stylematch.evaluate.calibration import calibration_errors, choose_thresholds
+from stylematch.evaluate.calibration import calibration_errors
+from stylematch.evaluate.thresholds import choose_thresholds
 from stylematch.pipelines.learning import train as training
 from stylematch.settings.train_model import Model
 from stylematch.vision.backbones import _SMALL
@@ -116,7 +117,10 @@ def test_thresholds_are_the_best_for_the_bundle_as_it_is_stored(tmp_path, monkey
     rng = np.random.default_rng(5)
     blocks = rng.integers(0, 256, (2000, 9, 9, 1), dtype=np.uint8)
     fields = blocks.repeat(4, axis=1).repeat(4, axis=2)
-    val = Examples(tuple(map(str, range(2000))), fields, {"tags": rng.integers(0, 2, (2000, 30), dtype=np.int8)})
+    # Labels that the network half knows, by that half of the pictures of which it says most.
+    said = network.logits(fields[:, 4:32, 4:32])["tags"]
+    truth = said + rng.normal(0, said.std(0), said.shape) > np.median(said, 0)
+    val = Examples(tuple(map(str, range(2000))), fields, {"tags": truth.astype(np.int8)})
     job = SimpleNamespace(model=network.model)
     calibration, chosen = training.finish(job, SimpleNamespace(parts=[], val=val), network)
     stored = CpuRuntime(write_bundle(network, tmp_path, name="tags", licence="none")).run(val.crops(28)).heads["tags"]
@@ -127,8 +131,9 @@ def test_thresholds_are_the_best_for_the_bundle_as_it_is_stored(tmp_path, monkey
         said = stored >= thresholds
         return ((said & yes).sum(0) / yes.sum(0) + (~said & ~yes).sum(0) / (~yes).sum(0)) / 2
 
-    # Another arithmetic may let one picture change places; rounded weights let tens.
-    np.testing.assert_allclose(balanced(np.array([*chosen["tags"].values()])), balanced(best), atol=1e-4)
+    # Another arithmetic may let a picture change places; rounded weights let tens.
+    np.testing.assert_allclose([*chosen["tags"].values()], best, atol=2e-5)
+    assert balanced(best).min() > 0.6
     error = calibration_errors(stored, val.targets["tags"]).mean()
     assert calibration["tags"]["expected_calibration_error_after"] == pytest.approx(error, abs=1e-4)
 

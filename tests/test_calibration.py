@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from stylematch.evaluate.calibration import (
     calibration_errors,
     calibration_figures,
-    choose_thresholds,
     expected_calibration_error,
     fit_temperatures,
     probabilities_of,
@@ -102,43 +101,6 @@ def test_of_one_class_alone_a_group_is_not_made_surer():
 def test_separable_labels_stop_at_the_bound():
     assert fit_temperatures(np.array([[-1.0], [1.0]]), np.array([[0], [1]]))[0] == pytest.approx(0.1)
     assert fit_temperatures(np.array([[1.0], [-1.0]]), np.array([[0], [1]]))[0] == pytest.approx(10)
-
-
-def test_thresholds_by_hand():
-    scores = np.array([[0.1, 0.2, 0.3, 0.9]]).T
-    assert choose_thresholds(scores, np.array([[0, 0, 1, 1]]).T)[0] == pytest.approx(0.25)
-    assert choose_thresholds(scores, np.array([[0, 0, 0, 1]]).T)[0] == pytest.approx(0.6)
-    assert choose_thresholds(scores, np.array([[0, 1, 0, 1]]).T)[0] == pytest.approx(
-        0.6
-    )  # 0.15 is as good, but further
-    assert choose_thresholds(scores, np.array([[0, -1, 1, 1]]).T)[0] == pytest.approx(0.2)
-    eighths = np.array([[0.125, 0.375, 0.625, 0.875]]).T
-    assert choose_thresholds(eighths, np.array([[0, 1, 0, 1]]).T)[0] == 0.25  # 0.75 is as good and as far
-    assert choose_thresholds(scores, np.array([[1, 1, 1, 1]]).T)[0] == 0.5
-    assert choose_thresholds(np.full((4, 1), 0.3), np.array([[0, 1, 0, 1]]).T)[0] == 0.5
-    assert choose_thresholds(scores[:0], np.zeros((0, 1), np.int8))[0] == 0.5
-
-
-@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=40))
-def test_no_threshold_is_better_than_the_chosen(rows):
-    scores, truth = np.array([row[0] for row in rows]) / 20, np.array([row[1] for row in rows])
-
-    def balanced(threshold):
-        said = scores >= threshold
-        return ((said & truth).sum() / truth.sum() + (~said & ~truth).sum() / (~truth).sum()) / 2
-
-    chosen = choose_thresholds(scores[:, None], truth[:, None].astype(np.int8))[0]
-    shuffled = np.random.default_rng(0).permutation(len(rows))
-    assert choose_thresholds(scores[shuffled, None], truth[shuffled, None].astype(np.int8))[0] == chosen
-    distinct = np.unique(scores)
-    if truth.all() or not truth.any() or len(distinct) == 1:
-        assert chosen == 0.5
-        return
-    middles = (distinct[1:] + distinct[:-1]) / 2
-    merits = np.array([balanced(middle) for middle in middles])
-    best = middles[merits >= merits.max() - 1e-12]
-    assert chosen in best
-    assert abs(chosen - 0.5) == min(abs(best - 0.5))
 
 
 def test_figures_before_and_after():

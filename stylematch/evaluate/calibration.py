@@ -1,4 +1,4 @@
-"""Making probabilities honest, and choosing where to cut them. Pure numpy.
+"""Making probabilities honest. Pure numpy.
 
 - Expected calibration error: 15 equal-width bins ((m - 1)/15, m/15] of the confidence; the mean distance between a
   bin's mean confidence and its share of hits, weighted by the bin's rows. For a binary label the confidence is the
@@ -7,7 +7,6 @@
   Neural Networks", ICML 2017).
 - Temperatures: logits are divided by T, which is fitted on a validation split by the likelihood (same paper). The
   negative log-likelihood is convex in 1/T, so a bisection on its slope finds the one minimum.
-- Thresholds: those of the greatest balanced accuracy on a validation split.
 """
 
 from __future__ import annotations
@@ -142,29 +141,6 @@ def probabilities_of(logits: npt.NDArray[np.floating], kind: str) -> Floats:
     return _sigmoid(exact) if kind == "binary" else _softmax(exact)
 
 
-def choose_thresholds(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Floats:
-    """Choose for each binary label the threshold of the greatest balanced accuracy on a validation split.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float, shape (n, labels)
-    labels : ndarray of int, shape (n, labels)
-        0 or 1; -1 is unknown and left out.
-
-    Returns
-    -------
-    ndarray of float64, shape (labels,)
-        A midpoint between two neighbouring scores; of equally good ones that nearest to 0.5 (then the smaller).
-        0.5 where only one class, or one score, occurs. The answer is yes from the threshold on.
-    """
-    return np.array(
-        [
-            _choose_threshold(np.asarray(probabilities[rows, column], np.float64), labels[rows, column] > 0)
-            for column, rows in enumerate((labels >= 0).T)
-        ]
-    )
-
-
 def calibration_figures(
     logits: npt.NDArray[np.floating],
     cooled: npt.NDArray[np.floating],
@@ -214,22 +190,6 @@ def _errors(
     excess[np.arange(len(hit)), _bins(confidence)] = confidence - hit
     total = weights.sum(1)
     return np.divide(np.abs(weights @ excess).sum(1), total, out=np.full(len(weights), np.nan), where=total > 0)
-
-
-def _choose_threshold(scores: Floats, truth: npt.NDArray[np.bool_]) -> float:
-    order = np.argsort(scores, kind="stable")
-    scores, truth = scores[order], truth[order]
-    last = np.flatnonzero(np.diff(scores))  # the last row of each run of equal scores, but for the greatest
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if positives == 0 or negatives == 0 or len(last) == 0:
-        return 0.5
-    refused = np.cumsum(truth)[last]  # positives below the threshold
-    # Both recalls over one denominator: whole numbers, so that equally good is equal.
-    merit = (positives - refused) * negatives + (last + 1 - refused) * positives
-    best = last[merit == merit.max()]
-    middles = (scores[best] + scores[best + 1]) / 2
-    return float(middles[np.abs(middles - 0.5).argmin()])
 
 
 def _bisected(slope: Callable[[Floats], Floats], fits: npt.NDArray[np.bool_]) -> Floats:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from stylematch.data.learned import digest_names
 from stylematch.engines.progress import Progress
-from stylematch.evaluate.calibration import calibration_figures, choose_thresholds, fit_temperatures, probabilities_of
+from stylematch.evaluate.calibration import calibration_figures, fit_temperatures, probabilities_of
 from stylematch.evaluate.card import write_card
 from stylematch.evaluate.headlines import headlines
+from stylematch.evaluate.thresholds import choose_thresholds
 from stylematch.pipelines.learning.evaluate import measure_examples
 from stylematch.pipelines.learning.labelled import LEARNED_NAMES
 from stylematch.pipelines.learning.source import Source
