@@ -121,8 +121,8 @@ class DurableCheckpoints(TorchCheckpointIO):
 
 
 def _write(path: Path, stored: io.BytesIO) -> None:
-    # Let go before an error is passed on: Python 3.12.1 crashes where it collects a view with an error's frames, and
-    # later ones complain (CPython's issues 111049 and 111331).
+    # Let go before an error is passed on: Python 3.12.1 crashed where it collected a view with an error's frames, and
+    # others complain (CPython's issues 77894, 111049 and 111331 are of such).
     with stored.getbuffer() as data:
         write_durably(path, data)
 
