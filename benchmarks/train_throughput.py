@@ -42,7 +42,7 @@ from stylematch.vision.examples import Examples
 from stylematch.vision.learner import Learner
 from stylematch.vision.losses import SchemaLoss, point_ranges, soft_targets
 from stylematch.vision.networks import Network
-from stylematch.vision.resizing import resized
+from stylematch.vision.resizing import as_input
 from stylematch.vision.trainer import precision_of
 from stylematch.vision.training import train_network
 
@@ -96,8 +96,8 @@ def plain_step_s(network: Network, job: TrainJob, part: Examples, steps: int) ->
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).to(memory_format=torch.channels_last).train()
     batch = part.subset(np.arange(job.schedule.batch_size) % len(part)).in_channels(network.channels)
-    pictures = torch.from_numpy(batch.crops(job.model.input_px).copy()).to(device).permute(0, 3, 1, 2).float() / 255.0
-    pictures = resized(pictures, job.model.input_px).contiguous(memory_format=torch.channels_last)
+    crops = torch.from_numpy(batch.crops(job.model.input_px).copy()).to(device)
+    pictures = as_input(crops, job.model.input_px).contiguous(memory_format=torch.channels_last)
     names = [group.name for group in network.schema.groups]
     targets = {name: torch.from_numpy(batch.targets[name]).to(device) for name in names}
     soft = soft_targets(network.schema, targets)

@@ -136,7 +136,7 @@ def averaged(tmp_path_factory):
     return train_tiny(out, average=0.9), out
 
 
-def test_smaller_crops_are_enlarged_wherever_they_are_learned_from_watched_or_asked(tmp_path, uninterrupted):
+def test_smaller_crops_are_enlarged_wherever_they_are_learned_from_watched_or_asked(tmp_path):
     learned, watched = halved(garments(192, 1)), halved(garments(50, 3))
     wanted = job(epochs=1)
     torch.manual_seed(0)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from stylematch.evaluate.calibration import Floats, probabilities_of
+
 _SUREST = 1e-7  # probabilities of 32 bits come no nearer to 1
 _PLACES = 1001  # that are tried, evenly over the log odds
 _AT_ONCE = 2**20  # pictures times places
@@ -54,16 +55,16 @@ def _choose_threshold(scores: Floats, truth: npt.NDArray[np.bool_]) -> float:
     first = int(merit.argmax())
     as_good = np.append(merit[first:] == merit[first], False)  # where both classes lie far from here
     place = (places[first] + places[first + int(as_good.argmin()) - 1]) / 2
-    return float(1 / (1 + np.exp(-place)))
+    return float(probabilities_of(place, "binary"))
 
 
 def _share_above(odds: Floats, places: Floats) -> Floats:
     """Return which share of a class lies above each place, smoothed."""
     odds = np.sort(odds)  # so that sums do not depend on the pictures' order
-    steepness = _LOGISTIC / _bandwidth(odds) / 2
+    steepness = _LOGISTIC / _bandwidth(odds)
     each = max(1, _AT_ONCE // len(odds))
     parts = (places[start : start + each, None] for start in range(0, len(places), each))
-    return np.concatenate([(1 + np.tanh((odds - part) * steepness)).mean(1) / 2 for part in parts])
+    return np.concatenate([probabilities_of((odds - part) * steepness, "binary").mean(1) for part in parts])
 
 
 def _bandwidth(values: Floats) -> float:

@@ -109,9 +109,9 @@ def field_px(input_px: int) -> int:
     return input_px + 2 * -(-input_px // _MARGIN)
 
 
-def middle(field_px: int, crop_px: int) -> tuple[slice, slice, slice]:
-    """Return the index of the crops in the middles of fields, shape (n, field, field, channels)."""
-    start = (field_px - crop_px) // 2
+def middle(side_px: int, crop_px: int) -> tuple[slice, slice, slice]:
+    """Return the index of the crops in the middles of fields, shape (n, side, side, channels)."""
+    start = (side_px - crop_px) // 2
     return slice(None), slice(start, start + crop_px), slice(start, start + crop_px)
 
 

@@ -36,7 +36,7 @@ from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, sof
 from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.networks import Network
 from stylematch.vision.optimizer import optimizer_of
-from stylematch.vision.resizing import resized
+from stylematch.vision.resizing import as_input, resized
 from stylematch.vision.storable import CALMER, check_storable
 
 _STEP_STRIDE = 1_000_003
@@ -177,7 +177,7 @@ class Learner(lightning.LightningModule):
         """
         input_px = self.job.model.input_px
         crops = batch.fields[middle(batch.fields.shape[1], batch.crop_px or input_px)]
-        pictures = resized(crops.permute(0, 3, 1, 2).float() / 255.0, input_px)
+        pictures = as_input(crops, input_px)
         _, outputs = self.network.outputs(pictures)
         losses = self.loss(outputs, soft_targets(self.schema, batch.targets), training=False)
         total = self._logged(losses, "val", len(pictures))

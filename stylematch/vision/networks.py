@@ -36,7 +36,7 @@ from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.pooling import grid_means, mean_features
-from stylematch.vision.resizing import resized
+from stylematch.vision.resizing import as_input
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -199,9 +199,8 @@ class Network(nn.Module):
 
     def _batches(self, pixels: npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(pixels), batch_size):
-            pictures = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(self.pixel_mean.device)
-            pictures = resized(pictures.permute(0, 3, 1, 2).float() / 255.0, self.model.input_px)
-            yield pictures.contiguous(memory_format=torch.channels_last)
+            batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(self.pixel_mean.device)
+            yield as_input(batch, self.model.input_px).contiguous(memory_format=torch.channels_last)
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.

@@ -6,6 +6,11 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def as_input(pixels: Tensor, side_px: int) -> Tensor:
+    """Return uint8 pictures (n, side, side, channels) as a network of this input takes them: 0 to 1, channels first."""
+    return resized(pixels.permute(0, 3, 1, 2).float() / 255.0, side_px)
+
+
 def resized(pictures: Tensor, side_px: int) -> Tensor:
     """Return pictures, float (n, channels, side, side), at another side, antialiased; as they are where it is theirs.
 
