@@ -130,7 +130,7 @@ def run(job: TrainJob, steps: int) -> dict[str, object]:
         cutting, learning = BusyShare(busy_command()), BusyShare(busy_command())
         started = time.perf_counter()
         with cutting.watched():
-            source = open_source(job.data, job.model.input_px, Path(scratch) / "cache")
+            source = open_source(job.data, job.model.input_px, Path(scratch) / "cache", margin=job.augment.moves)
         cut_s = time.perf_counter() - started
         network = first_network(job, source.schema)
         step_s = plain_step_s(network, job, source.parts[0][0], steps)

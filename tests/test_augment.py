@@ -114,6 +114,37 @@ def test_all_zero_is_the_middle(input_px, field_px, channels):
     torch.testing.assert_close(moved, points, atol=1e-5, rtol=0)
 
 
+@settings(max_examples=20)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            key: st.sampled_from([0.0, 0.3, 1.0])
+            for key in ("flip", "flip_vertical", "shift", "zoom", "rotate_degrees", "warp", "brightness", "erase")
+        },
+    ),
+    st.integers(0, 2**20),
+)
+def test_what_moves_nothing_needs_no_margin(changes, seed):
+    settings = Augment(**changes)
+    fields = torch.rand(6, 3, 40, 40, generator=seeded(seed))
+    with_it, without = (
+        augmented(each, None, 32, settings, seeded(seed))[0] for each in (fields, fields[:, :, 4:-4, 4:-4])
+    )
+    if not settings.moves:
+        torch.testing.assert_close(with_it, without, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{"shift": 0.2}, {"zoom": 0.5}, {"rotate_degrees": 30.0}], ids=str)
+def test_what_moves_pictures_shows_what_lies_around_their_crops(changes):
+    fields = torch.zeros(6, 3, 48, 48)
+    fields[:, :, 8:-8, 8:-8] = 0.5
+    settings = Augment(flip=0, **changes)
+    assert settings.moves
+    pictures, _ = augmented(fields, None, 32, settings, seeded())
+    assert (pictures < 0.1).any()
+
+
 def test_a_smaller_crop_is_enlarged_as_scoring_would():
     fields = torch.randint(0, 256, (1, 3, 60, 60), generator=seeded(), dtype=torch.uint8)
     pictures, _ = augmented(fields / 255, None, 112, STILL, seeded(), crop_px=48)

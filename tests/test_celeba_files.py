@@ -17,6 +17,7 @@ from stylematch.data.fashion_mnist import CLASSES
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.merge import merged_table
 from stylematch.pipelines.learning.sources import open_source
+from stylematch.pipelines.learning.train_job import open_job, read_train_job
 from stylematch.settings.train_data import TrainData
 from stylematch.style.rules import load_rules
 from stylematch.vision.examples import field_px
@@ -95,16 +96,30 @@ def test_crops_with_fewer_pixels_than_the_model_takes_are_stored_so_but_not_thos
     root = write_celeba(tmp_path / "celeba")
     write_celeba(tmp_path / "celeba_wild")
 
-    def sides(input_px, *, wild):
+    def sides(input_px, *, wild, margin=True):
         data = TrainData(dataset="celeba", root=str(root), wild=wild)
-        source = open_source(data, input_px, tmp_path / "cache")
+        source = open_source(data, input_px, tmp_path / "cache", margin=margin)
         learned = [(part.fields.shape[1], part.crop_px) for part in (*(part for part, _ in source.parts), source.val)]
-        assert [test.fields.shape[1] for _, test in source.tests()] == [field_px(input_px)]
+        assert [test.fields.shape[1] for _, test in source.tests()] == [input_px]
         return learned
 
     assert sides(192, wild=False) == [(field_px(178), 178)] * 2
+    assert sides(192, wild=False, margin=False) == [(178, 178)] * 2
     assert sides(178, wild=False) == [(field_px(178), None)] * 2
     assert sides(192, wild=True) == [(field_px(192), None)] * 3  # photos may have more
+
+
+@pytest.mark.train
+def test_what_lies_around_crops_is_stored_for_jobs_that_show_it(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    root = write_celeba(tmp_path / "celeba")
+    changes = [f"data.root='{root}'", "data.wild=false", "model.weights='none'", f"out='{tmp_path / 'out'}'"]
+    sides = {}
+    for name in ("celeba-vgg16", "celeba-mobilenet"):
+        job = read_train_job(REPOSITORY / "jobs" / f"{name}.toml", [*changes, "model.input_px=96"])
+        source = open_job(job)
+        sides[name] = {part.fields.shape[1] for part in (source.parts[0][0], source.val)}
+    assert sides == {"celeba-vgg16": {96}, "celeba-mobilenet": {field_px(96)}}
 
 
 def test_the_authors_file_goes_first(folder):

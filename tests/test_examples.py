@@ -52,7 +52,7 @@ def folder(tmp_path):
 
 def test_fields_are_the_canonical_crop_grown(folder, tmp_path):
     done = []
-    examples = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache", progress=done.append)
+    examples = celeba_examples(folder, 0, input_px=48, margin=True, cache=tmp_path / "cache", progress=done.append)
     assert examples.ids == ("000000.png", "000001.png", "000002.png", "000005.png")
     assert sum(done) == len(examples) == 4
     assert examples.fields.shape == (4, 60, 60, 3)
@@ -63,6 +63,13 @@ def test_fields_are_the_canonical_crop_grown(folder, tmp_path):
         np.testing.assert_array_equal(examples.fields[position], field)
     crops = examples.crops(48)
     np.testing.assert_array_equal(crops, examples.fields[:, 6:54, 6:54])
+    alone = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache")
+    for position, name in enumerate(alone.ids):
+        crop = cut(np.asarray(Image.open(folder / name)), WIDTH, HEIGHT, square, 48)
+        np.testing.assert_array_equal(alone.fields[position], crop)
+    np.testing.assert_array_equal(alone.crops(48), alone.fields)
+    for name, values in examples.targets.items():
+        np.testing.assert_array_equal(alone.targets[name], values)
 
 
 @pytest.mark.parametrize("side_px", [128, 150, 75])
@@ -70,18 +77,20 @@ def test_the_middle_of_a_field_is_what_scoring_cuts(side_px, folder, tmp_path):
     smooth = Image.new("RGB", (8, 8))
     smooth.putdata([(x * 4, y * 4, 100) for y in range(8) for x in range(8)])
     smooth.resize((178, 218), Image.Resampling.BICUBIC).save(folder / "000000.png")
-    examples = celeba_examples(folder, 0, input_px=side_px, cache=tmp_path / "cache")
+    examples = celeba_examples(folder, 0, input_px=side_px, margin=True, cache=tmp_path / "cache")
     assert examples.fields.shape[1] == field_px(side_px) >= 1.25 * side_px
     photo = decode_photo((folder / "000000.png").read_bytes(), max_side_px=640, max_megapixels=100)
     scored = cut(photo.pixels, photo.width, photo.height, square_in_aligned(178, 218), side_px)
     difference = np.abs(examples.crops(side_px)[0].astype(int) - scored)
     assert difference.max() <= 2
+    alone = celeba_examples(folder, 0, input_px=side_px, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(alone.crops(side_px)[0], scored)
 
 
 def test_crops_may_be_stored_smaller_than_a_model_takes_them(folder, tmp_path):
-    large = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache")
-    small = celeba_examples(folder, 0, input_px=48, crop_px=32, cache=tmp_path / "cache")
-    same = celeba_examples(folder, 0, input_px=32, cache=tmp_path / "cache")
+    large = celeba_examples(folder, 0, input_px=48, margin=True, cache=tmp_path / "cache")
+    small = celeba_examples(folder, 0, input_px=48, crop_px=32, margin=True, cache=tmp_path / "cache")
+    same = celeba_examples(folder, 0, input_px=32, margin=True, cache=tmp_path / "cache")
     assert (large.crop_px, small.crop_px, same.crop_px) == (None, 32, None)
     np.testing.assert_array_equal(small.fields, same.fields)
     np.testing.assert_array_equal(small.crops(48), same.crops(32))
@@ -321,7 +330,7 @@ def test_a_subset_keeps_pictures_and_targets_together(rows):
     reason=f"Fashion-MNIST is not in {fashion_mnist.DEBIAN_FOLDER}",
 )
 def test_fashion_mnist_has_a_black_margin():
-    examples = fashion_mnist_examples(fashion_mnist.DEBIAN_FOLDER, "test", limit=50)
+    examples = fashion_mnist_examples(fashion_mnist.DEBIAN_FOLDER, "test", margin=True, limit=50)
     items = fashion_mnist.read_fashion_mnist(fashion_mnist.DEBIAN_FOLDER, "test")
     np.testing.assert_array_equal(examples.crops(28)[..., 0], items.pictures[:50])
     margin = (examples.fields.shape[1] - 28) // 2
@@ -329,6 +338,8 @@ def test_fashion_mnist_has_a_black_margin():
     assert examples.fields.sum() == items.pictures[:50].sum(dtype=np.int64)
     assert examples.ids == items.item_ids[:50]
     np.testing.assert_array_equal(examples.targets["category"], items.labels[:50])
+    alone = fashion_mnist_examples(fashion_mnist.DEBIAN_FOLDER, "test", limit=50)
+    np.testing.assert_array_equal(alone.fields[..., 0], items.pictures[:50])
 
 
 @pytest.mark.shared_data

@@ -84,11 +84,14 @@ def test_a_large_picture_is_decoded_smaller_but_never_too_small(tmp_path):
 @pytest.mark.parametrize("input_px", [24, 25, 28])  # margins of unequal halves, too
 def test_training_sees_what_inference_sees(pictures, tmp_path, mode, input_px):
     done = []
-    examples = examples_of(pictures, tmp_path / "cache", mode=mode, input_px=input_px, progress=done.append)
+    options = {"mode": mode, "input_px": input_px}
+    examples = examples_of(pictures, tmp_path / "cache", margin=True, progress=done.append, **options)
+    alone = examples_of(pictures, tmp_path / "cache", **options).fields
     assert (examples.ids, examples.dropped, sum(done)) == (NAMES, 0, len(NAMES))
     assert examples.fields.shape[1:] == (field_px(input_px),) * 2 + (3,)
     for position, name in enumerate(NAMES):
         seen = read_whole((pictures / name).read_bytes(), input_px, mode)
+        np.testing.assert_array_equal(alone[position], seen)
         np.testing.assert_array_equal(examples.crops(input_px)[position], seen)
         start = (examples.fields.shape[1] - input_px) // 2
         np.testing.assert_array_equal(examples.fields[position, 0, start : start + input_px], seen[0])
@@ -99,11 +102,14 @@ def test_the_middle_of_a_garments_field_is_what_inference_sees(tmp_path):
     picture = Image.new("RGB", (224, 224), "white")
     picture.paste(Image.linear_gradient("L").resize((90, 140)).convert("RGB"), (60, 50))
     picture.save(tmp_path / "shirt.png")
-    examples = whole_picture_examples(
-        tmp_path, ["shirt.png"], {"kind": np.zeros(1)}, input_px=28, mode="garment", cache=tmp_path / "cache"
+    asked = {"input_px": 28, "mode": "garment", "cache": tmp_path / "cache"}
+    examples, alone = (
+        whole_picture_examples(tmp_path, ["shirt.png"], {"kind": np.zeros(1)}, margin=margin, **asked)
+        for margin in (True, False)
     )
     assert examples.fields.shape == (1, field_px(28), field_px(28), 3)
     seen = read_whole((tmp_path / "shirt.png").read_bytes(), 28, "garment")
+    np.testing.assert_array_equal(alone.fields[0], seen)
     difference = np.abs(examples.crops(28)[0].astype(int) - seen)
     assert np.median(difference) <= 1
     assert difference.mean() < 3

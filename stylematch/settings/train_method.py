@@ -39,6 +39,11 @@ class Augment(Section):
     erase: Fraction = 0.0
     mixup: Fraction = 0.0
 
+    @property
+    def moves(self) -> bool:
+        """Whether pictures are shown of which a part lies beyond their crops."""
+        return self.shift > 0 or (self.warp > 0 and (self.zoom > 0 or self.rotate_degrees > 0))
+
 
 class Loss(Section):
     """What is minimised, by kind of label group.

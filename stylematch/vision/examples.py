@@ -1,9 +1,9 @@
 """Training examples: pictures cut once into one memory-mapped uint8 array, with their targets beside it.
 
-Each picture is stored as the canonical crop with a margin (a *field*), so that training can shift, zoom and turn it
-without meeting an edge, and evaluation takes exactly the middle. Crops that have fewer pixels than a model takes may
-be stored so, and are enlarged in batches, on the device that trains. The array is written once per recipe into a cache
-folder (``stylematch.vision.cut_cache``).
+Each picture is stored as its canonical crop or, for a training that shifts, zooms or turns it without meeting an edge,
+with a margin around that (a *field*). Crops that have fewer pixels than a model takes may be stored so, and are
+enlarged in batches, on the device that trains. The array is written once per recipe into a cache folder
+(``stylematch.vision.cut_cache``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Examples:
     ids : tuple of str
         File names or item ids, n of them.
     fields : ndarray of uint8, shape (n, field, field, channels)
-        Crops with a margin around them (memory-mapped).
+        Crops, perhaps with a margin around them (memory-mapped).
     targets : dict of str to ndarray
         By label group, as ``stylematch.data.labels`` describes.
     dropped : int
@@ -105,7 +105,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 
 def field_px(input_px: int) -> int:
-    """Return the side of what is stored for an input of ``input_px``: an eighth wider on every side."""
+    """Return the side of crops of ``input_px`` with their margins: an eighth wider on every side."""
     return input_px + 2 * -(-input_px // _MARGIN)
 
 
@@ -121,6 +121,7 @@ def celeba_examples(
     *,
     input_px: int,
     crop_px: int | None = None,
+    margin: bool = False,
     cache: Path,
     wild: bool = False,
     limit: int | None = None,
@@ -140,6 +141,8 @@ def celeba_examples(
         Side of the model's input.
     crop_px : int, optional
         Side of the stored crops, where they are to be enlarged for the model.
+    margin : bool
+        Keep what lies around the crops, to move them in a training.
     cache : pathlib.Path
         Folder for the array.
     wild : bool
@@ -158,7 +161,7 @@ def celeba_examples(
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
     size_px = crop_px or input_px
-    stored_px = field_px(size_px)
+    stored_px = field_px(size_px) if margin else size_px
     constants = [crops.SIDE_PER_BOX, crops.EYE_IN_BOX, crops.EYE_LINE, crops.ALIGNED_TOP]
     names = [folder.image_ids[row] for row in rows]
     files, boxes_px = [folder.pictures / name for name in names], folder.boxes_px[rows].tolist()
@@ -193,11 +196,13 @@ def celeba_examples(
     )
 
 
-def fashion_mnist_examples(root: Path | None, split: str, *, limit: int | None = None) -> Examples:
-    """Return one split of Fashion-MNIST; a field is the 28x28 picture in a black margin."""
+def fashion_mnist_examples(
+    root: Path | None, split: str, *, margin: bool = False, limit: int | None = None
+) -> Examples:
+    """Return one split of Fashion-MNIST; a field is the 28x28 picture, in a margin that is black."""
     items = read_fashion_mnist(find_fashion_mnist(root), split)
-    margin = (field_px(28) - 28) // 2
-    fields = np.pad(items.pictures[:limit], ((0, 0), (margin, margin), (margin, margin)))[..., None]
+    width = (field_px(28) - 28) // 2 if margin else 0
+    fields = np.pad(items.pictures[:limit], ((0, 0), (width, width), (width, width)))[..., None]
     return Examples(items.item_ids[:limit], fields, {"category": items.labels[:limit]})
 
 

@@ -1,8 +1,8 @@
 """Training examples of whole pictures, such as garments: no face is looked for, the picture is the crop.
 
 Each picture is decoded and resized to the model's square once, by ``read_whole``, which inference calls too,
-so both see the same pixels. Its edge is then repeated into a margin, since a whole picture has nothing beyond
-it, and the fields are kept in one memory-mapped array as ``stylematch.vision.examples`` keeps its crops.
+so both see the same pixels. For a training that moves it, its edge is repeated into a margin, since a whole picture has
+nothing beyond it; the fields are kept in one memory-mapped array as ``stylematch.vision.examples`` keeps its crops.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def whole_picture_examples(
     *,
     input_px: int,
     mode: str,
+    margin: bool = False,
     cache: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
@@ -136,6 +137,8 @@ def whole_picture_examples(
     mode : {"squash", "pad", "garment", "worn"}
         As in ``resize_whole``; ``worn`` cuts the clothes below the largest face out of a photo of a person, and leaves
         out pictures without.
+    margin : bool
+        Keep what lies around the crops, to move them in a training.
     cache : pathlib.Path
         Folder for the array.
     workers : int
@@ -150,7 +153,7 @@ def whole_picture_examples(
     """
     if mode not in (*MODES, WORN):
         raise UserError(f'"{mode}" is no way to make a picture square; choose one of {", ".join((*MODES, WORN))}.')
-    stored_px = field_px(input_px)
+    stored_px = field_px(input_px) if margin else input_px
     files = [pictures / name for name in names]
     cuts = cut_once(
         partial(_cut_one, input_px, stored_px, mode),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from stylematch.data.labels import LabelSchema
 from stylematch.data.splits import Rows, split_random, split_stratified
 from stylematch.errors import UserError
 from stylematch.pipelines.learning.source import TO_TEST_ON, Source
-from stylematch.pipelines.learning.whole_source import TEST_SHARE, cut_whole, dropped_rows, undecodable
+from stylematch.pipelines.learning.whole_source import TEST_SHARE, CutRows, cut_whole, dropped_rows, undecodable
 from stylematch.settings.load import usual_folder
 from stylematch.settings.train_data import TrainData
 from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
@@ -24,7 +24,7 @@ from stylematch.vision.examples import Examples, fashion_mnist_examples, joined
 _FASHION_VALIDATION_SHARE = 20  # one twentieth of Fashion-MNIST's training split is watched, not learned from
 
 
-def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def fashion_mnist_source(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     """Open Fashion-MNIST; the last twentieth of its training split is watched.
 
     Raises
@@ -34,7 +34,7 @@ def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
     """
     del input_px, cache  # the whole data set is one file in memory
     root = Path(data.root) if data.root else None
-    examples = fashion_mnist_examples(root, "train", limit=data.limit)
+    examples = fashion_mnist_examples(root, "train", margin=margin, limit=data.limit)
     watched = len(examples) // _FASHION_VALIDATION_SHARE
     if watched == 0:
         raise UserError(
@@ -55,7 +55,7 @@ def fashion_mnist_source(data: TrainData, input_px: int, cache: Path) -> Source:
     )
 
 
-def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def fashion_product_source(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     """Open Fashion Product Images, split by years or stratified by article type."""
     root = Path(data.root) if data.root else usual_folder("fashion_product")
     products = fashion_product.without_copies(fashion_product.read_fashion_product(root))
@@ -81,7 +81,7 @@ def fashion_product_source(data: TrainData, input_px: int, cache: Path) -> Sourc
             notes[f"{group} that no training picture has"] = list(untrained)
     notes[TO_TEST_ON] = len(test[: data.limit])
     cut = _cut_for(data, input_px, cache, products.pictures, products.names, products.labels, data.resize)
-    learned, watched = cut(train), cut(val)
+    learned, watched = cut(train, margin), cut(val, margin)
     return Source(
         schema,
         [(learned, 1)],
@@ -102,12 +102,12 @@ def split_as_trained(products: fashion_product.FashionProduct, data: TrainData) 
     return rest[kept], rest[held], test
 
 
-def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def garments_source(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     """Open Fashion-MNIST and Fashion Product Images together, in Fashion-MNIST's look.
 
     Products are shown as a shop shows them and, where a person wears them, as the clothes below a face.
     """
-    items = fashion_mnist_source(data.model_copy(update={"root": data.fashion_mnist}), input_px, cache)
+    items = fashion_mnist_source(data.model_copy(update={"root": data.fashion_mnist}), input_px, cache, margin)
     root = Path(data.root) if data.root else usual_folder("fashion_product")
     products = fashion_product.without_copies(fashion_product.read_fashion_product(root))
     category = fashion_product.fashion_mnist_categories(products)
@@ -131,12 +131,16 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
         if len(below := worn(test)):
             yield "fashion-product test (stratified fifth), below a face", below
 
-    learned, watched = shop(train), shop(val)
-    parts = [(coloured(items.parts[0][0]), 1), (learned, data.product_repeat), (worn(train), data.product_repeat)]
+    learned, watched = shop(train, margin), shop(val, margin)
+    parts = [
+        (coloured(items.parts[0][0]), 1),
+        (learned, data.product_repeat),
+        (worn(train, margin), data.product_repeat),
+    ]
     return Source(
         schema,
         [(part, times) for part, times in parts if len(part)],
-        joined([coloured(items.val), watched, worn(val)]),
+        joined([coloured(items.val), watched, worn(val, margin)]),
         tests,
         f"{items.licence} {fashion_product.LICENCE}",
         {"input": {"resize": "garment"}},
@@ -145,14 +149,14 @@ def garments_source(data: TrainData, input_px: int, cache: Path) -> Source:
     )
 
 
-def flixstock_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def flixstock_source(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     """Open FlixStock, split at random."""
     root = Path(data.root) if data.root else usual_folder("flixstock")
     garments = flixstock.without_copies(flixstock.read_flixstock(root, data.missing))
     rest, test = split_random(len(garments), TEST_SHARE, data.split_seed)
     kept, held = split_random(len(rest), data.validation, data.split_seed)
     cut = _cut_for(data, input_px, cache, garments.pictures, garments.names, garments.labels, data.resize)
-    learned, watched = cut(rest[kept]), cut(rest[held])
+    learned, watched = cut(rest[kept], margin), cut(rest[held], margin)
     return Source(
         LabelSchema(tuple(g for g in garments.schema.groups if g.name in data.label_groups)),
         [(learned, 1)],
@@ -173,7 +177,7 @@ def _cut_for(
     names: Sequence[str],
     labels: Mapping[str, npt.NDArray[np.int64]],
     mode: str,
-) -> Callable[[npt.NDArray[np.int64]], Examples]:
+) -> CutRows:
     return cut_whole(
         pictures, names, labels, data.label_groups, input_px, cache, mode, data.limit, pictures.parent.name
     )

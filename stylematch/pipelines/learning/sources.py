@@ -37,7 +37,7 @@ from stylematch.vision.examples import Examples, celeba_examples
 _PHOTOS = "photos"  # whole ones, whose faces are found as scoring finds them
 
 
-def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def open_source(data: TrainData, input_px: int, cache: Path, *, margin: bool = False) -> Source:
     """Open the data set that a job names.
 
     Parameters
@@ -48,13 +48,15 @@ def open_source(data: TrainData, input_px: int, cache: Path) -> Source:
         Side of the model's input.
     cache : pathlib.Path
         Folder of the arrays of cut pictures.
+    margin : bool
+        What is learned from will be moved: keep what lies around the crops.
 
     Raises
     ------
     UserError
         If it is missing or malformed.
     """
-    return _SOURCES[data.dataset](data, input_px, cache)
+    return _SOURCES[data.dataset](data, input_px, cache, margin)
 
 
 class _Celeba:
@@ -87,14 +89,23 @@ class _Celeba:
         own_px = None if self._wild else largest_crop_px(self.read(self.home))
         return own_px if own_px is not None and own_px < self._input_px else None
 
-    def cut(self, folder: Path, split: int | None, *, wild: bool = False, crop_px: int | None = None) -> Examples:
-        """Return the examples of a folder's split, or of all of it; their crops as large as the model's, or smaller."""
+    def cut(
+        self,
+        folder: Path,
+        split: int | None,
+        *,
+        wild: bool = False,
+        crop_px: int | None = None,
+        margin: bool = False,
+    ) -> Examples:
+        """Return the examples of a folder's split, or of all of it; options as of ``celeba_examples``."""
         with Progress(None, "pictures", f"cut {folder.name}") as progress:
             return celeba_examples(
                 folder,
                 split,
                 input_px=self._input_px,
                 crop_px=crop_px,
+                margin=margin,
                 cache=self._cache,
                 wild=wild,
                 limit=self._limit,
@@ -128,20 +139,20 @@ def celeba_tests(input_px: int, cache: Path, limit: int | None) -> Iterator[tupl
     return _Celeba(TrainData(dataset="celeba", limit=limit), input_px, cache).tests()
 
 
-def _celeba(data: TrainData, input_px: int, cache: Path) -> Source:
+def _celeba(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     folders = _Celeba(data, input_px, cache)
     home, root, read, cut = folders.home, folders.root, folders.read, folders.cut
     attribute_file(home)
     if data.wild and not (root / WILD).is_dir():  # before the first folder is cut
         raise UserError(f"{shown(root / WILD)} does not exist: put it there, or set data.wild to false.")
     crop_px = folders.crop_px()
-    found = [(cut(home, 0, crop_px=crop_px), 1)]
+    found = [(cut(home, 0, crop_px=crop_px, margin=margin), 1)]
     if data.wild:
-        found.append((cut(root / WILD, None, wild=True), data.wild_repeat))
+        found.append((cut(root / WILD, None, wild=True, margin=margin), data.wild_repeat))
     tested_on = folders.tested_elsewhere()
     parts = [(_without(part, tested_on), times) for part, times in found]
     shared = sum(len(part) for part, _ in found) - sum(len(part) for part, _ in parts)
-    val = cut(home, 1, crop_px=crop_px)
+    val = cut(home, 1, crop_px=crop_px, margin=margin)
     tested = sum(
         (read(home).pictures / read(home).image_ids[row]).is_file() for row in np.flatnonzero(read(home).split == 2)
     )
@@ -183,7 +194,7 @@ def _known_points(groups: Sequence[Group], parts: Sequence[Examples]) -> dict[st
     }
 
 
-_SOURCES: dict[str, Callable[[TrainData, int, Path], Source]] = {
+_SOURCES: dict[str, Callable[[TrainData, int, Path, bool], Source]] = {
     "celeba": _celeba,
     "fashion-mnist": fashion_mnist_source,
     "fashion-product": fashion_product_source,

@@ -22,16 +22,16 @@ from stylematch.vision.examples import Examples
 _LICENCE = "Learned from {}, somebody's own labelled pictures; under which licence they are, their owner knows."
 
 
-def table_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def table_source(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     """Open a table of labelled pictures, split by a column of it, at random, or stratified by its first group."""
     assert data.root is not None  # TrainJob sees to it
     images = None if data.images is None else Path(data.images)
     part = data.split_column if data.split == "column" else None
     columns = LabelColumns(data.groups, data.tags, data.image_column, part=part)
-    return _source(read_label_table(Path(data.root), columns, images), data, input_px, cache)
+    return _source(read_label_table(Path(data.root), columns, images), data, input_px, cache, margin)
 
 
-def folders_source(data: TrainData, input_px: int, cache: Path) -> Source:
+def folders_source(data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     """Open a folder of classes, split by folders above them, at random, or stratified."""
     assert data.root is not None
     read = read_class_folders(Path(data.root), data.label_groups[0])
@@ -42,10 +42,10 @@ def folders_source(data: TrainData, input_px: int, cache: Path) -> Source:
         )
     if data.split != "folders":
         read = replace(read, parts=None)
-    return _source(read, data, input_px, cache)
+    return _source(read, data, input_px, cache, margin)
 
 
-def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path) -> Source:
+def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path, margin: bool) -> Source:
     source = read.source
     table = read.without_copies().without_rare(data.min_label_count)
     _check_columns(table, data.min_label_count)
@@ -66,7 +66,7 @@ def _source(read: LabelTable, data: TrainData, input_px: int, cache: Path) -> So
         data.limit,
         source.name,
     )
-    learned, watched = cut(train), cut(val)
+    learned, watched = cut(train, margin), cut(val, margin)
     title = {"column": "its own", "folders": "its own", "random": "a random fifth", "stratified": "a stratified fifth"}[
         data.split
     ]

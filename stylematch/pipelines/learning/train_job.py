@@ -204,7 +204,7 @@ def open_job(job: TrainJob, *, anew: bool = False) -> Source:
     check_networks(job)
     if not anew:
         begun_checkpoints(job)
-    source = open_source(job.data, job.model.input_px, cache_of(job))
+    source = open_source(job.data, job.model.input_px, cache_of(job), margin=job.augment.moves)
     if not source.pictures or not len(source.val):
         which = "celeba/list_eval_partition.txt has to be there and say which are learned from (0) and watched (1)"
         advice = which if job.data.dataset == "celeba" else "add pictures, or raise data.limit or data.validation"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,14 @@ from stylematch.vision.whole_pictures import whole_picture_examples
 TEST_SHARE = 0.2
 
 
+class CutRows(Protocol):
+    """What cuts some rows of a data set."""
+
+    def __call__(self, rows: npt.NDArray[np.int64], margin: bool = False) -> Examples:
+        """Return their examples, with a margin for a training that moves them."""
+        ...
+
+
 def cut_whole(
     pictures: Path,
     names: Sequence[str],
@@ -26,7 +35,7 @@ def cut_whole(
     mode: str,
     limit: int | None,
     title: str,
-) -> Callable[[npt.NDArray[np.int64]], Examples]:
+) -> CutRows:
     """Return what cuts some rows of a data set of whole pictures.
 
     Parameters
@@ -45,14 +54,9 @@ def cut_whole(
         Only so many rows.
     title : str
         What the data set is called.
-
-    Returns
-    -------
-    callable
-        From rows, ndarray of int64, to their examples.
     """
 
-    def cut(rows: npt.NDArray[np.int64]) -> Examples:
+    def cut(rows: npt.NDArray[np.int64], margin: bool = False) -> Examples:
         rows = some_rows(rows, limit)
         with Progress(len(rows), "pictures", f"cut {title}") as progress:
             return whole_picture_examples(
@@ -61,6 +65,7 @@ def cut_whole(
                 {group: labels[group][rows] for group in groups},
                 input_px=input_px,
                 mode=mode,
+                margin=margin,
                 cache=cache,
                 workers=usable_cores(),
                 progress=progress.update,
