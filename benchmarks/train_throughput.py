@@ -96,7 +96,7 @@ def plain_step_s(network: Network, job: TrainJob, part: Examples, steps: int) ->
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).to(memory_format=torch.channels_last).train()
     batch = part.subset(np.arange(job.schedule.batch_size) % len(part)).in_channels(network.channels)
-    crops = torch.from_numpy(batch.crops(job.model.input_px).copy()).to(device)
+    crops = torch.from_numpy(batch.crops().copy()).to(device)
     pictures = as_input(crops, job.model.input_px).contiguous(memory_format=torch.channels_last)
     names = [group.name for group in network.schema.groups]
     targets = {name: torch.from_numpy(batch.targets[name]).to(device) for name in names}

@@ -25,7 +25,7 @@ def augmented(fields, points, input_px, settings, generator, crop_px=None):
     """Augment a batch with landmarks, or without points."""
     groups = {} if points is None else {"landmarks": points}
     mirrors = {"landmarks": mirrored(LANDMARKS)}
-    pictures, moved = augment_batch(fields, groups, input_px, settings, generator, mirrors, crop_px)
+    pictures, moved = augment_batch(fields, groups, crop_px or input_px, input_px, settings, generator, mirrors)
     assert moved.keys() == groups.keys()
     return pictures, moved.get("landmarks")
 
@@ -254,7 +254,7 @@ def test_a_share_of_the_pictures_is_blended_with_a_partner():
 def test_a_mirror_exchanges_the_corners_of_a_box():
     box = torch.tensor([[0.2, 0.3, 0.5, 0.9]])
     mirrors = {"box": mirrored(("x_1", "y_1", "x_2", "y_2"))}
-    _, moved = augment_batch(torch.zeros(1, 3, 40, 40), {"box": box}, 32, Augment(flip=1), seeded(), mirrors)
+    _, moved = augment_batch(torch.zeros(1, 3, 40, 40), {"box": box}, 32, 32, Augment(flip=1), seeded(), mirrors)
     torch.testing.assert_close(moved["box"], torch.tensor([[0.5, 0.3, 0.8, 0.9]]))
 
 

@@ -120,10 +120,10 @@ def test_thresholds_are_the_best_for_the_bundle_as_it_is_stored(tmp_path, monkey
     # Labels that the network half knows, by that half of the pictures of which it says most.
     said = network.logits(fields[:, 4:32, 4:32])["tags"]
     truth = said + rng.normal(0, said.std(0), said.shape) > np.median(said, 0)
-    val = Examples(tuple(map(str, range(2000))), fields, {"tags": truth.astype(np.int8)})
+    val = Examples(tuple(map(str, range(2000))), fields, {"tags": truth.astype(np.int8)}, 28)
     job = SimpleNamespace(model=network.model)
     calibration, chosen = training.finish(job, SimpleNamespace(parts=[], val=val), network)
-    stored = CpuRuntime(write_bundle(network, tmp_path, name="tags", licence="none")).run(val.crops(28)).heads["tags"]
+    stored = CpuRuntime(write_bundle(network, tmp_path, name="tags", licence="none")).run(val.crops()).heads["tags"]
     best = choose_thresholds(stored, val.targets["tags"])
     yes = val.targets["tags"] > 0
 

@@ -105,8 +105,8 @@ def test_crops_with_fewer_pixels_than_the_model_takes_are_stored_so_but_not_thos
 
     assert sides(192, wild=False) == [(field_px(178), 178)] * 2
     assert sides(192, wild=False, margin=False) == [(178, 178)] * 2
-    assert sides(178, wild=False) == [(field_px(178), None)] * 2
-    assert sides(192, wild=True) == [(field_px(192), None)] * 3  # photos may have more
+    assert sides(178, wild=False) == [(field_px(178), 178)] * 2
+    assert sides(192, wild=True) == [(field_px(192), 192)] * 3  # photos may have more
 
 
 @pytest.mark.train

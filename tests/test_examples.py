@@ -61,13 +61,13 @@ def test_fields_are_the_canonical_crop_grown(folder, tmp_path):
         pixels = np.asarray(Image.open(folder / name))
         field = cut(pixels, WIDTH, HEIGHT, square.grown(60 / 48), 60)
         np.testing.assert_array_equal(examples.fields[position], field)
-    crops = examples.crops(48)
+    crops = examples.crops()
     np.testing.assert_array_equal(crops, examples.fields[:, 6:54, 6:54])
     alone = celeba_examples(folder, 0, input_px=48, cache=tmp_path / "cache")
     for position, name in enumerate(alone.ids):
         crop = cut(np.asarray(Image.open(folder / name)), WIDTH, HEIGHT, square, 48)
         np.testing.assert_array_equal(alone.fields[position], crop)
-    np.testing.assert_array_equal(alone.crops(48), alone.fields)
+    np.testing.assert_array_equal(alone.crops(), alone.fields)
     for name, values in examples.targets.items():
         np.testing.assert_array_equal(alone.targets[name], values)
 
@@ -81,19 +81,19 @@ def test_the_middle_of_a_field_is_what_scoring_cuts(side_px, folder, tmp_path):
     assert examples.fields.shape[1] == field_px(side_px) >= 1.25 * side_px
     photo = decode_photo((folder / "000000.png").read_bytes(), max_side_px=640, max_megapixels=100)
     scored = cut(photo.pixels, photo.width, photo.height, square_in_aligned(178, 218), side_px)
-    difference = np.abs(examples.crops(side_px)[0].astype(int) - scored)
+    difference = np.abs(examples.crops()[0].astype(int) - scored)
     assert difference.max() <= 2
     alone = celeba_examples(folder, 0, input_px=side_px, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(alone.crops(side_px)[0], scored)
+    np.testing.assert_array_equal(alone.crops()[0], scored)
 
 
 def test_crops_may_be_stored_smaller_than_a_model_takes_them(folder, tmp_path):
     large = celeba_examples(folder, 0, input_px=48, margin=True, cache=tmp_path / "cache")
     small = celeba_examples(folder, 0, input_px=48, crop_px=32, margin=True, cache=tmp_path / "cache")
     same = celeba_examples(folder, 0, input_px=32, margin=True, cache=tmp_path / "cache")
-    assert (large.crop_px, small.crop_px, same.crop_px) == (None, 32, None)
+    assert (large.crop_px, small.crop_px, same.crop_px) == (48, 32, 32)
     np.testing.assert_array_equal(small.fields, same.fields)
-    np.testing.assert_array_equal(small.crops(48), same.crops(32))
+    np.testing.assert_array_equal(small.crops(), same.crops())
     for name in ("landmarks", "box"):
         np.testing.assert_array_equal(small.targets[name], large.targets[name])
     assert small.subset(np.array([2, 0])).crop_px == joined([small, small]).crop_px == 32
@@ -318,6 +318,7 @@ def test_a_subset_keeps_pictures_and_targets_together(rows):
         tuple("abcdef"),
         np.broadcast_to(numbers[:, None, None, None], (6, 4, 4, 1)).astype(np.uint8),
         {"category": numbers},
+        4,
     )
     part = examples.subset(np.array(rows, int))
     assert part.ids == tuple("abcdef"[row] for row in rows)
@@ -332,7 +333,7 @@ def test_a_subset_keeps_pictures_and_targets_together(rows):
 def test_fashion_mnist_has_a_black_margin():
     examples = fashion_mnist_examples(fashion_mnist.DEBIAN_FOLDER, "test", margin=True, limit=50)
     items = fashion_mnist.read_fashion_mnist(fashion_mnist.DEBIAN_FOLDER, "test")
-    np.testing.assert_array_equal(examples.crops(28)[..., 0], items.pictures[:50])
+    np.testing.assert_array_equal(examples.crops()[..., 0], items.pictures[:50])
     margin = (examples.fields.shape[1] - 28) // 2
     assert margin >= 28 / 8
     assert examples.fields.sum() == items.pictures[:50].sum(dtype=np.int64)

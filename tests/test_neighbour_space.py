@@ -83,25 +83,25 @@ def examples():
     fields = rng.integers(0, 100, (24, 80, 80, 3), dtype=np.uint8)
     fields[:, :40, :40] += (labels[:, :1] * 120).astype(np.uint8)[..., None, None]
     targets = {"attributes": labels, "landmarks": np.zeros((24, 10), np.float32)}
-    return Examples(tuple(f"{row}.jpg" for row in range(24)), fields, targets)
+    return Examples(tuple(f"{row}.jpg" for row in range(24)), fields, targets, 64)
 
 
 @pytest.fixture(scope="module")
 def network(examples):
     torch.manual_seed(0)
     network = Network(MODEL, celeba.SCHEMA).eval()
-    network.before = network.logits(examples.crops(64))
-    give_space(network, [(examples, 1)], 64, lambda _: None)
+    network.before = network.logits(examples.crops())
+    give_space(network, [(examples, 1)], lambda _: None)
     return network
 
 
 def test_a_space_changes_the_embedding_and_nothing_else(network, examples):
-    pictures = torch.from_numpy(np.array(examples.crops(64)))
+    pictures = torch.from_numpy(np.array(examples.crops()))
     with torch.no_grad():
         embedding, *_ = network(pictures)
     assert embedding.shape == (24, 40)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(24))
-    for name, values in network.logits(examples.crops(64)).items():
+    for name, values in network.logits(examples.crops()).items():
         np.testing.assert_array_equal(values, network.before[name])
     # The pictures with a bright quarter lie together.
     bright = examples.targets["attributes"][:, 0] == 1
@@ -113,7 +113,7 @@ def test_a_space_changes_the_embedding_and_nothing_else(network, examples):
 def test_a_bundle_keeps_the_space(network, examples, tmp_path):
     bundle = write_bundle(network, tmp_path / "bundle", name="near", licence="none")
     assert bundle.embedding_dim == 40
-    pictures = np.array(examples.crops(64))
+    pictures = np.array(examples.crops())
     found = CpuRuntime(bundle).run(pictures)
     assert found.embedding.shape == (24, 40)
     with torch.no_grad():

@@ -37,7 +37,7 @@ def job(distill=None, instance=0.0, **schedule):
 def pictures(count):
     rng = np.random.default_rng(count)
     fields = rng.integers(0, 256, (count, 36, 36, 1), dtype=np.uint8)
-    return Examples(tuple(map(str, range(count))), fields, {"category": rng.integers(0, 10, count)})
+    return Examples(tuple(map(str, range(count))), fields, {"category": rng.integers(0, 10, count)}, 28)
 
 
 @pytest.fixture

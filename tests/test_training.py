@@ -79,7 +79,7 @@ def garments(count, seed):
     fields = rng.integers(0, 120, (count, 36, 36, 1), dtype=np.uint8)
     for field, label in zip(fields, labels, strict=True):
         field[5 + 2 * label + label // 2 : 9 + 2 * label + label // 2, 6:30] += 130
-    return Examples(tuple(f"{seed}-{row}" for row in range(count)), fields, {"category": labels})
+    return Examples(tuple(f"{seed}-{row}" for row in range(count)), fields, {"category": labels}, 28)
 
 
 def train_tiny(out, *, count=192, teachers=(), **changes):
@@ -103,7 +103,7 @@ def halved(examples):
 
 
 def loss_on(network, examples):
-    pictures = torch.from_numpy(examples.crops(28)).permute(0, 3, 1, 2).float() / 255
+    pictures = torch.from_numpy(examples.crops()).permute(0, 3, 1, 2).float() / 255
     targets = soft_targets(SCHEMA, {"category": torch.from_numpy(examples.targets["category"])})
     with torch.inference_mode():
         _, outputs = network.eval().outputs(pictures)
@@ -142,7 +142,7 @@ def test_smaller_crops_are_enlarged_wherever_they_are_learned_from_watched_or_as
     torch.manual_seed(0)
     network = train_network(Network(wanted.model, SCHEMA), wanted, [(learned, 1)], watched, tmp_path)
     (row,) = csv.DictReader((tmp_path / "log" / "metrics.csv").open())
-    small = watched.crops(28)
+    small = watched.crops()
     assert small.shape == (50, 14, 14, 1)
     large = torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255
     large = functional.interpolate(large, (28, 28), mode="bilinear")
@@ -351,7 +351,7 @@ def test_a_rate_falls_after_as_many_epochs_as_asked_and_momentum_stays():
 
 def test_pictures_that_were_replaced_are_not_gone_on_with(tmp_path):
     same = garments(16, 2)
-    replaced = Examples(same.ids, 255 - same.fields, same.targets)
+    replaced = dataclasses.replace(same, fields=255 - same.fields)
     (tmp_path / "one").mkdir()
     check_data(SCHEMA, [(same, 1)], same, tmp_path / "one", begun=False)
     check_data(SCHEMA, [(same, 1)], same, tmp_path / "one", begun=True)

@@ -92,7 +92,7 @@ def test_training_sees_what_inference_sees(pictures, tmp_path, mode, input_px):
     for position, name in enumerate(NAMES):
         seen = read_whole((pictures / name).read_bytes(), input_px, mode)
         np.testing.assert_array_equal(alone[position], seen)
-        np.testing.assert_array_equal(examples.crops(input_px)[position], seen)
+        np.testing.assert_array_equal(examples.crops()[position], seen)
         start = (examples.fields.shape[1] - input_px) // 2
         np.testing.assert_array_equal(examples.fields[position, 0, start : start + input_px], seen[0])
         np.testing.assert_array_equal(examples.fields[position, start : start + input_px, -1], seen[:, -1])
@@ -110,7 +110,7 @@ def test_the_middle_of_a_garments_field_is_what_inference_sees(tmp_path):
     assert examples.fields.shape == (1, field_px(28), field_px(28), 3)
     seen = read_whole((tmp_path / "shirt.png").read_bytes(), 28, "garment")
     np.testing.assert_array_equal(alone.fields[0], seen)
-    difference = np.abs(examples.crops(28)[0].astype(int) - seen)
+    difference = np.abs(examples.crops()[0].astype(int) - seen)
     assert np.median(difference) <= 1
     assert difference.mean() < 3
     assert (examples.fields[0, :, :3] == 0).all()  # what lies around it is the shop's white, negated
@@ -183,6 +183,6 @@ def test_real_garments(shared_data, tmp_path):
     examples = whole_picture_examples(folder, names, {}, input_px=64, mode="pad", cache=tmp_path)
     assert (len(examples), examples.dropped) == (12, 0)
     # The pictures are 225 x 300, so a quarter of the padded square is the edge repeated: 8 columns on each side.
-    crops = np.asarray(examples.crops(64)).astype(int)
+    crops = np.asarray(examples.crops()).astype(int)
     assert np.abs(np.diff(crops[:, :, :8], axis=2)).max() == 0
     assert np.abs(np.diff(crops[:, :, 8:56], axis=2)).mean() > 1

@@ -21,20 +21,22 @@ from stylematch.vision.batches import to_device
 def augment_batch(
     fields: Tensor,
     points: dict[str, Tensor],
+    crop_px: int,
     input_px: int,
     settings: Augment,
     generator: torch.Generator,
     mirrors: dict[str, list[int]],
-    crop_px: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Warp and colour a batch.
 
     Parameters
     ----------
     fields : Tensor of float in 0 to 1, shape (n, channels, field, field)
-        Crops with a margin around them.
+        Crops, with a margin around them where they are moved.
     points : dict of str to Tensor of float, shape (n, width)
         Groups of points in units of the crop's side, x before y.
+    crop_px : int
+        Side of the crop in a field; it is enlarged in the same resampling, where it is not ``input_px``.
     input_px : int
         Side of the result.
     settings : Augment
@@ -43,8 +45,6 @@ def augment_batch(
         Where every random number comes from (a CPU generator).
     mirrors : dict of str to list of int
         By group, from ``mirror.mirrored``.
-    crop_px : int, optional
-        Side of the crop in a field, where it is not ``input_px``: it is enlarged in the same resampling.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def augment_batch(
     matrix = torch.stack(
         [torch.stack([cos * mirror, -sin * turned], 1), torch.stack([sin * mirror, cos * turned], 1)], 1
     )
-    share = (crop_px or input_px) / fields.shape[-1]
+    share = crop_px / fields.shape[-1]
     theta = to_device(torch.cat([matrix, shift[:, :, None]], 2) * share, fields.device)
     grid = functional.affine_grid(theta, [count, fields.shape[1], input_px, input_px], align_corners=False)
     pictures = functional.grid_sample(fields, grid, padding_mode="border", align_corners=False)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from stylematch.vision.examples import Examples
+from stylematch.vision.examples import Examples, middle
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ class Batch:
     fields: Tensor
     targets: dict[str, Tensor]
     ids: tuple[str, ...]
-    crop_px: int | None = None
+    crop_px: int
 
     def first(self, count: int) -> Batch:
         """Return the first so many pictures; the order of a batch is random, so any are as good."""
         targets = {name: values[:count] for name, values in self.targets.items()}
-        return Batch(self.fields[:count], targets, self.ids[:count], self.crop_px)
+        return replace(self, fields=self.fields[:count], targets=targets, ids=self.ids[:count])
+
+    def crops(self) -> Tensor:
+        """Return the middles of the fields, as ``Examples.crops`` does."""
+        return self.fields[middle(self.fields.shape[1], self.crop_px)]
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU can copy from while it computes."""

@@ -43,23 +43,23 @@ class Examples:
         Crops, perhaps with a margin around them (memory-mapped).
     targets : dict of str to ndarray
         By label group, as ``stylematch.data.labels`` describes.
+    crop_px : int
+        Side of the crop in the middle of a field; where it is not the model's input, it is enlarged for that.
     dropped : int
         Pictures of the source that gave no crop (missing, unreadable, no face found at the labelled place).
     unknown : dict of str to int
         By label group, labels that the data give and the model does not know.
     points_source : str
         Whose the points are, as the data set says; empty where that is unknown.
-    crop_px : int, optional
-        Side of the crop in the middle of a field, where that is to be enlarged for the model; else it is the model's.
     """
 
     ids: tuple[str, ...]
     fields: npt.NDArray[np.uint8]
     targets: Targets
+    crop_px: int
     dropped: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
     points_source: str = ""
-    crop_px: int | None = None
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -84,12 +84,9 @@ class Examples:
             return replace(self, fields=np.stack([grey(picture) for picture in self.fields])[..., None])
         return replace(self, fields=np.broadcast_to(self.fields, (*self.fields.shape[:3], channels)))
 
-    def crops(self, input_px: int) -> npt.NDArray[np.uint8]:
-        """Return the middle square of every field: what the model, of this input, sees without augmentation.
-
-        It has the side of the input, or ``crop_px``; a ``Network`` enlarges what it is given.
-        """
-        return self.fields[middle(self.fields.shape[1], self.crop_px or input_px)]
+    def crops(self) -> npt.NDArray[np.uint8]:
+        """Return what the model sees without augmentation, shape (n, crop_px, crop_px, channels)."""
+        return self.fields[middle(self.fields.shape[1], self.crop_px)]
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
@@ -98,9 +95,9 @@ def joined(parts: Sequence[Examples]) -> Examples:
         ids=tuple(name for part in parts for name in part.ids),
         fields=np.concatenate([part.fields for part in parts]),
         targets={name: np.concatenate([part.targets[name] for part in parts]) for name in parts[0].targets},
+        crop_px=parts[0].crop_px,
         dropped=sum(part.dropped for part in parts),
         points_source=parts[0].points_source if len({part.points_source for part in parts}) == 1 else "",
-        crop_px=parts[0].crop_px,
     )
 
 
@@ -160,19 +157,19 @@ def celeba_examples(
     folder = read(root)
     rows = np.arange(len(folder.image_ids)) if split is None else np.flatnonzero(folder.split == split)
     rows = rows[:limit]
-    size_px = crop_px or input_px
-    stored_px = field_px(size_px) if margin else size_px
+    crop_px = crop_px or input_px
+    stored_px = field_px(crop_px) if margin else crop_px
     constants = [crops.SIDE_PER_BOX, crops.EYE_IN_BOX, crops.EYE_LINE, crops.ALIGNED_TOP]
     names = [folder.image_ids[row] for row in rows]
     files, boxes_px = [folder.pictures / name for name in names], folder.boxes_px[rows].tolist()
     cuts = cut_once(
-        partial(_cut_one, wild, stored_px / size_px, stored_px),
+        partial(_cut_one, wild, stored_px / crop_px, stored_px),
         [(file, tuple(box)) for file, box in zip(files, boxes_px, strict=True)],
         stored_px,
         files=files,
         cache=cache,
         name="celeba",
-        recipe=[_VERSION, str(root.resolve()), names, size_px, boxes_px if wild else None, *constants],
+        recipe=[_VERSION, str(root.resolve()), names, crop_px, boxes_px if wild else None, *constants],
         workers=workers,
         progress=progress,
     )
@@ -190,9 +187,9 @@ def celeba_examples(
             "landmarks": placed_in_crop(folder.landmark_centres_px[kept]),
             "box": placed_in_crop(corners_in_picture(folder)[kept]),
         },
+        crop_px=crop_px,
         dropped=len(rows) - len(kept),
         points_source=folder.points_source,
-        crop_px=crop_px,
     )
 
 
@@ -201,9 +198,10 @@ def fashion_mnist_examples(
 ) -> Examples:
     """Return one split of Fashion-MNIST; a field is the 28x28 picture, in a margin that is black."""
     items = read_fashion_mnist(find_fashion_mnist(root), split)
-    width = (field_px(28) - 28) // 2 if margin else 0
+    side_px = items.pictures.shape[1]
+    width = (field_px(side_px) - side_px) // 2 if margin else 0
     fields = np.pad(items.pictures[:limit], ((0, 0), (width, width), (width, width)))[..., None]
-    return Examples(items.item_ids[:limit], fields, {"category": items.labels[:limit]})
+    return Examples(items.item_ids[:limit], fields, {"category": items.labels[:limit]}, side_px)
 
 
 def _cut_one(

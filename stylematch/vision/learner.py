@@ -31,7 +31,6 @@ from stylematch.vision.augment import augment_batch, mix_batch
 from stylematch.vision.batches import Batch
 from stylematch.vision.begun import CHECKPOINT_LABELS
 from stylematch.vision.divergence import diverged, kept_checkpoint
-from stylematch.vision.examples import middle
 from stylematch.vision.losses import SchemaLoss, instance_loss, mix_targets, soft_targets, teach_targets
 from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
 from stylematch.vision.networks import Network
@@ -153,7 +152,7 @@ class Learner(lightning.LightningModule):
         with torch.autocast(pictures.device.type, enabled=False):
             points = {name: targets[name] for name in self.mirrors}
             pictures, points = augment_batch(
-                pictures, points, self.job.model.input_px, self.job.augment, generator, self.mirrors, batch.crop_px
+                pictures, points, batch.crop_px, self.job.model.input_px, self.job.augment, generator, self.mirrors
             )
         return pictures, {**targets, **points}
 
@@ -175,9 +174,7 @@ class Learner(lightning.LightningModule):
         UserError
             If the loss is not finite: what an epoch's last batch has spoilt must not replace the last good checkpoint.
         """
-        input_px = self.job.model.input_px
-        crops = batch.fields[middle(batch.fields.shape[1], batch.crop_px or input_px)]
-        pictures = as_input(crops, input_px)
+        pictures = as_input(batch.crops(), self.job.model.input_px)
         _, outputs = self.network.outputs(pictures)
         losses = self.loss(outputs, soft_targets(self.schema, batch.targets), training=False)
         total = self._logged(losses, "val", len(pictures))

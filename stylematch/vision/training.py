@@ -91,9 +91,7 @@ def train_network(
     return network.eval().cpu()
 
 
-def give_space(
-    network: Network, parts: list[tuple[Examples, int]], input_px: int, advance: Callable[[int], None]
-) -> None:
+def give_space(network: Network, parts: list[tuple[Examples, int]], advance: Callable[[int], None]) -> None:
     """Fit the embedding that is read from ``model.embedding_layer`` to what a trained network learned from.
 
     Parameters
@@ -102,8 +100,6 @@ def give_space(
         In evaluation mode; changed in place.
     parts : list of (Examples, int)
         As for ``train_network``.
-    input_px : int
-        Side of its pictures.
     advance : callable
         Told how many more pictures are done.
     """
@@ -112,7 +108,7 @@ def give_space(
     batches = []
     for part, times in parts:
         targets = _all_targets(network, [(part, times)])
-        features = network.layer_means(part.crops(input_px), advance)
+        features = network.layer_means(part.crops(), advance)
         batches.append((features, torch.cat([targets[name] for name in told], 1).double().numpy()))
     space.load(fit_space(batches))
 

@@ -175,6 +175,7 @@ def whole_picture_examples(
         ids=tuple(names[row] for row in cuts.rows),
         fields=cuts.fields,
         targets={group: values[cuts.rows] for group, values in targets.items()},
+        crop_px=input_px,
         dropped=len(names) - len(cuts.rows),
     )
 

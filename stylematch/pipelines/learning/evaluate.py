@@ -39,7 +39,7 @@ _BATCH = 64
 
 def predict_examples(runtime: Runtime, examples: Examples) -> Predictions:
     """Run a model over examples, without augmentation."""
-    pictures = examples.in_channels(runtime.bundle.channels).crops(runtime.bundle.input_px)
+    pictures = examples.in_channels(runtime.bundle.channels).crops()
     with Progress(len(pictures), "pictures", "measure") as progress:
         return run_in_batches(runtime, pictures, _BATCH, progress.update)
 

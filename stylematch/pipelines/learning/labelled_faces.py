@@ -148,6 +148,7 @@ def photo_faces(
                 tuple(folder.image_ids[row] for row in rows),
                 np.stack([crop for _, crop, _ in found[key]]),
                 targets,
+                input_px,
                 len(wanted) - len(rows),
                 points_source=folder.points_source,
             ),

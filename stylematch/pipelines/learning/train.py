@@ -144,8 +144,8 @@ def finish(job: TrainJob, source: Source, network: Network) -> tuple[dict[str, A
         round_to_stored(network)  # so that all is fitted to the network that ships
         if job.model.embedding_layer:
             with Progress(sum(len(part) for part, _ in source.parts), "pictures", "fit the embedding") as progress:
-                give_space(network, source.parts, job.model.input_px, progress.update)
-        return _calibrate(network, source.val, job.model.input_px)
+                give_space(network, source.parts, progress.update)
+        return _calibrate(network, source.val)
 
 
 def trainings(
@@ -199,7 +199,7 @@ def _on_gpu(network: Network) -> Iterator[None]:
     network.cpu()
 
 
-def _calibrate(network: Network, val: Examples, input_px: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _calibrate(network: Network, val: Examples) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fold temperatures into the heads, in place; return them with their effect, and thresholds, by group.
 
     A threshold lies between two pictures of the validation split, which may change places where weights are rounded. So
@@ -210,7 +210,7 @@ def _calibrate(network: Network, val: Examples, input_px: int) -> tuple[dict[str
     calibration: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
     groups = [group for group in network.schema.groups if group.kind != "points"]
-    pictures = val.crops(input_px)
+    pictures = val.crops()
     logits = network.logits(pictures)
     fitted = {group.name: fit_temperatures(logits[group.name], val.targets[group.name]) for group in groups}
     for name, temperatures in fitted.items():
