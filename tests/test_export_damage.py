@@ -30,6 +30,7 @@ from stylematch.data.photos import FindCounts
 from stylematch.errors import StylematchError, UserError
 from stylematch.pipelines.nights import feature_damage
 from stylematch.pipelines.nights import night as module
+from stylematch.pipelines.nights.feature_store import FeatureDraft
 from stylematch.tables.manifest import read_manifest
 from stylematch.tables.place import Place, place_of
 from stylematch.tables.snapshots import Snapshots
@@ -223,6 +224,27 @@ def test_damage_that_a_night_meets_when_it_tidies_is_told_and_mended(folder):  #
     assert len(rows(with_all, "photos")) == summary["photos"]["found"] == 10
     _, summary, result = night(folder, THIRD)
     assert (summary["changes"]["read"], "warning" in result.err, file.exists()) == (0, False, False)
+
+
+def test_a_disk_that_damages_all_that_is_written_ends_a_night(folder, monkeypatch):  # noqa: F811
+    published = FeatureDraft.publish
+
+    def damaged(draft):
+        published(draft)
+        flip(folder / "out" / draft._store.folder / "faces" / draft._name, "embedding")
+
+    monkeypatch.setattr(FeatureDraft, "publish", damaged)
+    shutil.copy(folder / "photos" / "astronaut.jpg", folder / "photos" / "copy.jpg")
+    with (folder / "photos" / "copy.jpg").open("ab") as file:
+        file.write(b"other contents")
+    (file,) = (folder / "out" / "store").glob("features-*/faces/*.parquet")
+    flip(file, "embedding")
+    result = call("export", job_file(folder), "--date", SECOND)
+    assert (result.code, "moments after being written" in result.sentence) == (3, True)
+    assert not (folder / "out" / "snapshots" / SECOND).exists()
+    monkeypatch.undo()
+    _, summary, _ = night(folder, SECOND)
+    assert summary["photos"]["found"] == 12
 
 
 def test_a_disk_that_fails_is_no_damage(folder, monkeypatch):  # noqa: F811

@@ -39,6 +39,8 @@ def _shown_type(kind: Any) -> str:
 
     if pa.types.is_fixed_size_list(kind):
         return f"{kind.list_size} x {kind.value_type}"
+    if pa.types.is_list(kind) and not pa.types.is_nested(kind.value_type):
+        return f"list of {kind.value_type}"
     return "any" if pa.types.is_null(kind) else str(kind)
 
 

@@ -1,7 +1,8 @@
 """Which files of the store are damaged inside, though their footers are whole.
 
 Each page has a checksum, which all that reads the store verifies. A night that meets a page that is not what it was
-looks through the store, once, and goes on without the files that are damaged; one that finds none has another fault.
+looks through the store, once, and goes on without the files that are damaged; one that finds none has another fault,
+and so has one that then meets damage again: what it has just written does not stay what it was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import pyarrow.parquet as pq
 from stylematch.errors import StylematchError
 from stylematch.pipelines.nights.feature_footers import Footers, read_through
 from stylematch.pipelines.nights.feature_store import FILES, PENDING, FeatureStore
+from stylematch.search.names import some
 from stylematch.tables.place import Place
+from stylematch.tables.shown import shown
 
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
 """What Arrow raises of a page that it cannot read."""
@@ -40,16 +43,28 @@ def despite_damage(attempt: Callable[[], Result], store: FeatureStore, footers: 
         The store.
     footers : Footers
         What is known of its files.
+
+    Raises
+    ------
+    StylematchError
+        If files are damaged that were written after the others had been left out, or the disk or the server fails.
     """
     import duckdb
 
+    known: set[str] = set()
     while True:
         try:
             return attempt()
         except (duckdb.Error, StoreReadError) as error:
             no_damage = isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException))
-            if no_damage or not leave_out_damaged(store, footers):
+            if no_damage or not (damaged := leave_out_damaged(store, footers)):
                 raise
+            if known:  # or a disk that damages all that is written would be written to for ever
+                raise StylematchError(
+                    f"{shown(some(sorted(damaged)))} cannot be read, moments after being written: this disk, server or "
+                    "machine damages what is stored there; mend it, then run the same command again"
+                ) from error
+            known = damaged
 
 
 def leave_out_damaged(store: FeatureStore, footers: Footers) -> set[str]:

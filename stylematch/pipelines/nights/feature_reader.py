@@ -118,7 +118,7 @@ def face_features(store: FeatureStore, faces: pa.Table, paths: Sequence[str]) ->
 
 
 def _vectors(table: pa.Table, name: str, dim: int) -> Iterator[Any]:
-    """Yield the vectors of a fixed-size list column, None for null."""
+    """Yield the vectors of a column of lists of ``dim`` numbers, None for null."""
     column = column_of(table, name)
     seen = column.is_valid().to_numpy(zero_copy_only=False)
     vectors = iter(column.flatten().to_numpy().reshape(-1, dim))  # which leaves the nulls out

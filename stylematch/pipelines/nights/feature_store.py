@@ -32,6 +32,7 @@ from stylematch.tables.writer import ShardWriter
 FILES, PENDING = "store/files", "store/pending"
 ROW_GROUP_ROWS = 512
 MAX_SHARD_PHOTOS = 4096
+_LAYOUT = 2  # raised with every change of what a shard's columns are
 PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "faces")
 # What these packages do comes after the features, or never touches a picture.
 _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", *FAISS_FOR_GPU, "pandas", "pyarrow", "pydantic", "tqdm", "typer")
@@ -67,6 +68,7 @@ def fingerprint(spec: RunSpec) -> dict[str, Any]:
     settings, device = spec.settings, spec.device
     no_part = _NO_PART_IN_FEATURES if device == "cpu-bf16" else (*_NO_PART_IN_FEATURES, "openvino")
     return {
+        "layout": _LAYOUT,
         "faces": settings.faces,
         "min_face_px": settings.min_face_px,
         "max_megapixels": settings.max_megapixels,
@@ -161,9 +163,8 @@ class FeatureStore:
         """Return the schema of a shard's faces."""
         table = faces_schema(self.attribute_names, self.embedding_dim)
         kept = [table.field(name) for name in ("photo_id", "face", *BOX, *LANDMARKS, *self.attribute_names)]
-        return pa.schema(
-            [*kept, table.field("embedding"), pa.field("worn", pa.list_(pa.float32(), self.worn_dim), nullable=True)]
-        )
+        # Of no fixed length: Arrow before its release 26 cannot read such a list where it is null.
+        return pa.schema([*kept, table.field("embedding"), pa.field("worn", pa.list_(pa.float32()))])
 
     def remove_shard(self, name: str) -> None:
         """Remove a shard, what makes it count first."""
