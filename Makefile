@@ -6,19 +6,21 @@ PYTHON =
 PIP_FLAGS = --quiet --quiet
 PYTEST_FLAGS =
 TEST_PROCESSES = 2
+CONSTRAINTS = constraints.txt
 
 VENV = .venv
 BIN = $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c constraints.txt
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input $(PIP_FLAGS) -c $(CONSTRAINTS)
 SUPPORTED = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help demo test test-slow test-fast test-long audit lint docs default-index indexes tables-page reference-pages clean
+.PHONY: help demo test test-slow test-fast test-oldest test-long audit lint docs default-index indexes tables-page reference-pages clean
 
 help:
 	@echo 'make demo           install, score examples/photos, say which file to open'
 	@echo 'make test           install everything (torch too) and run the tests that take seconds'
 	@echo 'make test-slow      run the others: every training job, Ray clusters, kills, whole nights'
 	@echo 'make test-fast      run the tests that need no torch and are quick'
+	@echo 'make test-oldest    the same with the oldest releases that pyproject.toml allows, in .venv-oldest'
 	@echo 'make test-long      50 kills, 20 full disks, 10,000 damaged files (most of an hour)'
 	@echo 'make lint           ruff, mypy, import-linter, hadolint'
 	@echo 'make docs           build the documentation into site/, strictly'
@@ -40,6 +42,11 @@ test-slow: $(VENV)/.installed-train
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m 'not train and not slow' $(PYTEST_FLAGS)
+
+test-oldest:
+	@$(MAKE) --no-print-directory .venv-oldest/.made VENV=.venv-oldest
+	@.venv-oldest/bin/python .ci/oldest > .venv-oldest/oldest.txt
+	@$(MAKE) --no-print-directory test-fast VENV=.venv-oldest CONSTRAINTS=.venv-oldest/oldest.txt
 
 test-long: $(VENV)/.installed-test
 	STYLEMATCH_LONG=1 $(BIN)/python -m pytest tests/test_benchmarks.py tests/test_nothing_lost.py tests/test_plan.py -s $(PYTEST_FLAGS)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -136,8 +137,9 @@ async def _from_form(incoming: Incoming) -> bytes:
             if not isinstance(file, UploadFile):
                 raise RefusedError(422, Refusal.MALFORMED_REQUEST, f"the form has no file named '{FIELD}'")
             data = await file.read()
-    except HTTPException as error:
-        raise RefusedError(400, Refusal.MALFORMED_REQUEST, f"the form cannot be read: {error.detail}") from error
+    except (HTTPException, FormParserError) as error:  # which of them depends on Starlette's release
+        why = error.detail if isinstance(error, HTTPException) else error
+        raise RefusedError(400, Refusal.MALFORMED_REQUEST, f"the form cannot be read: {why}") from error
     if len(data) > incoming.max_bytes:
         raise incoming.too_large()
     return data
