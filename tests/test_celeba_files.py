@@ -158,6 +158,13 @@ def test_what_is_looked_for_is_named_and_so_is_the_folder_that_was_given(tmp_pat
     names = rf"list_attr_celeba.txt is missing in {given}, its Anno/ and Eval/, and so is Kaggle's list_attr_celeba.csv"
     with pytest.raises(UserError, match=names):
         read_celeba(given)
+
+
+@pytest.mark.train
+def test_so_a_training_names_it(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
+    given = tmp_path / "X"
+    given.mkdir()
     for wild in ("true", "false"):
         changes = (f"data.root='{given}'", f"data.wild={wild}", f"out='{tmp_path / 'run'}'", "model.weights=none")
         result = call("train", JOB, "--dry-run", *(part for change in changes for part in ("--set", change)))

@@ -304,7 +304,9 @@ def checkout(tmp_path):
 
 
 def make(folder, *arguments):
-    return subprocess.run(["make", "-C", str(folder), *arguments], capture_output=True, text=True)
+    inherited = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs these tests, its variables among them
+    env = {name: value for name, value in os.environ.items() if name not in inherited}
+    return subprocess.run(["make", "-C", str(folder), *arguments], capture_output=True, text=True, env=env)
 
 
 def test_without_a_fitting_python_make_says_so(checkout):

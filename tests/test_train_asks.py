@@ -123,7 +123,9 @@ def test_years_without_an_odd_one_leave_nothing_to_test_on(tmp_path):
     assert [len(test) for _, test in source.tests()] == [0]
 
 
+@pytest.mark.train
 def test_too_few_pictures_say_what_was_left_out(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'stylematch[train]'")
     root = write_fashion_product(tmp_path / "fashion_product")
     table = root / "styles.csv"
     table.write_text(re.sub(r",201[0-9],", ",,", table.read_text()))
