@@ -51,7 +51,7 @@ def despite_damage(attempt: Callable[[], Result], store: FeatureStore, footers: 
     """
     import duckdb
 
-    known: set[str] = set()
+    looked = False
     while True:
         try:
             return attempt()
@@ -59,12 +59,12 @@ def despite_damage(attempt: Callable[[], Result], store: FeatureStore, footers: 
             no_damage = isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException))
             if no_damage or not (damaged := leave_out_damaged(store, footers)):
                 raise
-            if known:  # or a disk that damages all that is written would be written to for ever
+            if looked:  # or a disk that damages all that is written would be written to for ever
                 raise StylematchError(
                     f"{shown(some(sorted(damaged)))} cannot be read, moments after being written: this disk, server or "
                     "machine damages what is stored there; mend it, then run the same command again"
                 ) from error
-            known = damaged
+            looked = True
 
 
 def leave_out_damaged(store: FeatureStore, footers: Footers) -> set[str]:
