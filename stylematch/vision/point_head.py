@@ -39,6 +39,7 @@ class PointHead(nn.Module):
         heat = self.maps(x).float()
         side = heat.shape[-1]
         centres = (torch.arange(side, device=x.device, dtype=torch.float32) + 0.5) / side
-        places = torch.stack([centres.repeat(side), centres.repeat_interleave(side)], 1)
+        # Not repeat_interleave, which the exporter of torch 2.11 cannot translate.
+        places = torch.stack([centres.repeat(side), centres[:, None].expand(side, side).flatten()], 1)
         # No product of matrices, which autocast would take back to half the digits: a hundredth of the eyes' distance.
         return (torch.softmax(heat.flatten(2), dim=2)[..., None] * places).sum(2).flatten(1)
