@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from stylematch.data import decode
-from stylematch.data.decode import decode_photo, read_header
+from stylematch.data.decode import DecodedPhoto, decode_photo, read_header
 from stylematch.errors import PhotoRejectedError
 from stylematch.tables.contract import Reason
 
@@ -427,3 +427,23 @@ def test_a_flawless_jpeg_has_the_pixels_that_pillow_gives_it(orientation, max_si
     assert (fast.width, fast.height) == (slow.width, slow.height)
     np.testing.assert_array_equal(np.asarray(fast.image)[..., :3], fast.pixels)
     assert max(fast.preview.size) == min(256, max(fast.pixels.shape))
+
+
+@given(st.integers(1, 1300), st.integers(1, 1300), st.sampled_from([3, 4]), st.sampled_from([64, 150, 192, 640]))
+@settings(deadline=None, max_examples=60)
+def test_a_picture_seen_smaller_keeps_everything_in_its_place(width, height, channels, side_px):
+    """Right of 70 % it is red, below 60 % green: where that begins can be measured to a part of a pixel."""
+    wide, high = round(0.7 * width), round(0.6 * height)
+    pixels = np.zeros((height, width, channels), np.uint8)
+    pixels[:, wide:, 0] = 255
+    pixels[high:, :, 1] = 255
+    photo = DecodedPhoto(pixels[..., :3], width, height, "JPEG")
+    large = max(width, height)
+    assert photo.preview.size == (width, height) if large <= 256 else 192 <= max(photo.preview.size) <= 256
+    factor = min(1.0, side_px / large)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    seen = photo.seen_at(size)
+    assert (seen.mode, seen.size) == ("RGB", size)
+    shares = np.asarray(seen, np.float64).mean(axis=(0, 1)) / 255
+    assert abs(shares[0] - (width - wide) / width) < 0.004
+    assert abs(shares[1] - (height - high) / height) < 0.004

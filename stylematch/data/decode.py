@@ -36,6 +36,7 @@ from PIL import (
 from stylematch.data.damage import rejecting, silent_libtiff
 from stylematch.data.heif import open_heif
 from stylematch.data.magic import HEAD_BYTES, READABLE_FORMATS, sniff_format
+from stylematch.data.preview import PREVIEW_SIDE_PX, Smaller, smaller, whole
 from stylematch.data.rgb import to_rgb
 from stylematch.data.upright import orientation_of, upright_image, upright_pixels, upright_size
 from stylematch.errors import PhotoRejectedError
@@ -43,8 +44,6 @@ from stylematch.tables.contract import Reason
 
 # Pillow logs oddities of TIFF files; without a handler Python prints them on standard error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-PREVIEW_SIDE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,23 @@ class DecodedPhoto:
         four = four_channels(self.pixels)
         return Image.fromarray(np.ascontiguousarray(self.pixels)) if four is None else image_of(four)
 
-    @cached_property
+    @property
     def preview(self) -> Image.Image:
-        """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged; RGB or RGBX."""
-        return scaled(self.image, PREVIEW_SIDE_PX)
+        """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged; RGB or RGBX.
+
+        Of a larger picture that side is at least three quarters of it.
+        """
+        return self._preview.image
+
+    def seen_at(self, size: tuple[int, int]) -> Image.Image:
+        """Return the picture at a size (width, height), antialiased, of mode RGB; of the preview, if that is larger."""
+        preview = self._preview
+        is_enough = size[0] <= preview.image.width and size[1] <= preview.image.height
+        return (preview if is_enough else whole(self.image)).resized(size)
+
+    @cached_property
+    def _preview(self) -> Smaller:
+        return smaller(self.image, PREVIEW_SIDE_PX)
 
 
 def four_channels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
@@ -112,22 +124,6 @@ def rgb_of(four: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
     for channel in range(3):  # a seventh of the time that numpy takes for all three at once
         pixels[..., channel] = channels[..., channel]
     return pixels
-
-
-def scaled(image: Image.Image, side_px: int) -> Image.Image:
-    """Return a picture whose larger side is at most ``side_px``, never enlarged, antialiased: itself, or in RGB."""
-    large = max(image.size)
-    if large <= side_px:
-        return image
-    size = (max(1, round(image.width * side_px / large)), max(1, round(image.height * side_px / large)))
-    factor = large // side_px
-    reduced = image if factor < 2 else image.reduce(factor)  # by a whole factor first, which is several times faster
-    return in_rgb(reduced).resize(size, Image.Resampling.BILINEAR)
-
-
-def in_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of mode RGB: as an array it is copied whole, not pixel by pixel, and it is resized faster."""
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_header(data: bytes) -> Header:

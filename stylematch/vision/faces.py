@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
-from stylematch.data.decode import PREVIEW_SIDE_PX, DecodedPhoto, in_rgb
+from stylematch.data.decode import DecodedPhoto
 from stylematch.vision.yunet import find_faces
 
 _MAX_UPSCALE = 2.0
@@ -144,13 +143,10 @@ class YunetLocator:
 
     def _look(self, photo: DecodedPhoto, size: tuple[int, int]) -> list[FaceBox]:
         """Run the finder once on the photo scaled to ``size`` (width, height); return also what it only suspects."""
-        image = photo.preview if max(size) <= PREVIEW_SIDE_PX else photo.image
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         scale_x, scale_y = photo.width / size[0], photo.height / size[1]
         boxes = (
             _inside((x * scale_x, y * scale_y, width * scale_x, height * scale_y), photo, confidence)
-            for confidence, x, y, width, height in find_faces(np.asarray(in_rgb(image)))
+            for confidence, x, y, width, height in find_faces(np.asarray(photo.seen_at(size)))
         )
         return [box for box in boxes if box is not None]
 
