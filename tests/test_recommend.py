@@ -302,6 +302,23 @@ def test_together_or_alone_in_any_order(catalog):
     assert together == alone[::-1]
 
 
+def test_a_category_that_styles_share_is_searched_once_for_the_clothes_of_all(catalog, monkeypatch):
+    made = Recommender(catalog, {"s": ("Shirt", "Sneaker"), "t": ("Coat", "Shirt")})
+    worn = np.random.default_rng(0).normal(size=(8, 48)).astype(np.float32)
+    faces = [FaceQuery(str(number), 0, "st"[number % 2], 0.5, "r", clothes) for number, clothes in enumerate(worn)]
+    alone = [made.recommend_all([face])[0] for face in faces]  # and then the styles' prototypes are known
+    searched = []
+    nearest = catalog.nearest
+
+    def counted(queries, n, among):
+        searched.append((catalog.category(among[0]), len(queries)))
+        return nearest(queries, n, among)
+
+    monkeypatch.setattr(catalog, "nearest", counted)
+    assert made.recommend_all(faces) == alone
+    assert sorted(searched) == [("Coat", 4), ("Shirt", 8)]
+
+
 def test_more_than_the_nearest_when_k_needs_them(catalog):
     rows = Recommender(catalog, {"s": ("Coat", "Bag", "Dress")}, top_k=900).recommend("p", 0, "s", 1.0, "Young")
     assert len(rows) == 900

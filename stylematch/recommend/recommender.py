@@ -24,7 +24,7 @@ from stylematch.errors import UserError
 from stylematch.recommend.candidates import NEAREST, Candidates, key_of, preferred
 from stylematch.recommend.choose import Choice
 from stylematch.recommend.reasons import Query, reason_for
-from stylematch.recommend.style_items import StyleItems
+from stylematch.recommend.style_items import StyleItems, search_by_clothes
 from stylematch.search.catalog import GENDER, ItemCatalog, Tags
 from stylematch.settings.score import Ranking
 
@@ -180,19 +180,20 @@ class Recommender:
             If a face has a style that the recommender does not know.
         """
         answers: list[list[Recommendation]] = [[] for _ in faces]
-        by_style: dict[StyleItems, list[int]] = {}
+        worn: list[tuple[int, StyleItems]] = []
         for number, face in enumerate(faces):
             if face.style not in self._categories:
                 raise UserError(f"Unknown style {face.style!r}; the recommender knows {', '.join(self._categories)}.")
-            by_style.setdefault(self._style(face.style, face.genders), []).append(number)
-        for style, numbers in by_style.items():
-            worn = [number for number in numbers if faces[number].worn is not None and style.sees_clothes]
-            found = style.search(np.array([faces[number].worn for number in worn]), NEAREST) if worn else []
-            for number, near in zip(worn, found, strict=True):
+            style = self._style(face.style, face.genders)
+            if face.worn is not None and style.sees_clothes:
+                worn.append((number, style))
+            else:
+                answers[number] = self._answer(style, replace(face, worn=None), style.typical(NEAREST))
+        if worn:
+            clothes = np.array([faces[number].worn for number, _ in worn])
+            found = search_by_clothes(self._catalog, [style for _, style in worn], clothes, NEAREST)
+            for (number, style), near in zip(worn, found, strict=True):
                 answers[number] = self._answer(style, faces[number], style.worn_candidates(near))
-            for number in set(numbers) - set(worn):
-                face = replace(faces[number], worn=None)
-                answers[number] = self._answer(style, face, style.typical(NEAREST))
         return answers
 
     def _answer(self, style: StyleItems, face: FaceQuery, candidates: Candidates) -> list[Recommendation]:
@@ -212,7 +213,7 @@ class Recommender:
             candidates = (
                 style.typical(size)
                 if face.worn is None
-                else style.worn_candidates(style.search(face.worn[None], size)[0])
+                else style.worn_candidates(search_by_clothes(self._catalog, [style], face.worn[None], size)[0])
             )
         taken += choice.fill(candidates, scores, everything, looks_alike=True)
         parts: list[_Taken] = [(candidates, scores, taken)]

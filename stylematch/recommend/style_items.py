@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,26 +52,21 @@ class StyleItems:
         """Whether any category with items is of clothes that a torso can show, so that worn ones are a query."""
         return any(on_torso and len(group) for on_torso, group in zip(self._on_torso, self._groups, strict=True))
 
-    def search(self, worn: npt.NDArray[np.float32], size: int) -> list[list[Answer | None]]:
-        """Search by the clothes of some faces (q, d); return for each, by category, what was found.
+    @property
+    def torso_groups(self) -> list[npt.NDArray[np.int64]]:
+        """The items of each category that a torso can show."""
+        return [group for on_torso, group in zip(self._on_torso, self._groups, strict=True) if on_torso and len(group)]
 
-        Categories that no torso shows, such as shoes, are searched by the style's prototype.
+    def with_typical(self, found: Mapping[int, Answer], size: int) -> list[Answer | None]:
+        """Return by category what was found for a face in ``torso_groups``, by ``id``.
+
+        Of other categories, such as shoes, what the style's prototype finds.
         """
-        typical = self._typical_answers(size)
-        by_category = [
-            self._catalog.nearest(worn, min(size, len(group)), group) if on_torso and len(group) else None
-            for on_torso, group in zip(self._on_torso, self._groups, strict=True)
-        ]
-        return [
-            [
-                answer if hits is None else (hits.positions[row], hits.scores[row])
-                for hits, answer in zip(by_category, typical, strict=True)
-            ]
-            for row in range(len(worn))
-        ]
+        typical = zip(self._groups, self._typical_answers(size), strict=True)
+        return [found.get(id(group), answer) for group, answer in typical]
 
     def worn_candidates(self, answers: Sequence[Answer | None]) -> Candidates:
-        """Return what ``search`` brought for one face."""
+        """Return what ``search_by_clothes`` brought for one face."""
         found = gather(self._catalog, self._groups, answers, self.fit)
         return found if all(self._on_torso) else replace(found, seen=np.array(self._on_torso, np.bool_)[found.place])
 
@@ -128,3 +123,37 @@ class StyleItems:
     def made_for(self, position: int) -> str | None:
         """Return the gender that its catalogue gives an item that is made for others, None of any other item."""
         return self._catalog.value(GENDER, position) if self._is_for_others[position] else None
+
+
+def search_by_clothes(
+    catalog: ItemCatalog, styles: Sequence[StyleItems], worn: npt.NDArray[np.float32], size: int
+) -> list[list[Answer | None]]:
+    """Search by what faces wear; what styles share is searched once for the faces of all of them.
+
+    Parameters
+    ----------
+    catalog : ItemCatalog
+        All items.
+    styles : sequence of StyleItems
+        Each face's.
+    worn : ndarray of float32, shape (faces, d)
+        The embeddings of their clothes.
+    size : int
+        How many items of each category are wanted.
+
+    Returns
+    -------
+    list of list of (positions, scores) or None
+        For each face by its style's category what was found; None where that has no items.
+    """
+    groups = {id(group): group for style in styles for group in style.torso_groups}
+    asked: dict[int, list[int]] = {key: [] for key in groups}
+    for face, style in enumerate(styles):
+        for group in style.torso_groups:
+            asked[id(group)].append(face)
+    found: list[dict[int, Answer]] = [{} for _ in styles]
+    for key, faces in asked.items():
+        hits = catalog.nearest(worn[faces], min(size, len(groups[key])), groups[key])
+        for row, face in enumerate(faces):
+            found[face][key] = hits.positions[row], hits.scores[row]
+    return [style.with_typical(answers, size) for style, answers in zip(styles, found, strict=True)]

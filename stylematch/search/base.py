@@ -172,7 +172,7 @@ class SearchIndex(ABC):
         if not has_direction(wide).all():
             raise ValueError("a query is zero or not finite")
         if allowed is not None:
-            allowed = np.unique(np.asarray(allowed, np.int64))
+            allowed = _ascending(np.asarray(allowed, np.int64))
             if allowed.size and not 0 <= allowed[0] <= allowed[-1] < len(self):
                 raise ValueError(f"allowed positions must lie in 0 to {len(self) - 1}")
         unit = normalise(wide) if len(wide) else wide
@@ -261,3 +261,8 @@ class SearchIndex(ABC):
     def _set_ids(self, ids: pa.Array) -> None:
         self._ids = ids
         self.__dict__.pop("ids", None)  # the cached tuple
+
+
+def _ascending(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return positions in order, each once: themselves where they are so, which is known in no time."""
+    return positions if (positions[1:] > positions[:-1]).all() else np.unique(positions)

@@ -18,6 +18,7 @@ Sums run in the order of the items' ids, so the order of a catalogue's rows chan
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -76,6 +77,7 @@ class ItemCatalog(ItemRows):
             self._allowed[allowed] = True
         self._looks: dict[int, _Look | None] = {}
         self._names: dict[str, npt.NDArray[np.bool_]] = {}
+        self._groups: dict[bytes, Positions] = {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -109,7 +111,8 @@ class ItemCatalog(ItemRows):
     def groups(self, categories: Sequence[str], genders: Sequence[str] = ()) -> list[Positions]:
         """Return each category's items, an item that is of two in the first alone.
 
-        Those that are made for others than ``genders`` are left out, unless nothing else is there.
+        Those that are made for others than ``genders`` are left out, unless nothing else is there. Equal groups are
+        one array, whoever asks, so that they can be told to be equal.
         """
         left = self._allowed & ~self.for_others(genders)
         if not any((self._is_of(category) & left).any() for category in categories):
@@ -118,7 +121,7 @@ class ItemCatalog(ItemRows):
         for category in categories:
             found = np.flatnonzero(self._is_of(category) & left)
             left[found] = False
-            groups.append(found)
+            groups.append(self._groups.setdefault(hashlib.blake2b(found.data).digest(), found))
         return groups
 
     def others(self, groups: Sequence[Positions]) -> Positions:
