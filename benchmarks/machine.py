@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
+import functools
+import importlib
 import json
 import os
 import shlex
@@ -35,8 +38,15 @@ def facts() -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _compiled() -> None:
+    """Compile stylematch's modules, as pip does: some environments keep no bytecode, and every start would compile."""
+    compileall.compile_dir(str(Path(importlib.import_module("stylematch").__file__ or "").parent), quiet=2)
+
+
 def stylematch(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the program in a process of its own; its error message is shown where it fails."""
+    _compiled()
     command = [sys.executable, "-m", "stylematch.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -205,7 +205,7 @@ class Recommender:
             everything = np.ones(len(scores), np.bool_)
             taken = []
             if face.worn is None or candidates.seen is not None:
-                taken += choice.fill(candidates, scores, self._preferred(style, face, candidates))
+                taken += choice.fill(candidates, scores, self._preferred(style, face, candidates, scores))
             taken += choice.fill(candidates, scores, everything)
             if choice.is_full or candidates.is_whole:
                 break
@@ -230,10 +230,13 @@ class Recommender:
         taken = choice.fill(candidates, scores, everything)
         return candidates, scores, taken + choice.fill(candidates, scores, everything, looks_alike=True)
 
-    def _preferred(self, style: StyleItems, face: FaceQuery, candidates: Candidates) -> npt.NDArray[np.bool_]:
+    def _preferred(
+        self, style: StyleItems, face: FaceQuery, candidates: Candidates, scores: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
         """Return what the face prefers: what its clothes speak for, and some of the near-equal best of all else."""
         face_key = key_of(repr((face.photo_id, face.face, self.seed)))
-        scores = candidates.scores(face.style_score, style.priors, self.ranking, typical=True)
+        if candidates.seen is not None:
+            scores = candidates.scores(face.style_score, style.priors, self.ranking, typical=True)
         liked = preferred(candidates, scores, style.sizes, self._item_keys, face_key, self.top_k)
         return liked if candidates.seen is None else liked | candidates.seen
 

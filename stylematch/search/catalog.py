@@ -78,6 +78,8 @@ class ItemCatalog(ItemRows):
         self._looks: dict[int, _Look | None] = {}
         self._names: dict[str, npt.NDArray[np.bool_]] = {}
         self._groups: dict[bytes, Positions] = {}
+        # A tag's values, and which of them each item has: every style asks anew.
+        self._coded: dict[str, tuple[list[str], npt.NDArray[np.int32]]] = {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -141,10 +143,12 @@ class ItemCatalog(ItemRows):
         """Return how well one tag of every item fits, float64 (n,)."""
         if tag not in self._rows.column_names or not pa.types.is_string(self._rows.schema.field(tag).type):
             return np.full(len(self), _UNKNOWN_FIT)
-        coded = self._rows[tag].combine_chunks().dictionary_encode()
-        fit_of = [self._fit_of(tag, value, wanted) for value in coded.dictionary.to_pylist()]
-        codes = pc.fill_null(coded.indices, len(fit_of)).to_numpy()
-        fits = np.array([*fit_of, _UNKNOWN_FIT])[codes]
+        if tag not in self._coded:
+            coded = self._rows[tag].combine_chunks().dictionary_encode()
+            values = coded.dictionary.to_pylist()
+            self._coded[tag] = values, pc.fill_null(coded.indices, len(values)).to_numpy()
+        values, codes = self._coded[tag]
+        fits = np.array([*(self._fit_of(tag, value, wanted) for value in values), _UNKNOWN_FIT])[codes]
         if f"{tag}_probability" in self._rows.column_names:
             chances = pc.fill_null(self._rows[f"{tag}_probability"].cast(pa.float64()), 1.0).to_numpy()
             fits = np.where(fits > _UNKNOWN_FIT, fits * chances, fits)
