@@ -2,7 +2,7 @@
 
 ``YunetLocator`` looks at the whole photo small first, because time grows with the area: a side of 192 px takes 0.6 ms
 a photo, 640 px 6 ms. It stops at a size where it is confident of exactly one face and suspects no other. Where it finds
-none, or several, or suspects one more, it looks again at the next size and joins what all found: 22 of 600 wild photos.
+none, or several, or suspects one more, it looks again at the next size and joins what all found: 20 of 600 wild photos.
 
 ``AlignedLocator`` is for pictures that are face crops already, such as CelebA's.
 """
