@@ -1,9 +1,11 @@
-"""A program's arguments before any command has read them; imports nothing, since it is asked first of all."""
+"""A program's arguments before any command has read them; imports next to nothing, since it is asked first of all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, get_args
+
+from stylematch.settings.home import is_unwritten_home
 
 LogFormat = Literal["text", "json"]
 OPTION = "--log-format"
@@ -20,7 +22,7 @@ def unwritten_home(arguments: Sequence[str]) -> str | None:
     Shells leave it as it is in quotes and behind ``--out=``; systemd, cron's own variables and containers know none.
     """
     values = {word: word.partition("=")[2] if word.startswith("--") else word for word in arguments}
-    return next((word for word, value in values.items() if value == "~" or value.startswith("~/")), None)
+    return next((word for word, value in values.items() if is_unwritten_home(value)), None)
 
 
 def format_first(arguments: Sequence[str]) -> list[str]:

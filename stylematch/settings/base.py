@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from stylematch.settings.home import is_unwritten_home
+
 # Strict, so that true is no 1, "32" no 32 and "off" no false; TOML and Python also know inf and nan, which no setting
 # means.
 Switch = Annotated[bool, Field(strict=True)]
@@ -33,7 +35,7 @@ class Section(BaseModel):
     def _home_is_written_out(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse a path that counts on a shell, which no job file has: it would be a folder called ``~``."""
         for text in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(text, str) and (text == "~" or text.startswith("~/")):
+            if isinstance(text, str) and is_unwritten_home(text):
                 raise ValueError(f"{info.field_name}: no shell writes out the ~ of '{text}': write the whole path")
         return value
 
