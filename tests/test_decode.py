@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import EXAMPLES, png_claiming
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
@@ -442,8 +442,9 @@ def test_a_picture_seen_smaller_keeps_everything_in_its_place(width, height, cha
     assert photo.preview.size == (width, height) if large <= 256 else 192 <= max(photo.preview.size) <= 256
     factor = min(1.0, side_px / large)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    assume(min(size) >= 8)  # a filter of few pixels weighs the middle ones more
     seen = photo.seen_at(size)
     assert (seen.mode, seen.size) == ("RGB", size)
     shares = np.asarray(seen, np.float64).mean(axis=(0, 1)) / 255
-    assert abs(shares[0] - (width - wide) / width) < 0.004
-    assert abs(shares[1] - (height - high) / height) < 0.004
+    assert abs(shares[0] - (width - wide) / width) < 0.002 + 0.04 / size[0]
+    assert abs(shares[1] - (height - high) / height) < 0.002 + 0.04 / size[1]

@@ -37,7 +37,7 @@ PHOTO_COLUMNS = ("width", "height", "format", "status", "reason", "message", "fa
 # What these packages do comes after the features, or never touches a picture.
 _NO_PART_IN_FEATURES = ("duckdb", "faiss-cpu", *FAISS_FOR_GPU, "pandas", "pyarrow", "pydantic", "tqdm", "typer")
 # The modules that have a say in a feature, one by one: training, catalogues and label files may change without it.
-_DATA = ("damage", "decode", "heif", "labels", "looks", "magic", "photo_file", "photos", "rgb", "upright")
+_DATA = ("damage", "decode", "heif", "labels", "looks", "magic", "photo_file", "photos", "preview", "rgb", "upright")
 _VISION = ("bfloat16", "bundle", "crops", "face_reader", "faces", "garments", "runtime", "yunet")
 _TORCH = (
     "backbones",
