@@ -84,12 +84,15 @@ class DecodedPhoto:
     def preview(self) -> Image.Image:
         """The picture with its larger side at most ``PREVIEW_SIDE_PX``, made once, never enlarged; RGB or RGBX.
 
-        Of a larger picture that side is at least three quarters of it.
+        Of a larger picture that side is at least three quarters of ``PREVIEW_SIDE_PX``.
         """
         return self._preview.image
 
     def seen_at(self, size: tuple[int, int]) -> Image.Image:
-        """Return the picture at a size (width, height), antialiased, of mode RGB; of the preview, if that is larger."""
+        """Return the picture at a size (width, height), of mode RGB: antialiased where that is smaller, else enlarged.
+
+        It is made of the preview where that is large enough, which is faster.
+        """
         preview = self._preview
         is_enough = size[0] <= preview.image.width and size[1] <= preview.image.height
         return (preview if is_enough else whole(self.image)).resized(size)

@@ -144,7 +144,7 @@ class FeatureExtractor:
         result : PartitionResult
             Where the time of each stage is counted.
         on_pixels : callable, optional
-            Told the pixels of every photo that could be decoded, scaled down to ``PREVIEW_SIDE_PX``.
+            Told the pixels of every photo that could be decoded, scaled down to at most ``PREVIEW_SIDE_PX``.
 
         Returns
         -------

@@ -172,7 +172,7 @@ class SearchIndex(ABC):
         if not has_direction(wide).all():
             raise ValueError("a query is zero or not finite")
         if allowed is not None:
-            allowed = _ascending(np.asarray(allowed, np.int64))
+            allowed = _ascending(np.asarray(allowed, np.int64).ravel())
             if allowed.size and not 0 <= allowed[0] <= allowed[-1] < len(self):
                 raise ValueError(f"allowed positions must lie in 0 to {len(self) - 1}")
         unit = normalise(wide) if len(wide) else wide
