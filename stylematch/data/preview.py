@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from stylematch.data.rgb import to_rgb
+
 PREVIEW_SIDE_PX = 256
 _LEAST_SHARE = 0.75
 
@@ -33,7 +35,7 @@ class Smaller:
     def resized(self, size: tuple[int, int]) -> Image.Image:
         """Return the picture at a size (width, height), antialiased, of mode RGB."""
         # Of mode RGB first: as an array it is copied whole, not pixel by pixel, and it is resized faster.
-        image = self.image if self.image.mode == "RGB" else self.image.convert("RGB")
+        image = to_rgb(self.image)
         if image.size == size == self.extent:
             return image
         return image.resize(size, Image.Resampling.BILINEAR, box=(0.0, 0.0, *self.extent), reducing_gap=2.0)
@@ -62,4 +64,4 @@ def smaller(image: Image.Image, side_px: int) -> Smaller:
 def _by_factor(image: Image.Image, factor: int) -> Smaller:
     if factor == 1:
         return whole(image)
-    return Smaller(image.reduce(factor).convert("RGB"), (image.width / factor, image.height / factor))
+    return Smaller(to_rgb(image.reduce(factor)), (image.width / factor, image.height / factor))

@@ -26,6 +26,11 @@ class StyleItems:
         By tag, what the style's items should be.
     genders : sequence of str
         Items that their catalogue gives another gender are none of the style's own; without any, all are.
+
+    Attributes
+    ----------
+    torso_groups : list of ndarray of int64
+        The items of each category that a torso can show and that has any.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class StyleItems:
         self.priors = [*(1.0 - place / count for place in range(count)), 0.0]  # the last: other categories
         self.other_items = catalog.others(self._groups)
         self._on_torso = [may_be_worn_on_torso(category) for category in categories]
+        self.torso_groups = [group for on, group in zip(self._on_torso, self._groups, strict=True) if on and len(group)]
         self._typical: dict[int, Candidates] = {}
         self._answers: dict[int, list[Answer | None]] = {}
         self._fitting: dict[int, list[tuple[str, str, bool]]] = {}
@@ -50,12 +56,7 @@ class StyleItems:
     @property
     def sees_clothes(self) -> bool:
         """Whether any category with items is of clothes that a torso can show, so that worn ones are a query."""
-        return any(on_torso and len(group) for on_torso, group in zip(self._on_torso, self._groups, strict=True))
-
-    @property
-    def torso_groups(self) -> list[npt.NDArray[np.int64]]:
-        """The items of each category that a torso can show."""
-        return [group for on_torso, group in zip(self._on_torso, self._groups, strict=True) if on_torso and len(group)]
+        return bool(self.torso_groups)
 
     def with_typical(self, found: Mapping[int, Answer], size: int) -> list[Answer | None]:
         """Return by category what was found for a face in ``torso_groups``, by ``id``.
@@ -146,14 +147,13 @@ def search_by_clothes(
     list of list of (positions, scores) or None
         For each face by its style's category what was found; None where that has no items.
     """
-    groups = {id(group): group for style in styles for group in style.torso_groups}
-    asked: dict[int, list[int]] = {key: [] for key in groups}
+    asked: dict[int, tuple[npt.NDArray[np.int64], list[int]]] = {}
     for face, style in enumerate(styles):
         for group in style.torso_groups:
-            asked[id(group)].append(face)
+            asked.setdefault(id(group), (group, []))[1].append(face)
     found: list[dict[int, Answer]] = [{} for _ in styles]
-    for key, faces in asked.items():
-        hits = catalog.nearest(worn[faces], min(size, len(groups[key])), groups[key])
+    for key, (group, faces) in asked.items():
+        hits = catalog.nearest(worn[faces], min(size, len(group)), group)
         for row, face in enumerate(faces):
             found[face][key] = hits.positions[row], hits.scores[row]
     return [style.with_typical(answers, size) for style, answers in zip(styles, found, strict=True)]
