@@ -44,10 +44,15 @@ def _compiled() -> None:
     compileall.compile_dir(str(Path(importlib.import_module("stylematch").__file__ or "").parent), quiet=2)
 
 
+def program(*arguments: object) -> list[str]:
+    """Return the command that runs the program with some arguments; its modules are compiled."""
+    _compiled()
+    return [sys.executable, "-m", "stylematch.cli", *map(str, arguments)]
+
+
 def stylematch(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the program in a process of its own; its error message is shown where it fails."""
-    _compiled()
-    command = [sys.executable, "-m", "stylematch.cli", *map(str, arguments)]
+    command = program(*arguments)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")

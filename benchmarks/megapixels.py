@@ -11,11 +11,10 @@ import argparse
 import io
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from machine import RESULTS, report
+from machine import RESULTS, program, report
 from PIL import Image
 
 from stylematch.data.decode import decode_photo
@@ -82,13 +81,13 @@ def measure_start(data: bytes, scratch: Path) -> tuple[float, float]:
     (scratch / "sitecustomize.py").write_text(_SITE)
     decoded = scratch / "decoded"
     paths = os.pathsep.join(filter(None, (str(scratch), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "stylematch.cli", "score", photos, "--out", scratch / "out", "--device", "cpu"]
+    command = program("score", photos, "--out", scratch / "out", "--device", "cpu")
     started = time.time()
     watched = {**os.environ, "PYTHONPATH": paths, "FIRST_DECODED": str(decoded)}
     subprocess.run(command, capture_output=True, check=True, env=watched)
     first = min(map(float, decoded.read_text().split()))
     clock = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "stylematch.cli", "--help"], capture_output=True, check=True)
+    subprocess.run(program("--help"), capture_output=True, check=True)
     return first - started, time.perf_counter() - clock
 
 

@@ -12,12 +12,11 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
-from machine import RESULTS, copy_photos, pictures_in, report, shared_data
+from machine import RESULTS, copy_photos, pictures_in, program, report, shared_data
 
 
 def peak_of(command: list[str]) -> tuple[float, float]:
@@ -60,8 +59,8 @@ def main() -> None:
         for name, count in (("few", arguments.few), ("many", arguments.many)):
             folder = copy_photos(originals, count, arguments.scratch / name)
             out = arguments.scratch / f"out-{name}"
-            command = [sys.executable, "-m", "stylematch.cli", "score", str(folder), "--out", str(out)]
-            peak_mb, seconds = peak_of([*command, "--device", "cpu", "--workers", str(arguments.workers)])
+            command = program("score", folder, "--out", out, "--device", "cpu", "--workers", arguments.workers)
+            peak_mb, seconds = peak_of(command)
             scored = json.loads((out / "manifest.json").read_bytes())["stages"]["score"]
             figures[name] = {
                 "photos": count,

@@ -28,7 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import RESULTS, copy_photos, pictures_in, report, shared_data
+from machine import RESULTS, copy_photos, pictures_in, program, report, shared_data
 
 MARK = "STYLEMATCH_RAY_OVERHEAD"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -51,8 +51,8 @@ def cpu_seconds_of(mark: str, spent: dict[tuple[str, str], float]) -> None:
 
 def measure(photos: Path, workers: int, engine: str, out: Path) -> dict[str, float]:
     """Run ``score`` once; return wall and CPU seconds."""
-    command = [sys.executable, "-m", "stylematch.cli", "score", str(photos), "--out", str(out), "--no-report"]
-    command += ["--device", "cpu", "--overwrite", "--workers", str(workers), "--engine", engine]
+    options = ("--device", "cpu", "--overwrite", "--workers", workers, "--engine", engine)
+    command = program("score", photos, "--out", out, "--no-report", *options)
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     spent: dict[tuple[str, str], float] = {}
     environment = {**os.environ, MARK: mark, "OMP_NUM_THREADS": "1"}

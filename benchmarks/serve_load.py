@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-from machine import RESULTS, report
+from machine import RESULTS, program, report
 
 from stylematch.data.photos import find_photos
 
@@ -109,7 +109,7 @@ def main() -> None:
 
     found = itertools.islice(find_photos(given.photos), given.limit)
     pictures = [(given.photos / os.fsdecode(photo.raw_path)).read_bytes() for photo in found]
-    command = [sys.executable, "-m", "stylematch.cli", "serve", "--port", "0", *given.options.split()]
+    command = program("serve", "--port", 0, *given.options.split())
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
