@@ -109,7 +109,8 @@ def test_only_the_landmarks_learn_on(tmp_path):
     header = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
     (folder / "list_landmarks_align_celeba.txt").write_text(f"{len(names)}\n{header}\n{points}")
     roots = {"celeba": tmp_path}
-    job = changed("celeba-mobilenet-landmarks", roots, tmp_path / "run", f"model.start_from='{shipped}'")
+    more = [f"model.start_from='{shipped}'", "model.int8=true"]
+    job = changed("celeba-mobilenet-landmarks", roots, tmp_path / "run", *more)
     before = load_network(Bundle.open(shipped)).state_dict()
     for key, value in learn(job, open_job(job)).state_dict().items():
         if key.startswith("heads.landmarks.") and key.endswith(".weight"):
@@ -121,7 +122,7 @@ def test_only_the_landmarks_learn_on(tmp_path):
 @needs_default
 def test_a_dry_run_counts_the_teachers(roots, tmp_path):
     shipped = f"'{DEFAULT_INDEX / 'attributes'}'"
-    more = [f"model.start_from={shipped}", f"distill.teachers=[{shipped}, {shipped}]"]
+    more = [f"model.start_from={shipped}", "model.int8=true", f"distill.teachers=[{shipped}, {shipped}]"]
     lines = list(describe_training(changed("celeba-mobilenet-student", roots, tmp_path / "run", *more)))
     assert ", shown to 2 teachers, too, memory " in lines[-2]
     assert lines[-1].startswith("in all: at most 2 steps, ")

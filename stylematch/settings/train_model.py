@@ -50,6 +50,9 @@ class Model(Section):
     mirror : bool
         The trained model answers by the mean of what it says of a picture and of its mirror image, which is right more
         often and takes twice the time. The training is the same without it.
+    int8 : bool
+        The backbone computes in whole numbers of eight bits, which is faster and the same on every processor
+        (``mobilenet_v2``). It is learned so; ``start_from`` may name a bundle that is trained without it.
     frozen : str or int
         What keeps its first weights: ``none``, the whole ``backbone``, or its first so many children.
     """
@@ -68,4 +71,5 @@ class Model(Section):
     dropout: Fraction = 0.0
     grayscale: Switch = False
     mirror: Switch = False
+    int8: Switch = False
     frozen: Literal["none", "backbone"] | Count = "none"

@@ -37,6 +37,8 @@ from stylematch.vision.neighbour_space import NeighbourSpace, means
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.pooling import grid_means, mean_features
 from stylematch.vision.resizing import as_input
+from stylematch.vision.whole_backbone import in_whole_numbers
+from stylematch.vision.whole_numbers import WholeBlock, pixel_numbers
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -70,6 +72,7 @@ class Network(nn.Module):
         self.model, self.schema = model, schema
         anatomy = load_backbone(model.backbone, model.weights, model.input_px, model.pool)
         self.backbone, self.norm = anatomy.layers, anatomy.norm
+        self._statistics = anatomy.mean, anatomy.std
         self.channels, self.maps, self.finer_layers = len(anatomy.mean), anatomy.maps, anatomy.finer_layers
         dense: list[nn.Module] = []
         width = anatomy.features
@@ -99,9 +102,23 @@ class Network(nn.Module):
                 "a lower number."
             )
         self.space: NeighbourSpace | None = None
+        if model.int8:
+            self.take_whole_numbers()
         self.freeze(model.frozen)
         for name, values in (("pixel_mean", anatomy.mean), ("pixel_std", anatomy.std), ("luma", _LUMA)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def take_whole_numbers(self) -> None:
+        """Let the backbone compute in whole numbers of eight bits, of which it has yet to learn.
+
+        Raises
+        ------
+        UserError
+            If it is of a build that cannot.
+        """
+        self.backbone = in_whole_numbers(self.model.backbone, self.backbone, *self._statistics)
+        self.model = self.model.model_copy(update={"int8": True})
+        self.freeze(self.model.frozen)
 
     def freeze(self, what: Literal["none", "backbone"] | int) -> None:
         """Let the whole backbone or its first children keep their weights and statistics, and all else learn.
@@ -257,12 +274,16 @@ class Network(nn.Module):
         """Return the backbone's output, and what its first so many children give where that is asked for."""
         if self.model.grayscale and self.channels == 3:
             pictures = (pictures * self.luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
-        values = (pictures - self.pixel_mean) / self.pixel_std
+        # A backbone of whole numbers takes pixels as they are.
+        values = pixel_numbers(pictures) if self.model.int8 else (pictures - self.pixel_mean) / self.pixel_std
         layers = {0: values}
         for number, layer in enumerate(self.backbone, start=1):
             values = layer(values)
             if number in (self.finer_layers, self.model.embedding_layer):
-                layers[number] = values.clone()  # the next child may be an activation in place
+                # A copy, since the next child may be an activation in place.
+                layers[number] = layer.in_units(values) if isinstance(layer, WholeBlock) else values.clone()
+        if isinstance(layer, WholeBlock):
+            values = layer.in_units(values)
         return values, layers
 
     def _divided(self, instance: Tensor, heads: dict[str, Tensor]) -> Tensor:
@@ -295,7 +316,10 @@ class Network(nn.Module):
         tuple of Tensor of float32
             The L2-normalised embedding (n, embedding_dim), then for each group its probabilities or points.
         """
-        embedding, heads = self.answers(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
+        pictures = pixels.permute(0, 3, 1, 2)
+        if not self.model.int8 or self.model.grayscale:
+            pictures = pictures.to(torch.float32) / 255.0
+        embedding, heads = self.answers(pictures)
         results = [functional.normalize(embedding, dim=1)]
         for group in self.schema.groups:
             values = heads[group.name]

@@ -23,6 +23,7 @@ _DESCRIBED = (
     "embedded",
     "embedding_layer",
     "mirror",
+    "int8",
 )
 _NORMED = "normed"
 

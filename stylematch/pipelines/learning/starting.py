@@ -54,14 +54,16 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
     from stylematch.vision.stored_network import architecture, load_network
 
     torch.manual_seed(job.schedule.seed)
-    network = Network(job.model, schema)
     if job.model.start_from is None:
-        return network
+        return Network(job.model, schema)
     if _is_checkpoint(job.model.start_from):
+        network = Network(job.model, schema)
         _load_checkpoint(network, Path(job.model.start_from))
         return network
     bundle = _named_bundle("model.start_from", job.model.start_from)
     started = load_network(bundle, job.model.dropout)
+    # One that was trained in 32 bits may learn to compute in eight.
+    network = Network(job.model.model_copy(update={"int8": job.model.int8 and started.model.int8}), schema)
     started.space = None  # it follows from the layers, and is fitted again after the training
     found, wanted = (
         {key: value for key, value in architecture(one).items() if key not in AFTERWARDS} for one in (started, network)
@@ -72,6 +74,8 @@ def first_network(job: TrainJob, schema: LabelSchema) -> Network:
             "the bundle of a job with the same model and data set."
         )
     network.load_state_dict(started.state_dict())
+    if job.model.int8 and not started.model.int8:
+        network.take_whole_numbers()
     return network
 
 

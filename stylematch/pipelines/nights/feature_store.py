@@ -50,6 +50,8 @@ _TORCH = (
     "small_resnet",
     "stored_network",
     "weights_file",
+    "whole_backbone",
+    "whole_numbers",
 )
 SOURCES = (
     *(f"data/{name}.py" for name in _DATA),
