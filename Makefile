@@ -77,6 +77,7 @@ default-index: $(VENV)/.installed-train
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-160.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-late.toml
 	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-int8.toml
+	$(BIN)/stylematch-batch train jobs/celeba-mobilenet-int8-points.toml
 	$(BIN)/stylematch-batch default-index --out indexes/default
 	$(BIN)/stylematch-batch rules fit --report docs/how-it-works
 

@@ -21,6 +21,7 @@ from stylematch.evaluate.calibration import calibration_errors
 from stylematch.evaluate.thresholds import choose_thresholds
 from stylematch.pipelines.learning import train as training
 from stylematch.settings.train_model import Model
+from stylematch.vision.asking import logits_of
 from stylematch.vision.backbones import _SMALL
 from stylematch.vision.bundle import CARD, DESCRIPTION, FIGURES, GRAPH, WEIGHTS, Bundle
 from stylematch.vision.examples import Examples
@@ -102,7 +103,7 @@ def test_thresholds_are_the_best_for_the_bundle_as_it_is_stored(tmp_path, monkey
     blocks = rng.integers(0, 256, (2000, 9, 9, 1), dtype=np.uint8)
     fields = blocks.repeat(4, axis=1).repeat(4, axis=2)
     # Labels that the network half knows, by that half of the pictures of which it says most.
-    said = network.logits(fields[:, 4:32, 4:32])["tags"]
+    said = logits_of(network, fields[:, 4:32, 4:32])["tags"]
     truth = said + rng.normal(0, said.std(0), said.shape) > np.median(said, 0)
     val = Examples(tuple(map(str, range(2000))), fields, {"tags": truth.astype(np.int8)}, 28)
     job = SimpleNamespace(model=network.model)

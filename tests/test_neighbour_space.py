@@ -11,6 +11,7 @@ from stylematch.errors import UserError
 from stylematch.pipelines.learning.train_job import open_job
 from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
+from stylematch.vision.asking import logits_of
 from stylematch.vision.examples import Examples
 from stylematch.vision.export import write_bundle
 from stylematch.vision.neighbour_space import fit_space
@@ -90,7 +91,7 @@ def examples():
 def network(examples):
     torch.manual_seed(0)
     network = Network(MODEL, celeba.SCHEMA).eval()
-    network.before = network.logits(examples.crops())
+    network.before = logits_of(network, examples.crops())
     give_space(network, [(examples, 1)], lambda _: None)
     return network
 
@@ -101,7 +102,7 @@ def test_a_space_changes_the_embedding_and_nothing_else(network, examples):
         embedding, *_ = network(pictures)
     assert embedding.shape == (24, 40)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(24))
-    for name, values in network.logits(examples.crops()).items():
+    for name, values in logits_of(network, examples.crops()).items():
         np.testing.assert_array_equal(values, network.before[name])
     # The pictures with a bright quarter lie together.
     bright = examples.targets["attributes"][:, 0] == 1

@@ -11,6 +11,7 @@ from stylematch.data import celeba, fashion_mnist
 from stylematch.data.labels import BinaryGroup, CategoricalGroup, LabelSchema
 from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
+from stylematch.vision.asking import logits_of
 from stylematch.vision.backbones import _torchvisions_other_size
 from stylematch.vision.export import runtime_difference, write_bundle
 from stylematch.vision.losses import instance_loss
@@ -259,9 +260,9 @@ def test_luminance_is_all_that_a_grey_network_sees():
 def test_temperatures_divide_the_logits(garments):
     network = build_network(architecture(garments), fashion_mnist.SCHEMA, 28).eval()
     pictures = pixels(3, 28, 1).numpy()
-    before = network.logits(pictures)["category"]
+    before = logits_of(network, pictures)["category"]
     network.cool("category", np.array([2.5]))
-    np.testing.assert_allclose(network.logits(pictures)["category"], before / 2.5, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(logits_of(network, pictures)["category"], before / 2.5, rtol=1e-4, atol=1e-6)
 
 
 def test_pictures_come_to_where_the_network_is(monkeypatch):
@@ -273,7 +274,7 @@ def test_pictures_come_to_where_the_network_is(monkeypatch):
         return None, {"category": torch.zeros(len(pictures), 10)}
 
     monkeypatch.setattr(there, "outputs", outputs)
-    assert there.logits(np.zeros((3, 28, 28, 1), np.uint8), batch_size=2)["category"].shape == (3, 10)
+    assert logits_of(there, np.zeros((3, 28, 28, 1), np.uint8), batch_size=2)["category"].shape == (3, 10)
     assert places == [("meta", (2, 1, 28, 28)), ("meta", (1, 1, 28, 28))]
 
 
@@ -494,7 +495,7 @@ def test_a_layer_that_is_read_is_not_changed_by_the_next():
     network = Network(Model(backbone="alexnet", input_px=64, embedding_layer=4), celeba.SCHEMA).eval()
     pictures = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        _, layers = network._layers(pictures)
+        _, layers = network.layers_of(pictures)
         expected = network.backbone[:4]((pictures - network.pixel_mean) / network.pixel_std)
     assert expected.min() < 0  # before the activation, which is in place
     assert torch.equal(layers[4], expected)

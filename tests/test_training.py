@@ -32,6 +32,7 @@ from stylematch.settings.train import TrainJob
 from stylematch.settings.train_model import Model
 from stylematch.tables.disk import TEMPORARY_SUFFIX, failure, write_durably
 from stylematch.vision import array_files
+from stylematch.vision.asking import logits_of
 from stylematch.vision.backbones import _SMALL
 from stylematch.vision.batches import Batches, EpochOrder
 from stylematch.vision.begun import check_data, check_whole, steps_of
@@ -148,7 +149,7 @@ def test_smaller_crops_are_enlarged_wherever_they_are_learned_from_watched_or_as
     large = functional.interpolate(large, (28, 28), mode="bilinear")
     with torch.inference_mode():
         _, outputs = network.outputs(large)
-    np.testing.assert_allclose(network.logits(small)["category"], outputs["category"], atol=1e-4)
+    np.testing.assert_allclose(logits_of(network, small)["category"], outputs["category"], atol=1e-4)
     targets = soft_targets(SCHEMA, {"category": torch.from_numpy(watched.targets["category"])})
     with torch.inference_mode():
         said = float(SchemaLoss(SCHEMA, wanted.loss)(outputs, targets, training=False)["category"])

@@ -70,7 +70,7 @@ def embed(
 def default_index(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the collection goes.")] = Path("indexes/default"),
     attributes: Annotated[Path, typer.Option(metavar="DIR", help="The attribute model's bundle.")] = Path(
-        "runs/celeba-mobilenet-int8/bundle"
+        "runs/celeba-mobilenet-int8-points/bundle"
     ),
     garments: Annotated[Path, typer.Option(metavar="DIR", help="The garment encoder's bundle.")] = Path(
         "runs/garments-taught/bundle"

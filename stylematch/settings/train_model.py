@@ -51,8 +51,8 @@ class Model(Section):
         The trained model answers by the mean of what it says of a picture and of its mirror image, which is right more
         often and takes twice the time. The training is the same without it.
     int8 : bool
-        The backbone computes in whole numbers of eight bits, which is faster and the same on every processor
-        (``mobilenet_v2``). It is learned so; ``start_from`` may name a bundle that is trained without it.
+        The backbone (``mobilenet_v2``) computes in whole numbers of eight bits, which is faster on a CPU. It is learned
+        so, from what ``start_from`` names: a bundle that was trained without it, or with it.
     frozen : str or int
         What keeps its first weights: ``none``, the whole ``backbone``, or its first so many children.
     """

@@ -114,6 +114,11 @@ class Bundle:
         return int(architecture.get(SPACE_DIM, architecture["embedding_dim"]))
 
     @property
+    def int8(self) -> bool:
+        """Whether its backbone computes in whole numbers of eight bits."""
+        return bool(self.description["architecture"].get("int8", False))
+
+    @property
     def learned(self) -> dict[str, Any]:
         """The settings of the data that the model learned from; empty where the bundle does not say."""
         return dict(self.description.get("data", {}))

@@ -117,7 +117,7 @@ def runtime_difference(bundle: Bundle) -> float:
 
 def _check(bundle: Bundle) -> None:
     difference = runtime_difference(bundle)
-    tolerance = WHOLE_TOLERANCE if bundle.description["architecture"].get("int8") else TOLERANCE
+    tolerance = WHOLE_TOLERANCE if bundle.int8 else TOLERANCE
     if not difference <= tolerance:  # NaN is over it too
         raise StylematchError(
             f"{bundle.directory}: ONNX Runtime and torch differ by {difference:.1e}, over {tolerance}."

@@ -19,7 +19,7 @@ Between backbone and heads there may be dense layers, as in VGG (Simonyan and Zi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -33,10 +33,9 @@ from stylematch.errors import UserError
 from stylematch.settings.train_model import Model
 from stylematch.vision.backbones import GRID, load_backbone
 from stylematch.vision.mirror import mirrors_of, seen_from_the_other_side
-from stylematch.vision.neighbour_space import NeighbourSpace, means
+from stylematch.vision.neighbour_space import NeighbourSpace
 from stylematch.vision.point_head import PointHead
 from stylematch.vision.pooling import grid_means, mean_features
-from stylematch.vision.resizing import as_input
 from stylematch.vision.whole_backbone import in_whole_numbers
 from stylematch.vision.whole_numbers import WholeBlock, pixel_numbers
 
@@ -167,25 +166,13 @@ class Network(nn.Module):
         side, was_training = self.model.input_px, self.training
         self.eval()  # or a black picture would count in the layers' statistics
         with torch.no_grad():
-            _, layers = self._layers(torch.zeros(1, self.channels, side, side, device=self.pixel_mean.device))
+            _, layers = self.layers_of(torch.zeros(1, self.channels, side, side, device=self.pixel_mean.device))
         self.train(was_training)
         maps = layers[self.model.embedding_layer]
         if maps.ndim != 4:
             raise UserError(f"model.embedding_layer: {self.model.backbone} gives no maps there; name one before.")
         self.space = NeighbourSpace(maps.shape[1], width).to(maps.device)
         return self.space
-
-    def layer_means(
-        self, pixels: npt.NDArray[np.uint8], advance: Callable[[int], None], batch_size: int = 64
-    ) -> npt.NDArray[np.float64]:
-        """Return what a neighbour space is fitted from, for pictures as ``logits`` takes them."""
-        parts = []
-        for pictures in self._batches(pixels, batch_size):
-            with torch.inference_mode():
-                _, layers = self._layers(pictures)
-                parts.append(means(layers[self.model.embedding_layer]).cpu().double().numpy())
-            advance(len(pictures))
-        return np.concatenate(parts)
 
     def cool(self, group: str, temperatures: npt.NDArray[np.floating]) -> None:
         """Divide a group's logits by temperatures (Guo et al., ICML 2017), within its head: it costs nothing later.
@@ -203,21 +190,6 @@ class Network(nn.Module):
             scale = torch.from_numpy(np.asarray(temperatures)).to(head.weight)
             head.weight.div_(scale[:, None])
             head.bias.div_(scale)
-
-    def logits(self, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the raw outputs of every head for uint8 pictures (n, side, side, channels), resized to its input."""
-        parts: dict[str, list[npt.NDArray[np.float32]]] = {g.name: [] for g in self.schema.groups}
-        for pictures in self._batches(pixels, batch_size):
-            with torch.inference_mode():
-                _, heads = self.answers(pictures)
-            for name, values in heads.items():
-                parts[name].append(values.float().cpu().numpy())
-        return {name: np.concatenate(values) for name, values in parts.items()}
-
-    def _batches(self, pixels: npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
-        for start in range(0, len(pixels), batch_size):
-            batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(self.pixel_mean.device)
-            yield as_input(batch, self.model.input_px).contiguous(memory_format=torch.channels_last)
 
     def outputs(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw embedding and logits (or points) of pictures in 0 to 1.
@@ -248,7 +220,7 @@ class Network(nn.Module):
 
     def _apart(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the outputs, of a divided embedding its second part only."""
-        features, layers = self._layers(pictures)
+        features, layers = self.layers_of(pictures)
         finer = layers[self.finer_layers]
         if self.maps:
             features = (
@@ -270,8 +242,8 @@ class Network(nn.Module):
     def _named_heads(self) -> Iterator[tuple[str, nn.Module]]:
         return ((group.name, self.heads[_module_name(group.name)]) for group in self.schema.groups)
 
-    def _layers(self, pictures: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        """Return the backbone's output, and what its first so many children give where that is asked for."""
+    def layers_of(self, pictures: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return the backbone's output for pictures in 0 to 1, and what its first so many children give where asked."""
         if self.model.grayscale and self.channels == 3:
             pictures = (pictures * self.luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
         # A backbone of whole numbers takes pixels as they are.

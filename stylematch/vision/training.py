@@ -21,6 +21,7 @@ from stylematch.data.memory import keep_freed_memory
 from stylematch.errors import UserError
 from stylematch.settings.train import TrainJob
 from stylematch.tables.cores import usable_cores
+from stylematch.vision.asking import layer_means_of
 from stylematch.vision.batches import Batch, Batches, EpochOrder
 from stylematch.vision.begun import check_data, check_layers, check_whole, last_checkpoint, steps_of
 from stylematch.vision.examples import Examples
@@ -108,7 +109,7 @@ def give_space(network: Network, parts: list[tuple[Examples, int]], advance: Cal
     batches = []
     for part, times in parts:
         targets = _all_targets(network, [(part, times)])
-        features = network.layer_means(part.crops(), advance)
+        features = layer_means_of(network, part.crops(), advance)
         batches.append((features, torch.cat([targets[name] for name in told], 1).double().numpy()))
     space.load(fit_space(batches))
 

@@ -205,18 +205,19 @@ def _calibrate(network: Network, val: Examples) -> tuple[dict[str, Any], dict[st
     A threshold lies between two pictures of the validation split, which may change places where weights are rounded. So
     the network, which is rounded already, is asked again once its heads with the temperatures in them are, too.
     """
+    from stylematch.vision.asking import logits_of
     from stylematch.vision.storable import round_to_stored
 
     calibration: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
     groups = [group for group in network.schema.groups if group.kind != "points"]
     pictures = val.crops()
-    logits = network.logits(pictures)
+    logits = logits_of(network, pictures)
     fitted = {group.name: fit_temperatures(logits[group.name], val.targets[group.name]) for group in groups}
     for name, temperatures in fitted.items():
         network.cool(name, temperatures)
     round_to_stored(network)
-    cooled = network.logits(pictures)
+    cooled = logits_of(network, pictures)
     for group in groups:
         labels, temperatures, said = val.targets[group.name], fitted[group.name], cooled[group.name]
         names = group.labels if group.kind == "binary" else (group.name,)
