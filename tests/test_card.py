@@ -49,6 +49,21 @@ def face_figures():
     return groups, measure(schema, said, truth, thresholds={"attributes": np.full(4, 0.4)}, mean_shape=shape), labels
 
 
+def test_the_card_says_how_the_network_computes(tmp_path, face_figures):
+    groups, measured, _ = face_figures
+    bundle = a_bundle(tmp_path, *groups)
+    plain = card_text(bundle, figures_of({"mine": measured}))
+    bundle.description["architecture"] |= {"int8": True, "mirror": True}
+    network = next(line for line in card_text(bundle, figures_of({"mine": measured})).splitlines() if "Network" in line)
+    mirrored, whole = (
+        ", answers by the mean of a picture and its mirror image",
+        ", computes in whole numbers of eight bits",
+    )
+    assert network.endswith(mirrored + whole)
+    assert "whole numbers" not in plain
+    assert "mirror" not in plain
+
+
 def test_the_card_of_a_face_model(tmp_path, face_figures):
     groups, measured, labels = face_figures
     fitted = calibration_figures(np.zeros((60, 4)), np.zeros((60, 4)), labels, np.full(4, 1.5), groups[0][2])

@@ -84,7 +84,8 @@ def card_text(bundle: Bundle, figures: dict[str, Any], pictures: str = HELD_OUT,
         f"- Network: {markdown_text(built['backbone'])}, "
         f"{bundle.description['parameters']:,} parameters, {bundle.input_px} px input, "
         f"embedding of {bundle.embedding_dim} dimensions"
-        + (", answers by the mean of a picture and its mirror image" * bool(built.get("mirror"))),
+        + (", answers by the mean of a picture and its mirror image" * bool(built.get("mirror")))
+        + (", computes in whole numbers of eight bits" * bundle.int8),
         f"- Predicts: {', '.join(f'{markdown_text(g.name)} ({g.kind}, {g.width})' for g in groups)}",
         *([f"- Learned from: {figures['learned_from']:,} pictures (job {markdown_text(job['name'])})"] if job else []),
         f"- Licence: {markdown_text(bundle.description['licence'])}",
