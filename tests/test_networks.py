@@ -379,7 +379,7 @@ def test_a_model_that_mirrors_answers_by_the_mean_of_both_sides(model):
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(4))
     for mine, theirs in zip((embedding, chances), turned, strict=True):  # which side it is shown does not matter
         torch.testing.assert_close(mine, theirs)
-    torch.testing.assert_close(torch.from_numpy(net.logits(shown.numpy())["category"]).softmax(1), chances)
+    torch.testing.assert_close(torch.from_numpy(logits_of(net, shown.numpy())["category"]).softmax(1), chances)
 
 
 def test_points_of_a_model_that_mirrors_are_the_mean_of_those_found_from_both_sides():
