@@ -208,6 +208,7 @@ def test_it_learns_and_what_is_frozen_stays():
     assert not any(key.endswith(".step") for key in changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"grayscale": True}, {"mirror": True}])
 def test_grey_and_mirrored_pictures_are_seen_in_whole_numbers_too(tmp_path, more):
     network = lively("mobilenet_v2", celeba.SCHEMA, 8, 32, **more)
@@ -224,6 +225,7 @@ def test_grey_and_mirrored_pictures_are_seen_in_whole_numbers_too(tmp_path, more
         assert np.allclose(said, CpuRuntime(bundle).run(grey).heads["attributes"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_training_takes_up_a_network_of_32_bits_and_one_of_eight(learned, bundle, tmp_path):
     before = write_bundle(lively("mobilenet_v2", celeba.SCHEMA, 32, SIDE), tmp_path / "b", name="b", licence="none")
 
