@@ -23,7 +23,7 @@ from stylematch.settings.train_model import Model
 from stylematch.vision.bundle import GRAPH
 from stylematch.vision.export import exported, write_bundle
 from stylematch.vision.networks import Network
-from stylematch.vision.runtime import CpuRuntime, TorchRuntime
+from stylematch.vision.runtime import CpuRuntime, TorchRuntime, run_in_batches
 from stylematch.vision.stored_network import load_network
 from stylematch.vision.whole_numbers import Grid, PixelGrid, WholeBlock, WholeConvolution, pixel_numbers
 
@@ -40,10 +40,15 @@ def learned():
 
 
 @pytest.fixture(scope="module")
-def bundle(learned, tmp_path_factory):
+def written():
     network = lively("mobilenet_v2", celeba.SCHEMA, 32, SIDE)
     network.take_whole_numbers()
-    return write_bundle(network, tmp_path_factory.mktemp("whole") / "bundle", name="whole", licence="none")
+    return network
+
+
+@pytest.fixture(scope="module")
+def bundle(written, tmp_path_factory):
+    return write_bundle(written, tmp_path_factory.mktemp("whole") / "bundle", name="whole", licence="none")
 
 
 def pictures(kind, count=8):
@@ -89,11 +94,9 @@ def test_a_picture_has_the_same_bits_whatever_the_batch(bundle):
     seen, runtime = pictures("noise", 11), CpuRuntime(bundle)
     together = runtime.run(seen)
     for count in (1, 3, 8):
-        parts = [runtime.run(seen[at : at + count]) for at in range(0, len(seen), count)]
-        assert np.array_equal(np.concatenate([part.embedding for part in parts]), together.embedding)
-        assert np.array_equal(
-            np.concatenate([part.heads["attributes"] for part in parts]), together.heads["attributes"]
-        )
+        apart = run_in_batches(runtime, seen, count)
+        assert np.array_equal(apart.embedding, together.embedding)
+        assert np.array_equal(apart.heads["attributes"], together.heads["attributes"])
 
 
 def test_each_layer_begins_as_what_it_was(learned):
@@ -133,13 +136,12 @@ def test_a_trained_network_sees_in_eight_bits_what_it_saw_in_32(monkeypatch, sha
     assert (left @ left.T - torch.eye(len(left))).max() < 0.8
 
 
-def test_a_bundle_gives_back_the_network_that_was_written(bundle):
+def test_a_bundle_gives_back_the_network_that_was_written(bundle, written):
     stored = load_network(bundle)
     assert stored.model.int8
     seen = torch.from_numpy(pictures("noise", 2))
-    again = load_network(bundle).eval()
     with torch.inference_mode():
-        assert all(torch.equal(a, b) for a, b in zip(stored.eval()(seen), again(seen), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(stored.eval()(seen), written(seen), strict=True))
     grids = [module for module in stored.modules() if isinstance(module, Grid)]
     assert len(grids) == CONVOLUTIONS + 10
     assert all(grid.step.half().float() == grid.step for grid in grids)
@@ -226,7 +228,7 @@ def test_grey_and_mirrored_pictures_are_seen_in_whole_numbers_too(tmp_path, more
 
 
 @pytest.mark.slow
-def test_a_training_takes_up_a_network_of_32_bits_and_one_of_eight(learned, bundle, tmp_path):
+def test_a_training_takes_up_a_network_of_32_bits_and_one_of_eight(bundle, tmp_path):
     before = write_bundle(lively("mobilenet_v2", celeba.SCHEMA, 32, SIDE), tmp_path / "b", name="b", licence="none")
 
     def first(start, **model):

@@ -71,7 +71,8 @@ class Network(nn.Module):
         self.model, self.schema = model, schema
         anatomy = load_backbone(model.backbone, model.weights, model.input_px, model.pool)
         self.backbone, self.norm = anatomy.layers, anatomy.norm
-        self._statistics = anatomy.mean, anatomy.std
+        for name, values in (("pixel_mean", anatomy.mean), ("pixel_std", anatomy.std), ("luma", _LUMA)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
         self.channels, self.maps, self.finer_layers = len(anatomy.mean), anatomy.maps, anatomy.finer_layers
         dense: list[nn.Module] = []
         width = anatomy.features
@@ -103,9 +104,8 @@ class Network(nn.Module):
         self.space: NeighbourSpace | None = None
         if model.int8:
             self.take_whole_numbers()
-        self.freeze(model.frozen)
-        for name, values in (("pixel_mean", anatomy.mean), ("pixel_std", anatomy.std), ("luma", _LUMA)):
-            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+        else:
+            self.freeze(model.frozen)
 
     def take_whole_numbers(self) -> None:
         """Let the backbone compute in whole numbers of eight bits, of which it has yet to learn.
@@ -115,7 +115,8 @@ class Network(nn.Module):
         UserError
             If it is of a build that cannot.
         """
-        self.backbone = in_whole_numbers(self.model.backbone, self.backbone, *self._statistics)
+        mean, std = self.pixel_mean.flatten(), self.pixel_std.flatten()
+        self.backbone = in_whole_numbers(self.model.backbone, self.backbone, mean, std)
         self.model = self.model.model_copy(update={"int8": True})
         self.freeze(self.model.frozen)
 

@@ -27,9 +27,7 @@ _RELU6 = 6.0
 _LEAST_SHARE, _LEAST_END = 1e-3, 1e-6
 
 
-def in_whole_numbers(
-    name: str, layers: nn.Sequential, mean: tuple[float, ...], std: tuple[float, ...]
-) -> nn.Sequential:
+def in_whole_numbers(name: str, layers: nn.Sequential, mean: Tensor, std: Tensor) -> nn.Sequential:
     """Return a backbone's layers in whole numbers, which take pixels, not normalised values.
 
     Parameters
@@ -38,7 +36,7 @@ def in_whole_numbers(
         Of the backbone.
     layers : torch.nn.Sequential
         Its children.
-    mean, std : tuple of float
+    mean, std : Tensor of float32, shape (channels,)
         Statistics that its input was normalised with.
 
     Raises
@@ -48,9 +46,8 @@ def in_whole_numbers(
     """
     if name != "mobilenet_v2":
         raise UserError(f"model.int8: {name} does not compute in whole numbers, mobilenet_v2 does; set it to false.")
-    means, deviations = torch.tensor(mean), torch.tensor(std)
     grid = PixelGrid()
-    pixels = _Map(grid, 1 / (255 * grid.step * deviations), (PIXEL_ZERO / 255 - means) / deviations)
+    pixels = _Map(grid, 1 / (255 * grid.step * std), (PIXEL_ZERO / 255 - mean) / std)
     first, *rest, last = layers
     blocks = [block for block in rest if isinstance(block, InvertedResidual)]
     stem, at = _rectified([_parts(first)], pixels)

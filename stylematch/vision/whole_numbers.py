@@ -1,10 +1,8 @@
 """A backbone that computes in whole numbers of eight bits: what it computes, how it learns, how its graph says so.
 
-Every map lies on a grid: whole numbers times one step, which follows from the statistics of batch normalisation, so no
-picture is needed for it (Nagel et al., "Data-Free Quantization through Weight Equalization and Bias Correction", ICCV
-2019). Batch normalisation is folded into the convolutions before it, whose weights lie on a grid for each of their
-outputs; while they learn, gradients pass the rounding as if it were none (Jacob et al., "Quantization and Training of
-Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018).
+Every map lies on a grid: whole numbers times one step (``vision/whole_backbone`` places them). Weights of a convolution
+lie on a grid for each of its outputs; while they learn, gradients pass the rounding as if it were none (Jacob et al.,
+"Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018).
 
 Finished, a convolution multiplies and adds whole numbers, whose sums are exact in 32-bit floats, too: processors,
 runtimes and GPUs agree, however they order a sum. Weights have seven bits, for processors with AVX2 alone add two
